@@ -1,0 +1,76 @@
+"""toolgen: every tool is one token of a language model.
+
+The packages, in the order of the data; each imports only from those before it:
+
+    errors           one family of exceptions
+    fetching         a name                        -> a local folder (base model, raw benchmark)
+    catalog          foreign descriptions          -> Catalog of Tools
+    datasets         benchmark files               -> Dataset: Catalog, Queries, Trajectories
+    virtualization   Catalog                       -> ToolVocabulary, a model with a row for each tool
+    checkpoint       weights, tokenizer, vocabulary, catalog and history in one folder
+    training         Dataset, Checkpoint           -> Checkpoint, in three stages
+    decoding         Checkpoint                    -> only legal tool tokens and arguments
+    retrieval        Query                         -> Ranking (generative, BM25, dense, fusion)
+    agent            task, Checkpoint, environment -> Trajectory
+    evaluation       Rankings, Trajectories        -> results with intervals, report
+    cli              thin commands over all of it
+    testing          tiny fakes for our tests and yours
+
+The public names below are loaded when first used: `import toolgen` imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toolgen.catalog import Catalog, Tool
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.datasets import Call, Dataset, Query, Trajectory, load_dataset
+    from toolgen.errors import ToolgenError
+    from toolgen.retrieval.protocol import Ranking, Retriever
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Call",
+    "Catalog",
+    "Checkpoint",
+    "Dataset",
+    "Query",
+    "Ranking",
+    "Retriever",
+    "Tool",
+    "ToolgenError",
+    "Trajectory",
+    "__version__",
+    "load_dataset",
+]
+
+_HOMES = {
+    "Call": "toolgen.datasets",
+    "Catalog": "toolgen.catalog",
+    "Checkpoint": "toolgen.checkpoint",
+    "Dataset": "toolgen.datasets",
+    "Query": "toolgen.datasets",
+    "Ranking": "toolgen.retrieval.protocol",
+    "Retriever": "toolgen.retrieval.protocol",
+    "Tool": "toolgen.catalog",
+    "ToolgenError": "toolgen.errors",
+    "Trajectory": "toolgen.datasets",
+    "load_dataset": "toolgen.datasets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name from its home on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'toolgen' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

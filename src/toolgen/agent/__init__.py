@@ -1,0 +1,31 @@
+"""In: a task, a policy (the model of a checkpoint) and an environment that executes calls.
+Out: a trajectory: everything that was said and done, and how it ended.
+"""
+
+from toolgen.agent.environments import (
+    BfclEnvironment,
+    DryRunEnvironment,
+    Environment,
+    PythonEnvironment,
+    ToolResult,
+)
+from toolgen.agent.loop import AgentEvent, Budget, run_agent
+from toolgen.agent.policy import Action, GenerativePolicy, GivenTools, Policy, ScriptedPolicy
+from toolgen.agent.recording import record_trajectories
+
+__all__ = [
+    "Action",
+    "AgentEvent",
+    "BfclEnvironment",
+    "Budget",
+    "DryRunEnvironment",
+    "Environment",
+    "GenerativePolicy",
+    "GivenTools",
+    "Policy",
+    "PythonEnvironment",
+    "ScriptedPolicy",
+    "ToolResult",
+    "record_trajectories",
+    "run_agent",
+]

@@ -1,0 +1,10 @@
+"""In: a call of a tool.
+Out: what came back, and a changed state: Python functions, BFCL's simulated systems, or a dry run.
+"""
+
+from toolgen.agent.environments.bfcl import BfclEnvironment
+from toolgen.agent.environments.dry_run import DryRunEnvironment
+from toolgen.agent.environments.protocol import Environment, ToolResult
+from toolgen.agent.environments.python_functions import PythonEnvironment
+
+__all__ = ["BfclEnvironment", "DryRunEnvironment", "Environment", "PythonEnvironment", "ToolResult"]

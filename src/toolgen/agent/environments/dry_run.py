@@ -1,0 +1,55 @@
+"""Dry run: records and validates calls, executes nothing. For tools that are only described, and for trying out.
+
+Knows no model. Its answer to a valid call says what happened: the call was recorded, not carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
+from toolgen.catalog.catalog import Catalog
+from toolgen.datasets.query import Call, Query
+
+RECORDED = '{"status": "recorded"}'
+
+
+class DryRunEnvironment:
+    """Accepts every tool of a catalog; `calls` holds what was called since `reset`, valid or not."""
+
+    name = "dry-run"
+
+    def __init__(self, catalog: Catalog, *, validate: bool = True) -> None:
+        self.calls: list[Call] = []
+        self._catalog = catalog
+        self._validate = validate
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        return self._catalog.ids
+
+    def reset(self, query: Query) -> None:
+        self.calls = []
+
+    def start_turn(self, turn: int) -> None:
+        pass
+
+    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+        if tool_id not in self._catalog:
+            return not_available(tool_id, self.name)
+        self.calls.append(Call(tool=tool_id, arguments=arguments))
+        problem = self._problem(tool_id, arguments) if self._validate else None
+        if problem is not None:
+            return ToolResult(content=error_text(f"invalid arguments: {problem}"), status="error")
+        return ToolResult(content=RECORDED)
+
+    def close(self) -> None:
+        pass
+
+    def _problem(self, tool_id: str, arguments: Mapping[str, Any]) -> str | None:
+        from jsonschema import Draft202012Validator
+        from jsonschema.exceptions import best_match
+
+        error = best_match(Draft202012Validator(dict(self._catalog.get(tool_id).parameters)).iter_errors(dict(arguments)))
+        return None if error is None else str(error.message)

@@ -1,0 +1,87 @@
+"""Environment: where calls are executed. A task resets it, calls change its state, results come back as text.
+
+Knows no model, no prompt and no benchmark. A failing *tool* is a `ToolResult`, not an exception; an exception
+(`EnvironmentSetupError`) means that the environment itself could not be started.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from toolgen.datasets.query import Query
+
+ResultStatus = Literal["ok", "error", "timeout"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolResult:
+    """What one call came back with.
+
+    `status` is "ok"; "error" when the tool refused or failed; "timeout" when no answer came in time, so that it is
+    unknown whether the call took effect.
+    """
+
+    content: str
+    status: ResultStatus = "ok"
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the call did not come back with what was asked for."""
+        return self.status != "ok"
+
+
+class Environment(Protocol):
+    """Executes calls. One task at a time: `reset`, then for each turn of the user `start_turn` and any number of calls.
+
+    `tools` are the ids that can be called now; it may differ after `reset` and `start_turn`. A call of another tool
+    gets an error result.
+    """
+
+    name: str
+
+    @property
+    def tools(self) -> tuple[str, ...]: ...
+
+    def reset(self, query: Query) -> None:
+        """Begins a task: whatever the last one left behind is gone."""
+
+    def start_turn(self, turn: int) -> None:
+        """The user's turn number `turn` (from 0) begins; state is kept. Most environments have nothing to do here."""
+
+    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+        """Executes one call; never raises for a failing tool."""
+
+    def close(self) -> None:
+        """Frees what the environment holds."""
+
+
+def not_available(tool_id: str, environment: str) -> ToolResult:
+    """The result of calling a tool that the environment cannot execute (now)."""
+    return ToolResult(content=error_text(f"tool {tool_id} is not available in the environment {environment}"), status="error")
+
+
+def error_text(message: str) -> str:
+    """An error as the JSON text that a tool result carries."""
+    return json.dumps({"error": message}, ensure_ascii=False)
+
+
+def result_text(value: object) -> str:
+    """A tool's return value as text: strings as they are, everything else as JSON, or `str()` where JSON cannot."""
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
+    except (PydanticSerializationError, TypeError, ValueError):
+        return str(value)
+
+
+def cut_text(text: str, limit: int) -> str:
+    """`text` with at most `limit` characters, and a note of how much is missing. A small model's context is short."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}... [cut: {len(text) - limit:,} more characters]"

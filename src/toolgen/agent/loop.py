@@ -1,0 +1,188 @@
+"""The agent loop: a policy acts in an environment until it finishes, declines or a budget is used up.
+
+Everything that can go wrong on the way - a failing tool, no answer in time, no legal call, no budget - is an outcome
+that the trajectory records, not an exception. Knows neither what the policy is nor what the environment does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from toolgen.agent.environments.protocol import Environment, ToolResult
+from toolgen.agent.messages import RESULT_LIMIT, call_message, opening, result_message, user_message, user_turns
+from toolgen.agent.policy import Action, Policy
+from toolgen.datasets.query import Query
+from toolgen.datasets.trajectory import Message, Trajectory
+from toolgen.errors import UsageError
+
+Status = Literal["finished", "gave_up", "declined", "step_limit", "token_limit", "time_limit", "error"]
+# After these the user can go on; after a limit or an error, as in BFCL, the task ends.
+TURN_DONE = ("finished", "gave_up", "declined")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much a task may take: `steps` actions in each turn of the user, `tokens` generated and `seconds` in all."""
+
+    steps: int = 10
+    tokens: int = 4096
+    seconds: float = 600.0
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.tokens, self.seconds) <= 0:
+            raise UsageError(f"a budget must be above zero; got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentEvent:
+    """Something that just happened: `kind` says which of `text`, `action` and `result` is filled."""
+
+    kind: Literal["user", "action", "result", "end"]
+    turn: int
+    step: int = 0
+    text: str = ""
+    action: Action | None = None
+    result: ToolResult | None = None
+
+
+OnEvent = Callable[[AgentEvent], None]
+
+
+def run_agent(
+    policy: Policy,
+    environment: Environment,
+    query: Query,
+    *,
+    budget: Budget | None = None,
+    restrict: bool = True,
+    result_limit: int = RESULT_LIMIT,
+    on_event: OnEvent | None = None,
+) -> Trajectory:
+    """Carries out one task, turn by turn, and returns all that was said and done.
+
+    `restrict` lets the policy choose only among what the environment can execute now; without it a call of another tool
+    gets an error result. Results are cut to `result_limit` characters. `trajectory.outcome` holds `status` (of the last
+    turn that was begun), `answer`, `turns` (status, answer and steps of each), counts of `calls`, `tool_errors` and
+    `timeouts`, `tokens`, `seconds`, and one entry of `decisions` for each action.
+    """
+    run = _Run(policy, environment, query, budget or Budget(), restrict, result_limit, on_event or (lambda _event: None))
+    return run.trajectory()
+
+
+class _Run:
+    """The state of one task while it runs."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        environment: Environment,
+        query: Query,
+        budget: Budget,
+        restrict: bool,
+        result_limit: int,
+        on_event: OnEvent,
+    ) -> None:
+        self._policy = policy
+        self._environment = environment
+        self._query = query
+        self._budget = budget
+        self._restrict = restrict
+        self._result_limit = result_limit
+        self._on_event = on_event
+        self._messages: list[Message] = opening(query)
+        self._turns: list[dict[str, Any]] = []
+        self._decisions: list[dict[str, Any]] = []
+        self._results: list[ToolResult] = []
+        self._tokens = 0
+        self._started = time.monotonic()
+
+    def trajectory(self) -> Trajectory:
+        self._environment.reset(self._query)
+        for turn, text in enumerate(user_turns(self._query)):
+            self._environment.start_turn(turn)
+            self._messages.append(user_message(text))
+            self._on_event(AgentEvent(kind="user", turn=turn, text=text))
+            self._take_turn(turn)
+            if self._turns[-1]["status"] not in TURN_DONE:
+                break
+        last = self._turns[-1]
+        self._on_event(AgentEvent(kind="end", turn=len(self._turns) - 1, text=last["status"]))
+        return Trajectory(
+            id=self._query.id, query=self._query.id, messages=tuple(self._messages), outcome=self._outcome()
+        )
+
+    def _take_turn(self, turn: int) -> None:
+        """Actions until the turn is over; its status and answer go to `self._turns`."""
+        status: Status = "step_limit"
+        answer: str | None = None
+        step = 0
+        for step in range(1, self._budget.steps + 1):
+            over = self._budget_status()
+            if over is not None:
+                status, step = over, step - 1
+                break
+            action = self._act(turn, step)
+            ended = self._ending(action)
+            if ended is not None:
+                status, answer = ended
+                break
+            self._call(action, turn, step)
+        self._turns.append({"status": status, "answer": answer, "steps": step})
+
+    def _budget_status(self) -> Status | None:
+        if self._tokens >= self._budget.tokens:
+            return "token_limit"
+        if time.monotonic() - self._started >= self._budget.seconds:
+            return "time_limit"
+        return None
+
+    def _act(self, turn: int, step: int) -> Action:
+        tools = self._environment.tools if self._restrict else None
+        action = self._policy.act(self._messages, tools)
+        self._tokens += action.tokens
+        self._decisions.append({"turn": turn, "stuck": action.stuck, **action.diagnostics})
+        self._on_event(AgentEvent(kind="action", turn=turn, step=step, action=action))
+        if not action.stuck:
+            self._messages.append(call_message(action.tool, action.arguments, self._call_id(), action.thought))
+        return action
+
+    @staticmethod
+    def _ending(action: Action) -> tuple[Status, str | None] | None:
+        """Status and answer if the action ends the turn."""
+        if action.stuck:
+            return ("token_limit" if action.stuck == "token_limit" else "error"), None
+        if action.is_decline:
+            return "declined", None
+        if action.is_finish:
+            return ("gave_up" if action.arguments.get("gave_up") else "finished"), action.arguments.get("answer")
+        return None
+
+    def _call(self, action: Action, turn: int, step: int) -> None:
+        result = self._environment.call(action.tool, action.arguments)
+        self._messages.append(result_message(self._call_id(), result.content, self._result_limit))
+        self._results.append(result)
+        self._on_event(AgentEvent(kind="result", turn=turn, step=step, action=action, result=result))
+
+    def _call_id(self) -> str:
+        return f"call_{len(self._decisions)}"
+
+    def _outcome(self) -> dict[str, Any]:
+        return {
+            "status": self._turns[-1]["status"],
+            "answer": self._turns[-1]["answer"],
+            "environment": self._environment.name,
+            "turns": self._turns,
+            "calls": len(self._results),
+            "tool_errors": _count(self._results, "error"),
+            "timeouts": _count(self._results, "timeout"),
+            "tokens": self._tokens,
+            "seconds": round(time.monotonic() - self._started, 3),
+            "decisions": self._decisions,
+        }
+
+
+def _count(results: Sequence[ToolResult], status: str) -> int:
+    return sum(result.status == status for result in results)

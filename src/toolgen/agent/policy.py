@@ -1,0 +1,154 @@
+"""Policy: a conversation in, the next action out. The model's, and a scripted one.
+
+Knows no environment: what can be called now is handed in. A policy of your own needs the one method `act`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from toolgen.datasets.trajectory import Message
+from toolgen.virtualization.vocabulary import FINISH, NO_TOOL
+
+if TYPE_CHECKING:
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
+
+StuckReason = Literal["", "token_limit", "invalid_arguments"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """The assistant's next step: the call of a tool, "finish" or "no_tool".
+
+    `stuck` is empty unless no legal call could be completed; such an action is not carried out. `tokens` counts what was
+    generated, `diagnostics` says how (see `GenerativePolicy`).
+    """
+
+    tool: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    thought: str = ""
+    stuck: StuckReason = ""
+    tokens: int = 0
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_finish(self) -> bool:
+        """Whether the turn ends with an answer, or with giving up."""
+        return self.tool == FINISH
+
+    @property
+    def is_decline(self) -> bool:
+        """Whether the turn ends because no tool fits."""
+        return self.tool == NO_TOOL
+
+
+class Policy(Protocol):
+    """Decides what the assistant does next."""
+
+    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
+        """The next action after `messages` (which end with a user or tool message), among `tools` (None: the whole
+        catalog), "finish" and "no_tool"."""
+
+
+class ScriptedPolicy:
+    """Replays given actions; afterwards it finishes. For tests."""
+
+    def __init__(self, actions: Iterable[Action | tuple[str, Mapping[str, Any]]]) -> None:
+        self._actions = iter(actions)
+
+    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
+        action = next(self._actions, None)
+        if action is None:
+            return Action(tool=FINISH, arguments={"answer": "Done."})
+        return action if isinstance(action, Action) else Action(tool=action[0], arguments=action[1])
+
+
+class GivenTools:
+    """The right tools in the right order are given ("finish" ends a turn); the policy behind only fills in the arguments.
+
+    Measures argument filling apart from finding tools.
+    """
+
+    def __init__(self, policy: GenerativePolicy, tools: Iterable[str]) -> None:
+        self._policy = policy
+        self._tools = iter(tools)
+
+    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
+        tool = next(self._tools, FINISH)
+        if tool == FINISH:
+            return Action(tool=FINISH, arguments={"answer": "Done."})
+        return self._policy.act(messages, given=tool)
+
+
+class GenerativePolicy:
+    """The model of a checkpoint, decoding legal actions only.
+
+    The whole conversation is rendered at every step, but only what is new is encoded: the session keeps the model's
+    cache over the turns of one conversation. With `think` the model may write a thought first.
+
+    `Action.diagnostics`: `tool`, `probability`, `tool_exists`, `tool_allowed` (see `ToolChoice`), `arguments` (status),
+    `argument_tokens`, `masked` and `relaxed` (see `Arguments`).
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, think: bool = False, options: DecodingOptions | None = None
+    ) -> None:
+        from toolgen.decoding import ToolDecoder
+
+        self.checkpoint = checkpoint
+        self.think = think
+        self.decoder = ToolDecoder(checkpoint, options)
+        self._session = self.decoder.session()
+
+    def act(
+        self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, given: str | None = None
+    ) -> Action:
+        """See `Policy`; with `given` the tool is not chosen but taken."""
+        from toolgen.decoding import ContextFullError
+
+        self._written = 0
+        try:
+            self._session.sync(self.checkpoint.protocol.prompt(messages))
+            thought = self._think() if self.think else ""
+            choice = self.decoder.choose(self._session, tools)
+            tool = given or choice.tool
+            arguments = self._arguments(tool)
+        except ContextFullError:
+            return Action(tool="", stuck="token_limit", tokens=self._written)
+        return self._action(tool, thought, choice, arguments)
+
+    def _think(self) -> str:
+        ids = self.decoder.text(self._session)
+        self._written += len(ids)
+        return str(self.checkpoint.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    def _arguments(self, tool: str) -> Arguments:
+        self._written += 1
+        if tool != NO_TOOL:
+            self.decoder.begin_call(self._session, tool)
+        return self.decoder.arguments(self._session, tool)
+
+    def _action(self, tool: str, thought: str, choice: ToolChoice, arguments: Arguments) -> Action:
+        stuck: StuckReason = ""
+        if arguments.value is None:
+            stuck = "token_limit" if arguments.status == "token_limit" else "invalid_arguments"
+        return Action(
+            tool=tool,
+            arguments=arguments.value or {},
+            thought=thought,
+            stuck=stuck,
+            tokens=self._written + arguments.tokens,
+            diagnostics={
+                "tool": tool,
+                "probability": round(choice.probability, 4),
+                "tool_exists": choice.tool_exists,
+                "tool_allowed": choice.tool_allowed,
+                "arguments": arguments.status,
+                "argument_tokens": arguments.tokens,
+                "masked": arguments.masked,
+                "relaxed": arguments.relaxed,
+            },
+        )

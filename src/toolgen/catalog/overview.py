@@ -1,0 +1,107 @@
+"""A catalog in figures, and what is wrong with it: what `catalog show` and `catalog validate` say.
+
+Knows no file and no output format.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from toolgen.catalog.catalog import Catalog, CatalogDiff
+from toolgen.catalog.naming import token_collisions
+from toolgen.catalog.schema import check_schema
+from toolgen.catalog.text import document
+from toolgen.catalog.tool import Tool
+from toolgen.errors import CatalogError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Counts over the tools of a catalog. `document_lengths` are characters: smallest, median, 95th percentile,
+    largest."""
+
+    tools: int
+    content_hash: str
+    providers: dict[str, int]
+    categories: dict[str, int]
+    endpoints: dict[str, int]
+    document_lengths: tuple[int, int, int, int]
+    parameters: int
+    without_description: int
+    without_parameters: int
+    parameters_without_description: int
+    token_collisions: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """A record for JSON."""
+        return asdict(self)
+
+
+def overview(catalog: Catalog) -> Overview:
+    """Counts and lengths; providers and categories by falling count."""
+    parameters = [schema for tool in catalog for schema in tool.properties.values()]
+    return Overview(
+        tools=len(catalog),
+        content_hash=catalog.content_hash,
+        providers=_counted([tool.provider for tool in catalog]),
+        categories=_counted([tool.category for tool in catalog if tool.category]),
+        endpoints=_counted([str((tool.endpoint or {}).get("kind", "none")) for tool in catalog]),
+        document_lengths=_quantiles([len(document(tool)) for tool in catalog]),
+        parameters=len(parameters),
+        without_description=sum(not tool.description for tool in catalog),
+        without_parameters=sum(not tool.properties for tool in catalog),
+        parameters_without_description=sum(
+            not (isinstance(schema, dict) and schema.get("description")) for schema in parameters
+        ),
+        token_collisions=len(token_collisions(catalog)),
+    )
+
+
+def catalog_errors(catalog: Catalog, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
+    """What breaks the rules of a catalog, one line each: argument or result schemas that are not valid JSON Schema, and
+    argument schemas that are not of an object."""
+    errors = []
+    for done, tool in enumerate(catalog, start=1):
+        errors += _tool_errors(tool)
+        if on_progress:
+            on_progress(done, len(catalog))
+    return errors
+
+
+def changed_fields(old: Catalog, new: Catalog, diff: CatalogDiff) -> dict[str, list[str]]:
+    """Of each changed tool, the names of the fields that differ."""
+    return {tool_id: _differing(old.get(tool_id), new.get(tool_id)) for tool_id in diff.changed}
+
+
+def _differing(old: Tool, new: Tool) -> list[str]:
+    before, after = old.to_dict(), new.to_dict()
+    return [key for key in before if before[key] != after[key] and key != "source"]
+
+
+def _tool_errors(tool: Tool) -> list[str]:
+    errors = []
+    for name, schema in (("parameters", tool.parameters), ("returns", tool.returns)):
+        if schema is None:
+            continue
+        try:
+            check_schema(schema)
+        except CatalogError as error:
+            errors.append(f"{tool.id}: {name}: {error}")
+    if tool.parameters.get("type") != "object":
+        errors.append(f"{tool.id}: parameters: type {tool.parameters.get('type')!r} instead of 'object'")
+    return errors
+
+
+def _counted(names: Sequence[str]) -> dict[str, int]:
+    return dict(Counter(names).most_common())
+
+
+def _quantiles(lengths: Sequence[int]) -> tuple[int, int, int, int]:
+    if not lengths:
+        return (0, 0, 0, 0)
+    ordered = sorted(lengths)
+    last = len(ordered) - 1
+    return (ordered[0], ordered[last // 2], ordered[last * 95 // 100], ordered[last])

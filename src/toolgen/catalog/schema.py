@@ -1,0 +1,311 @@
+"""Foreign parameter descriptions to JSON Schema 2020-12, and the merge of several descriptions of one function.
+
+Foreign means: BFCL's Python types (`dict`, `tuple`, `float`, `any`), Java's and JavaScript's (`HashMap`, `ArrayList`,
+`long`, `char`, ...), older JSON Schema drafts and OpenAPI 3.0 (`nullable`, `items` as a list, boolean
+`exclusiveMinimum`). Knows no tool and no file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from toolgen.catalog.tool import canonical_json
+from toolgen.errors import CatalogError
+
+Schema = dict[str, Any]
+Note = Callable[[str], None]
+
+MAX_DEPTH = 48  # deeper schemas are cut to "anything": validators and grammar compilers recurse
+
+_TYPES = {
+    "object": ("object", "dict", "dictionary", "map", "hashmap", "hashtable", "record"),
+    "array": ("array", "list", "tuple", "arraylist", "set", "sequence"),
+    "number": ("number", "float", "double", "decimal", "bigdecimal"),
+    "integer": ("integer", "int", "long", "short", "byte", "bigint", "biginteger"),
+    "string": ("string", "str", "char", "character"),
+    "boolean": ("boolean", "bool"),
+    "null": ("null", "none", "void", "undefined"),
+}
+_TYPE_OF = {foreign: name for name, foreigns in _TYPES.items() for foreign in foreigns}
+_ANY = frozenset({"any", "", "mixed", "unknown"})
+
+_SCHEMA_KEYWORDS = frozenset({"items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else",
+                              "unevaluatedItems", "unevaluatedProperties"})  # fmt: skip
+_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+_SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties",
+                     "minContains", "maxContains"})  # fmt: skip
+_LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_TEXTS = frozenset({"title", "description", "format", "$ref", "$id", "$schema", "$anchor", "$comment",
+                    "contentEncoding", "contentMediaType"})  # fmt: skip
+_FLAGS = frozenset({"uniqueItems", "deprecated", "readOnly", "writeOnly"})
+
+
+def check_schema(schema: Any) -> None:
+    """CatalogError unless `schema` is a valid JSON Schema of draft 2020-12."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        place = "/".join(str(part) for part in error.absolute_path) or "the top"
+        raise CatalogError(f"invalid JSON Schema at {place}: {error.message[:200]}") from error
+    except RecursionError:
+        raise CatalogError("invalid JSON Schema: nested too deeply to be checked") from None
+
+
+def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
+    """The argument schema of a function as JSON Schema 2020-12: always `{"type": "object", "properties": {...}, ...}`.
+
+    What cannot be expressed is left out and told to `on_note` (one line each); nothing is refused.
+    """
+    note = on_note or (lambda _line: None)
+    schema = _normalize(foreign, "arguments", note, 0) if isinstance(foreign, Mapping) else {}
+    if foreign is not None and not isinstance(foreign, Mapping):
+        note(f"arguments: expected a schema object, got {type(foreign).__name__}; taken as no parameters")
+    if schema.get("type", "object") != "object":
+        note(f"arguments: type {schema['type']!r} instead of 'object'; wrapped as the parameter 'value'")
+        schema = {"properties": {"value": schema}, "required": ["value"]}
+    return {"type": "object", "properties": schema.get("properties", {})} | schema | {"type": "object"}
+
+
+def normalize_value_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
+    """The same for a schema of any type, such as that of a result."""
+    return _normalize(foreign, "value", on_note or (lambda _line: None), 0)
+
+
+def schema_errors(value: Any, schema: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `value` under `schema`, one line a fault; empty if it is valid."""
+    from jsonschema import Draft202012Validator
+
+    return [f"{error.json_path}: {error.message[:200]}" for error in Draft202012Validator(schema).iter_errors(value)]
+
+
+def close_object(schema: Mapping[str, Any]) -> Schema:
+    """An argument schema that admits declared parameters only: a function with a fixed signature takes no others."""
+    properties = schema.get("properties", {})
+    closed = {**schema, "additionalProperties": False}
+    if required := [name for name in schema.get("required", ()) if name in properties]:
+        return closed | {"required": required}
+    closed.pop("required", None)
+    return closed
+
+
+def merge_schemas(schemas: Sequence[Mapping[str, Any]]) -> Schema:
+    """One schema that admits what each of `schemas` admits (at least one is needed).
+
+    Objects: union of the properties, intersection of the required ones; arrays: merged items; enumerations: union, or
+    none if one schema has none; different types: `anyOf`. The longest description is kept, and the first default. One
+    exception to "what each admits": a member that only some objects declare keeps its declared type in all.
+    """
+    distinct = list({canonical_json(schema): schema for schema in schemas}.values())
+    if len(distinct) == 1:
+        return dict(distinct[0])
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for schema in distinct:
+        for alternative in schema.get("anyOf") or [schema]:
+            groups.setdefault(canonical_json(alternative.get("type")), []).append(alternative)
+    if "null" in groups:  # canonical JSON of an absent type: one of the schemas admits anything
+        return _annotations(distinct)
+    if {'"integer"', '"number"'} <= set(groups):
+        groups['"number"'] += groups.pop('"integer"')
+    merged = [_merge_same_type(group) for group in groups.values()]
+    if len(merged) == 1:
+        return merged[0] | _annotations(distinct)
+    alternatives = [{key: value for key, value in one.items() if key != "description"} for one in merged]
+    return {"anyOf": alternatives} | _annotations(distinct)
+
+
+def _merge_same_type(schemas: Sequence[Mapping[str, Any]]) -> Schema:
+    if len(schemas) == 1:
+        return dict(schemas[0])
+    shared = {key: value for key, value in schemas[0].items() if all(other.get(key, ...) == value for other in schemas)}
+    merged: Schema = {"type": schemas[0]["type"]} | _annotations(schemas) | shared
+    if all("enum" in schema for schema in schemas):
+        merged["enum"] = list({canonical_json(v): v for schema in schemas for v in schema["enum"]}.values())
+    if any("properties" in schema for schema in schemas):
+        merged |= _merge_properties(schemas)
+    if all("items" in schema for schema in schemas):
+        merged["items"] = merge_schemas([schema["items"] for schema in schemas])
+    return merged
+
+
+def _merge_properties(schemas: Sequence[Mapping[str, Any]]) -> Schema:
+    names = dict.fromkeys(name for schema in schemas for name in schema.get("properties", {}))
+    properties = {
+        name: merge_schemas([s["properties"][name] for s in schemas if name in s.get("properties", {})])
+        for name in names
+    }
+    required = [name for name in names if all(name in schema.get("required", ()) for schema in schemas)]
+    return {"properties": properties} | ({"required": required} if required else {})
+
+
+def _annotations(schemas: Iterable[Mapping[str, Any]]) -> Schema:
+    """The longest description and the first default: what informs but does not constrain."""
+    schemas = list(schemas)
+    result: Schema = {}
+    if descriptions := [schema["description"] for schema in schemas if schema.get("description")]:
+        result["description"] = max(descriptions, key=len)
+    if defaults := [schema["default"] for schema in schemas if "default" in schema]:
+        result["default"] = defaults[0]
+    return result
+
+
+def _normalize(foreign: Any, place: str, note: Note, depth: int) -> Schema:
+    if not isinstance(foreign, Mapping):
+        if foreign is not True:
+            note(f"{place}: expected a schema object, got {type(foreign).__name__}; anything is allowed there")
+        return {}
+    if depth > MAX_DEPTH:
+        note(f"{place}: nested deeper than {MAX_DEPTH} levels; anything is allowed there")
+        return {}
+    schema: Schema = {}
+    for key, value in foreign.items():
+        _copy_keyword(schema, str(key), value, place, note, depth)
+    _clean_required(schema, foreign)
+    _apply_old_keywords(schema, foreign)
+    _clean_enumeration(schema, place, note)
+    _clean_default(schema)
+    return schema
+
+
+def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, depth: int) -> None:
+    """Copies one keyword into `schema` in its 2020-12 form, or notes why it is left out."""
+    inside = f"{place}.{key}"
+    if key == "type":
+        _copy_type(schema, value, place, note)
+    elif key in ("required", "optional", "nullable") or (key.startswith("exclusive") and isinstance(value, bool)):
+        return  # read together with their neighbours by _clean_required and _apply_old_keywords
+    elif key == "items" and isinstance(value, list):
+        schema["prefixItems"] = [_normalize(item, inside, note, depth + 1) for item in value]
+    elif key in _SCHEMA_KEYWORDS:
+        schema[key] = value if isinstance(value, bool) else _normalize(value, inside, note, depth + 1)
+    elif key in _SCHEMA_LISTS and isinstance(value, list) and value:
+        schema[key] = [_normalize(item, inside, note, depth + 1) for item in value]
+    elif key in _SCHEMA_MAPS and isinstance(value, Mapping):
+        schema[key] = {str(k): _normalize(v, f"{place}.{k}", note, depth + 1) for k, v in value.items()}
+    elif _is_valid_plain(key, value):
+        schema[key] = value
+    elif value is not None:
+        note(f"{place}: keyword {key!r} with the value {str(value)[:60]!r} left out")
+
+
+def _is_valid_plain(key: str, value: Any) -> bool:
+    """Whether a keyword without subschemas has a value that the 2020-12 metaschema admits."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if key in _SCHEMA_LISTS or key in _SCHEMA_MAPS:
+        return False
+    if key in _COUNTS:
+        return number and value >= 0 and value == int(value)
+    if key in _LIMITS:
+        return number
+    if key == "multipleOf":
+        return number and value > 0
+    if key in _TEXTS:
+        return isinstance(value, str)
+    if key in _FLAGS:
+        return isinstance(value, bool)
+    if key in ("enum", "examples"):
+        return isinstance(value, list) and (key == "examples" or bool(value))
+    if key == "pattern":
+        return isinstance(value, str) and _is_pattern(value)
+    return not key.startswith("$") and key not in ("dependentRequired",)
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def _copy_type(schema: Schema, value: Any, place: str, note: Note) -> None:
+    foreigns = value if isinstance(value, list) else [value]
+    names: list[str] = []
+    for foreign in foreigns:
+        word = foreign.strip().lower().split("<")[0] if isinstance(foreign, str) else None
+        if word in _ANY or word is None or word not in _TYPE_OF:
+            if word not in _ANY:
+                note(f"{place}: unknown type {foreign!r}; any value is allowed")
+            return
+        if _TYPE_OF[word] not in names:
+            names.append(_TYPE_OF[word])
+    if names:
+        schema["type"] = names[0] if len(names) == 1 else names
+
+
+def _clean_required(schema: Schema, foreign: Mapping[Any, Any]) -> None:
+    """`required` as a list of declared names; `required: true` and `optional: true` inside a property count too."""
+    listed = foreign.get("required")
+    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, (list, tuple)) else []
+    declared = foreign.get("properties")
+    for name, inner in declared.items() if isinstance(declared, Mapping) else ():
+        if isinstance(inner, Mapping) and inner.get("required") is True:
+            names.append(str(name))
+        if isinstance(inner, Mapping) and inner.get("optional") is True:
+            names = [other for other in names if other != name]
+    elsewhere = {"allOf", "anyOf", "oneOf", "$ref", "patternProperties"} & set(schema)
+    if "properties" in schema and not elsewhere:
+        names = [name for name in names if name in schema["properties"]]
+    if names:
+        schema["required"] = list(dict.fromkeys(names))
+
+
+def _apply_old_keywords(schema: Schema, foreign: Mapping[Any, Any]) -> None:
+    """OpenAPI 3.0's `nullable` and draft 4's boolean exclusive limits."""
+    if foreign.get("nullable") is True and "type" in schema:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        schema["type"] = [*types, *(["null"] if "null" not in types else [])]
+        if "enum" in schema and None not in schema["enum"]:
+            schema["enum"] = [*schema["enum"], None]
+    for old, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if foreign.get(old) is True and limit in schema:
+            schema[old] = schema.pop(limit)
+
+
+def _clean_enumeration(schema: Schema, place: str, note: Note) -> None:
+    """An enumeration whose values are all of another type than the declared one admits nothing at all: that of an array
+    is meant for its items, others are converted where that is possible and left out where not."""
+    values, declared = schema.get("enum"), schema.get("type")
+    if not values or not isinstance(declared, str) or any(_is_of_type(value, declared) for value in values):
+        return
+    del schema["enum"]
+    if declared == "array":
+        items = schema.get("items")
+        schema["items"] = {**(items if isinstance(items, dict) else {}), "enum": values}
+        note(f"{place}: the enumeration of an array has no arrays; moved to its items")
+        return
+    converted = [new for new in (_converted(value, declared) for value in values) if new is not None]
+    if converted:
+        schema["enum"] = converted
+    note(f"{place}: no value of the enumeration {str(values)[:60]} is of type {declared}; {len(converted)} converted")
+
+
+def _is_of_type(value: Any, name: str) -> bool:
+    if isinstance(value, bool) or name == "boolean":
+        return isinstance(value, bool) and name == "boolean"
+    if name in ("integer", "number"):
+        return isinstance(value, (int, float)) and (name == "number" or value == int(value))
+    kinds: dict[str, type] = {"object": Mapping, "array": list, "string": str, "null": type(None)}
+    return isinstance(value, kinds[name])
+
+
+def _converted(value: Any, name: str) -> Any:
+    """`"3"` as the number 3, `"True"` as true, 3 as the text `3`; None where it cannot be."""
+    if name == "string":
+        return None if value is None else canonical_json(value)
+    try:
+        parsed = json.loads(value.lower()) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return parsed if _is_of_type(parsed, name) else None
+
+
+def _clean_default(schema: Schema) -> None:
+    """`"false"` as the default of a boolean is a slip of the source."""
+    if schema.get("type") == "boolean" and schema.get("default") in ("true", "false", "True", "False"):
+        schema["default"] = schema["default"].lower() == "true"

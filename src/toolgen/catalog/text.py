@@ -1,0 +1,80 @@
+"""Tool to text: what a baseline indexes, what stage 1 shows, and what the model reads before it writes arguments.
+
+Short on purpose: a model of 135M parameters reads it, and every token of it is paid for. Knows no tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from toolgen.catalog.tool import Tool
+
+MAX_CHOICES = 12  # values of an enumeration that are spelled out
+
+
+def display_name(tool: Tool) -> str:
+    """`provider.name`; the name alone where the provider is only the name of the dataset and says nothing."""
+    if not tool.provider or tool.provider == tool.source.get("dataset"):
+        return tool.name
+    return f"{tool.provider}.{tool.name}"
+
+
+def document(tool: Tool) -> str:
+    """The whole tool: its name, its description, and one line `- name (type, required): description` a parameter."""
+    return "\n".join(part for part in (display_name(tool), _one_line(tool.description), _parameters(tool)) if part)
+
+
+def views(tool: Tool) -> dict[str, str]:
+    """The tool seen in several ways: `document`, `name`, `description`, `parameters`; an empty view is left out."""
+    every = {
+        "document": document(tool),
+        "name": display_name(tool),
+        "description": _one_line(tool.description),
+        "parameters": _parameters(tool),
+    }
+    return {key: text for key, text in every.items() if text}
+
+
+def _parameters(tool: Tool) -> str:
+    required = set(tool.required)
+    return "\n".join(_parameter(name, schema, name in required) for name, schema in tool.properties.items())
+
+
+def _parameter(name: str, schema: Any, required: bool) -> str:
+    fields = [part for part in (_type(schema), "required" if required else "", _choices(schema)) if part]
+    head = f"- {name} ({', '.join(fields)})" if fields else f"- {name}"
+    description = _one_line(str(schema.get("description") or "")) if isinstance(schema, Mapping) else ""
+    return f"{head}: {description}" if description else head
+
+
+def _type(schema: Any) -> str:
+    """`string`, `array of number`, `object {size, milk}`, `string or integer`, `any`."""
+    if not isinstance(schema, Mapping):
+        return "any"
+    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(dict.fromkeys(_type(alternative) for alternative in alternatives))
+    if reference := schema.get("$ref"):
+        return str(reference).rpartition("/")[2] or "any"
+    declared = schema.get("type", "any")
+    name = " or ".join(declared) if isinstance(declared, (list, tuple)) else str(declared)
+    if name == "array" and schema.get("items"):
+        return f"array of {_type(schema['items'])}"
+    if name == "object" and schema.get("properties"):
+        return f"object {{{', '.join(schema['properties'])}}}"
+    return name
+
+
+def _choices(schema: Any) -> str:
+    if not isinstance(schema, Mapping):
+        return ""
+    values = schema.get("enum") or (schema["items"].get("enum") if isinstance(schema.get("items"), Mapping) else None)
+    if not values:
+        return ""
+    shown = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
+    return "one of " + " | ".join(shown[:MAX_CHOICES]) + (" | ..." if len(shown) > MAX_CHOICES else "")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,126 @@
+"""The command line as a whole: its commands in the order of the work, and the one place where errors end.
+
+Knows what commands exist, not what they do: each of the modules below adds its own with `register(app)`.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from toolgen.cli.console import console, fail, message
+from toolgen.errors import ToolgenError
+
+COMMAND_MODULES = (
+    "toolgen.cli.quickstart",
+    "toolgen.cli.fetch",
+    "toolgen.cli.catalog",
+    "toolgen.cli.virtualize",
+    "toolgen.cli.train",
+    "toolgen.cli.search",
+    "toolgen.cli.run",
+    "toolgen.cli.evaluate",
+    "toolgen.cli.report",
+)
+
+INTERRUPTED = 130
+
+
+class CommandGroup(TyperGroup):
+    """Lists commands in the order they were added, and turns exceptions into one line and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            message("interrupted; run the same command again to resume")
+            raise typer.Exit(INTERRUPTED) from None
+        except (ToolgenError, OSError) as error:
+            if isinstance(error, BrokenPipeError):  # the reader of our output went away: `toolgen search ... | head`
+                raise
+            _show_traceback_if_asked(ctx)
+            fail(str(error))
+            raise typer.Exit(error.exit_code if isinstance(error, ToolgenError) else 1) from None
+        except Exception as error:
+            if _is_control_flow(error):
+                raise
+            _show_traceback_if_asked(ctx)
+            fail(f"unexpected {type(error).__name__}{_place(error)}: {error} (toolgen --debug ... shows the traceback)")
+            raise typer.Exit(1) from None
+
+
+def make_app() -> typer.Typer:
+    """The application with all its commands."""
+    app = typer.Typer(
+        name="toolgen",
+        cls=CommandGroup,
+        help="Every tool is one token: teach a language model a catalog of tools, then let it find and call them.",
+        epilog="Example: toolgen quickstart",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for module in COMMAND_MODULES:
+        import_module(module).register(app)
+    return app
+
+
+def main() -> None:
+    """The entry point of the `toolgen` command."""
+    _quiet_libraries()
+    make_app()()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from toolgen import __version__
+
+        typer.echo(f"toolgen {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="TOOLGEN_DEBUG", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    ctx.obj = {"debug": debug}
+
+
+def _show_traceback_if_asked(ctx: Any) -> None:
+    if ctx.obj and ctx.obj["debug"]:
+        console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_control_flow(error: Exception) -> bool:
+    """Whether typer itself handles this exception: an exit, an abort, wrong usage."""
+    return any(cls.__module__.startswith(("click", "typer")) for cls in type(error).__mro__)
+
+
+def _place(error: Exception) -> str:
+    """` in file.py, line 12`: the innermost frame of toolgen's own code."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}toolgen{os.sep}" in f.filename]
+    return f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+
+
+def _quiet_libraries() -> None:
+    """Our progress lines replace those of the libraries; what the user has set himself is left alone."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

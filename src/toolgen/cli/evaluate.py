@@ -1,0 +1,158 @@
+"""`toolgen evaluate`: how well tools are found, and tasks carried out, on a dataset's held-out requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.searching import RetrieverOption, is_checkpoint, open_retriever, origin_of
+from toolgen.datasets import Dataset, load_dataset
+from toolgen.errors import UsageError
+from toolgen.evaluation import RetrievalResult, evaluate_retrieval
+from toolgen.evaluation.metrics import Interval
+
+DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder with the requests.")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="RESULT", help="Where to write the result with every record.")
+]
+SplitOption = Annotated[str, typer.Option("--split", help="train, dev or test.")]
+
+SHOWN_METRICS = {"ndcg@1": "NDCG@1", "ndcg@5": "NDCG@5", "recall@5": "recall@5", "comp@5": "COMP@5"}
+SHOWN_GROUPS = ("all", "seen", "unseen")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `evaluate retrieval` and `evaluate agent`."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command(
+        "retrieval", epilog="Example: toolgen evaluate retrieval CKPT DATASET --retriever generative -o generative.json"
+    )(retrieval)
+    group.command("agent", epilog="Example: toolgen evaluate agent CKPT DATASET --limit 50 -o agent.json")(agent)
+    app.add_typer(group, name="evaluate", help="Measure retrieval or agent runs on a dataset, with intervals.")
+
+
+def retrieval(
+    folder: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a dataset (bm25 or dense).")],
+    dataset: DatasetArgument,
+    retriever: RetrieverOption = None,
+    split: SplitOption = "test",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first requests of the split.")] = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank the whole catalog for every held-out request and report NDCG, recall and COMP with 95% intervals.
+
+    Groups: seen (a training request asks for every needed tool), unseen, number of tools, category.
+    """
+    requests = load_dataset(dataset)
+    with progress("indexing tools") as on_index:
+        finder = open_retriever(folder, retriever, on_index)
+        finder.index(requests.catalog)
+    with progress(f"searching with {finder.name}") as on_progress:
+        result = evaluate_retrieval(
+            finder, requests, split, limit=limit, config=origin_of(folder), indexed=True, on_progress=on_progress
+        )
+    if output:
+        result.save(output)
+        message(f"wrote {output}")
+    emit(_retrieval_json(result), as_json, lambda: _retrieval_table(result))
+
+
+def agent(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A trained checkpoint.")],
+    dataset: DatasetArgument,
+    split: SplitOption = "test",
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="single_turn, multi_turn or irrelevance; may be repeated. By default all."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="So many tasks of each kind, drawn by seed.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of that draw.")] = 0,
+    given_tools: Annotated[
+        bool, typer.Option("--given-tools", help="Hand the model the right tools, to measure its arguments alone.")
+    ] = False,
+    bfcl: Annotated[
+        Path | None,
+        typer.Option("--bfcl", metavar="PATH", help="The BFCL package for multi-turn tasks; by default fetched."),
+    ] = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the model carry out held-out tasks and judge its calls by BFCL's rules, with 95% intervals."""
+    if not is_checkpoint(checkpoint):
+        raise UsageError(f"{checkpoint} is a dataset; an agent needs a trained checkpoint folder")
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.evaluation.agent import KINDS, AgentEvaluation, evaluate_agent
+
+    config = AgentEvaluation(
+        split=split, kinds=kinds or KINDS, limit_per_kind=limit, seed=seed, given_tools=given_tools
+    )
+    tasks = load_dataset(dataset)
+    package = bfcl or _bfcl_package(tasks, config.kinds)
+    with progress("carrying out tasks") as on_progress:
+        result = evaluate_agent(
+            Checkpoint.load(checkpoint),
+            tasks,
+            config,
+            package_root=package,
+            name="agent, tools given" if given_tools else "agent",
+            on_progress=on_progress,
+        )
+    origin = replace(result.provenance, config={**result.provenance.config, **origin_of(checkpoint)})
+    result = replace(result, provenance=origin)
+    if output:
+        result.save(output)
+        message(f"wrote {output}")
+    summary = {"name": result.name, "split": result.split, "metrics": result.metrics}
+    emit(summary, as_json, lambda: _agent_table(result.metrics))
+
+
+def _bfcl_package(dataset: Dataset, kinds: Sequence[str]) -> Path | None:
+    """The fetched BFCL package, if tasks of this dataset are executed in it."""
+    if "multi_turn" not in kinds or not any("turns" in q.meta for split in dataset.queries.values() for q in split):
+        return None
+    from toolgen.fetching import fetch_dataset
+
+    return fetch_dataset("bfcl", on_message=message)
+
+
+def _retrieval_json(result: RetrievalResult) -> dict[str, Any]:
+    record = result.to_dict()
+    del record["records"]
+    return record
+
+
+def _retrieval_table(result: RetrievalResult) -> Table:
+    table = Table(title=f"{result.retriever}, split {result.split}", title_justify="left", box=None, pad_edge=False)
+    for name in ("requests", "", *SHOWN_METRICS.values()):
+        table.add_column(name, justify="left" if name == "requests" else "right")
+    for group in SHOWN_GROUPS:
+        if metrics := result.metrics.get(group):
+            count = next(iter(metrics.values())).count
+            table.add_row(group, str(count), *(_shown(metrics[name]) for name in SHOWN_METRICS if name in metrics))
+    return table
+
+
+def _shown(interval: Interval) -> str:
+    return f"{100 * interval.mean:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+
+
+def _agent_table(metrics: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("tasks", "metric", "value"):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for kind, groups in metrics.items():
+        values = groups.get("all", groups)
+        for name, value in values.items():
+            shown = _shown(Interval(**value)) if isinstance(value, Mapping) else f"{value:,.4g}"
+            table.add_row(Text(kind.replace("_", " ")), Text(name.replace("_", " ")), shown)
+    return table

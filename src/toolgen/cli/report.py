@@ -1,0 +1,106 @@
+"""`toolgen report`: one HTML page from result files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolgen.cli.console import message, show
+from toolgen.cli.searching import CHECKPOINT_FILE
+from toolgen.errors import CheckpointError, InputError
+from toolgen.evaluation import RetrievalResult, ToolMap, load_result, project_rows, write_report
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `report`."""
+    example = "Example: toolgen report generative.json bm25.json agent.json -o report.html"
+    app.command("report", epilog=example)(report)
+
+
+def report(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="Files that `toolgen evaluate` wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page.")] = Path("report.html"),
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="CKPT",
+            help="Whose training curves and tool map to show; by default the one that the results name.",
+        ),
+    ] = None,
+    title: Annotated[str, typer.Option("--title", help="The heading of the page.")] = "Finding and calling tools",
+) -> None:
+    """Write one self-contained HTML page: comparison with intervals, training curves, tool map, worst requests, runs.
+
+    The page needs no network and no other file.
+    """
+    loaded = [load_result(path) for path in results]
+    folder = checkpoint or _named_checkpoint(loaded)
+    write_report(
+        loaded,
+        output,
+        title=title,
+        labels=_labels(loaded, results),
+        training=read_metrics(folder) if folder else (),
+        tool_map=_tool_map(folder, required=checkpoint is not None) if folder else None,
+    )
+    show(str(output))
+
+
+def _labels(loaded: Sequence[RetrievalResult | Mapping[str, Any]], paths: Sequence[Path]) -> list[str]:
+    """The method's name, or the file's where two results are of one method."""
+    names = [
+        result.retriever if isinstance(result, RetrievalResult) else str(result.get("name", "agent"))
+        for result in loaded
+    ]
+    counts = Counter(names)
+    return [path.stem if counts[name] > 1 else name for name, path in zip(names, paths, strict=True)]
+
+
+def _named_checkpoint(loaded: Sequence[RetrievalResult | Mapping[str, Any]]) -> Path | None:
+    """The first checkpoint that a result was measured on and that is still there."""
+    for result in loaded:
+        origin = result.provenance.to_dict() if isinstance(result, RetrievalResult) else result.get("provenance") or {}
+        named = origin.get("config", {}).get("checkpoint")
+        if named and (Path(named) / CHECKPOINT_FILE).is_file():
+            return Path(named)
+    return None
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The training records of a checkpoint, none if it was not trained; InputError for a damaged file."""
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        message(f"{folder} has no {METRICS_FILE}: the page shows no training curves")
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _tool_map(folder: Path, *, required: bool) -> ToolMap | None:
+    """The plane view of a checkpoint's output rows. Without the checkpoint asked for, a page without a map will do."""
+    from toolgen.checkpoint import Checkpoint
+
+    try:
+        checkpoint = Checkpoint.load(folder)
+    except CheckpointError as error:
+        if required:
+            raise
+        message(f"no tool map: {error}")
+        return None
+    catalog = checkpoint.catalog
+    return ToolMap(
+        points=project_rows(checkpoint.tool_rows.detach().float().cpu().numpy()).tolist(),
+        # A provider that is only the dataset's name says nothing about a tool.
+        labels=["" if tool.provider == tool.source.get("dataset") else tool.provider for tool in catalog],
+        names=[tool.name for tool in catalog],
+    )

@@ -1,0 +1,124 @@
+"""`toolgen search`: the tools for one request, or for a file of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from toolgen.catalog import Catalog
+from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.searching import RetrieverOption, load_catalog, open_retriever
+from toolgen.errors import InputError, UsageError
+from toolgen.evaluation.results import write_text
+from toolgen.retrieval import Ranking, Retriever
+
+_BATCH = 32
+_DESCRIPTION = 90
+
+
+@dataclass(frozen=True)
+class _Request:
+    id: str
+    text: str
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `search`."""
+    app.command("search", epilog='Example: toolgen search CKPT "what is the weather in Oslo?" -k 5')(search)
+
+
+def search(
+    folder: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a dataset (bm25 or dense).")],
+    text: Annotated[str | None, typer.Argument(help="The request in plain language.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many tools to return.")] = 5,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", metavar="FILE", help='JSON lines with "id" and "text".')
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help='Where to write {"id", "tools", "scores"} lines.'),
+    ] = None,
+    retriever: RetrieverOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the tools for a request: one forward pass of the model, over all tools at once.
+
+    With --queries FILE it ranks every request of the file and writes one line each to --output (or stdout).
+    """
+    if (text is None) == (queries is None):
+        raise UsageError('give either a request ("text") or --queries FILE')
+    if output and queries is None:
+        raise UsageError("--output goes with --queries; one request is printed, with --json for programs")
+    requests = _read_requests(queries) if queries else [_Request("", text or "")]
+    catalog = load_catalog(folder)
+    with progress("indexing tools") as on_progress:
+        finder = open_retriever(folder, retriever, on_progress)
+        finder.index(catalog)
+    if queries:
+        _search_file(finder, requests, k, output)
+    else:
+        _search_one(finder, catalog, requests[0].text, k, as_json)
+
+
+def _search_one(finder: Retriever, catalog: Catalog, text: str, k: int, as_json: bool) -> None:
+    ranking = finder.search([text], k)[0]
+    data = {"text": text, "retriever": finder.name, "tools": list(ranking.tools), "scores": list(ranking.scores)}
+    emit(data, as_json, lambda: _table(ranking, catalog))
+
+
+def _table(ranking: Ranking, catalog: Catalog) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("", justify="right")
+    table.add_column("tool", overflow="fold")
+    table.add_column("score", justify="right")
+    table.add_column("description")
+    for place, (tool_id, score) in enumerate(zip(ranking.tools, ranking.scores, strict=True), start=1):
+        # Text and not str: a tool's words must not be read as markup.
+        description = " ".join(catalog.get(tool_id).description.split())
+        if len(description) > _DESCRIPTION:
+            description = description[: _DESCRIPTION - 1].rstrip() + "…"
+        table.add_row(str(place), Text(tool_id, style="bold"), f"{score:.3f}", Text(description))
+    return table
+
+
+def _search_file(finder: Retriever, requests: Sequence[_Request], k: int, output: Path | None) -> None:
+    lines: list[str] = []
+    with progress("searching") as on_progress:
+        for start in range(0, len(requests), _BATCH):
+            batch = requests[start : start + _BATCH]
+            for request, ranking in zip(batch, finder.search([r.text for r in batch], k), strict=True):
+                lines.append(json.dumps(ranking.to_dict(request.id), ensure_ascii=False) + "\n")
+            on_progress(len(lines), len(requests))
+    if output:
+        write_text(output, "".join(lines))
+        message(f"wrote {len(lines)} rankings to {output}")
+    else:
+        sys.stdout.write("".join(lines))
+
+
+def _read_requests(path: Path) -> list[_Request]:
+    """The requests of a JSON lines file; InputError names the line that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the queries {path}: {error}") from error
+    requests = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            requests.append(_Request(str(record["id"]), str(record["text"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f'{path}, line {number}: expected a JSON object with "id" and "text"') from error
+    if not requests:
+        raise InputError(f"{path} holds no request; expected one JSON object a line")
+    return requests

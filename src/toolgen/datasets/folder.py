@@ -1,0 +1,218 @@
+"""The dataset folder: what every importer writes and everything else reads.
+
+    dataset.json                 format, name, version, source, licence, counts, sha256 of each file, load reports
+    catalog.jsonl                one tool a line
+    queries.{train,dev,test}.jsonl
+    trajectories.{train,dev,test}.jsonl
+
+Knows no source format and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.loaders.report import LoadReport
+from toolgen.datasets.query import Query
+from toolgen.datasets.splits import SPLITS
+from toolgen.datasets.trajectory import Trajectory
+from toolgen.errors import DatasetError, ToolgenError
+
+FORMAT_VERSION = 1
+METADATA_FILE = "dataset.json"
+CATALOG_FILE = "catalog.jsonl"
+
+Record = TypeVar("Record", Query, Trajectory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A catalog with the queries and trajectories that were published for it.
+
+    `queries` and `trajectories` have the keys train, dev and test; a split that is not given is empty. `reports` tell
+    what the importers lost or repaired.
+    """
+
+    name: str
+    version: str
+    source: str
+    licence: str
+    catalog: Catalog
+    queries: Mapping[str, tuple[Query, ...]] = field(default_factory=dict)
+    trajectories: Mapping[str, tuple[Trajectory, ...]] = field(default_factory=dict)
+    reports: tuple[LoadReport, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("queries", "trajectories"):
+            given: Mapping[str, tuple[Any, ...]] = getattr(self, name)
+            if unknown := sorted(set(given) - set(SPLITS)):
+                raise DatasetError(f"dataset {self.name!r}: no split {unknown[0]!r}; splits are {', '.join(SPLITS)}")
+            object.__setattr__(self, name, {split: tuple(given.get(split, ())) for split in SPLITS})
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many records there are of each kind, as in `dataset.json`."""
+        counts = {"tools": len(self.catalog)}
+        counts |= {f"queries.{split}": len(queries) for split, queries in self.queries.items()}
+        return counts | {f"trajectories.{split}": len(found) for split, found in self.trajectories.items()}
+
+
+def save_dataset(dataset: Dataset, path: Path) -> None:
+    """Writes the folder under a temporary name beside `path` and renames it: no half dataset is ever seen at `path`.
+
+    An older dataset at `path` is replaced; anything else there is a DatasetError.
+    """
+    path = Path(path)
+    if path.exists() and not _is_replaceable(path):
+        raise DatasetError(f"{path} exists and is not a dataset folder; choose another output folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise DatasetError(f"cannot write the dataset {path}: {error}") from error
+    try:
+        building.chmod(0o755)
+        _write_files(dataset, building)
+        _move_into_place(building, path)
+    except (OSError, UnicodeEncodeError) as error:
+        raise DatasetError(f"cannot write the dataset {path}: {error}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
+    """Reads a dataset folder. DatasetError names what is missing, damaged or of another format version.
+
+    `verify` compares the sha256 of each file with the one in `dataset.json`.
+    """
+    path = Path(path)
+    metadata = read_metadata(path)
+    if verify:
+        verify_files(path, metadata)
+    return Dataset(
+        name=metadata["name"],
+        version=metadata["version"],
+        source=metadata["source"],
+        licence=metadata["licence"],
+        catalog=Catalog.load(path / CATALOG_FILE),
+        queries={split: _read(path / f"queries.{split}.jsonl", metadata, Query.from_dict) for split in SPLITS},
+        trajectories={
+            split: _read(path / f"trajectories.{split}.jsonl", metadata, Trajectory.from_dict) for split in SPLITS
+        },
+        reports=tuple(LoadReport.from_dict(report) for report in metadata.get("reports", ())),
+    )
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The content of `dataset.json`, checked for its format version and keys."""
+    file = Path(path) / METADATA_FILE
+    try:
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path} is not a dataset folder: it has no {METADATA_FILE}; make one with 'toolgen catalog build'"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot read {file}: {error}") from error
+    version = metadata.get("format") if isinstance(metadata, dict) else None
+    if version != FORMAT_VERSION:
+        raise DatasetError(f"{file} has format version {version!r}; this toolgen reads version {FORMAT_VERSION}")
+    if missing := {"name", "version", "source", "licence", "files"} - set(metadata):
+        raise DatasetError(f"{file} lacks {sorted(missing)}; build the dataset again")
+    result: dict[str, Any] = metadata
+    return result
+
+
+def verify_files(path: Path, metadata: Mapping[str, Any]) -> None:
+    """DatasetError if a file of the folder is missing or differs from its sha256 in `dataset.json`."""
+    if CATALOG_FILE not in metadata["files"]:
+        raise DatasetError(f"{path}: {METADATA_FILE} lists no {CATALOG_FILE}; build the dataset again")
+    for name, expected in metadata["files"].items():
+        file = Path(path) / name
+        if not file.is_file():
+            raise DatasetError(f"{path} is incomplete: {name} is missing; build the dataset again")
+        if (found := _sha256(file)) != expected:
+            raise DatasetError(
+                f"{file} was changed or damaged: its sha256 is {found[:12]}..., {METADATA_FILE} says {expected[:12]}..."
+            )
+
+
+def _write_files(dataset: Dataset, folder: Path) -> None:
+    dataset.catalog.save(folder / CATALOG_FILE)
+    for split in SPLITS:
+        _write(folder / f"queries.{split}.jsonl", (query.to_dict() for query in dataset.queries[split]))
+        _write(folder / f"trajectories.{split}.jsonl", (one.to_dict() for one in dataset.trajectories[split]))
+    metadata = {
+        "format": FORMAT_VERSION,
+        "name": dataset.name,
+        "version": dataset.version,
+        "source": dataset.source,
+        "licence": dataset.licence,
+        "counts": dataset.counts,
+        "catalog_hash": dataset.catalog.content_hash,
+        "files": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
+        "reports": [report.to_dict() for report in dataset.reports],
+    }
+    text = json.dumps(metadata, ensure_ascii=False, indent=2)
+    (folder / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _write(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _read(
+    path: Path, metadata: Mapping[str, Any], from_dict: Callable[[Mapping[str, Any]], Record]
+) -> tuple[Record, ...]:
+    if path.name not in metadata["files"]:
+        return ()
+    records = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    records.append(from_dict(json.loads(line)))
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise DatasetError(f"{path}, line {number}: not a record of this kind ({error!r})") from error
+    except ToolgenError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"cannot read {path}: {error}") from error
+    return tuple(records)
+
+
+def _is_replaceable(path: Path) -> bool:
+    return path.is_dir() and ((path / METADATA_FILE).is_file() or not any(path.iterdir()))
+
+
+def _move_into_place(building: Path, path: Path) -> None:
+    """A folder cannot be renamed over a full one, so the older dataset steps aside first and comes back on failure."""
+    if not path.exists():
+        building.rename(path)
+        return
+    aside = building.with_name(building.name + ".old")
+    path.rename(aside)
+    try:
+        building.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,44 @@
+"""Deterministic splits by hash: a group of records lands in the same split on every machine and in every order."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+SPLITS = ("train", "dev", "test")
+TRAIN_SHARE, DEV_SHARE = 0.7, 0.1  # the rest is test
+HELD_OUT_SHARE = 0.1  # of the tools: no training request asks for them
+HELD_OUT_DEV_SHARE = 1 / 3  # of the training groups that ask for held-out tools; the rest goes to test
+
+
+def hash_fraction(text: str, salt: str = "") -> float:
+    """A number in [0, 1) that depends on nothing but the text and the salt."""
+    digest = hashlib.sha256(f"{salt}\0{text}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def split_of(group: str) -> str:
+    """The split of a leakage group: train 70, dev 10, test 20 of a hundred."""
+    fraction = hash_fraction(group, "split")
+    if fraction < TRAIN_SHARE:
+        return "train"
+    return "dev" if fraction < TRAIN_SHARE + DEV_SHARE else "test"
+
+
+def split_outside_training(group: str) -> str:
+    """The split of a group that must not be trained on: its own if that is dev or test, else dev or test as 1 to 2."""
+    own = split_of(group)
+    if own != "train":
+        return own
+    return "dev" if hash_fraction(group, "outside training") < HELD_OUT_DEV_SHARE else "test"
+
+
+def is_held_out(tool_id: str) -> bool:
+    """Whether the tool belongs to the tenth that no training request may ask for."""
+    return hash_fraction(tool_id, "held out") < HELD_OUT_SHARE
+
+
+def text_group(text: str) -> str:
+    """The leakage group of a request: its words without case, punctuation and spacing."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or text

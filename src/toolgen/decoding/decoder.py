@@ -1,0 +1,266 @@
+"""ToolDecoder: what the model may write at each point, so that every call it emits is one that can be carried out.
+
+The choice of a tool is one pass and one argmax over the tool rows; the arguments follow the tool's JSON Schema token by
+token. Each step also looks at what the model would have written without these rules: that is how the result can say
+how often it would have called a tool that does not exist, or written arguments that do not parse or validate.
+Knows a checkpoint's model, tokenizer, vocabulary and catalog; no conversation and no environment.
+Shapes: V rows of the output matrix, L legal tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from toolgen.catalog.schema import schema_errors
+from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler, Matcher
+from toolgen.decoding.sampling import Sampling, pick
+from toolgen.decoding.session import Session
+from toolgen.decoding.values import is_plain_json
+from toolgen.virtualization.vocabulary import ACTIONS, NO_TOOL
+
+if TYPE_CHECKING:
+    import torch
+
+    from toolgen.checkpoint import Checkpoint
+
+ArgumentStatus = Literal["ok", "closed", "token_limit", "invalid"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingOptions:
+    """How calls are decoded.
+
+    `argument_tokens` bounds an argument object; when it is used up, the object is closed as soon as the schema admits
+    it, with `closing_tokens` more for that. `thought_tokens` bounds free text. `fast_forward` writes text that
+    the schema leaves no choice about (the next key, mostly) without asking the model token by token.
+    """
+
+    argument_tokens: int = 128
+    closing_tokens: int = 64
+    thought_tokens: int = 64
+    fast_forward: bool = True
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolChoice:
+    """The chosen tool id (or "finish" or "no_tool") and its share of the probability among what was legal.
+
+    `tool_exists`: the token that the model rated highest over its whole vocabulary is a tool token, finish or no_tool.
+    Otherwise an unconstrained model would have written text here, that is, no call or one of a name it makes up.
+    `tool_allowed`: that token also was among those allowed here.
+    """
+
+    tool: str
+    probability: float
+    tool_exists: bool
+    tool_allowed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """The argument object of one call.
+
+    `value` is None unless `status` is "ok" or "closed" (the token budget ran out and the object was closed): an object
+    that is incomplete ("token_limit") or breaks the full schema ("invalid", possible only if `relaxed`) is not emitted.
+    `steps` counts the tokens, `masked` those where the model's own first choice was outside the grammar; with
+    `masked` above 0 the unconstrained model would have left the grammar.
+    """
+
+    value: Mapping[str, Any] | None
+    text: str
+    status: ArgumentStatus
+    steps: int = 0
+    masked: int = 0
+    relaxed: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were written."""
+        return self.steps
+
+
+class ToolDecoder:
+    """Decodes choices and arguments with one checkpoint; sessions hold the state, the decoder holds none.
+
+    decoder = ToolDecoder(checkpoint)
+    session = decoder.session()
+    session.sync(checkpoint.protocol.prompt([{"role": "user", "content": "Weather in Oslo?"}]))
+    choice = decoder.choose(session)
+    arguments = decoder.arguments(session, choice.tool)
+    """
+
+    def __init__(self, checkpoint: Checkpoint, options: DecodingOptions | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.options = options or DecodingOptions()
+        self._action_ids = checkpoint.vocabulary.action_token_ids
+        # Text uses the ids below those that toolgen added; what lies above the actions is padding.
+        self._grammars = GrammarCompiler(
+            checkpoint.tokenizer, vocabulary_size=self._action_ids.start, end_id=checkpoint.protocol.end_id
+        )
+        # Decoders are few and live long; the caches below are theirs.
+        self._grammar_of = lru_cache(maxsize=4096)(self._compile)
+        self._legal_of = lru_cache(maxsize=64)(self._legal_ids)
+
+    def session(self) -> Session:
+        """An empty sequence for this model."""
+        return Session(self.checkpoint.model)
+
+    def choose(self, session: Session, allowed: Sequence[str] | None = None) -> ToolChoice:
+        """The next action where the session ends: a tool of `allowed` (default: of the whole catalog), finish or no_tool."""
+        legal_L = self._legal_of(None if allowed is None else tuple(allowed))
+        scores_L = session.logits_V[legal_L]
+        index = pick(scores_L, self.options.sampling, self._generator)
+        best = int(session.logits_V.argmax())
+        return ToolChoice(
+            tool=self._action(int(legal_L[index])),
+            probability=float(scores_L.softmax(0)[index]),
+            tool_exists=best in self._action_ids,
+            tool_allowed=bool((legal_L == best).any()),
+        )
+
+    def begin_call(self, session: Session, action: str) -> None:
+        """Appends the action's token and what the protocol puts between it and its arguments (the documentation)."""
+        session.extend([self.token_id(action), *self.checkpoint.protocol.after_tool(action)])
+
+    def arguments(self, session: Session, action: str) -> Arguments:
+        """The argument object of `action` where the session ends. The session may end within it afterwards: `sync` it."""
+        if action == NO_TOOL:
+            return Arguments(value={}, text="{}", status="ok")
+        grammar = self._grammar_of(action)
+        return _ArgumentRun(self, session, self._grammars.matcher(grammar)).run(grammar, self.checkpoint.protocol.arguments_schema(action))
+
+    def text(self, session: Session) -> list[int]:
+        """Free text where the session ends: up to the end of the turn, an action token or the limit, all left out.
+
+        Returns the token ids; the session then holds them, and its scores are those of what follows.
+        """
+        written: list[int] = []
+        while len(written) < min(self.options.thought_tokens, session.room - 1):
+            token_id = pick(session.logits_V, self.options.sampling, self._generator)
+            if token_id >= self._action_ids.start or token_id == self.checkpoint.protocol.end_id:
+                break
+            session.extend([token_id])
+            written.append(token_id)
+        return written
+
+    def token_id(self, action: str) -> int:
+        """The token of a tool id, "finish" or "no_tool"."""
+        return int(self.checkpoint.vocabulary.token_id(action))
+
+    @cached_property
+    def _generator(self) -> torch.Generator:
+        import torch
+
+        return torch.Generator(device=self.checkpoint.model.device).manual_seed(self.options.sampling.seed)
+
+    def _action(self, token_id: int) -> str:
+        action = self.checkpoint.vocabulary.tool_id(token_id)
+        assert action is not None, "legal ids are made from the vocabulary"
+        return action
+
+    def _legal_ids(self, allowed: tuple[str, ...] | None) -> torch.Tensor:
+        """Token ids of the allowed actions [L], on the model's device."""
+        import torch
+
+        ids = self._action_ids if allowed is None else map(self.token_id, (*ACTIONS, *allowed))
+        return torch.tensor(list(ids), device=self.checkpoint.model.device)
+
+    def _compile(self, action: str) -> ArgumentGrammar:
+        return self._grammars.compile(self.checkpoint.protocol.arguments_schema(action))
+
+
+class _ArgumentRun:
+    """The decoding of one argument object."""
+
+    def __init__(self, decoder: ToolDecoder, session: Session, matcher: Matcher) -> None:
+        self._decoder = decoder
+        self._options = decoder.options
+        self._session = session
+        self._matcher = matcher
+        self._masked = 0
+
+    def run(self, grammar: ArgumentGrammar, schema: Mapping[str, Any]) -> Arguments:
+        closing = False
+        budget = min(self._options.argument_tokens, self._session.room - self._options.closing_tokens)
+        while not (self._matcher.complete or self._matcher.stuck):
+            written = len(self._matcher.tokens)
+            if written >= budget + self._options.closing_tokens or self._session.room < 1:
+                break
+            closing = closing or written >= budget
+            self._advance(closing)
+        status: ArgumentStatus = "closed" if closing else "ok"
+        value: Mapping[str, Any] | None = None
+        if not self._matcher.complete:
+            status = "token_limit"
+        else:
+            value = parse_arguments(self._matcher.text, schema)
+            status = status if value is not None else "invalid"
+        return Arguments(
+            value=value,
+            text=self._matcher.text,
+            status=status,
+            steps=len(self._matcher.tokens),
+            masked=self._masked,
+            relaxed=grammar.relaxed,
+        )
+
+    def _advance(self, closing: bool) -> None:
+        """Writes the forced tokens if there are any, else one chosen token."""
+        forced = self._matcher.forced() if self._options.fast_forward else []
+        forced = forced[: max(1, self._session.room)]
+        if forced:
+            self._write_forced(forced)
+        else:
+            self._write(self._choose(closing))
+
+    def _write_forced(self, forced: Sequence[int]) -> None:
+        """One pass over all forced tokens; the model's own choice at each of them is looked at all the same."""
+        choices = [int(self._session.logits_V.argmax())]
+        following_TV = self._session.extend(forced, keep=len(forced))
+        choices += following_TV[:-1].argmax(-1).tolist()
+        for token_id, choice in zip(forced, choices, strict=True):
+            self._note(choice, choice == token_id or self._is_allowed(choice))
+            self._matcher.consume(token_id)
+
+    def _choose(self, closing: bool) -> int:
+        import torch
+
+        logits_V = self._session.logits_V
+        allowed_V = torch.from_numpy(self._matcher.allowed_V()).to(logits_V.device)
+        choice = int(logits_V.argmax())
+        self._note(choice, choice < len(allowed_V) and bool(allowed_V[choice]))
+        if closing:
+            for token_id in self._matcher.closing_tokens():
+                if allowed_V[token_id]:
+                    return token_id
+        legal_V = logits_V[: len(allowed_V)].masked_fill(~allowed_V, float("-inf"))
+        return pick(legal_V, self._options.sampling, self._decoder._generator)
+
+    def _write(self, token_id: int) -> None:
+        self._matcher.consume(token_id)
+        # The pass after the last token would answer a question that nobody asks.
+        if not self._matcher.complete:
+            self._session.extend([token_id])
+
+    def _is_allowed(self, token_id: int) -> bool:
+        allowed_V = self._matcher.allowed_V()
+        return token_id < len(allowed_V) and bool(allowed_V[token_id])
+
+    def _note(self, _choice: int, legal: bool) -> None:
+        self._masked += not legal
+
+
+def parse_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The argument object that a text holds, or None if it does not parse, cannot be sent as JSON or breaks the schema."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not is_plain_json(value) or schema_errors(value, schema):
+        return None
+    return value

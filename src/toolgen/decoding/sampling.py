@@ -1,0 +1,39 @@
+"""Choosing one of several scores: the best one, or a draw with temperature and nucleus. Knows only a row of logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from toolgen.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is drawn. `temperature` 0 is greedy; `top_p` keeps the smallest set of that much probability."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise UsageError(
+                f"sampling needs temperature >= 0 and 0 < top_p <= 1; got {self.temperature} and {self.top_p}"
+            )
+
+
+def pick(logits_V: torch.Tensor, sampling: Sampling, generator: torch.Generator | None = None) -> int:
+    """Index of the chosen entry of a row of logits [V]; entries of -inf are never chosen."""
+    import torch
+
+    if sampling.temperature == 0:
+        return int(logits_V.argmax())
+    probabilities_V = torch.softmax(logits_V.float() / sampling.temperature, dim=-1)
+    ordered_V, indices_V = probabilities_V.sort(descending=True)
+    # The first entry always stays: what counts is the probability before it.
+    ordered_V[ordered_V.cumsum(0) - ordered_V >= sampling.top_p] = 0
+    return int(indices_V[torch.multinomial(ordered_V, 1, generator=generator)])

@@ -1,0 +1,62 @@
+"""Every expected failure of toolgen, as one family.
+
+    ToolgenError
+    ├── UsageError            the request itself is wrong: unknown option, key, name (exit code 2)
+    ├── InputError            a file or record that was given cannot be read as what it should be
+    │   ├── CatalogError      a tool or catalog breaks its rules (duplicate id, invalid schema)
+    │   └── DatasetError      a dataset folder is incomplete, damaged or of another version
+    ├── FetchError            a download failed: no network, wrong checksum, full disk
+    ├── CheckpointError       a checkpoint folder is not what its metadata says
+    ├── MissingExtraError     an optional dependency is not installed
+    └── EnvironmentSetupError an environment could not be started (a failing *tool* is a result, not an error)
+
+A message is one line that says what was given, what was expected and what to do. The command line prints it
+without a traceback; `--debug` shows the traceback.
+"""
+
+from __future__ import annotations
+
+
+class ToolgenError(Exception):
+    """Base of every expected failure. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(ToolgenError):
+    """The request itself is wrong; nothing was attempted."""
+
+    exit_code = 2
+
+
+class InputError(ToolgenError):
+    """Input that cannot be read as what it should be."""
+
+
+class CatalogError(InputError):
+    """A tool or catalog breaks its rules."""
+
+
+class DatasetError(InputError):
+    """A dataset folder is incomplete, damaged or of another version."""
+
+
+class FetchError(ToolgenError):
+    """A download failed; nothing half-written was left behind."""
+
+
+class CheckpointError(ToolgenError):
+    """A checkpoint folder is not what its metadata says."""
+
+
+class MissingExtraError(ToolgenError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this needs the package '{package}', which is not installed; run: pip install 'toolgen[{extra}]'"
+        )
+
+
+class EnvironmentSetupError(ToolgenError):
+    """An environment could not be started."""

@@ -1,0 +1,336 @@
+"""Evaluation of an agent: whole tasks carried out and judged by BFCL's rules, with every trajectory kept.
+
+Single-turn requests run in the dry-run environment over the whole catalog, requests that no tool fits likewise,
+multi-turn tasks in BFCL's simulated systems. Knows no training; a policy is whatever has `act`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolgen.agent.environments import BfclEnvironment, DryRunEnvironment, Environment
+from toolgen.agent.loop import Budget, run_agent
+from toolgen.agent.messages import actions_of, calls_by_turn
+from toolgen.agent.policy import GenerativePolicy, GivenTools, Policy
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.schema import schema_errors
+from toolgen.datasets.folder import Dataset
+from toolgen.datasets.query import Query
+from toolgen.datasets.trajectory import Trajectory
+from toolgen.errors import DatasetError, UsageError
+from toolgen.evaluation.bfcl_checker import TurnVerdict, check_multi_turn, check_single_turn, ground_truth_turns
+from toolgen.evaluation.metrics import bootstrap
+from toolgen.evaluation.provenance import Provenance, collect_provenance
+from toolgen.evaluation.results import FORMAT, write_json
+from toolgen.evaluation.retrieval import trained_tools
+from toolgen.virtualization import FINISH, FINISH_SCHEMA, NO_TOOL
+
+if TYPE_CHECKING:
+    from toolgen.checkpoint import Checkpoint
+
+KINDS = ("single_turn", "multi_turn", "irrelevance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentRecord:
+    """One task: what was expected, what was done, how it is judged.
+
+    `scores` maps a metric of the task's kind to 0 or 1 (or a share); `correct` is the main one of them, `reason` why it
+    is not. `validity` counts what was really emitted and what the unconstrained model would have done.
+    """
+
+    id: str
+    kind: str
+    category: str
+    text: str
+    seen: bool
+    correct: bool
+    reason: str
+    scores: Mapping[str, float]
+    validity: Mapping[str, int]
+    expected: Sequence[Mapping[str, Any]]
+    trajectory: Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentResult:
+    """How well an agent carries out tasks.
+
+    `metrics` is nested: kind, then group, then metric; a share is `{"mean", "low", "high", "count"}` (95% interval).
+    """
+
+    name: str
+    split: str
+    metrics: Mapping[str, Any]
+    records: tuple[AgentRecord, ...]
+    provenance: Provenance
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of a result file."""
+        return {"format": FORMAT, "kind": "agent", **asdict(self)}
+
+    def save(self, path: Path) -> None:
+        """Writes the result file; an interrupted save leaves the old one."""
+        write_json(path, self.to_dict())
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentEvaluation:
+    """What is evaluated and how.
+
+    `limit_per_kind` takes that many tasks of each kind (or of the kinds it names), drawn with `seed`. `given_tools` hands the policy the right tools
+    in the right order, so that only arguments are measured (requests that no tool fits are then left out).
+    """
+
+    split: str = "test"
+    kinds: Sequence[str] = KINDS
+    limit_per_kind: int | Mapping[str, int] | None = None
+    seed: int = 0
+    given_tools: bool = False
+    budget: Budget = field(default_factory=lambda: Budget(steps=8, tokens=1024))
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.kinds) - set(KINDS)):
+            raise UsageError(f"unknown kind of task {unknown[0]!r}; kinds are {', '.join(KINDS)}")
+
+
+def evaluate_agent(
+    agent: Checkpoint | Policy,
+    dataset: Dataset,
+    config: AgentEvaluation | None = None,
+    *,
+    package_root: Path | None = None,
+    name: str = "agent",
+    on_progress: Callable[[int, int], None] | None = None,
+    on_record: Callable[[AgentRecord], None] | None = None,
+) -> AgentResult:
+    """Carries out the tasks of a split and judges them.
+
+    `package_root` is the fetched BFCL package, needed for multi-turn tasks; without it they are left out. Raises
+    UsageError for an unknown split, or if `given_tools` is asked of a policy that is not a checkpoint's; DatasetError if
+    there is no task.
+    """
+    config = config or AgentEvaluation()
+    started = time.perf_counter()
+    tasks = agent_tasks(dataset, config, multi_turn=package_root is not None)
+    judge = _Judge(agent if hasattr(agent, "act") else GenerativePolicy(agent), dataset, config, package_root)
+    records = []
+    for done, query in enumerate(tasks, start=1):
+        records.append(judge.record(query))
+        if on_record:
+            on_record(records[-1])
+        if on_progress:
+            on_progress(done, len(tasks))
+    resolved = {**asdict(config), "kinds": sorted({record.kind for record in records}), "agent": name}
+    return AgentResult(
+        name=name,
+        split=config.split,
+        metrics=summarize(records),
+        records=tuple(records),
+        provenance=collect_provenance(dataset, config=resolved, seconds=time.perf_counter() - started),
+    )
+
+
+def agent_tasks(dataset: Dataset, config: AgentEvaluation, *, multi_turn: bool = True) -> list[Query]:
+    """The tasks that will be carried out, kind by kind in the order of the dataset."""
+    if config.split not in dataset.queries:
+        raise UsageError(f"dataset {dataset.name} has no split {config.split!r}; it has {', '.join(dataset.queries)}")
+    tasks: list[Query] = []
+    for kind in config.kinds:
+        left_out = (kind == "multi_turn" and not multi_turn) or (kind == "irrelevance" and config.given_tools)
+        found = [] if left_out else [q for q in dataset.queries[config.split] if kind_of(q) == kind]
+        limit = config.limit_per_kind
+        tasks += _sample(found, limit.get(kind) if isinstance(limit, Mapping) else limit, config.seed)
+    if not tasks:
+        raise DatasetError(
+            f"split {config.split!r} of {dataset.name} has no task of the kinds {', '.join(config.kinds)} to carry out "
+            "(multi-turn tasks need the fetched BFCL package)"
+        )
+    return tasks
+
+
+def kind_of(query: Query) -> str | None:
+    """"single_turn", "multi_turn" or "irrelevance"; None for a request whose calls are not known."""
+    if "turns" in query.meta:
+        return "multi_turn"
+    if not query.tools:
+        return "irrelevance"
+    return "single_turn" if "expected" in query.meta else None
+
+
+def _sample(queries: Sequence[Query], limit: int | None, seed: int) -> list[Query]:
+    if limit is None or limit >= len(queries):
+        return list(queries)
+    return [queries[position] for position in sorted(random.Random(seed).sample(range(len(queries)), limit))]
+
+
+class _Judge:
+    """Runs and judges tasks of one dataset with one policy."""
+
+    def __init__(self, policy: Policy, dataset: Dataset, config: AgentEvaluation, package_root: Path | None) -> None:
+        if config.given_tools and not isinstance(policy, GenerativePolicy):
+            raise UsageError("given_tools needs the policy of a checkpoint, which can be made to fill in arguments only")
+        self._policy = policy
+        self._catalog = dataset.catalog
+        self._config = config
+        self._package_root = package_root
+        self._trained = trained_tools(dataset)
+        self._dry_run = DryRunEnvironment(dataset.catalog)
+        self._bfcl = BfclEnvironment(package_root, dataset.catalog) if package_root else None
+
+    def record(self, query: Query) -> AgentRecord:
+        """Carries out one task and judges it."""
+        kind = kind_of(query) or "single_turn"
+        environment: Environment = self._bfcl if kind == "multi_turn" and self._bfcl else self._dry_run
+        trajectory = run_agent(self._policy_for(query), environment, query, budget=self._config.budget)
+        correct, reason, scores = getattr(self, f"_judge_{kind}")(query, trajectory)
+        return AgentRecord(
+            id=query.id,
+            kind=kind,
+            category=str(query.meta.get("category", "")),
+            text=query.text,
+            seen=self._trained.issuperset(query.tools),
+            correct=correct,
+            reason=reason,
+            scores=scores,
+            validity=count_validity(trajectory, self._catalog),
+            expected=[call.to_dict() for call in query.calls or ()],
+            trajectory=trajectory,
+        )
+
+    def _policy_for(self, query: Query) -> Policy:
+        if not self._config.given_tools or not isinstance(self._policy, GenerativePolicy):
+            return self._policy
+        turns = ground_truth_turns(query) if "turns" in query.meta else [query.calls or ()]
+        return GivenTools(self._policy, [tool for turn in turns for tool in (*(call.tool for call in turn), FINISH)])
+
+    def _judge_single_turn(self, query: Query, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
+        calls = calls_by_turn(trajectory.messages)[0]
+        verdict = check_single_turn(query, calls, self._catalog)
+        wanted = Counter(call.tool for call in query.calls or ())
+        scores = {
+            "accuracy": float(verdict.valid),
+            "tool_accuracy": float(Counter(call.tool for call in calls) == wanted),
+            "first_tool": float(bool(calls) and calls[0].tool in wanted),
+            "finished": float(trajectory.outcome["status"] == "finished"),
+        }
+        return verdict.valid, " ".join(filter(None, (verdict.reason, verdict.detail))), scores
+
+    def _judge_irrelevance(self, query: Query, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
+        called = calls_by_turn(trajectory.messages)[0]
+        status = trajectory.outcome["status"]
+        declined = not called and status == "declined"
+        reason = "" if declined else f"called {called[0].tool}" if called else str(status)
+        return declined, reason, {"declined": float(declined), "no_call": float(not called)}
+
+    def _judge_multi_turn(self, query: Query, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
+        assert self._package_root is not None, "multi-turn tasks are left out without the package"
+        calls = calls_by_turn(trajectory.messages)
+        verdicts = check_multi_turn(query, calls, self._catalog, self._package_root)
+        failed = next((turn for turn, verdict in enumerate(verdicts) if not verdict.valid), None)
+        reason = "" if failed is None else f"turn {failed + 1}: {verdicts[failed].reason}"
+        return failed is None, reason, {"task_success": float(failed is None), **_turn_scores(verdicts)}
+
+
+def _turn_scores(verdicts: Sequence[TurnVerdict]) -> dict[str, float]:
+    """Shares of a task's turns; those that cannot be answered count only for `abstained`."""
+    answerable = [verdict for verdict in verdicts if verdict.answerable]
+    others = [verdict for verdict in verdicts if not verdict.answerable]
+    scores = {}
+    if answerable:
+        scores = {
+            "turn_success": _share(verdict.valid for verdict in answerable),
+            "turn_state": _share(verdict.state for verdict in answerable),
+            "turn_required_calls": _share(verdict.required_calls for verdict in answerable),
+        }
+    return scores | ({"abstained": _share(verdict.abstained for verdict in others)} if others else {})
+
+
+def _share(values: Iterable[bool]) -> float:
+    counted = list(values)
+    return sum(counted) / len(counted)
+
+
+def count_validity(trajectory: Trajectory, catalog: Catalog) -> dict[str, int]:
+    """What was emitted, checked anew against the catalog, and what the decoding had to prevent.
+
+    `nonexistent_tools` and `invalid_arguments` are counted by looking up and validating each emitted call.
+    `decisions`, `would_not_call` (the model's first choice was no tool token), `argument_objects`, `would_be_invalid`
+    (it would have left the grammar), `relaxed`, `closed` and `not_emitted` come from the decoder's diagnostics.
+    """
+    schemas = {FINISH: FINISH_SCHEMA, NO_TOOL: {"type": "object"}}
+    actions = [action for message in trajectory.messages for action in actions_of(message)]
+    known = [(tool, arguments) for tool, arguments in actions if tool in schemas or tool in catalog]
+    invalid = [tool for tool, given in known if schema_errors(given, schemas.get(tool) or catalog.get(tool).parameters)]
+    decisions = [decision for decision in trajectory.outcome.get("decisions", ()) if "tool_exists" in decision]
+    objects = [decision for decision in decisions if decision["argument_tokens"]]
+    return {
+        "actions": len(actions),
+        "nonexistent_tools": len(actions) - len(known),
+        "invalid_arguments": len(invalid),
+        "decisions": len(decisions),
+        "would_not_call": sum(not decision["tool_exists"] for decision in decisions),
+        "argument_objects": len(objects),
+        "would_be_invalid": sum(decision["masked"] > 0 for decision in objects),
+        "relaxed": sum(decision["relaxed"] for decision in objects),
+        "closed": sum(decision["arguments"] == "closed" for decision in objects),
+        "not_emitted": sum(bool(decision["stuck"]) for decision in trajectory.outcome.get("decisions", ())),
+    }
+
+
+def summarize(records: Sequence[AgentRecord]) -> dict[str, Any]:
+    """All numbers of an agent result: by kind and group, then validity and effort over all tasks."""
+    metrics: dict[str, Any] = {}
+    for kind in KINDS:
+        chosen = [record for record in records if record.kind == kind]
+        if chosen:
+            metrics[kind] = _groups(chosen)
+    return metrics | {"validity": _validity(records), "effort": _effort(records)}
+
+
+def _groups(records: Sequence[AgentRecord]) -> dict[str, Any]:
+    groups: dict[str, list[AgentRecord]] = {"all": list(records)}
+    for record in records:
+        if record.kind == "single_turn":
+            groups.setdefault("seen" if record.seen else "unseen", []).append(record)
+    for record in sorted(records, key=lambda record: record.category):
+        groups.setdefault(f"category={record.category}", []).append(record)
+    return {group: _intervals(chosen) for group, chosen in groups.items()}
+
+
+def _intervals(records: Sequence[AgentRecord]) -> dict[str, Any]:
+    names = dict.fromkeys(name for record in records for name in record.scores)
+    return {
+        name: bootstrap([record.scores[name] for record in records if name in record.scores]).to_dict()
+        for name in names
+    }
+
+
+def _validity(records: Sequence[AgentRecord]) -> dict[str, Any]:
+    totals: Counter[str] = Counter()
+    for record in records:
+        totals.update(record.validity)
+    rates = {}
+    for rate, part, whole in (
+        ("unconstrained_no_such_tool", "would_not_call", "decisions"),
+        ("unconstrained_invalid_arguments", "would_be_invalid", "argument_objects"),
+    ):
+        if totals[whole]:
+            rates[rate] = totals[part] / totals[whole]
+    return {**totals, **rates}
+
+
+def _effort(records: Sequence[AgentRecord]) -> dict[str, float]:
+    """Means over tasks."""
+    outcomes = [record.trajectory.outcome for record in records]
+    return {
+        "mean_steps": sum(len(outcome["decisions"]) for outcome in outcomes) / len(outcomes),
+        "mean_tokens": sum(outcome["tokens"] for outcome in outcomes) / len(outcomes),
+        "mean_seconds": sum(outcome["seconds"] for outcome in outcomes) / len(outcomes),
+    }

@@ -1,0 +1,82 @@
+"""How sure a mean over queries is: percentile bootstrap.
+
+Efron, "Bootstrap methods: another look at the jackknife" (1979). Knows numbers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from toolgen.errors import InputError
+
+RESAMPLES = 2000
+SEED = 0
+
+# Numbers drawn at once: 4 million indices take 32 MB, whatever the number of queries.
+_DRAWS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over `count` queries and the interval that 95% of resampled means lie in."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        return {"mean": self.mean, "low": self.low, "high": self.high, "count": self.count}
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """A mean difference over pairs of values of the same queries, with its interval."""
+
+    @property
+    def significant(self) -> bool:
+        """Whether the 95% interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+def bootstrap(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
+    """The mean of `values` (one a query) with its 95% interval.
+
+    The same values and seed give the same interval. Raises InputError for no values.
+    """
+    mean, low, high = _interval(values, resamples, seed)
+    return Interval(mean, low, high, len(values))
+
+
+def paired_bootstrap(
+    first: Sequence[float], second: Sequence[float], *, resamples: int = RESAMPLES, seed: int = SEED
+) -> Difference:
+    """The mean of `first - second` with its 95% interval; position i of both belongs to the same query.
+
+    Pairing takes out how hard the queries are, so it sees differences that two separate intervals hide.
+    Raises InputError if the lengths differ or are zero.
+    """
+    if len(first) != len(second):
+        raise InputError(f"paired values must belong to the same queries; got {len(first)} and {len(second)} of them")
+    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    mean, low, high = _interval(differences, resamples, seed)
+    return Difference(mean, low, high, len(first))
+
+
+def _interval(
+    values: Sequence[float] | npt.NDArray[np.float64], resamples: int, seed: int
+) -> tuple[float, float, float]:
+    numbers = np.asarray(values, dtype=np.float64)
+    if not len(numbers):
+        raise InputError("an interval needs at least one value; the group has no queries")
+    random = np.random.default_rng(seed)
+    means = []
+    for done in range(0, resamples, step := max(1, _DRAWS // len(numbers))):
+        rows = min(step, resamples - done)
+        means.append(numbers[random.integers(len(numbers), size=(rows, len(numbers)))].mean(axis=1))
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
+    return float(numbers.mean()), float(low), float(high)

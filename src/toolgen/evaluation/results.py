@@ -1,0 +1,156 @@
+"""Results: what an evaluation found, with every query's record and its origin, saved as one JSON file.
+
+Knows no retriever and no model; `retrieval.py` and `agent.py` fill it, `report.py` shows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolgen.errors import InputError, UsageError
+from toolgen.evaluation.metrics import Difference, Interval, paired_bootstrap
+from toolgen.evaluation.provenance import Provenance
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryRecord:
+    """One request: what was relevant, what came back (best first) and how each metric judges it."""
+
+    id: str
+    text: str
+    category: str
+    seen: bool
+    relevant: tuple[str, ...]
+    ranked: tuple[str, ...]
+    scores: tuple[float, ...]
+    metrics: Mapping[str, float]
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> QueryRecord:
+        lists = {key: tuple(record[key]) for key in ("relevant", "ranked", "scores")}
+        return cls(**{**record, **lists})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalResult:
+    """How well one retriever finds tools.
+
+    `metrics` maps a group (`all`, `seen`, `unseen`, `tools=1`, `category=...`) to metric to Interval. `depth` is how
+    many tools were asked for. `latency` holds `median_ms` (one request at a time) and `queries_per_second` (batches).
+    """
+
+    retriever: str
+    split: str
+    depth: int
+    metrics: Mapping[str, Mapping[str, Interval]]
+    records: tuple[QueryRecord, ...]
+    latency: Mapping[str, float]
+    provenance: Provenance
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of a result file."""
+        return {"format": FORMAT, "kind": "retrieval", **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> RetrievalResult:
+        values = {key: value for key, value in record.items() if key not in ("format", "kind")}
+        values["metrics"] = {
+            group: {name: Interval(**interval) for name, interval in metrics.items()}
+            for group, metrics in record["metrics"].items()
+        }
+        values["records"] = tuple(QueryRecord.from_dict(entry) for entry in record["records"])
+        values["provenance"] = Provenance(**record["provenance"])
+        return cls(**values)
+
+    def save(self, path: Path) -> None:
+        """Writes the result file; an interrupted save leaves the old one."""
+        write_json(path, self.to_dict())
+
+
+def load_result(path: Path) -> RetrievalResult | dict[str, Any]:
+    """Reads a result file: a RetrievalResult, or the plain JSON object of an agent evaluation.
+
+    Raises InputError if it is no result of toolgen or one of a newer format.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the result file {path}: {error}") from error
+    kind = record.get("kind") if isinstance(record, dict) else None
+    if kind not in ("retrieval", "agent"):
+        raise InputError(f"{path} is not a result file; expected one that `toolgen evaluate ... -o RESULT` wrote")
+    if record.get("format", FORMAT) != FORMAT:
+        raise InputError(f"{path} has result format {record['format']}, this toolgen reads {FORMAT}; evaluate again")
+    if kind == "agent":
+        return dict(record)
+    try:
+        return RetrievalResult.from_dict(record)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is a damaged retrieval result ({error}); evaluate again") from error
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes JSON beside `path` and renames it there, so that a reader sees the old file or the new one."""
+    write_text(path, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text beside `path` and renames it there. Raises UsageError if the folder cannot be written."""
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False, encoding="utf-8"
+        ) as file:
+            temporary = Path(file.name)
+            # NamedTemporaryFile makes private files; a result is as readable as any other file.
+            os.chmod(temporary, 0o644)
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another --output") from error
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def paired_difference(
+    first: RetrievalResult, second: RetrievalResult, metric: str = "ndcg@1", group: str = "all"
+) -> Difference:
+    """The mean of `first - second` over the queries of a group, with the interval of a paired bootstrap.
+
+    Raises UsageError if the two did not answer the same queries, or do not have this metric or group.
+    """
+    for result in (first, second):
+        if metric not in result.metrics.get(group, {}):
+            raise UsageError(f"the result of {result.retriever} has no metric {metric!r} for the group {group!r}")
+    pairs = {record.id: record for record in second.records}
+    if {record.id for record in first.records} != set(pairs) or any(
+        pairs[record.id].relevant != record.relevant for record in first.records
+    ):
+        raise UsageError(
+            f"the results of {first.retriever} and {second.retriever} are of different queries; "
+            "evaluate both on the same dataset and split"
+        )
+    chosen = [record for record in first.records if group in groups_of(record)]
+    return paired_bootstrap(
+        [record.metrics[metric] for record in chosen], [pairs[record.id].metrics[metric] for record in chosen]
+    )
+
+
+def groups_of(record: QueryRecord) -> tuple[str, ...]:
+    """The groups that a query counts in."""
+    count = len(set(record.relevant))
+    size = f"tools={count}" if count < 3 else "tools>=3"
+    category = (f"category={record.category}",) if record.category else ()
+    return ("all", "seen" if record.seen else "unseen", size, *category)

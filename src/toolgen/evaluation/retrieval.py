@@ -1,0 +1,168 @@
+"""Evaluation of retrieval: any Retriever over a dataset's requests, all on equal terms.
+
+The same requests, the same catalog, the same number of candidates for every method. Knows no method.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from toolgen.datasets.folder import Dataset
+from toolgen.datasets.query import Query
+from toolgen.errors import DatasetError, InputError, UsageError
+from toolgen.evaluation.metrics import Interval, bootstrap, comp, ndcg, ndcg_toolgen, recall
+from toolgen.evaluation.provenance import collect_provenance
+from toolgen.evaluation.results import QueryRecord, RetrievalResult, groups_of
+from toolgen.retrieval.protocol import Ranking, Retriever
+
+DEPTH = 10
+CUTOFFS = (1, 3, 5)
+
+# Requests that are timed one at a time: enough for a stable median, a few seconds with a slow method.
+_TIMED = 20
+
+
+def evaluate_retrieval(
+    retriever: Retriever,
+    dataset: Dataset,
+    split: str = "test",
+    *,
+    depth: int = DEPTH,
+    batch_size: int = 32,
+    limit: int | None = None,
+    config: Mapping[str, Any] | None = None,
+    indexed: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> RetrievalResult:
+    """Asks the retriever for `depth` tools for every request of the split, over the whole catalog, and scores it.
+
+    Requests without a relevant tool and tasks of several turns are left out (see `retrieval_queries`); `limit` takes
+    the first that many. `config` is recorded. The retriever indexes the dataset's catalog unless that is done
+    (`indexed`). Raises UsageError for an unknown split, DatasetError if it has no request to score, InputError if the
+    retriever breaks its protocol.
+    """
+    started = time.perf_counter()
+    queries = retrieval_queries(dataset, split)[:limit]
+    if not queries:
+        raise DatasetError(f"split {split!r} of {dataset.name} has no request with a relevant tool; nothing to score")
+    if not indexed:
+        retriever.index(dataset.catalog)
+    rankings, seconds = _search(retriever, queries, depth, batch_size, on_progress)
+    trained = trained_tools(dataset)
+    records = tuple(_record(query, ranking, trained, depth) for query, ranking in zip(queries, rankings, strict=True))
+    latency = {"queries_per_second": len(queries) / seconds, "median_ms": _median_ms(retriever, queries, depth)}
+    resolved = {
+        "retriever": {"name": retriever.name, **getattr(retriever, "config", {})},
+        "split": split,
+        "depth": depth,
+        "batch_size": batch_size,
+        "limit": limit,
+        **(config or {}),
+    }
+    return RetrievalResult(
+        retriever=retriever.name,
+        split=split,
+        depth=depth,
+        metrics=summarize(records),
+        records=records,
+        latency=latency,
+        provenance=collect_provenance(dataset, config=resolved, seconds=time.perf_counter() - started),
+    )
+
+
+def retrieval_queries(dataset: Dataset, split: str) -> list[Query]:
+    """The requests that a ranking can be scored on: they have a relevant tool and are asked in one turn."""
+    if split not in dataset.queries:
+        raise UsageError(f"dataset {dataset.name} has no split {split!r}; it has {', '.join(dataset.queries)}")
+    return [query for query in dataset.queries[split] if query.tools and "turns" not in query.meta]
+
+
+def trained_tools(dataset: Dataset) -> frozenset[str]:
+    """The tools that at least one training request asks for; a request for others only is `unseen`."""
+    return frozenset(tool for query in dataset.queries.get("train", ()) for tool in query.tools)
+
+
+def summarize(records: Sequence[QueryRecord]) -> dict[str, dict[str, Interval]]:
+    """Group to metric to the mean over the group's queries with its interval; `all` first."""
+    groups: dict[str, list[QueryRecord]] = {}
+    for record in records:
+        for group in groups_of(record):
+            groups.setdefault(group, []).append(record)
+    order = sorted(groups, key=_group_order)
+    return {
+        group: {name: bootstrap([record.metrics[name] for record in groups[group]]) for name in records[0].metrics}
+        for group in order
+    }
+
+
+def _group_order(group: str) -> tuple[int, str]:
+    main = ("all", "seen", "unseen")
+    return (main.index(group) if group in main else len(main) + group.startswith("category="), group)
+
+
+def _search(
+    retriever: Retriever,
+    queries: Sequence[Query],
+    depth: int,
+    batch_size: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> tuple[list[Ranking], float]:
+    """One ranking a query, and the seconds that the searches took."""
+    rankings: list[Ranking] = []
+    seconds = 0.0
+    for start in range(0, len(queries), batch_size):
+        texts = [query.text for query in queries[start : start + batch_size]]
+        before = time.perf_counter()
+        found = retriever.search(texts, depth)
+        seconds += time.perf_counter() - before
+        if len(found) != len(texts):
+            raise InputError(
+                f"{retriever.name} returned {len(found)} rankings for {len(texts)} queries; expected one each"
+            )
+        rankings += found
+        if on_progress:
+            on_progress(len(rankings), len(queries))
+    return rankings, seconds
+
+
+def _median_ms(retriever: Retriever, queries: Sequence[Query], depth: int) -> float:
+    times = []
+    for query in queries[:_TIMED]:
+        before = time.perf_counter()
+        retriever.search([query.text], depth)
+        times.append(1000 * (time.perf_counter() - before))
+    return statistics.median(times)
+
+
+def _record(query: Query, ranking: Ranking, trained: frozenset[str], depth: int) -> QueryRecord:
+    # A method that returns more than it was asked for gains nothing by it.
+    ranked = ranking.tools[:depth]
+    if len(set(ranked)) != len(ranked):
+        raise InputError(
+            f"the ranking for query {query.id!r} names a tool twice; a retriever must return each tool once"
+        )
+    return QueryRecord(
+        id=query.id,
+        text=query.text,
+        category=str(query.meta.get("category", "")),
+        seen=trained.issuperset(query.tools),
+        relevant=query.tools,
+        ranked=ranked,
+        scores=ranking.scores[:depth],
+        metrics=query_metrics(ranked, query.tools, depth),
+    )
+
+
+def query_metrics(ranked: Sequence[str], relevant: Sequence[str], depth: int = DEPTH) -> dict[str, float]:
+    """Every retrieval metric for one request, by name (`ndcg@1`, ..., `recall@10`)."""
+    values = {}
+    for name, metric in (("ndcg", ndcg), ("recall", recall), ("comp", comp), ("ndcg_toolgen", ndcg_toolgen)):
+        for k in CUTOFFS:
+            if k <= depth:
+                values[f"{name}@{k}"] = metric(ranked, relevant, k)
+    if depth >= 10:
+        values["recall@10"] = recall(ranked, relevant, 10)
+    return values

@@ -1,0 +1,160 @@
+"""Dense retrieval: one vector a document, one a request, cosine similarity.
+
+Knows a sentence encoder and texts, no tool token. Reimers and Gurevych, "Sentence-BERT" (2019); the encoder is any
+`sentence-transformers` model, by default MiniLM (all-MiniLM-L6-v2, 384 numbers a text, 256 word pieces).
+Shapes: N tools, Q queries, D the width of the encoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.text import document
+from toolgen.errors import InputError, MissingExtraError, UsageError
+from toolgen.fetching.cache import ORIGIN_FILE
+from toolgen.retrieval.protocol import Ranking, top_ranking
+
+Matrix = npt.NDArray[np.float32]
+
+# Documents encoded between two reports of progress.
+_CHUNK = 64
+
+
+class DenseRetriever:
+    """Cosine similarity over `catalog.text.document`, the text that every baseline indexes.
+
+    `model` is a sentence-transformers folder. With `cache` (a folder) the document matrix is computed once for each
+    pair of documents and weights; a cache that cannot be written only costs the time to encode again.
+    The product is exact: no approximate index pays below about a million tools.
+    """
+
+    def __init__(
+        self,
+        model: Path | str,
+        *,
+        cache: Path | None = None,
+        batch_size: int = 16,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.name = "dense"
+        self.model, self.cache, self.batch_size, self.on_progress = Path(model), cache, batch_size, on_progress
+        self._ids: tuple[str, ...] = ()
+        self._documents_ND: Matrix | None = None
+        self._encoder: Any = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a result file records of this retriever."""
+        return {"encoder": self._model_hash(), "similarity": "cosine"}
+
+    def index(self, catalog: Catalog) -> None:
+        """Encodes every tool's document, or takes the matrix from the cache."""
+        texts = [document(tool) for tool in catalog]
+        file = self._cache_file(texts)
+        documents_ND = _read_matrix(file, rows=len(texts)) if file else None
+        if documents_ND is None:
+            documents_ND = self._encode(texts, self.on_progress)
+            if file:
+                _write_matrix(file, documents_ND)
+        self._ids, self._documents_ND = catalog.ids, documents_ND
+
+    def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
+        """The best k tools for each query by cosine similarity."""
+        if self._documents_ND is None:
+            raise UsageError("DenseRetriever.search was called before index(catalog)")
+        if not queries or not self._ids:
+            return [Ranking((), ()) for _ in queries]
+        scores_QN = self._encode(queries) @ self._documents_ND.T
+        return [top_ranking(self._ids, scores_N, k) for scores_N in scores_QN]
+
+    def _encode(self, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None) -> Matrix:
+        """Unit vectors, one a text. (len(texts), D)"""
+        encoder = self._load()
+        if not texts:
+            return np.zeros((0, 0), dtype=np.float32)
+        # Texts of like length go together: padding is computed too. The order is restored below.
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        chunks = []
+        for start in range(0, len(texts), _CHUNK):
+            chunk = [texts[position] for position in order[start : start + _CHUNK]]
+            chunks.append(
+                encoder.encode(
+                    chunk, batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False
+                ).astype(np.float32)
+            )
+            if on_progress:
+                on_progress(min(start + _CHUNK, len(texts)), len(texts))
+        vectors = np.concatenate(chunks)
+        restored = np.empty_like(vectors)
+        restored[order] = vectors
+        return restored
+
+    def _load(self) -> Any:
+        if self._encoder is None:
+            try:
+                from sentence_transformers import SentenceTransformer
+            except ImportError as error:
+                raise MissingExtraError("sentence-transformers", "dense") from error
+            self._check_folder()
+            self._encoder = SentenceTransformer(str(self.model), local_files_only=True)
+        return self._encoder
+
+    def _check_folder(self) -> None:
+        if not (self.model / "config.json").is_file():
+            raise InputError(
+                f"{self.model} is not a sentence-transformers folder (no config.json); "
+                "fetch one with: toolgen fetch base all-minilm-l6-v2"
+            )
+
+    def _cache_file(self, texts: Sequence[str]) -> Path | None:
+        if self.cache is None:
+            return None
+        digest = hashlib.sha256(self._model_hash().encode())
+        for text in texts:
+            # The length keeps two catalogs apart whose documents only differ in where one ends.
+            digest.update(f"{len(text)}:{text}".encode())
+        return self.cache / f"documents-{digest.hexdigest()[:32]}.npy"
+
+    def _model_hash(self) -> str:
+        """Identity of the encoder by content: configuration and weights, 16 hex digits."""
+        self._check_folder()
+        digest = hashlib.sha256()
+        for file in sorted(self.model.rglob("*")):
+            if file.suffix in {".json", ".safetensors", ".bin", ".txt"} and file.name != ORIGIN_FILE:
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+
+def _read_matrix(file: Path, *, rows: int) -> Matrix | None:
+    """The cached matrix, or None if there is none that can be used."""
+    try:
+        matrix: Matrix = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return matrix if matrix.ndim == 2 and len(matrix) == rows else None
+
+
+def _write_matrix(file: Path, matrix: Matrix) -> None:
+    """Writes beside the file and renames, so that two processes never see half a matrix."""
+    temporary = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as stream:
+            temporary = stream.name
+            # NamedTemporaryFile makes private files; a cache may be shared.
+            os.chmod(temporary, 0o644)
+            np.save(stream, matrix)
+        os.replace(temporary, file)
+    except OSError:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)

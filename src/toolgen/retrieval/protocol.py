@@ -1,0 +1,60 @@
+"""Retriever and Ranking: what every way of finding tools has in common, so that all are compared on equal terms.
+
+Requests and a catalog in, tool ids best first out; knows no method and no model.
+Shapes: N tools of the catalog, k results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from toolgen.catalog.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The tools found for one request: ids best first, each with its score (higher is better, unit of the method)."""
+
+    tools: tuple[str, ...]
+    scores: tuple[float, ...]
+
+    def to_dict(self, query_id: str) -> dict[str, Any]:
+        """The record of a rankings file."""
+        return {"id": query_id, "tools": list(self.tools), "scores": list(self.scores)}
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds tools of a catalog for requests in plain language.
+
+    `index` is called once before `search` and again when the catalog changes. `search` returns one ranking a query, in
+    order, each with the best min(k, N) tools and no tool twice; equal scores keep the order of the catalog.
+    A user's own class needs these three names and no base class.
+    """
+
+    name: str
+
+    def index(self, catalog: Catalog) -> None:
+        """Prepares to search this catalog."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
+        """The best k tools for each query."""
+
+
+def top_ranking(ids: Sequence[str], scores_N: npt.NDArray[np.floating[Any]], k: int) -> Ranking:
+    """The exact best k of N scores, equal scores in the order of `ids`.
+
+    A partition finds the k-th score; only what reaches it is sorted, so 100,000 tools cost a millisecond.
+    """
+    count = min(k, len(ids))
+    if count <= 0:
+        return Ranking((), ())
+    threshold = np.partition(scores_N, len(ids) - count)[len(ids) - count]
+    candidates = np.flatnonzero(scores_N >= threshold)
+    best = candidates[np.argsort(-scores_N[candidates], kind="stable")][:count]
+    return Ranking(tuple(ids[row] for row in best), tuple(float(scores_N[row]) for row in best))

@@ -1,0 +1,104 @@
+"""StageConfig: every setting of a training stage, its default and its reason, in one place.
+
+A recipe is a small YAML file of differences; `--set key=value` is one more difference. An unknown key is an error that
+names the nearest one. The resolved configuration goes into the checkpoint's history.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from toolgen.errors import UsageError
+
+Stage = Literal["memorization", "retrieval", "agent"]
+
+
+class StageConfig(BaseModel):
+    """Settings of one stage. Defaults suit a 135M base on two CPU cores; stages override them in `STAGES`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(100, ge=1, description="optimizer steps")
+    batch_size: int = Field(64, ge=1, description="examples a step; gradients are accumulated over micro-batches")
+    micro_batch_tokens: int = Field(
+        1024, ge=16, description="padded tokens a micro-batch; larger ones leave the CPU caches and run slower"
+    )
+    learning_rate: float = Field(3e-4, gt=0, description="peak, for the base's own parameters")
+    row_learning_rate: float = Field(1e-3, ge=0, description="peak, for the rows of tools and actions")
+    warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = Field("cosine", description="after the warm-up")
+    weight_decay: float = Field(0.01, ge=0, description="of the base's own parameters; rows have none")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient of the base's own parameters")
+    frozen_layers: int = Field(0, ge=0, description="lower transformer layers that are not trained")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 autocast where the processor multiplies it natively, else fp32"
+    )
+    max_tokens: int = Field(160, ge=16, description="longer requests and documentations are cut, longer conversations left out")
+    shares: dict[str, float] = Field(default_factory=dict, description="source of examples: its share of each batch")
+    text_weight: float = Field(1.0, ge=0, description="weight of written text beside the choice of tools")
+    seed: int = Field(0, description="of the order of examples")
+    save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
+
+
+_MEMORIZATION: dict[str, Any] = {}
+_RETRIEVAL: dict[str, Any] = {}
+_AGENT: dict[str, Any] = {}
+STAGES: Mapping[Stage, Mapping[str, Any]] = {
+    "memorization": _MEMORIZATION,
+    "retrieval": _RETRIEVAL,
+    "agent": _AGENT,
+}
+
+
+def resolve_config(stage: Stage, recipe: Path | None = None, settings: Iterable[str] = ()) -> StageConfig:
+    """Defaults of the stage, then the recipe, then each `key=value`; UsageError for what does not fit."""
+    values = dict(STAGES[stage])
+    for source, differences in (*_recipe(recipe), *(_setting(text) for text in settings)):
+        for key, value in differences.items():
+            _assign(values, key, value, source)
+    try:
+        return StageConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{stage} stage: {place} = {first['input']!r}: {first['msg']}") from error
+
+
+def _recipe(path: Path | None) -> list[tuple[str, Mapping[str, Any]]]:
+    if path is None:
+        return []
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read the recipe {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"the recipe {path} should map keys to values; it holds a {type(content).__name__}")
+    return [(str(path), content)]
+
+
+def _setting(text: str) -> tuple[str, Mapping[str, Any]]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"--set {text!r}: expected key=value, for instance --set steps=200")
+    return f"--set {text}", {key.strip(): yaml.safe_load(value)}
+
+
+def _assign(values: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Sets `key` or, for a mapping, `key.part`."""
+    name, _, part = key.partition(".")
+    if name not in StageConfig.model_fields:
+        near = difflib.get_close_matches(name, StageConfig.model_fields, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(StageConfig.model_fields)}"
+        raise UsageError(f"{source}: there is no setting {name!r}{hint}")
+    if part:
+        values[name] = {**values.get(name, {}), part: value}
+    elif isinstance(value, Mapping):
+        values[name] = {**values.get(name, {}), **value}
+    else:
+        values[name] = value

@@ -1,0 +1,65 @@
+"""TrainingExample: token ids, and what should follow at which of them. Knows no model and no stage.
+
+A *target set* is one or more token ids of which each is right: several relevant tools of one request are one set, not
+several examples that contradict each other. Its loss is the cross-entropy against the uniform distribution over the set.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from toolgen.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TrainingExample:
+    """`choices` and `text` are supervised positions: after reading `ids[: position + 1]` the model should write one of
+    the tokens (`choices`: a tool; `text`: exactly the next token of the example)."""
+
+    ids: tuple[int, ...]
+    choices: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    text: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def choice_example(prompt: Sequence[int], tokens: Sequence[int]) -> TrainingExample:
+    """A prompt after which each of `tokens` is right."""
+    return TrainingExample(tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),))
+
+
+def conversation_example(ids: Sequence[int], mask: Sequence[bool], choice_ids: range) -> TrainingExample:
+    """A whole conversation with loss on what the assistant wrote: tool tokens are choices, all else is text."""
+    written = [i for i in range(1, len(ids)) if mask[i]]
+    return TrainingExample(
+        ids=tuple(ids),
+        choices=tuple((i - 1, (ids[i],)) for i in written if ids[i] in choice_ids),
+        text=tuple(i - 1 for i in written if ids[i] not in choice_ids),
+    )
+
+
+def batches(
+    sources: Mapping[str, Sequence[TrainingExample]], shares: Mapping[str, float], *, batch_size: int, seed: int
+) -> Iterator[list[TrainingExample]]:
+    """Endless batches that draw from the named sources in the given shares.
+
+    Each source is walked in a new random order every epoch; an empty one leaves its share to the others. The sequence
+    depends on the arguments alone: a resumed run skips what it has seen and goes on as if it had not stopped.
+    """
+    walks = {name: _walk(sources[name], f"{seed}/{name}") for name, share in shares.items() if share > 0 and sources[name]}
+    if not walks:
+        raise UsageError("there is nothing to train on: every source of examples is empty or has no share")
+    names, weights = list(walks), [shares[name] for name in walks]
+    chooser = random.Random(f"{seed}/mixture")
+    while True:
+        yield [next(walks[name]) for name in chooser.choices(names, weights, k=batch_size)]
+
+
+def _walk(source: Sequence[TrainingExample], seed: str) -> Iterator[TrainingExample]:
+    chooser, order = random.Random(seed), list(range(len(source)))
+    while True:
+        chooser.shuffle(order)
+        yield from (source[i] for i in order)

@@ -1,0 +1,216 @@
+"""The one loop that all stages run: batches in, a trained checkpoint and `metrics.jsonl` out.
+
+Precision, clipping, schedules, saved states and loggers are accelerate's and transformers'; the loss is in `model.py`, the
+batches in `examples.py`. Stops cleanly at a step on Ctrl-C and goes on from there. Knows no stage.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from transformers import get_scheduler
+
+from toolgen.checkpoint import Checkpoint, replace_folder
+from toolgen.errors import UsageError
+from toolgen.training.collate import collate, micro_batches
+from toolgen.training.config import StageConfig
+from toolgen.training.examples import TrainingExample, batches
+from toolgen.training.machine import native_bf16, tune_allocator
+from toolgen.training.model import TrainableModel, check_logits
+
+METRICS, STATE, FINGERPRINT = "metrics.jsonl", "state", "run.json"
+
+OnStep = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; saved beside the state."""
+
+    step: int
+    tokens: int
+    seconds: float
+
+
+def work_folder(output: Path) -> Path:
+    """Where an unfinished run towards `output` keeps its state."""
+    return output.with_name(output.name + ".unfinished")
+
+
+def train(
+    checkpoint: Checkpoint,
+    sources: Mapping[str, Sequence[TrainingExample]],
+    config: StageConfig,
+    work: Path,
+    *,
+    stage: str,
+    fingerprint: Mapping[str, Any],
+    tensorboard: bool = False,
+    on_step: OnStep | None = None,
+) -> list[dict[str, Any]]:
+    """Trains `checkpoint` in place and returns the records of `work/metrics.jsonl`.
+
+    A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed; another run's state is a
+    UsageError. KeyboardInterrupt leaves the state behind.
+    """
+    prepare_work(work, fingerprint)
+    tune_allocator()
+    set_seed(config.seed)
+    precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
+    trackers = ["tensorboard"] if tensorboard else []
+    accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=str(work))
+    if tensorboard:
+        accelerator.init_trackers("tensorboard", config={})
+    trainable = TrainableModel(checkpoint, frozen_layers=config.frozen_layers)
+    check_logits(checkpoint, trainable)
+    run = _Run(accelerator, trainable, config, work, stage, checkpoint.tokenizer.pad_token_id)
+    checkpoint.model.train()
+    try:
+        run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
+    finally:
+        checkpoint.model.eval()
+        accelerator.end_training()
+    trainable.write_back()
+    return read_metrics(work)
+
+
+def prepare_work(work: Path, fingerprint: Mapping[str, Any]) -> None:
+    """Opens the folder of a run; UsageError if it belongs to another."""
+    path = work / FINGERPRINT
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != fingerprint:
+            raise UsageError(
+                f"{work} holds an unfinished run with other settings, data or input; repeat that command to go on with it, "
+                "or add --restart to begin anew"
+            )
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(fingerprint, ensure_ascii=False), encoding="utf-8")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of `metrics.jsonl`, one a step; empty where there is none."""
+    path = folder / METRICS
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+class _Run:
+    """Model, optimizer and schedule of one run, and its place."""
+
+    def __init__(
+        self, accelerator: Accelerator, trainable: TrainableModel, config: StageConfig, work: Path, stage: str, pad_id: int
+    ) -> None:
+        groups = [
+            {"params": trainable.trunk_parameters(), "lr": config.learning_rate, "weight_decay": config.weight_decay},
+            {"params": trainable.row_parameters(), "lr": config.row_learning_rate, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.95), fused=True)
+        schedule = get_scheduler(config.schedule, optimizer, round(config.warmup * config.steps), config.steps)
+        self.accelerator, self.config, self.work, self.stage, self.pad_id = accelerator, config, work, stage, pad_id
+        self.model, self.optimizer = accelerator.prepare(trainable, optimizer)
+        self.schedule = schedule  # not prepared: accelerate would step it once per process
+        accelerator.register_for_checkpointing(schedule)
+        self.progress = self._resume()
+
+    def go(self, data: Iterator[list[TrainingExample]], on_step: OnStep | None) -> None:
+        """Steps until the end or until an interrupt, which is honoured between two steps."""
+        started, before = time.monotonic(), self.progress.seconds
+        saved = started
+        with _deferred_interrupt() as interrupted, (self.work / METRICS).open("a", encoding="utf-8") as log:
+            for batch in islice(data, self.progress.step, self.config.steps):
+                record = self._step(batch)
+                seconds = before + time.monotonic() - started
+                self.progress = Progress(self.progress.step + 1, self.progress.tokens + record.pop("batch_tokens"), seconds)
+                record = {"stage": self.stage, "step": self.progress.step, **record, "tokens": self.progress.tokens}
+                record["seconds"] = round(seconds, 2)
+                log.write(json.dumps(record) + "\n")
+                log.flush()
+                self.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=self.progress.step)
+                if on_step:
+                    on_step(record)
+                if interrupted():
+                    self._save()
+                    raise KeyboardInterrupt
+                if time.monotonic() - saved > 60 * self.config.save_minutes and self.progress.step < self.config.steps:
+                    self._save()
+                    saved = time.monotonic()
+
+    def _step(self, batch: Sequence[TrainingExample]) -> dict[str, Any]:
+        choices = max(1, sum(len(example.choices) for example in batch))
+        texts = max(1, sum(len(example.text) for example in batch))
+        totals = {"choice": 0.0, "text": 0.0}
+        for part in micro_batches(batch, self.config.micro_batch_tokens):
+            with self.accelerator.autocast():
+                losses = self.model(collate(part, self.pad_id))
+            loss = losses.choice / choices + self.config.text_weight * losses.text / texts
+            self.accelerator.backward(loss)
+            totals["choice"] += losses.choice.item() / choices
+            totals["text"] += losses.text.item() / texts
+        norm = self.accelerator.clip_grad_norm_(self._unwrapped().trunk_parameters(), self.config.clip)
+        rate = self.schedule.get_last_lr()[0]
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        return {
+            "loss": totals["choice"] + self.config.text_weight * totals["text"],
+            "choice_loss": totals["choice"],
+            "text_loss": totals["text"],
+            "gradient_norm": 0.0 if norm is None else float(norm),
+            "learning_rate": rate,
+            "batch_tokens": sum(map(len, batch)),
+        }
+
+    def _unwrapped(self) -> TrainableModel:
+        model: TrainableModel = self.accelerator.unwrap_model(self.model)
+        return model
+
+    def _save(self) -> None:
+        """State under a temporary name, then renamed: an interrupt while saving costs nothing but time."""
+        temporary = self.work / (STATE + ".writing")
+        shutil.rmtree(temporary, ignore_errors=True)
+        self.accelerator.save_state(str(temporary))
+        (temporary / "progress.json").write_text(json.dumps(vars(self.progress)), encoding="utf-8")
+        replace_folder(temporary, self.work / STATE)
+
+    def _resume(self) -> Progress:
+        state = self.work / STATE
+        progress = Progress(0, 0, 0.0)
+        if state.exists():
+            self.accelerator.load_state(str(state))
+            progress = Progress(**json.loads((state / "progress.json").read_text(encoding="utf-8")))
+        records = [record for record in read_metrics(self.work) if record["step"] <= progress.step]
+        (self.work / METRICS).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        return progress
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C does not wait."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: Any) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are somebody else's
+        previous = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

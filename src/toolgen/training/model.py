@@ -1,0 +1,125 @@
+"""TrainableModel: a checkpoint's model arranged for training, with the new rows apart from the base's vocabulary.
+
+The base's rows are frozen, so neither their gradient nor their optimizer state exists; logits are computed only at
+supervised positions. Works for any Hugging Face causal language model whose logits are `trunk(inputs_embeds) @ rows`
+(Llama, Qwen, SmolLM, GPT-2, ... tied or not); `check_logits` refuses the others instead of training something else.
+Shapes: B examples, T tokens, D hidden size, P supervised positions, K targets, V base vocabulary, R new rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toolgen.checkpoint import Checkpoint
+from toolgen.errors import CheckpointError
+from toolgen.training.collate import MicroBatch
+from toolgen.virtualization import output_rows
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Sums over positions, to be divided by the counts of the whole step."""
+
+    choice: Tensor
+    text: Tensor
+
+
+class TrainableModel(nn.Module):
+    """`frozen_layers` lower transformer layers keep their weights: they cost a forward pass only."""
+
+    def __init__(self, checkpoint: Checkpoint, *, frozen_layers: int = 0) -> None:
+        super().__init__()
+        self.first = checkpoint.vocabulary.first_id
+        self.stop = checkpoint.vocabulary.action_token_ids.stop
+        model = checkpoint.model
+        inputs, outputs = model.get_input_embeddings().weight, output_rows(model)
+        self.tied = inputs is outputs
+        self.trunk = model.base_model
+        self._matrices = (inputs, outputs)  # a tuple, so that the frozen matrices are not parameters of this module
+        self.input_rows = nn.Parameter(inputs[self.first : self.stop].detach().clone())
+        self.output_rows = (
+            self.input_rows if self.tied else nn.Parameter(outputs[self.first : self.stop].detach().clone())
+        )
+        self._bias = getattr(model.get_output_embeddings(), "bias", None)
+        for parameter in (*self.trunk.parameters(), outputs):
+            parameter.requires_grad_(True)
+        for parameter in (inputs, outputs, *self._embeddings(), *self._lower_layers(frozen_layers)):
+            parameter.requires_grad_(False)
+
+    def _embeddings(self) -> Iterator[nn.Parameter]:
+        """Token and (GPT-2) position embeddings: training them would send the backward pass through frozen layers."""
+        for module in self.trunk.modules():
+            if isinstance(module, nn.Embedding):
+                yield from module.parameters()
+
+    def _lower_layers(self, count: int) -> Iterator[nn.Parameter]:
+        layers = next(
+            module
+            for module in self.trunk.modules()
+            if isinstance(module, nn.ModuleList) and len(module) == self.trunk.config.num_hidden_layers
+        )
+        if not 0 <= count <= len(layers):
+            raise CheckpointError(f"frozen_layers is {count}; this model has {len(layers)} layers")
+        for layer in layers[:count]:
+            yield from layer.parameters()
+
+    def trunk_parameters(self) -> list[nn.Parameter]:
+        """Trainable parameters that the base brought."""
+        return [parameter for parameter in self.trunk.parameters() if parameter.requires_grad]
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """The rows of tools and actions."""
+        return [self.input_rows] if self.tied else [self.input_rows, self.output_rows]
+
+    def embed(self, ids_BT: Tensor) -> Tensor:
+        """Input embeddings (B, T, D); tool tokens take the rows in training."""
+        own_BT = (ids_BT >= self.first) & (ids_BT < self.stop)
+        embedded = functional.embedding(ids_BT.masked_fill(own_BT, 0), self._matrices[0])
+        if not own_BT.any():
+            return embedded  # no gradient enters here, so the backward pass stops at the lowest trainable layer
+        own = functional.embedding((ids_BT - self.first).clamp(0, self.stop - self.first - 1), self.input_rows)
+        return torch.where(own_BT[..., None], own.to(embedded.dtype), embedded)
+
+    def hidden(self, ids_BT: Tensor) -> Tensor:
+        """Hidden states after the last norm (B, T, D)."""
+        states: Tensor = self.trunk(inputs_embeds=self.embed(ids_BT), use_cache=False).last_hidden_state
+        return states
+
+    def logits(self, hidden_PD: Tensor) -> Tensor:
+        """Logits over the base's vocabulary up to `first`, then over the new rows (P, V + R)."""
+        base, rows = self._matrices[1][: self.first], self.output_rows
+        logits = torch.cat([functional.linear(hidden_PD, base), functional.linear(hidden_PD, rows)], dim=-1)
+        return logits if self._bias is None else logits + self._bias[: self.stop]
+
+    def forward(self, batch: MicroBatch) -> Losses:
+        """Cross-entropy against the uniform distribution over each position's target set, summed."""
+        hidden_PD = self.hidden(batch.ids_BT).flatten(0, 1)[batch.positions_P]
+        logits = self.logits(hidden_PD).float()
+        known_PK = batch.targets_PK >= 0
+        target_PK = logits.gather(1, batch.targets_PK.clamp_min(0)).masked_fill(~known_PK, 0.0)
+        loss_P = logits.logsumexp(1) - target_PK.sum(1) / known_PK.sum(1)
+        return Losses(choice=loss_P[batch.is_choice_P].sum(), text=loss_P[~batch.is_choice_P].sum())
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Copies the trained rows into the model's matrices."""
+        inputs, outputs = self._matrices
+        inputs[self.first : self.stop] = self.input_rows.to(inputs.dtype)
+        outputs[self.first : self.stop] = self.output_rows.to(outputs.dtype)
+
+
+@torch.no_grad()
+def check_logits(checkpoint: Checkpoint, trainable: TrainableModel) -> None:
+    """Our logits are the model's own; CheckpointError for an architecture that transforms them on the way."""
+    ids = torch.tensor([[*checkpoint.protocol.prompt([{"role": "user", "content": "ok"}]), checkpoint.vocabulary.finish_id]])
+    expected = checkpoint.model(input_ids=ids).logits[0, :, : trainable.stop].float()
+    if not torch.allclose(trainable.logits(trainable.hidden(ids)[0]).float(), expected, rtol=1e-3, atol=1e-3):
+        raise CheckpointError(
+            f"{checkpoint.model.config.model_type} models scale their embeddings or logits; training supports models whose "
+            "logits are the last hidden state times the output rows (Llama, Qwen, SmolLM, GPT-2, ...)"
+        )

@@ -1,0 +1,122 @@
+"""Where each stage's training examples come from: documentation, requests and trajectories, rendered by the protocol.
+
+Every function gives one named source; `STAGE_SOURCES` says which of them a stage may mix. Source of the stages: ToolGen,
+arXiv 2410.03439, section 3; of the views and of recall from token to documentation: TInR, arXiv 2604.10788.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from toolgen.catalog.text import views
+from toolgen.checkpoint import Checkpoint
+from toolgen.datasets import Dataset, Query
+from toolgen.errors import UsageError
+from toolgen.training.config import Stage, StageConfig
+from toolgen.training.examples import TrainingExample, choice_example, conversation_example
+from toolgen.virtualization import NO_TOOL
+
+Source = Callable[[Checkpoint, Dataset, StageConfig], list[TrainingExample]]
+
+
+def view_source(view: str) -> Source:
+    """One view of a tool's documentation (`document`, `name`, `description`, `parameters`) to its token."""
+
+    def examples(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+        del dataset
+        return [
+            _request(checkpoint, text, [tool.id], config)
+            for tool in checkpoint.catalog
+            if (text := views(tool).get(view))
+        ]
+
+    return examples
+
+
+def recall(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+    """A tool's token to its documentation, in the turns in which the agent will read it."""
+    del dataset
+    protocol, header = checkpoint.protocol, checkpoint.protocol.prompt([])
+    examples = []
+    for tool in checkpoint.catalog:
+        body = protocol.after_tool(tool.id)
+        ids = [*header, checkpoint.vocabulary.token_id(tool.id), *body][: config.max_tokens]
+        written = range(len(header) + 1, min(len(ids), len(header) + 1 + len(body) - len(header)))
+        examples.append(TrainingExample(tuple(ids), text=tuple(i - 1 for i in written)))
+    return examples
+
+
+def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+    """Requests of the training split to the set of their tools. Multi-turn tasks are left out: their first turn does not
+    ask for all the tools that the task needs."""
+    return [
+        _request(checkpoint, query.text, query.tools, config)
+        for query in _single_turn(dataset)
+        if query.tools
+    ]
+
+
+def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+    """Requests that no tool fits, to `no_tool`."""
+    return [
+        _request(checkpoint, query.text, [NO_TOOL], config) for query in _single_turn(dataset) if not query.tools
+    ]
+
+
+def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+    """Whole conversations of the training split with loss on what the assistant writes. A multi-turn one counts up to its
+    longest prefix of whole turns within `max_tokens`; one without such a prefix is left out."""
+    examples = []
+    for trajectory in dataset.trajectories["train"]:
+        if trajectory.outcome.get("status") == "error":
+            continue
+        for messages in _prefixes(list(trajectory.messages)):
+            ids, mask = checkpoint.protocol.supervised(messages)
+            if len(ids) <= config.max_tokens:
+                examples.append(conversation_example(ids, mask, checkpoint.vocabulary.action_token_ids))
+                break
+    return examples
+
+
+def _prefixes(messages: list[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """The conversation, then ever shorter ones that end before a turn of the user."""
+    yield messages
+    for position in range(len(messages) - 1, 0, -1):
+        if messages[position]["role"] == "user":
+            yield messages[:position]
+
+
+STAGE_SOURCES: Mapping[Stage, Mapping[str, Source]] = {
+    "memorization": {
+        **{view: view_source(view) for view in ("document", "name", "description", "parameters")},
+        "recall": recall,
+    },
+    "retrieval": {
+        "requests": requests,
+        "abstentions": abstentions,
+        **{view: view_source(view) for view in ("document", "name", "description", "parameters")},
+    },
+    "agent": {"trajectories": trajectories, "requests": requests, "description": view_source("description")},
+}
+
+
+def stage_examples(
+    stage: Stage, checkpoint: Checkpoint, dataset: Dataset, config: StageConfig
+) -> dict[str, list[TrainingExample]]:
+    """The sources that `config.shares` asks for; UsageError for a name that the stage does not know."""
+    known = STAGE_SOURCES[stage]
+    if unknown := config.shares.keys() - known.keys():
+        raise UsageError(f"the {stage} stage has no source {sorted(unknown)[0]!r}; it has {', '.join(known)}")
+    return {name: known[name](checkpoint, dataset, config) for name, share in config.shares.items() if share > 0}
+
+
+def _single_turn(dataset: Dataset) -> Iterator[Query]:
+    return (query for query in dataset.queries["train"] if "turns" not in query.meta)
+
+
+def _request(
+    checkpoint: Checkpoint, text: str, tools: list[str] | tuple[str, ...], config: StageConfig
+) -> TrainingExample:
+    prompt = checkpoint.protocol.prompt([{"role": "user", "content": text}], max_tokens=config.max_tokens)
+    return choice_example(prompt, [checkpoint.vocabulary.token_id(tool) for tool in tools])

@@ -1,0 +1,98 @@
+"""The three stages: checkpoint in, checkpoint out.
+
+    memorization   documentation to token (and back): the model learns what each token means      (ToolGen, section 3.3)
+    retrieval      request to the set of tokens that answer it                                     (section 3.4)
+    agent          whole trajectories: token, arguments, feedback, answer                          (section 3.5)
+
+A stage reads the checkpoint before it, and adds its configuration and last metrics to the history that the new one carries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from toolgen.catalog.tool import canonical_json
+from toolgen.checkpoint import Checkpoint
+from toolgen.datasets import Dataset
+from toolgen.errors import UsageError
+from toolgen.training.config import Stage, StageConfig
+from toolgen.training.loop import METRICS, OnStep, train, work_folder
+from toolgen.training.sources import stage_examples
+
+
+def run_stage(
+    stage: Stage,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    config: StageConfig,
+    output: Path,
+    *,
+    restart: bool = False,
+    tensorboard: bool = False,
+    on_step: OnStep | None = None,
+) -> Checkpoint:
+    """Trains `checkpoint` (in place) and saves it as `output`; repeated after an interrupt, it goes on where it stopped.
+
+    The dataset's catalog must be the checkpoint's. Raises UsageError otherwise, and KeyboardInterrupt after saving the
+    state when the user stops it.
+    """
+    _check_catalog(checkpoint, dataset)
+    work = work_folder(output)
+    if restart:
+        shutil.rmtree(work, ignore_errors=True)
+    sources = stage_examples(stage, checkpoint, dataset, config)
+    records = train(
+        checkpoint,
+        sources,
+        config,
+        work,
+        stage=stage,
+        fingerprint=_fingerprint(stage, checkpoint, dataset, config),
+        tensorboard=tensorboard,
+        on_step=on_step,
+    )
+    entry: dict[str, Any] = {
+        "stage": stage,
+        "dataset": {"name": dataset.name, "version": dataset.version},
+        "examples": {name: len(examples) for name, examples in sources.items()},
+        "config": config.model_dump(),
+        "result": records[-1] if records else {},
+        "metrics": records,
+    }
+    trained = replace(checkpoint, stages=[*checkpoint.stages, entry])
+    trained.save(output)
+    shutil.rmtree(work, ignore_errors=True)
+    return trained
+
+
+def stage_metrics(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """One record a step over all stages, in order."""
+    return [record for entry in checkpoint.stages for record in entry.get("metrics", ())]
+
+
+def _check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
+    difference = checkpoint.catalog.diff(dataset.catalog)
+    if difference:
+        raise UsageError(
+            f"the dataset's catalog is not the checkpoint's: {len(difference.added)} tools added, {len(difference.removed)} "
+            f"removed, {len(difference.changed)} changed; virtualize the dataset into a new checkpoint first"
+        )
+
+
+def _fingerprint(stage: Stage, checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> dict[str, Any]:
+    """What makes two runs the same run."""
+    history = canonical_json([checkpoint.base, checkpoint.stages])
+    return {
+        "stage": stage,
+        "input": hashlib.sha256(history.encode()).hexdigest()[:16],
+        "catalog": checkpoint.catalog.content_hash,
+        "dataset": [dataset.name, dataset.version],
+        "config": config.model_dump(),
+    }
+
+
+__all__ = ["METRICS", "run_stage", "stage_metrics"]

@@ -1,0 +1,167 @@
+"""PromptProtocol: conversations to token ids, through the chat template that the checkpoint carries.
+
+The turns are the paper's (ToolGen, section 3.3): request; thought (optional); tool token; the documentation of that one
+tool; arguments; result; ... until `finish`. The template in `chat_template.jinja` is the only place that knows their
+text; this file only fills it. Knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.text import document
+from toolgen.virtualization.tokenizer import TURN_END, TURN_START, find_end_marker
+from toolgen.virtualization.vocabulary import ACTIONS, FINISH, FINISH_SCHEMA, NO_TOOL, ToolVocabulary
+
+RESPONSE_TEMPLATE: Mapping[str, Any] = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": f"{TURN_START}assistant\n",
+    "fields": {
+        "tool_calls": {
+            "open_pattern": r"<<(?P<name>[^<>]+)>>",
+            "close_pattern": r"(?=<<)|(?=<\|im_end\|>)",
+            "repeats": True,
+            "content": "json",
+            "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
+        },
+        "content": {"close_pattern": r"\s*<\|im_end\|>", "content": "text"},
+    },
+}
+"""How a foreign server reads the model's output back (`tokenizer.parse_response`, transformers 5.16)."""
+
+MAX_DOCUMENTATION = 2000
+"""Characters of one tool's documentation that the model is shown; the longest hundred of BFCL are cut by it."""
+
+
+def chat_template() -> str:
+    """The text of `chat_template.jinja`."""
+    return resources.files("toolgen.virtualization").joinpath("chat_template.jinja").read_text(encoding="utf-8")
+
+
+class PromptProtocol:
+    """Renders messages whose tool calls name *tool ids* (or `finish`, `no_tool`) into token ids.
+
+    Training and decoding both go through it, so what is trained is what is asked.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary, catalog: Catalog) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._catalog = catalog
+        self._template = tokenizer.chat_template or chat_template()
+        self.end_id = find_end_marker(tokenizer)
+        header = self._render([], add_generation_prompt=True)
+        self._header = self._encode(header)
+        self._newline = self._encode("\n")
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None) -> list[int]:
+        """Token ids up to where the assistant chooses its action; beyond `max_tokens` the last message loses its end."""
+        ids = self._encode(self._render(messages, add_generation_prompt=True))
+        if max_tokens is None or len(ids) <= max_tokens:
+            return ids
+        tail = [*self.after_arguments(), *self._header]
+        return [*ids[: max_tokens - len(tail)], *tail]
+
+    def after_tool(self, tool_id: str) -> list[int]:
+        """Token ids between a tool token and its arguments: the documentation turn; nothing for an action."""
+        if tool_id in ACTIONS:
+            return []
+        text = self._render([self._call({"name": tool_id})], add_generation_prompt=False)
+        token = self._vocabulary.token(tool_id)
+        return self._encode(text[text.index(token) + len(token) :])
+
+    def after_arguments(self) -> list[int]:
+        """Closes the assistant's turn."""
+        return [self.end_id, *self._newline]
+
+    def tool_result(self, text: str) -> list[int]:
+        """The turn with a tool's result and the header of the next assistant turn."""
+        return self.prompt([{"role": "tool", "content": text}])
+
+    def user_turn(self, text: str) -> list[int]:
+        """A further request of the user and the header of the next assistant turn."""
+        return self.prompt([{"role": "user", "content": text}])
+
+    def documentation(self, tool_id: str) -> str:
+        """What the model is shown of a tool once it has chosen it."""
+        text = document(self._catalog.get(tool_id))
+        return text if len(text) <= MAX_DOCUMENTATION else text[:MAX_DOCUMENTATION] + " ..."
+
+    def arguments_schema(self, tool_id: str) -> Mapping[str, Any]:
+        """JSON Schema that the arguments of a tool (or of `finish`) are decoded under."""
+        return FINISH_SCHEMA if tool_id == FINISH else self._catalog.get(tool_id).parameters
+
+    def arguments_text(self, tool_id: str, arguments: Mapping[str, Any]) -> str:
+        """Arguments as the model writes them: JSON, properties in the schema's order."""
+        order = list(self.arguments_schema(tool_id).get("properties") or ())
+        known = {name: arguments[name] for name in order if name in arguments}
+        return json.dumps({**known, **arguments}, ensure_ascii=False)
+
+    def supervised(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[bool]]:
+        """A whole conversation as (token ids, whether the assistant wrote each of them).
+
+        The mask comes from the template's generation markers.
+        """
+        spans: list[tuple[int, int]] = []
+        text = self._render(messages, add_generation_prompt=False, on_spans=spans.extend)
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids: list[int] = list(encoded["input_ids"])
+        mask, position = [False] * len(ids), 0
+        for i, (start, stop) in enumerate(encoded["offset_mapping"]):
+            while position < len(spans) and spans[position][1] <= start:
+                position += 1
+            mask[i] = position < len(spans) and spans[position][0] <= start and stop <= spans[position][1] and stop > start
+        return ids, mask
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        on_spans: Callable[[list[tuple[int, int]]], None] | None = None,
+    ) -> str:
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        prepared = [self._prepare(message) for message in messages]
+        rendered, spans = render_jinja_template(
+            conversations=[prepared],
+            chat_template=self._template,
+            return_assistant_tokens_mask=on_spans is not None,
+            add_generation_prompt=add_generation_prompt,
+        )
+        if on_spans is not None:
+            on_spans([(int(start), int(stop)) for start, stop in spans[0]])
+        text: str = rendered[0]
+        return text
+
+    def _prepare(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        calls = message.get("tool_calls") or ()
+        if not calls:
+            return message
+        prepared = self._call(*(call["function"] for call in calls))
+        return {**prepared, "content": message.get("content") or ""}
+
+    def _call(self, *functions: Mapping[str, Any]) -> dict[str, Any]:
+        """An assistant message whose calls carry token names and documentation, as the template wants them."""
+        calls = []
+        for function in functions:
+            tool_id = function["name"]
+            prepared = {"name": self._vocabulary.token(tool_id).removeprefix("<<").removesuffix(">>")}
+            if tool_id not in ACTIONS:
+                prepared["documentation"] = self.documentation(tool_id)
+            if tool_id == NO_TOOL:
+                prepared["arguments"] = ""
+            elif function.get("arguments") is not None:
+                prepared["arguments"] = function["arguments"]
+            calls.append({"type": "function", "function": prepared})
+        return {"role": "assistant", "content": "", "tool_calls": calls}

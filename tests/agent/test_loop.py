@@ -1,0 +1,166 @@
+"""The loop: every way a task can end is an outcome that the trajectory records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolgen.agent import (
+    Action,
+    AgentEvent,
+    BfclEnvironment,
+    Budget,
+    DryRunEnvironment,
+    ScriptedPolicy,
+    ToolResult,
+    run_agent,
+)
+from toolgen.agent.messages import MORE_FUNCTIONS, calls_by_turn
+from toolgen.catalog import Catalog
+from toolgen.datasets import Query
+from toolgen.datasets.trajectory import Message
+from toolgen.errors import UsageError
+
+CREATE = "TicketAPI&&create_ticket"
+QUERY = Query(id="q", text="Open a ticket.", tools=(CREATE,))
+
+
+class Recording:
+    """A policy that notes what it was offered."""
+
+    def __init__(self, actions: Sequence[Action]) -> None:
+        self.policy = ScriptedPolicy(actions)
+        self.offered: list[Sequence[str] | None] = []
+
+    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
+        self.offered.append(tools)
+        return self.policy.act(messages, tools)
+
+
+class Slow(DryRunEnvironment):
+    """Answers nothing in time."""
+
+    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+        return ToolResult(content="?", status="timeout")
+
+
+def test_messages_are_openai_chat_messages_with_one_call_each(catalog: Catalog) -> None:
+    policy = ScriptedPolicy([Action(tool=CREATE, arguments={"title": "rain"}, thought="First the ticket.")])
+    messages = run_agent(policy, DryRunEnvironment(catalog), QUERY).messages
+    assert [message["role"] for message in messages] == ["user", "assistant", "tool", "assistant"]
+    assert messages[1]["content"] == "First the ticket."
+    assert messages[1]["tool_calls"] == [
+        {"id": "call_1", "type": "function", "function": {"name": CREATE, "arguments": '{"title": "rain"}'}}
+    ]
+    assert messages[2] == {"role": "tool", "tool_call_id": "call_1", "content": '{"status": "recorded"}'}
+    assert messages[3]["tool_calls"][0]["function"]["name"] == "finish"
+    json.dumps(messages)
+
+
+@pytest.mark.parametrize(
+    ("actions", "status"),
+    [
+        ([], "finished"),
+        ([("finish", {"answer": "I cannot.", "gave_up": True})], "gave_up"),
+        ([("no_tool", {})], "declined"),
+        ([(CREATE, {"title": "x"})] * 9, "step_limit"),
+        ([Action(tool=CREATE, arguments={"title": "x"}, tokens=600)] * 9, "token_limit"),
+        ([Action(tool=CREATE, stuck="token_limit")], "token_limit"),
+        ([Action(tool=CREATE, stuck="invalid_arguments")], "error"),
+    ],
+)
+def test_every_ending_has_its_status(catalog: Catalog, actions: list[Any], status: str) -> None:
+    budget = Budget(steps=4, tokens=1000)
+    trajectory = run_agent(ScriptedPolicy(actions), DryRunEnvironment(catalog), QUERY, budget=budget)
+    assert trajectory.outcome["status"] == status
+    assert trajectory.outcome["turns"][-1]["status"] == status
+
+
+def test_time_is_a_budget_too(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("toolgen.agent.loop.time.monotonic", lambda: float(next(clock)))
+    budget = Budget(seconds=25)
+    trajectory = run_agent(ScriptedPolicy([(CREATE, {})] * 9), DryRunEnvironment(catalog), QUERY, budget=budget)
+    assert trajectory.outcome["status"] == "time_limit"
+
+
+def test_a_call_that_could_not_be_completed_is_not_carried_out(catalog: Catalog) -> None:
+    environment = DryRunEnvironment(catalog)
+    trajectory = run_agent(ScriptedPolicy([Action(tool=CREATE, stuck="token_limit")]), environment, QUERY)
+    assert environment.calls == [] and len(trajectory.messages) == 1
+
+
+def test_tool_errors_and_timeouts_are_counted_and_the_task_goes_on(catalog: Catalog) -> None:
+    wrong = ScriptedPolicy([("no&&tool", {}), (CREATE, {"title": 5})])
+    outcome = run_agent(wrong, DryRunEnvironment(catalog), QUERY).outcome
+    assert (outcome["status"], outcome["calls"], outcome["tool_errors"]) == ("finished", 2, 2)
+    outcome = run_agent(ScriptedPolicy([(CREATE, {})]), Slow(catalog), QUERY).outcome
+    assert (outcome["status"], outcome["timeouts"]) == ("finished", 1)
+
+
+def test_turns_of_the_user_are_fed_one_after_another_and_state_is_kept(
+    package: Path, catalog: Catalog, task: Query
+) -> None:
+    environment = BfclEnvironment(package, catalog)
+    policy = ScriptedPolicy(
+        [
+            (CREATE, {"title": "rain"}),
+            ("finish", {"answer": "Opened."}),
+            ("finish", {"answer": "Which one?", "gave_up": True}),
+            ("TicketAPI&&titles", {}),
+        ]
+    )
+    trajectory = run_agent(policy, environment, task)
+    users = [message["content"] for message in trajectory.messages if message["role"] == "user"]
+    assert users == ["Open a ticket about rain.", "Close it.", MORE_FUNCTIONS]
+    assert [turn["status"] for turn in trajectory.outcome["turns"]] == ["finished", "gave_up", "finished"]
+    assert [len(turn) for turn in calls_by_turn(trajectory.messages)] == [1, 0, 1]
+    assert trajectory.messages[-2]["content"] == "['old', 'rain']"
+
+
+def test_a_limit_ends_the_task_and_later_turns_are_not_begun(package: Path, catalog: Catalog, task: Query) -> None:
+    policy = ScriptedPolicy([(CREATE, {"title": "x"})] * 9)
+    trajectory = run_agent(policy, BfclEnvironment(package, catalog), task, budget=Budget(steps=2))
+    assert [turn["status"] for turn in trajectory.outcome["turns"]] == ["step_limit"]
+
+
+def test_the_policy_is_offered_what_the_environment_can_execute_now(
+    package: Path, catalog: Catalog, task: Query
+) -> None:
+    held = Query(id="x", text="a", tools=(), meta={**task.meta, "missed_function": {"1": ["titles"]}})
+    policy = Recording([])
+    run_agent(policy, BfclEnvironment(package, catalog), held)
+    assert [len(tools or ()) for tools in policy.offered] == [3, 4, 4]
+    free = Recording([])
+    run_agent(free, BfclEnvironment(package, catalog), held, restrict=False)
+    assert free.offered == [None, None, None]
+
+
+def test_a_system_message_comes_first(catalog: Catalog) -> None:
+    query = Query(id="q", text="Hi", tools=(), meta={"system": " Today is Friday. \n"})
+    messages = run_agent(ScriptedPolicy([]), DryRunEnvironment(catalog), query).messages
+    assert messages[0] == {"role": "system", "content": "Today is Friday."}
+
+
+def test_events_tell_what_happens_as_it_happens(catalog: Catalog) -> None:
+    events: list[AgentEvent] = []
+    run_agent(ScriptedPolicy([(CREATE, {"title": "x"})]), DryRunEnvironment(catalog), QUERY, on_event=events.append)
+    assert [event.kind for event in events] == ["user", "action", "result", "action", "end"]
+    assert events[2].result is not None and events[2].result.content == '{"status": "recorded"}'
+    assert events[-1].text == "finished"
+
+
+def test_long_results_are_cut_in_the_messages(catalog: Catalog) -> None:
+    trajectory = run_agent(
+        ScriptedPolicy([(CREATE, {"title": "x"})]), DryRunEnvironment(catalog), QUERY, result_limit=5
+    )
+    assert trajectory.messages[2]["content"] == '{"sta... [cut: 17 more characters]'
+
+
+def test_a_budget_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="above zero"):
+        Budget(steps=0)

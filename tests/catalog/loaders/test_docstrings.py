@@ -1,0 +1,78 @@
+"""The three docstring styles say the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from toolgen.catalog.loaders.docstrings import parse_docstring
+
+GOOGLE = """Moves a file.
+
+    Keeps its
+    name.
+
+    Args:
+        source (str): Where it is,
+            without a path.
+        to: Where it goes: a folder.
+
+    Returns:
+        dict: what: happened
+    """
+
+NUMPY = """Moves a file.
+
+    Keeps its
+    name.
+
+    Parameters
+    ----------
+    source : str
+        Where it is,
+        without a path.
+    to : str, optional
+        Where it goes: a folder.
+
+    Returns
+    -------
+    dict
+        what: happened
+    """
+
+REST = """Moves a file.
+
+    Keeps its
+    name.
+
+    :param str source: Where it is,
+        without a path.
+    :param to: Where it goes: a folder.
+    :type to: str
+    :returns: what: happened
+    :rtype: dict
+    """
+
+
+@pytest.mark.parametrize("docstring", [GOOGLE, NUMPY, REST])
+def test_every_style_gives_description_and_parameters(docstring: str) -> None:
+    parsed = parse_docstring(docstring)
+    assert parsed.description == "Moves a file.\nKeeps its name."
+    assert parsed.parameters == {"source": "Where it is, without a path.", "to": "Where it goes: a folder."}
+
+
+@pytest.mark.parametrize("docstring", [None, "", "   \n  "])
+def test_no_docstring_gives_nothing(docstring: str | None) -> None:
+    parsed = parse_docstring(docstring)
+    assert (parsed.description, parsed.parameters) == ("", {})
+
+
+def test_a_text_without_sections_is_all_description() -> None:
+    assert (
+        parse_docstring("Note: this is\nno section.\n\n- x: nor this").description
+        == "Note: this is no section.\n- x: nor this"
+    )
+
+
+def test_names_that_share_a_line_share_the_text() -> None:
+    parsed = parse_docstring("S.\n\nParameters\n----------\na, b : int\n    Both.\n*args\n    Rest.\n")
+    assert parsed.parameters == {"a": "Both.", "b": "Both.", "args": "Rest."}

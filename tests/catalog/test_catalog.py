@@ -1,0 +1,62 @@
+"""Catalog and Tool: order, identity by content, one clear error for what is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolgen.catalog import Catalog, Tool
+from toolgen.errors import CatalogError
+
+
+def _tool(name: str, **fields: object) -> Tool:
+    return Tool(**{"id": f"p&&{name}", "provider": "p", "name": name, **fields})  # type: ignore[arg-type]
+
+
+def test_a_catalog_keeps_the_order_and_finds_tools_by_id_and_position() -> None:
+    catalog = Catalog([_tool("b"), _tool("a")])
+    assert catalog.ids == ("p&&b", "p&&a")
+    assert catalog.get("p&&a") is catalog[1]
+    assert catalog.position("p&&a") == 1
+    assert "p&&a" in catalog and "a" not in catalog
+
+
+def test_a_repeated_id_is_an_error_that_names_it() -> None:
+    with pytest.raises(CatalogError, match="p&&a"):
+        Catalog([_tool("a"), _tool("a", description="another")])
+
+
+def test_an_unknown_id_is_an_error_that_names_it() -> None:
+    with pytest.raises(CatalogError, match="nope"):
+        Catalog([_tool("a")]).get("nope")
+
+
+def test_the_content_hash_depends_on_what_a_model_sees_and_not_on_the_source() -> None:
+    assert _tool("a", source={"file": "x"}).content_hash == _tool("a").content_hash
+    assert _tool("a", description="d").content_hash != _tool("a").content_hash
+    assert Catalog([_tool("a"), _tool("b")]).content_hash != Catalog([_tool("b"), _tool("a")]).content_hash
+
+
+def test_diff_lists_what_was_added_removed_and_changed() -> None:
+    old = Catalog([_tool("kept"), _tool("changed"), _tool("removed")])
+    new = Catalog([_tool("added"), _tool("kept"), _tool("changed", description="new")])
+    diff = old.diff(new)
+    assert (diff.added, diff.removed, diff.changed) == (("p&&added",), ("p&&removed",), ("p&&changed",))
+    assert not old.diff(old)
+
+
+def test_a_catalog_survives_its_file(tmp_path: Path) -> None:
+    catalog = Catalog([_tool("eins", description="über 工具"), _tool("zwei", endpoint={"kind": "python"})])
+    catalog.save(tmp_path / "catalog.jsonl")
+    assert Catalog.load(tmp_path / "catalog.jsonl") == catalog
+
+
+@pytest.mark.parametrize(
+    "line", ["not json", '{"id": "a"}', '{"id": "a", "provider": "", "name": "a", "colour": 1}', "[]"]
+)
+def test_a_line_that_is_no_tool_is_an_error(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "catalog.jsonl"
+    file.write_text(line + "\n")
+    with pytest.raises(CatalogError):
+        Catalog.load(file)

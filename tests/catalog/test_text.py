@@ -1,0 +1,70 @@
+"""The text of a tool: short, and one line a parameter."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolgen.catalog import Tool, document, views
+
+BOOK = Tool(
+    id="travel&&book",
+    provider="travel",
+    name="book",
+    description="Books a\n  flight.",
+    parameters={
+        "type": "object",
+        "properties": {
+            "to": {"type": "string", "description": "Where to."},
+            "seat": {"type": "string", "enum": ["aisle", "window"]},
+            "via": {"type": "array", "items": {"type": "string"}},
+            "bag": {"type": "object", "properties": {"kg": {"type": "number"}, "size": {}}},
+            "price": {"anyOf": [{"type": "integer"}, {"type": "string"}], "description": "At most."},
+            "note": {},
+        },
+        "required": ["to"],
+    },
+)
+
+
+def test_the_document_has_name_description_and_one_line_a_parameter() -> None:
+    assert document(BOOK).splitlines() == [
+        "travel.book",
+        "Books a flight.",
+        "- to (string, required): Where to.",
+        "- seat (string, one of aisle | window)",
+        "- via (array of string)",
+        "- bag (object {kg, size})",
+        "- price (integer or string): At most.",
+        "- note (any)",
+    ]
+
+
+def test_a_provider_that_is_only_the_name_of_the_dataset_is_not_shown() -> None:
+    assert document(Tool(id="d&&n", provider="d", name="n", source={"dataset": "d"})) == "n"
+
+
+def test_views_leave_out_what_is_empty() -> None:
+    assert list(views(BOOK)) == ["document", "name", "description", "parameters"]
+    assert views(Tool(id="n", provider="", name="n")) == {"document": "n", "name": "n"}
+
+
+def test_a_long_enumeration_is_cut() -> None:
+    schema = {"type": "object", "properties": {"n": {"enum": list(range(100))}}}
+    text = document(Tool(id="n", provider="", name="n", parameters=schema))
+    assert text.endswith("| 11 | ...)")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), json_values, max_size=4))
+def test_every_normalized_schema_has_a_text(properties: dict[str, object]) -> None:
+    from toolgen.catalog.schema import normalize_schema
+
+    tool = Tool(id="n", provider="", name="n", parameters=normalize_schema({"properties": properties}))
+    assert document(tool).startswith("n")

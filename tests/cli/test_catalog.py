@@ -1,0 +1,128 @@
+"""`toolgen catalog ...`: what is printed, what is written, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from toolgen.cli import catalog as command
+from toolgen.cli.app import CommandGroup
+from toolgen.datasets import load_dataset
+
+TOOLS: list[dict[str, Any]] = [
+    {
+        "name": "weather",
+        "description": "Weather of a city.",
+        "parameters": {"properties": {"city": {"type": "string"}}},
+    },
+    {"name": "stocks", "description": "Price of a share."},
+]
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer(cls=CommandGroup)
+    app.callback()(lambda: None)
+    command.register(app)
+    return app
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps(TOOLS))
+    return file
+
+
+def _run(app: typer.Typer, *arguments: object) -> Result:
+    return CliRunner().invoke(app, ["catalog", *map(str, arguments)])
+
+
+def _json(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def dataset(app: typer.Typer, functions: Path, tmp_path: Path) -> Path:
+    result = _run(app, "build", f"openai:{functions}", "-o", tmp_path / "data")
+    assert result.exit_code == 0, result.output
+    return tmp_path / "data"
+
+
+def test_build_writes_the_dataset_and_reports_what_was_loaded(
+    app: typer.Typer, functions: Path, tmp_path: Path
+) -> None:
+    result = _run(app, "build", f"openai:{functions}", "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0
+    assert _json(result)["reports"][0]["loaded"] == 2
+    loaded = load_dataset(tmp_path / "out")
+    assert (loaded.name, loaded.catalog.ids) == ("out", ("tools&&weather", "tools&&stocks"))
+
+
+def test_a_loss_is_shown_and_under_strict_nothing_is_written(app: typer.Typer, tmp_path: Path) -> None:
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps([*TOOLS, {"type": "web_search"}]))
+    lenient = _run(app, "build", f"openai:{file}", "-o", tmp_path / "lenient")
+    assert lenient.exit_code == 0 and "web_search" in lenient.stdout
+    strict = _run(app, "build", f"openai:{file}", "-o", tmp_path / "strict", "--strict")
+    assert strict.exit_code == 1 and not (tmp_path / "strict").exists()
+
+
+def test_build_from_python_code(app: typer.Typer, tmp_path: Path) -> None:
+    file = tmp_path / "greet.py"
+    file.write_text("def hello(name: str) -> str:\n    '''Says hello.'''\n    return name\n")
+    assert _run(app, "build", f"python:{file}", "-o", tmp_path / "out").exit_code == 0
+    assert load_dataset(tmp_path / "out").catalog.get("greet&&hello").description == "Says hello."
+
+
+@pytest.mark.parametrize(("source", "code"), [("opanai:x", 2), ("openai:", 2), ("openai:missing.json", 1)])
+def test_bad_usage_is_exit_code_2_and_failed_work_exit_code_1(
+    app: typer.Typer, tmp_path: Path, source: str, code: int
+) -> None:
+    result = _run(app, "build", source, "-o", tmp_path / "out")
+    assert result.exit_code == code
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+
+
+def test_show_gives_counts(app: typer.Typer, dataset: Path) -> None:
+    answer = _json(_run(app, "show", dataset, "--json"))
+    assert answer["catalog"]["tools"] == 2 and answer["catalog"]["providers"] == {"tools": 2}
+    assert "catalog hash" in _run(app, "show", dataset).stdout
+
+
+def test_search_finds_a_tool_by_its_words(app: typer.Typer, dataset: Path) -> None:
+    answer = _json(_run(app, "search", dataset, "weather in my city", "-k", 1, "--json"))
+    assert [hit["tool"] for hit in answer["results"]] == ["tools&&weather"]
+    assert "no tool shares a word" in _run(app, "search", dataset, "zzz").stdout
+
+
+def test_validate_passes_a_sound_dataset_and_fails_a_changed_one(app: typer.Typer, dataset: Path) -> None:
+    assert _run(app, "validate", dataset).exit_code == 0
+    with (dataset / "catalog.jsonl").open("a") as file:
+        file.write("\n")
+    result = _run(app, "validate", dataset)
+    assert result.exit_code == 1 and "catalog.jsonl" in result.stderr
+
+
+def test_diff_lists_added_removed_and_changed_tools(app: typer.Typer, dataset: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps([{**TOOLS[0], "description": "New."}, {"name": "news"}]))
+    _run(app, "build", f"openai:{file}", "-o", tmp_path / "later")
+    answer = _json(_run(app, "diff", dataset, tmp_path / "later", "--json"))
+    assert answer == {
+        "added": ["tools&&news"],
+        "removed": ["tools&&stocks"],
+        "changed": {"tools&&weather": ["description"]},
+    }
+    assert "1 added, 1 removed, 1 changed" in _run(app, "diff", dataset, tmp_path / "later").stdout
+
+
+def test_every_command_has_help_with_an_example(app: typer.Typer) -> None:
+    for name in ("build", "show", "search", "validate", "diff"):
+        result = _run(app, name, "--help")
+        assert result.exit_code == 0 and "Example: toolgen catalog" in result.stdout

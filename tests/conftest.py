@@ -1,0 +1,51 @@
+"""Fixtures that several packages share: data beside the checkout, and fetched models for tests marked `weights`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from toolgen.errors import FetchError
+from toolgen.fetching import fetch_base, fetch_dataset
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with files of foreign benchmarks: TOOLGEN_SHARED_DATA, else `../shared/data` beside the checkout."""
+    folder = Path(os.environ.get("TOOLGEN_SHARED_DATA") or CHECKOUT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no benchmark files in {folder}; set TOOLGEN_SHARED_DATA to the folder that has them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cached_base() -> Path:
+    """The model folder of the default base, fetched once into the user's cache."""
+    return _fetched(lambda: fetch_base("smollm2-135m-instruct"))
+
+
+@pytest.fixture(scope="session")
+def cached_encoder() -> Path:
+    """The model folder of the default sentence encoder, fetched once into the user's cache."""
+    return _fetched(lambda: fetch_base("all-minilm-l6-v2"))
+
+
+@pytest.fixture(scope="session")
+def cached_bfcl() -> Path:
+    """The unpacked BFCL package, fetched once into the user's cache."""
+    return _fetched(lambda: fetch_dataset("bfcl"))
+
+
+def _fetched(fetch: Callable[[], Path]) -> Path:
+    """What `fetch` returns; without a network the test is skipped, except in CI, where that is a failure."""
+    try:
+        return fetch()
+    except FetchError as error:
+        if "could not download" not in str(error) or os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))

@@ -1,0 +1,190 @@
+"""The BFCL importer: on a tiny package in full detail, on the published one for its counts and validity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from toolgen.catalog.overview import catalog_errors
+from toolgen.catalog.schema import schema_errors
+from toolgen.datasets import Dataset, Query, load_dataset, save_dataset
+from toolgen.datasets.bfcl import canonical_arguments, import_bfcl, parse_call
+from toolgen.datasets.splits import is_held_out, text_group
+from toolgen.errors import DatasetError
+
+
+@pytest.fixture
+def tiny(bfcl_package: Path) -> Dataset:
+    return import_bfcl(bfcl_package)
+
+
+def _queries(dataset: Dataset) -> dict[str, Query]:
+    return {query.id: query for split in dataset.queries.values() for query in split}
+
+
+def test_a_function_name_becomes_one_tool_with_its_definitions_merged(tiny: Dataset) -> None:
+    tool = tiny.catalog.get("math&&square")
+    assert (tool.provider, tool.name, tool.description, tool.endpoint) == ("math", "square", "Squares a number.", None)
+    assert tool.source == {"dataset": "bfcl", "name": "math.square", "definitions": 2}
+    assert tool.parameters == {
+        "type": "object",
+        "properties": {"x": {"type": "number", "description": "Any."}, "digits": {"type": "integer"}},
+        "required": ["x"],
+        "additionalProperties": False,
+    }
+    assert tiny.catalog.get("bfcl&&paint").provider == "bfcl"
+
+
+def test_a_method_becomes_a_simulated_tool_without_the_preamble_of_its_class(tiny: Dataset) -> None:
+    tool = tiny.catalog.get("GorillaFileSystem&&cd")
+    assert (tool.description, tool.category) == ("Change the folder.", "Gorilla file system")
+    assert tool.endpoint == {
+        "kind": "simulated",
+        "environment": "bfcl",
+        "class": "GorillaFileSystem",
+        "method": "cd",
+    }
+    assert tool.returns == {"type": "object", "properties": {"result": {"type": "string"}}}
+
+
+def test_an_enumeration_spelled_in_a_description_becomes_a_real_one(tiny: Dataset) -> None:
+    mode = tiny.catalog.get("GorillaFileSystem&&wc").properties["mode"]
+    assert mode == {"type": "string", "description": "What.", "enum": ["l", "w"]}
+
+
+def test_the_canonical_call_takes_the_first_accepted_values_and_omits_what_may_be_omitted(tiny: Dataset) -> None:
+    queries = _queries(tiny)
+    assert [dict(c.arguments) for c in queries["simple_python_0"].calls or ()] == [{"x": 5}]
+    assert [dict(c.arguments) for c in queries["live_simple_0"].calls or ()] == [
+        {"area": {"width": 20}, "colour": "Red"}
+    ]
+    assert [call.tool for call in queries["parallel_0"].calls or ()] == ["math&&square"] * 2
+    assert queries["parallel_0"].tools == ("math&&square",)
+
+
+def test_a_query_keeps_what_the_benchmark_needs(tiny: Dataset) -> None:
+    query = _queries(tiny)["multiple_0"]
+    assert query.meta["kind"] == "single_turn" and query.meta["category"] == "multiple"
+    assert query.meta["expected"] == [{"math&&square": {"x": [5.0, 5]}}]
+    assert query.meta["candidates"] == ["math.square", "paint"]
+    own = {"type": "object", "properties": {"x": {"type": "number", "description": "Any."}}, "required": ["x"]}
+    assert query.meta["schemas"] == {"math&&square": own | {"additionalProperties": False}}
+    assert _queries(tiny)["live_simple_0"].meta["system"] == "Be kind."
+    assert "schemas" not in _queries(tiny)["live_simple_0"].meta
+
+
+def test_ground_truth_that_contradicts_its_function_is_marked_and_reported(tiny: Dataset) -> None:
+    assert "'many' is not of type 'integer'" in _queries(tiny)["live_multiple_0"].meta["call_errors"][0]
+    (report,) = tiny.reports
+    assert report.counts["queries_with_call_errors"] == 1
+    assert any("live_multiple_0" in note for note in report.notes)
+
+
+def test_an_irrelevance_request_has_no_tool(tiny: Dataset) -> None:
+    query = _queries(tiny)["irrelevance_0"]
+    assert (query.tools, query.calls, query.meta["candidates"]) == ((), (), ["paint"])
+
+
+def test_a_multi_turn_task_keeps_its_turns_and_names_positional_arguments(tiny: Dataset) -> None:
+    query = _queries(tiny)["multi_turn_base_7"]
+    assert query.text == "Go"
+    assert query.meta["turns"] == ["Go", "", "Look"] and query.meta["turn_calls"] == [2, 0, 1]
+    assert query.meta["initial_config"] == {"GorillaFileSystem": {}}
+    calls = [(call.tool, dict(call.arguments)) for call in query.calls or ()]
+    assert calls == [
+        ("GorillaFileSystem&&cd", {"folder": "temp"}),
+        ("GorillaFileSystem&&cd", {"folder": ".."}),
+        ("GorillaFileSystem&&tail", {"file_name": "a", "lines": -3}),
+    ]
+
+
+def test_requests_with_the_same_words_and_variants_of_one_task_share_a_split(tiny: Dataset) -> None:
+    split_of = {query.id: split for split, queries in tiny.queries.items() for query in queries}
+    assert split_of["simple_python_0"] == split_of["multiple_0"]
+    assert len({split for name, split in split_of.items() if name.startswith("multi_turn")}) == 1
+
+
+def test_the_version_is_read_from_the_wheel_and_a_folder_above_is_found(bfcl_package: Path) -> None:
+    assert import_bfcl(bfcl_package.parent).version == "1.2.3"
+
+
+def test_another_folder_is_an_error_that_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="simple_python"):
+        import_bfcl(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "arguments"),
+    [
+        ({"n": ["", 3]}, {"n": 3}),
+        ({"o": ["", "x"]}, {}),
+        ({"o": ["x", ""]}, {}),
+        ({"n": []}, {}),
+        ({"n": ["3", 3]}, {"n": 3}),
+        ({"n": ["three"]}, {"n": "three"}),
+        ({"l": [["a"], ["b"]]}, {"l": ["a"]}),
+        ({"d": [{"at": [{"x": 1.5}], "z": ["", 1]}]}, {"d": {"at": {"x": 1.5}}}),
+    ],
+)
+def test_accepted_values_resolve_to_one_argument_object(accepted: dict[str, list[object]], arguments: object) -> None:
+    schema = {"properties": {"n": {"type": "integer"}, "o": {}, "l": {}, "d": {}}, "required": ["n"]}
+    assert canonical_arguments(accepted, schema) == arguments
+
+
+@pytest.mark.parametrize(
+    "text", ["cd(", "cd", "x.cd('a')", "cd(open)", "rm('a')", "cd('a', 'b')", "cd(**{})", "cd(*['a'])"]
+)
+def test_ground_truth_text_that_is_no_plain_call_is_an_error(tiny: Dataset, text: str) -> None:
+    with pytest.raises(DatasetError, match="cannot read the ground-truth call"):
+        parse_call(text, {"cd": tiny.catalog.get("GorillaFileSystem&&cd")})
+
+
+@pytest.fixture(scope="module")
+def published(cached_bfcl: Path) -> Dataset:
+    return import_bfcl(cached_bfcl)
+
+
+@pytest.mark.weights
+def test_the_published_package_has_the_published_counts(published: Dataset) -> None:
+    kinds = Counter(query.meta["kind"] for query in _queries(published).values())
+    assert kinds == {"single_turn": 2351, "irrelevance": 1124, "multi_turn": 800}
+    endpoints = Counter(tool.endpoint is not None for tool in published.catalog)
+    assert endpoints == {False: 1287, True: 128}
+    assert published.reports[0].counts["definitions"] == 2405
+
+
+@pytest.mark.weights
+def test_every_schema_of_the_published_package_is_valid(published: Dataset) -> None:
+    assert catalog_errors(published.catalog) == []
+
+
+@pytest.mark.weights
+def test_every_published_call_validates_or_is_listed_as_contradicting_itself(published: Dataset) -> None:
+    invalid = set()
+    for query in _queries(published).values():
+        for call in query.calls or ():
+            if schema_errors(call.arguments, published.catalog.get(call.tool).parameters):
+                invalid.add(query.id)
+    listed = {query.id for query in _queries(published).values() if "call_errors" in query.meta}
+    assert invalid <= listed
+    assert (len(listed), published.reports[0].counts["queries_valid_only_merged"]) == (15, 8)
+
+
+@pytest.mark.weights
+def test_no_training_request_asks_for_a_held_out_tool_or_repeats_one_of_another_split(published: Dataset) -> None:
+    train = published.queries["train"]
+    single = [query for query in train if query.meta["kind"] == "single_turn"]
+    assert not any(is_held_out(tool) for query in single for tool in query.tools)
+    assert not any(query.meta["unseen_tools"] for query in train)
+    words = {text_group(query.text) for query in train if query.meta["kind"] != "multi_turn"}
+    others = [query for split in ("dev", "test") for query in published.queries[split]]
+    assert not words & {text_group(query.text) for query in others if query.meta["kind"] != "multi_turn"}
+    assert 0.07 < sum(is_held_out(tool.id) for tool in published.catalog if not tool.endpoint) / 1287 < 0.13
+
+
+@pytest.mark.weights
+def test_the_published_dataset_survives_its_folder(published: Dataset, tmp_path: Path) -> None:
+    save_dataset(published, tmp_path / "bfcl")
+    assert load_dataset(tmp_path / "bfcl") == published

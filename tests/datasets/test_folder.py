@@ -1,0 +1,110 @@
+"""The dataset folder: nothing half-written, nothing damaged read in silence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.loaders import LoadReport, Loss
+from toolgen.datasets import Call, Dataset, Query, Trajectory, load_dataset, save_dataset
+from toolgen.errors import DatasetError, ToolgenError
+
+QUERY = Query(
+    id="q", text="Größe?", tools=("p&&a",), calls=(Call(tool="p&&a", arguments={"x": [1, None]}),), meta={"k": 1}
+)
+DATASET = Dataset(
+    name="tiny",
+    version="1",
+    source="here",
+    licence="CC0",
+    catalog=Catalog([Tool(id="p&&a", provider="p", name="a")]),
+    queries={"train": (QUERY,), "test": (Query(id="n", text="none", tools=()),)},
+    trajectories={"train": (Trajectory(id="t", query="q", messages=({"role": "user", "content": "hi"},)),)},
+    reports=(LoadReport(source="s", loaded=1, losses=(Loss("b", "broken"),), notes=("n",), counts={"c": 2}),),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_dataset(DATASET, tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_a_dataset_survives_its_folder(folder: Path) -> None:
+    assert load_dataset(folder) == DATASET
+
+
+def test_the_folder_has_the_files_of_the_design(folder: Path) -> None:
+    names = {f"{kind}.{split}.jsonl" for kind in ("queries", "trajectories") for split in ("train", "dev", "test")}
+    assert {file.name for file in folder.iterdir()} == {"dataset.json", "catalog.jsonl", *names}
+    metadata = json.loads((folder / "dataset.json").read_text())
+    assert metadata["counts"]["queries.train"] == 1 and set(metadata["files"]) == {"catalog.jsonl", *names}
+
+
+@pytest.mark.parametrize("name", ["catalog.jsonl", "queries.dev.jsonl", "trajectories.train.jsonl"])
+def test_a_changed_or_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).write_text((folder / name).read_text() + "\n")
+    with pytest.raises(DatasetError, match=name):
+        load_dataset(folder)
+    (folder / name).unlink()
+    with pytest.raises(DatasetError, match=f"{name} is missing"):
+        load_dataset(folder)
+
+
+def test_verification_can_be_left_out(folder: Path) -> None:
+    edited = (folder / "queries.train.jsonl").read_text().replace("Größe", "Höhe")
+    (folder / "queries.train.jsonl").write_text(edited)
+    assert load_dataset(folder, verify=False).queries["train"][0].text == "Höhe?"
+
+
+def test_a_record_that_cannot_be_read_is_named_by_file_and_line(folder: Path) -> None:
+    with (folder / "queries.train.jsonl").open("a") as file:
+        file.write('{"id": "x"}\n')
+    with pytest.raises(DatasetError, match=r"queries\.train\.jsonl, line 2"):
+        load_dataset(folder, verify=False)
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"format": None}, {"name": ...}, {"files": {}}])
+def test_another_format_or_a_missing_key_is_an_error(folder: Path, change: dict[str, object]) -> None:
+    metadata = json.loads((folder / "dataset.json").read_text()) | change
+    metadata = {key: value for key, value in metadata.items() if value is not ...}
+    (folder / "dataset.json").write_text(json.dumps(metadata))
+    with pytest.raises(DatasetError):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{", "\x00"])
+def test_a_folder_that_is_no_dataset_is_an_error(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"dataset\.json"):
+        load_dataset(tmp_path)
+
+
+def test_saving_again_replaces_the_older_dataset_and_leaves_nothing_behind(folder: Path) -> None:
+    save_dataset(DATASET, folder)
+    assert load_dataset(folder) == DATASET
+    assert [entry.name for entry in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_a_folder_that_is_something_else_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(DatasetError, match="not a dataset folder"):
+        save_dataset(DATASET, tmp_path)
+    assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_a_failing_save_leaves_the_older_dataset_and_nothing_half_written(folder: Path) -> None:
+    unwritable = Dataset(**{**vars(DATASET), "queries": {"train": (Query(id="q", text="\ud800", tools=()),)}})
+    with pytest.raises(ToolgenError, match="cannot write"):
+        save_dataset(unwritable, folder)
+    assert load_dataset(folder) == DATASET
+    assert [entry.name for entry in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_an_unknown_split_is_an_error() -> None:
+    with pytest.raises(DatasetError, match="validation"):
+        Dataset(**{**vars(DATASET), "queries": {"validation": ()}})

@@ -1,0 +1,42 @@
+"""What does not fit together in a dataset."""
+
+from __future__ import annotations
+
+from toolgen.catalog import Catalog, Tool
+from toolgen.datasets import Call, Dataset, Query, Trajectory
+from toolgen.datasets.validate import validate_dataset
+
+TOOL = Tool(id="a", provider="", name="a", parameters={"type": "object", "properties": {"x": {"type": "integer"}}})
+
+
+def _dataset(*queries: Query, trajectory_of: str | None = None) -> Dataset:
+    trajectories = (Trajectory(id="t", query=trajectory_of, messages=()),) if trajectory_of else ()
+    return Dataset(
+        name="d",
+        version="1",
+        source="",
+        licence="",
+        catalog=Catalog([TOOL]),
+        queries={"train": queries},
+        trajectories={"train": trajectories},
+    )
+
+
+def _query(name: str, arguments: object, tool: str = "a", **meta: object) -> Query:
+    return Query(id=name, text="t", tools=(tool,), calls=(Call(tool=tool, arguments=arguments),), meta=meta)  # type: ignore[arg-type]
+
+
+def test_a_sound_dataset_is_valid() -> None:
+    assert validate_dataset(_dataset(_query("q", {"x": 1}), trajectory_of="q")).to_dict()["valid"]
+
+
+def test_unknown_tools_repeated_ids_invalid_calls_and_lost_trajectories_are_errors() -> None:
+    broken = _dataset(_query("q", {"x": "one"}), _query("q", {}), _query("r", {}, tool="gone"), trajectory_of="nobody")
+    errors = " | ".join(validate_dataset(broken).errors)
+    for said in ("occurs 2 times", "'one' is not of type", "no tool 'gone'", "no query 'nobody'"):
+        assert said in errors
+
+
+def test_a_fault_that_the_source_declares_is_a_warning() -> None:
+    result = validate_dataset(_dataset(_query("q", {"x": "one"}, call_errors=["known"])))
+    assert not result.errors and len(result.warnings) == 1

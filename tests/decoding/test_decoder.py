@@ -1,0 +1,204 @@
+"""Whatever the weights are, a decoded call names a tool of the catalog and its arguments are valid."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from toolgen.catalog.schema import schema_errors
+from toolgen.checkpoint import Checkpoint
+from toolgen.decoding import ContextFullError, DecodingOptions, Sampling, Session, ToolDecoder
+from toolgen.decoding.decoder import parse_arguments
+from toolgen.errors import UsageError
+
+REQUESTS = ("weather in Oslo", "store 5", "ping", "a set of letters")
+
+
+def opened(decoder: ToolDecoder, text: str = "weather in Oslo") -> Session:
+    session = decoder.session()
+    session.sync(decoder.checkpoint.protocol.prompt([{"role": "user", "content": text}]))
+    return session
+
+
+def test_every_call_of_random_models_exists_and_validates(checkpoints: list[Checkpoint]) -> None:
+    emitted = 0
+    for seed, checkpoint in enumerate(checkpoints):
+        sampling = Sampling(temperature=1.5 * (seed % 2), seed=seed)
+        decoder = ToolDecoder(checkpoint, DecodingOptions(argument_tokens=40, sampling=sampling))
+        for request in REQUESTS:
+            session = opened(decoder, request)
+            choice = decoder.choose(session)
+            assert choice.tool in (*checkpoint.catalog.ids, "finish", "no_tool")
+            for tool in (*checkpoint.catalog.ids, "finish"):
+                session = opened(decoder, request)
+                decoder.begin_call(session, tool)
+                arguments = decoder.arguments(session, tool)
+                if arguments.value is not None:
+                    assert schema_errors(arguments.value, checkpoint.protocol.arguments_schema(tool)) == []
+                    emitted += 1
+                else:
+                    assert arguments.status in ("token_limit", "invalid")
+    assert emitted > 60
+
+
+def test_the_choice_is_the_best_of_the_action_rows(checkpoint: Checkpoint) -> None:
+    decoder = ToolDecoder(checkpoint)
+    session = opened(decoder)
+    ids = checkpoint.vocabulary.action_token_ids
+    best = max(ids, key=lambda token_id: float(session.logits_V[token_id]))
+    choice = decoder.choose(session)
+    assert choice.tool == checkpoint.vocabulary.tool_id(best)
+    assert 0 < choice.probability <= 1
+
+
+def test_a_subset_of_tools_restricts_the_choice_to_it_and_the_two_actions(checkpoint: Checkpoint) -> None:
+    decoder = ToolDecoder(checkpoint, DecodingOptions(sampling=Sampling(temperature=50, seed=1)))
+    session = opened(decoder)
+    found = {decoder.choose(session, ["net&&ping"]).tool for _ in range(60)}
+    assert found == {"net&&ping", "finish", "no_tool"}
+
+
+def test_the_diagnosis_says_whether_the_whole_vocabulary_would_have_given_a_tool(checkpoints: list[Checkpoint]) -> None:
+    for checkpoint in checkpoints:
+        decoder = ToolDecoder(checkpoint)
+        session = opened(decoder)
+        best = int(session.logits_V.argmax())
+        choice = decoder.choose(session, ["net&&ping"])
+        assert choice.tool_exists == (checkpoint.vocabulary.tool_id(best) is not None)
+        assert choice.tool_allowed == (checkpoint.vocabulary.tool_id(best) in ("net&&ping", "finish", "no_tool"))
+
+
+def test_masked_steps_are_those_where_the_model_alone_would_have_left_the_grammar(checkpoints: list[Checkpoint]) -> None:
+    for checkpoint in checkpoints:
+        slow = ToolDecoder(checkpoint, DecodingOptions(argument_tokens=30, fast_forward=False))
+        session = opened(slow)
+        slow.begin_call(session, "weather&&forecast")
+        start = len(session.ids)
+        constrained = slow.arguments(session, "weather&&forecast")
+        free = opened(slow)
+        slow.begin_call(free, "weather&&forecast")
+        legal = 0
+        for token_id in session.ids[start:]:
+            if int(free.logits_V.argmax()) == token_id:
+                legal += 1
+            free.extend([token_id])
+        assert constrained.masked <= constrained.steps
+        # Greedy decoding takes the model's own choice wherever it is legal; closing is the exception.
+        if constrained.status == "ok":
+            assert constrained.steps - constrained.masked >= legal
+
+
+def test_text_that_is_forced_comes_out_the_same_with_and_without_fast_forward(checkpoint: Checkpoint) -> None:
+    texts = []
+    for fast in (True, False):
+        decoder = ToolDecoder(checkpoint, DecodingOptions(fast_forward=fast))
+        session = opened(decoder)
+        decoder.begin_call(session, "net&&ping")
+        texts.append(decoder.arguments(session, "net&&ping").text)
+    assert texts == ["{}", "{}"]
+
+
+def test_an_object_is_closed_when_its_tokens_run_out(checkpoints: list[Checkpoint]) -> None:
+    closed = 0
+    for checkpoint in checkpoints:
+        decoder = ToolDecoder(checkpoint, DecodingOptions(argument_tokens=4, closing_tokens=60))
+        for tool in ("store&&put", "weather&&forecast", "finish"):
+            session = opened(decoder)
+            decoder.begin_call(session, tool)
+            arguments = decoder.arguments(session, tool)
+            assert arguments.steps <= 64
+            assert arguments.value is not None, (tool, arguments)
+            closed += arguments.status == "closed"
+    assert closed
+
+
+def test_an_object_that_cannot_be_closed_in_time_is_not_emitted(checkpoint: Checkpoint) -> None:
+    decoder = ToolDecoder(checkpoint, DecodingOptions(argument_tokens=2, closing_tokens=1, fast_forward=False))
+    session = opened(decoder)
+    decoder.begin_call(session, "weather&&forecast")
+    arguments = decoder.arguments(session, "weather&&forecast")
+    assert arguments.status == "token_limit" and arguments.value is None
+
+
+def test_what_the_grammar_cannot_say_is_checked_afterwards(checkpoints: list[Checkpoint]) -> None:
+    statuses = set()
+    for checkpoint in checkpoints:
+        options = DecodingOptions(sampling=Sampling(temperature=1.0, seed=3))
+        decoder = ToolDecoder(checkpoint, options)
+        for request in REQUESTS:
+            session = opened(decoder, request)
+            decoder.begin_call(session, "set&&make")
+            arguments = decoder.arguments(session, "set&&make")
+            assert arguments.relaxed
+            items = json.loads(arguments.text)["items"]
+            assert (arguments.value is None) == (len(set(items)) < len(items))
+            statuses.add(arguments.status)
+    assert statuses == {"ok", "invalid"}
+
+
+def test_no_tool_takes_no_arguments(checkpoint: Checkpoint) -> None:
+    decoder = ToolDecoder(checkpoint)
+    assert decoder.arguments(opened(decoder), "no_tool").value == {}
+
+
+def test_free_text_holds_no_tool_token_and_ends_at_its_limit(checkpoints: list[Checkpoint]) -> None:
+    for checkpoint in checkpoints:
+        decoder = ToolDecoder(checkpoint, DecodingOptions(thought_tokens=10))
+        session = opened(decoder)
+        before = list(session.ids)
+        written = decoder.text(session)
+        assert len(written) <= 10 and session.ids == before + written
+        assert all(token_id < checkpoint.vocabulary.first_id for token_id in written)
+
+
+def test_sampling_is_repeatable_with_its_seed(checkpoint: Checkpoint) -> None:
+    def run(seed: int) -> list[str]:
+        decoder = ToolDecoder(checkpoint, DecodingOptions(sampling=Sampling(temperature=20, seed=seed)))
+        session = opened(decoder)
+        return [decoder.choose(session).tool for _ in range(20)]
+
+    assert run(1) == run(1) != run(2)
+
+
+def test_wrong_sampling_is_refused() -> None:
+    with pytest.raises(UsageError, match="top_p"):
+        Sampling(top_p=0)
+
+
+def test_a_conversation_is_encoded_once(checkpoint: Checkpoint) -> None:
+    session = ToolDecoder(checkpoint).session()
+    first = checkpoint.protocol.prompt([{"role": "user", "content": "weather in Oslo"}])
+    session.sync(first)
+    session.sync([*first, 5, 6, 7])
+    assert session.encoded == len(first) + 3
+    session.sync([*first, 5, 9])
+    assert session.encoded == len(first) + 4
+    fresh = ToolDecoder(checkpoint).session()
+    fresh.sync([*first, 5, 9])
+    torch.testing.assert_close(session.logits_V, fresh.logits_V, rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_prompt_again_gives_the_same_scores(checkpoint: Checkpoint) -> None:
+    session = ToolDecoder(checkpoint).session()
+    session.sync([1, 2, 3])
+    before = session.logits_V.clone()
+    session.sync([1, 2, 3])
+    torch.testing.assert_close(session.logits_V, before, rtol=1e-4, atol=1e-4)
+
+
+def test_more_than_the_context_holds_is_one_clear_error(checkpoint: Checkpoint) -> None:
+    session = ToolDecoder(checkpoint).session()
+    with pytest.raises(ContextFullError, match="2048"):
+        session.extend([1] * 2049)
+
+
+@pytest.mark.parametrize("text", ['{"note": "\\ud800"}', '{"note": "x", "value": 1e999}', '{"value": 1}', "[1]", "{"])
+def test_values_that_cannot_be_sent_or_break_the_schema_are_none(checkpoint: Checkpoint, text: str) -> None:
+    assert parse_arguments(text, checkpoint.catalog.get("store&&put").parameters) is None
+
+
+def test_options_are_values() -> None:
+    assert replace(DecodingOptions(), argument_tokens=5) == DecodingOptions(argument_tokens=5)

@@ -1,0 +1,139 @@
+"""Schemas as grammars: what is exact, what is relaxed, and that object keys are closed where that is meant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from toolgen.checkpoint import Checkpoint
+from toolgen.decoding.grammar import GrammarCompiler, _inside_string, close_objects, without_keywords
+from toolgen.errors import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def compiler(checkpoint: Checkpoint) -> GrammarCompiler:
+    first = checkpoint.vocabulary.first_id
+    return GrammarCompiler(checkpoint.tokenizer, vocabulary_size=first, end_id=checkpoint.protocol.end_id)
+
+
+def accepts(compiler: GrammarCompiler, checkpoint: Checkpoint, schema: Mapping[str, Any], value: Any) -> bool:
+    matcher = compiler.matcher(compiler.compile(schema))
+    text = json.dumps(value, ensure_ascii=False)
+    for token_id in checkpoint.tokenizer(text, add_special_tokens=False)["input_ids"]:
+        if not matcher.allowed_V()[token_id]:
+            return False
+        matcher.consume(token_id)
+    assert matcher.text == text
+    return matcher.complete
+
+
+PAIR: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "object", "properties": {"c": {"type": "string"}}}},
+    "required": ["a"],
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "legal"),
+    [
+        ({"a": 1}, True),
+        ({"a": 1, "b": {"c": "über \"x\" 漢字"}}, True),
+        ({"a": 1, "b": {}}, True),
+        ({"b": {}}, False),
+        ({"a": "1"}, False),
+        ({"a": 1, "z": 1}, False),
+        ({"a": 1, "b": {"z": 1}}, False),
+        ([], False),
+    ],
+)
+def test_a_grammar_accepts_what_the_schema_admits(
+    compiler: GrammarCompiler, checkpoint: Checkpoint, value: Any, legal: bool
+) -> None:
+    assert accepts(compiler, checkpoint, PAIR, value) == legal
+
+
+def test_text_is_written_with_the_separators_of_json_dumps(compiler: GrammarCompiler, checkpoint: Checkpoint) -> None:
+    matcher = compiler.matcher(compiler.compile(PAIR))
+    for token_id in checkpoint.tokenizer('{"a":1}', add_special_tokens=False)["input_ids"]:
+        if not matcher.allowed_V()[token_id]:
+            return
+        matcher.consume(token_id)
+    pytest.fail("JSON without blanks was accepted")
+
+
+def test_the_alphabet_ends_before_the_tool_tokens(compiler: GrammarCompiler, checkpoint: Checkpoint) -> None:
+    matcher = compiler.matcher(compiler.compile({"type": "object", "properties": {"x": {"type": "string"}}}))
+    assert len(matcher.allowed_V()) == checkpoint.vocabulary.first_id
+
+
+def test_a_tool_without_parameters_has_one_argument_object(compiler: GrammarCompiler) -> None:
+    matcher = compiler.matcher(compiler.compile({"type": "object"}))
+    for token_id in matcher.forced():
+        matcher.consume(token_id)
+    assert matcher.complete and matcher.text == "{}"
+
+
+@pytest.mark.parametrize(
+    ("schema", "dropped"),
+    [
+        ({"type": "array", "items": {"type": "string"}, "uniqueItems": True}, ("uniqueItems",)),
+        ({"not": {"type": "string"}}, ("not",)),
+        ({"type": "string", "pattern": "^(?=a)b"}, ("pattern",)),
+        ({"type": "string", "format": "no-such-format"}, ("format",)),
+        ({"$ref": "https://example.org/schema"}, ("$ref",)),
+        ({"type": "string", "enum": [1]}, ("enum",)),
+    ],
+)
+def test_what_cannot_be_expressed_is_dropped_by_name(
+    compiler: GrammarCompiler, schema: Mapping[str, Any], dropped: tuple[str, ...]
+) -> None:
+    properties = {"x": schema, "format": {"type": "integer"}}
+    grammar = compiler.compile({"type": "object", "properties": properties, "required": ["x"]})
+    assert grammar.relaxed and grammar.dropped == dropped
+
+
+def test_a_schema_that_can_be_expressed_is_not_relaxed(compiler: GrammarCompiler) -> None:
+    assert not compiler.compile(PAIR).relaxed
+
+
+def test_parameters_named_like_keywords_survive_relaxation() -> None:
+    schema = {"properties": {"pattern": {"type": "string", "pattern": "x"}}, "required": ["pattern"]}
+    stripped, found = without_keywords(schema, frozenset({"pattern"}))
+    assert stripped == {"properties": {"pattern": {"type": "string"}}, "required": ["pattern"]}
+    assert found == {"pattern"}
+
+
+def test_objects_under_combinators_stay_open() -> None:
+    schema = {"properties": {"x": {"properties": {"a": {}}, "anyOf": [{"required": ["b"]}]}}}
+    assert "additionalProperties" not in close_objects(schema)["properties"]["x"]
+
+
+def test_declared_openness_is_kept() -> None:
+    assert close_objects({"properties": {}, "additionalProperties": {"type": "string"}})["additionalProperties"] == {
+        "type": "string"
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"), [('{"a', True), ('{"a"', False), ('{"a\\"', True), ('{"a\\\\"', False), ("", False)]
+)
+def test_a_prefix_knows_whether_it_ends_in_a_string(text: str, inside: bool) -> None:
+    assert _inside_string(text) == inside
+
+
+def test_a_slow_tokenizer_is_one_clear_error() -> None:
+    compiler = GrammarCompiler(object(), vocabulary_size=10, end_id=0)
+    with pytest.raises(CheckpointError, match="fast tokenizer"):
+        compiler.compile(PAIR)
+
+
+def test_the_tokenizer_itself_is_left_as_it_was(compiler: GrammarCompiler, checkpoint: Checkpoint) -> None:
+    assert isinstance(checkpoint.tokenizer, PreTrainedTokenizerFast)
+    before = checkpoint.tokenizer.backend_tokenizer.to_str()
+    compiler.compile(PAIR)
+    assert checkpoint.tokenizer.backend_tokenizer.to_str() == before

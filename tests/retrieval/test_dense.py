@@ -1,0 +1,108 @@
+"""Dense retrieval: cosine by hand, the cached matrix, and the real encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from toolgen.catalog import Catalog
+from toolgen.catalog.text import document
+from toolgen.errors import InputError, UsageError
+from toolgen.retrieval import DenseRetriever
+
+if TYPE_CHECKING:
+    from tests.retrieval.conftest import BagOfWordsEncoder
+
+
+def test_scores_are_cosines(dense: DenseRetriever, encoder: BagOfWordsEncoder, catalog: Catalog) -> None:
+    dense.index(catalog)
+    ranking = dense.search(["weather of a city"], len(catalog))[0]
+    query = encoder.encode(["weather of a city"])[0]
+    expected = {tool.id: float(encoder.encode([document(tool)])[0] @ query) for tool in catalog}
+    assert [expected[tool] for tool in ranking.tools] == pytest.approx(ranking.scores, abs=1e-5)
+    assert ranking.tools[0] == max(expected, key=lambda tool: expected[tool])
+
+
+def test_the_document_matrix_is_encoded_once_for_a_catalog(
+    dense: DenseRetriever, encoder: BagOfWordsEncoder, catalog: Catalog, tmp_path: Path
+) -> None:
+    dense.cache = tmp_path / "cache"
+    dense.index(catalog)
+    first = dense.search(["weather"], 6)
+    encoder.encoded.clear()
+    again = DenseRetriever(dense.model, cache=dense.cache)
+    again.index(catalog)
+    assert encoder.encoded == []
+    assert again.search(["weather"], 6) == first
+
+
+def test_another_catalog_or_encoder_has_its_own_matrix(
+    dense: DenseRetriever, encoder: BagOfWordsEncoder, catalog: Catalog, tmp_path: Path
+) -> None:
+    dense.cache = tmp_path / "cache"
+    dense.index(catalog)
+    encoder.encoded.clear()
+    dense.index(Catalog(reversed(catalog)))
+    assert len(encoder.encoded) == len(catalog)
+    (dense.model / "config.json").write_text('{"other": true}', encoding="utf-8")
+    encoder.encoded.clear()
+    dense.index(catalog)
+    assert len(encoder.encoded) == len(catalog)
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a matrix", b"\x93NUMPY"])
+def test_a_damaged_cache_is_made_anew(dense: DenseRetriever, catalog: Catalog, tmp_path: Path, damage: bytes) -> None:
+    dense.cache = tmp_path / "cache"
+    dense.index(catalog)
+    file = next((tmp_path / "cache").iterdir())
+    whole = file.read_bytes()
+    file.write_bytes(damage)
+    dense.index(catalog)
+    assert file.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    dense: DenseRetriever, catalog: Catalog, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be", encoding="utf-8")
+    dense.cache = blocked
+    dense.index(catalog)
+    assert dense.search(["weather"], 1)[0].tools
+
+
+def test_progress_reaches_the_number_of_tools(dense: DenseRetriever, catalog: Catalog) -> None:
+    seen: list[tuple[int, int]] = []
+    dense.on_progress = lambda done, total: seen.append((done, total))
+    dense.index(catalog)
+    assert seen[-1] == (len(catalog), len(catalog))
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path, catalog: Catalog) -> None:
+    with pytest.raises(InputError, match=r"no config\.json"):
+        DenseRetriever(tmp_path / "nowhere", cache=tmp_path).index(catalog)
+
+
+def test_searching_before_indexing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="before index"):
+        DenseRetriever(tmp_path).search(["weather"], 5)
+
+
+@pytest.fixture(scope="module")
+def minilm(cached_encoder: Path) -> Iterator[DenseRetriever]:
+    pytest.importorskip("sentence_transformers")
+    yield DenseRetriever(cached_encoder)
+
+
+@pytest.mark.weights
+def test_the_real_encoder_understands_other_words(minilm: DenseRetriever, catalog: Catalog) -> None:
+    minilm.index(catalog)
+    found = minilm.search(["how hot will it be tomorrow", "swap dollars for euros"], 2)
+    assert "demo&&get_forecast" in found[0].tools
+    assert found[1].tools[0] == "demo&&convert_currency"
+    assert all(np.diff(ranking.scores) <= 0 for ranking in found)
