@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import views
-from toolgen.errors import CheckpointError, UsageError
+from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.virtualization import (
     Initialization,
     PromptProtocol,
@@ -35,13 +37,14 @@ from toolgen.virtualization.protocol import RESPONSE_TEMPLATE, chat_template
 from toolgen.virtualization.vocabulary import ACTIONS
 
 FORMAT = 1
-METADATA, CATALOG = "toolgen.json", "catalog.jsonl"
+METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
 ACTION_TEXTS = ("finish the task and answer", "no tool fits this request")
 
 
 @dataclass
 class Checkpoint:
-    """A model that knows a catalog. `stages` is its history: one record a stage with its resolved configuration."""
+    """A model that knows a catalog. `stages` is its history, one record a stage with its resolved configuration; `metrics`
+    its training curve, one record a step over all stages."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -49,6 +52,7 @@ class Checkpoint:
     vocabulary: ToolVocabulary
     base: str
     stages: list[dict[str, Any]] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
 
     @cached_property
     def protocol(self) -> PromptProtocol:
@@ -78,20 +82,30 @@ class Checkpoint:
         """Output rows of the tools alone in catalog order, a view of shape (N, D)."""
         return self.action_rows[len(ACTIONS) :]
 
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model can read at once."""
+        return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
+
     def save(self, path: str | Path) -> None:
         """Writes the folder; an existing checkpoint there is replaced only once the new one is whole."""
         target = Path(path)
-        if target.exists() and not (target / METADATA).exists() and any(target.iterdir()):
+        if not _is_replaceable(target):
             raise UsageError(f"{target} exists and is not a checkpoint; give another output folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        except OSError as error:
+            raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
         try:
             self.model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)
             self.catalog.save(temporary / CATALOG)
+            write_records(self.metrics, temporary / METRICS)
             (temporary / METADATA).write_text(json.dumps(self.metadata, ensure_ascii=False, indent=1), encoding="utf-8")
+            _share(temporary, like=temporary / METADATA)
             replace_folder(temporary, target)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -104,19 +118,19 @@ class Checkpoint:
         """
         folder = Path(path)
         metadata = read_metadata(folder)
-        catalog = Catalog.load(folder / CATALOG)
+        try:
+            catalog = Catalog.load(folder / CATALOG)
+        except CatalogError as error:
+            raise CheckpointError(f"{folder}: {error}") from error
         if catalog.content_hash != metadata["catalog_hash"]:
             raise CheckpointError(
                 f"{folder / CATALOG} is not the catalog that this checkpoint was made with "
                 f"(hash {catalog.content_hash[:12]}, expected {metadata['catalog_hash'][:12]}); restore it or virtualize anew"
             )
         vocabulary = ToolVocabulary.from_dict(metadata["vocabulary"], catalog.ids)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder}: the model or tokenizer cannot be loaded: {error}") from error
+        model, tokenizer = _open(folder, dtype)
         checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], list(metadata["stages"]))
+        checkpoint.metrics = read_records(folder / METRICS)
         checkpoint._check(folder)
         return checkpoint
 
@@ -132,14 +146,12 @@ class Checkpoint:
 
     @classmethod
     def create(
-        cls, base: str | Path, catalog: Catalog, *, initialization: Initialization = "name", seed: int = 0
+        cls, base: str | Path, catalog: Catalog, *, initialization: Initialization = "documentation", seed: int = 0
     ) -> Checkpoint:
         """Virtualizes a catalog into a base model (a Hugging Face folder): new tokens, new rows, our chat template."""
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(base)
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{base} is not a causal language model folder: {error}") from error
+        if not (Path(base) / "config.json").is_file():
+            raise CheckpointError(f"{base} is not a model folder (config.json is missing); get one with `toolgen fetch base`")
+        model, tokenizer = _open(Path(base), torch.float32)
         return cls.from_model(model, tokenizer, catalog, base=str(base), initialization=initialization, seed=seed)
 
     @classmethod
@@ -150,7 +162,7 @@ class Checkpoint:
         catalog: Catalog,
         *,
         base: str,
-        initialization: Initialization = "name",
+        initialization: Initialization = "documentation",
         seed: int = 0,
     ) -> Checkpoint:
         """As `create`, with a model and tokenizer in memory; both are changed."""
@@ -160,17 +172,24 @@ class Checkpoint:
         tokenizer.chat_template = chat_template()
         tokenizer.response_template = dict(RESPONSE_TEMPLATE)
         resize_rows(model, len(tokenizer))
-        key = "description" if initialization == "description" else "name"
-        texts = [*ACTION_TEXTS, *(_initial_text(views(tool), key) for tool in catalog)]
+        texts = [*({"name": text} for text in ACTION_TEXTS), *(views(tool) for tool in catalog)]
         initialize_rows(model, tokenizer, vocabulary, texts, method=initialization, seed=seed)
         _end_turns(model, tokenizer)
         return cls(model.eval(), tokenizer, catalog, vocabulary, base)
 
 
-def _initial_text(view: Mapping[str, str], key: str) -> str:
-    """Identifiers as words: `get_current_weather` shares its tokens with a request only as three words."""
-    words = view["name"].replace("_", " ").replace(".", " ")
-    return f"{words} {view.get('description', '')}" if key == "description" else words
+def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a Hugging Face folder. CheckpointError where they cannot be read or weights are missing, which
+    transformers would fill with random ones."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model, found = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    except Exception as error:  # damaged files raise whatever the library that reads them raises, Exception itself too
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{folder}: the model or tokenizer cannot be loaded: {reason}") from error
+    if missing := sorted(found["missing_keys"]):
+        raise CheckpointError(f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model anew")
+    return model, tokenizer
 
 
 def _end_turns(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -193,9 +212,25 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / METADATA} cannot be read: {error}") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{folder / METADATA} should hold an object; it holds a {type(metadata).__name__}")
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has checkpoint format {metadata.get('format')!r}; this toolgen reads {FORMAT}")
+    if missing := {"base", "catalog_hash", "vocabulary", "stages"} - metadata.keys():
+        raise CheckpointError(f"{folder / METADATA} is damaged: it lacks {', '.join(sorted(missing))}")
     return metadata
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; empty where there is no such file. A last line without its end was cut off by a crash
+    and does not count."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def write_records(records: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Writes one record a line."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
 def is_checkpoint(path: str | Path) -> bool:
@@ -204,11 +239,32 @@ def is_checkpoint(path: str | Path) -> bool:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Puts `new` in the place of `target`; at every moment one of the two is whole on disk."""
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    try:
-        if target.exists():
-            target.rename(old / "replaced")
+    """Puts `new` in the place of `target`. A folder cannot be renamed over a full one, so the older one steps aside first and
+    comes back on failure, an interrupt included."""
+    if not target.exists():
         new.rename(target)
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+        return
+    aside = new.with_name(new.name + ".old")
+    try:
+        target.rename(aside)
+        new.rename(target)
+    except BaseException:
+        if aside.exists() and not target.exists():
+            aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_replaceable(target: Path) -> bool:
+    """Nothing, an empty folder or a checkpoint."""
+    return not target.exists() or (target.is_dir() and (is_checkpoint(target) or not any(target.iterdir())))
+
+
+def _share(folder: Path, *, like: Path) -> None:
+    """Gives the folder and its files the permissions of an ordinary new file: temporary folders and safetensors files are
+    made for their owner alone."""
+    mode = stat.S_IMODE(like.stat().st_mode)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+    folder.chmod(mode | (mode & 0o444) >> 2)

@@ -10,7 +10,7 @@ from toolgen.agent.environments.bfcl import SOURCE_FOLDER
 from toolgen.catalog import Catalog, Tool
 from toolgen.datasets import Call, Query
 
-TICKETS = '''
+TICKETS = """
 from copy import deepcopy
 
 from bfcl_eval.eval_checker.multi_turn_eval.func_source_code.long_context import EXTENSION
@@ -41,7 +41,7 @@ class TicketAPI:
 
     def titles(self):
         return [ticket["title"] for ticket in self.tickets.values()]
-'''
+"""
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_what_cannot_be_recorded_is_left_out(catalog: Catalog, task: Query) -> N
 def test_arguments_are_written_in_the_order_they_are_decoded_in(package: Path, catalog: Catalog, task: Query) -> None:
     first = next(actions_of(recorded(catalog, task, package).messages[1]))
     assert list(first[1]) == ["title", "priority"]
-    schema = {"properties": {"a": {"items": {"properties": {"x": {}, "y": {}}}}, "b": {}}}
+    schema: dict[str, Any] = {"properties": {"a": {"items": {"properties": {"x": {}, "y": {}}}}, "b": {}}}
     assert json.dumps(in_schema_order({"z": 0, "b": 1, "a": [{"y": 1, "x": 2}]}, schema)) == (
         '{"a": [{"x": 2, "y": 1}], "b": 1, "z": 0}'
     )

@@ -78,7 +78,10 @@ def test_unique_ids_are_unique_and_every_change_is_listed(ids: list[str], taken:
     [
         ("math", "factorial", "<<math&&factorial>>"),
         ("", "factorial", "<<factorial>>"),
-        ("Größe der Stadt", "höhe", "<<Größe_der_Stadt&&höhe>>"),
+        # Its letters could be read as bytes: an invisible joiner says that they are text.
+        ("Größe der Stadt", "höhe", "<<Größe_der_Stadt&&höhe\u034f>>"),
+        ("город", "höhe", "<<город&&höhe>>"),
+        ("a▁b", "▁c", "<<a_b&&c>>"),
         ("天气", "预报 今天", "<<天气&&预报_今天>>"),
         ("a<b>", "\x00 ", "<<a_b&&_>>"),
     ],

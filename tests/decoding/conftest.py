@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
+from toolgen.testing import tiny_checkpoint
 
 WEATHER = Tool(
     id="weather&&forecast",
@@ -47,32 +45,10 @@ UNIQUE = Tool(
 )
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: number for number, letter in enumerate([*alphabet, '{"', '":', 'Ġ"', '",', '"}'])}
-    merges = [("{", '"'), ('"', ":"), ("Ġ", '"'), ('"', ","), ('"', "}")]
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|im_end|>")
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-    return tokenizer
-
-
 def random_checkpoint(seed: int) -> Checkpoint:
-    tokenizer = byte_tokenizer()
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=2048,
-        # The default of 0.02 leaves every token about equally likely; a model with opinions breaks rules more often.
-        initializer_range=1.0,
-    )
-    return Checkpoint.from_model(LlamaForCausalLM(config), tokenizer, Catalog([WEATHER, FREE, PING, UNIQUE]), base="tiny")
+    catalog = Catalog([WEATHER, FREE, PING, UNIQUE])
+    # The usual spread of 0.02 leaves all tokens about equally likely; a model with opinions breaks rules more often.
+    return tiny_checkpoint(catalog=catalog, seed=seed, initializer_range=1.0, max_position_embeddings=2048)
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_the_diagnosis_says_whether_the_whole_vocabulary_would_have_given_a_tool
         assert choice.tool_allowed == (checkpoint.vocabulary.tool_id(best) in ("net&&ping", "finish", "no_tool"))
 
 
-def test_masked_steps_are_those_where_the_model_alone_would_have_left_the_grammar(checkpoints: list[Checkpoint]) -> None:
+def test_masked_steps_are_those_where_the_model_alone_leaves_the_grammar(checkpoints: list[Checkpoint]) -> None:
     for checkpoint in checkpoints:
         slow = ToolDecoder(checkpoint, DecodingOptions(argument_tokens=30, fast_forward=False))
         session = opened(slow)

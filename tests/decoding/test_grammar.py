@@ -42,7 +42,7 @@ PAIR: Mapping[str, Any] = {
     ("value", "legal"),
     [
         ({"a": 1}, True),
-        ({"a": 1, "b": {"c": "über \"x\" 漢字"}}, True),
+        ({"a": 1, "b": {"c": 'über "x" 漢字'}}, True),
         ({"a": 1, "b": {}}, True),
         ({"b": {}}, False),
         ({"a": "1"}, False),

@@ -15,7 +15,7 @@ import pytest
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.bfcl import SINGLE_TURN, import_bfcl
+from toolgen.datasets.bfcl import SINGLE_TURN, find_package, import_bfcl
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Call, Query
 from toolgen.evaluation.bfcl_checker import (
@@ -41,7 +41,7 @@ SCHEMA: Mapping[str, Any] = {
 }
 
 
-def judge(arguments: Mapping[str, Any], accepted: Mapping[str, list[Any]]) -> str:
+def judge(arguments: Mapping[str, Any], accepted: Mapping[str, Any]) -> str:
     verdict = check_call(Call(tool="a&&weather", arguments=arguments), {"a&&weather": accepted}, SCHEMA)
     assert bool(verdict) == (verdict.reason == "")
     return verdict.reason
@@ -106,7 +106,12 @@ def test_parallel_calls_match_in_any_order_and_must_be_as_many() -> None:
     assert check_single_turn(query, [oslo, oslo], catalog).reason == "no_match"
 
 
-# --- against the original ----------------------------------------------------------------------------------------------
+# --- against the original -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bfcl_package(cached_bfcl: Path) -> Path:
+    return find_package(cached_bfcl)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +196,9 @@ def test_single_turn_agrees_with_the_original_on_ground_truth_and_on_mutations(
     random_ = random.Random(0)
     compared = right = 0
     differing = []
-    for query in (q for queries in bfcl.queries.values() for q in queries if q.meta["kind"] == "single_turn"):
+    queries = [q for queries in bfcl.queries.values() for q in queries if q.meta["kind"] == "single_turn"]
+    # Every fourth request is enough to notice a change; over all of them it is 118,569 lists of calls.
+    for query in queries[::4]:
         answer = [{names[tool]: accepted} for entry in query.meta["expected"] for tool, accepted in entry.items()]
         for calls in mutations(query.calls or (), random_):
             output = [{names[call.tool]: copy.deepcopy(call.arguments)} for call in calls]
@@ -204,7 +211,7 @@ def test_single_turn_agrees_with_the_original_on_ground_truth_and_on_mutations(
             right += theirs
             if ours != theirs:
                 differing.append((query.id, [call.to_dict() for call in calls], theirs))
-    assert compared > 50_000 and right > 2_000
+    assert compared > 25_000 and right > 5_000
     assert differing == []
 
 

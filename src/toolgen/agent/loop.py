@@ -68,8 +68,8 @@ def run_agent(
     turn that was begun), `answer`, `turns` (status, answer and steps of each), counts of `calls`, `tool_errors` and
     `timeouts`, `tokens`, `seconds`, and one entry of `decisions` for each action.
     """
-    run = _Run(policy, environment, query, budget or Budget(), restrict, result_limit, on_event or (lambda _event: None))
-    return run.trajectory()
+    notify = on_event or (lambda _event: None)
+    return _Run(policy, environment, query, budget or Budget(), restrict, result_limit, notify).trajectory()
 
 
 class _Run:

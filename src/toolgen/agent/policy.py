@@ -23,8 +23,8 @@ StuckReason = Literal["", "token_limit", "invalid_arguments"]
 class Action:
     """The assistant's next step: the call of a tool, "finish" or "no_tool".
 
-    `stuck` is empty unless no legal call could be completed; such an action is not carried out. `tokens` counts what was
-    generated, `diagnostics` says how (see `GenerativePolicy`).
+    `stuck` is empty unless no legal call could be completed; such an action is not carried out. `tokens` counts what
+    was generated, `diagnostics` says how (see `GenerativePolicy`).
     """
 
     tool: str
@@ -67,7 +67,7 @@ class ScriptedPolicy:
 
 
 class GivenTools:
-    """The right tools in the right order are given ("finish" ends a turn); the policy behind only fills in the arguments.
+    """The right tools in the right order are given ("finish" ends a turn); the policy behind fills in the arguments.
 
     Measures argument filling apart from finding tools.
     """
@@ -93,9 +93,7 @@ class GenerativePolicy:
     `argument_tokens`, `masked` and `relaxed` (see `Arguments`).
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, *, think: bool = False, options: DecodingOptions | None = None
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, think: bool = False, options: DecodingOptions | None = None) -> None:
         from toolgen.decoding import ToolDecoder
 
         self.checkpoint = checkpoint

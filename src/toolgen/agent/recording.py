@@ -38,13 +38,13 @@ def record_trajectories(
 
     - A request with calls: the calls with the dry run's results, then `finish`.
     - A request that no tool fits: `no_tool`.
-    - A task of several turns: its ground-truth calls executed in BFCL's environment, each turn ended by `finish`; a turn
-      without ground-truth calls ends with `no_tool` where BFCL holds the function back (`miss_func`), else with
+    - A task of several turns: its ground-truth calls executed in BFCL's environment, each turn ended by `finish`; a
+      turn without ground-truth calls ends with `no_tool` where BFCL holds the function back (`miss_func`), else with
       `finish` that gives up and asks for what is missing. `package_root` is needed for these; without it they
       are left out.
 
-    `outcome["errors"]` counts ground-truth calls that the environment answered with an error; such a trajectory is kept.
-    Queries without known calls are left out.
+    `outcome["errors"]` counts ground-truth calls that the environment answered with an error; such a trajectory is
+    kept. Queries without known calls are left out.
     """
     recorder = _Recorder(dataset, package_root, result_limit)
     total, done = sum(map(len, dataset.queries.values())), 0

@@ -24,8 +24,13 @@ WIRE_HASH_DIGITS = 10
 TOKEN_HASH_DIGITS = 6
 
 # Separators, controls, invisible format characters, lone surrogates and unassigned code points: a tokenizer strips,
-# splits or cannot encode them.
+# splits or cannot encode them. Besides: angle brackets end a token, and ▁ is how Unigram tokenizers write a space.
 _UNSAFE_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"})
+
+# A byte-level tokenizer (GPT-2's, Llama 3's, Qwen's) decodes a token made only of the letters that stand for bytes, which
+# include é and ß, as these bytes: `café` would come back broken. One other character, invisible, makes it plain text.
+_FIRST_BEYOND_BYTE_LETTERS = "\u0144"
+_GRAPHEME_JOINER = "\u034f"
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,9 @@ def clean_part(text: str) -> str:
 
 def token_for(tool: Tool) -> str:
     """The readable token of one tool, `<<provider&&name>>`. Two tools can share it: see `assign_tokens`."""
-    parts = [clean_part(part) for part in (tool.provider, tool.name) if part]
-    return f"{TOKEN_OPEN}{ID_SEPARATOR.join(parts)}{TOKEN_CLOSE}"
+    text = ID_SEPARATOR.join(clean_part(part) for part in (tool.provider, tool.name) if part)
+    looks_like_bytes = not text.isascii() and max(text) < _FIRST_BEYOND_BYTE_LETTERS
+    return f"{TOKEN_OPEN}{text}{_GRAPHEME_JOINER if looks_like_bytes else ''}{TOKEN_CLOSE}"
 
 
 def token_collisions(catalog: Catalog) -> dict[str, tuple[str, ...]]:
@@ -115,7 +121,7 @@ def wire_names(catalog: Catalog) -> dict[str, str]:
 
 
 def _is_unsafe(character: str) -> bool:
-    return character in "<>_" or unicodedata.category(character) in _UNSAFE_CATEGORIES
+    return character in "<>_▁" or unicodedata.category(character) in _UNSAFE_CATEGORIES
 
 
 def _hashed_token(tool: Tool, used: Collection[str]) -> str:

@@ -27,12 +27,13 @@ def register(app: typer.Typer) -> None:
 def report(
     results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="Files that `toolgen evaluate` wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page.")] = Path("report.html"),
-    checkpoint: Annotated[
-        Path | None,
+    checkpoints: Annotated[
+        list[Path] | None,
         typer.Option(
             "--checkpoint",
             metavar="CKPT",
-            help="Whose training curves and tool map to show; by default the one that the results name.",
+            help="Whose training curves to show, may be repeated; the last one's tool map is drawn. "
+            "By default the one that the results name.",
         ),
     ] = None,
     title: Annotated[str, typer.Option("--title", help="The heading of the page.")] = "Finding and calling tools",
@@ -42,14 +43,14 @@ def report(
     The page needs no network and no other file.
     """
     loaded = [load_result(path) for path in results]
-    folder = checkpoint or _named_checkpoint(loaded)
+    folders = checkpoints or _named_checkpoint(loaded)
     write_report(
         loaded,
         output,
         title=title,
         labels=_labels(loaded, results),
-        training=read_metrics(folder) if folder else (),
-        tool_map=_tool_map(folder, required=checkpoint is not None) if folder else None,
+        training=[record for folder in folders for record in read_metrics(folder)],
+        tool_map=_tool_map(folders[-1], required=bool(checkpoints)) if folders else None,
     )
     show(str(output))
 
@@ -64,14 +65,14 @@ def _labels(loaded: Sequence[RetrievalResult | Mapping[str, Any]], paths: Sequen
     return [path.stem if counts[name] > 1 else name for name, path in zip(names, paths, strict=True)]
 
 
-def _named_checkpoint(loaded: Sequence[RetrievalResult | Mapping[str, Any]]) -> Path | None:
-    """The first checkpoint that a result was measured on and that is still there."""
+def _named_checkpoint(loaded: Sequence[RetrievalResult | Mapping[str, Any]]) -> list[Path]:
+    """The first checkpoint that a result was measured on and that is still there; none if there is none."""
     for result in loaded:
         origin = result.provenance.to_dict() if isinstance(result, RetrievalResult) else result.get("provenance") or {}
         named = origin.get("config", {}).get("checkpoint")
         if named and (Path(named) / CHECKPOINT_FILE).is_file():
-            return Path(named)
-    return None
+            return [Path(named)]
+    return []
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ def origin_of(folder: Path) -> dict[str, str]:
         return {}
     try:
         metadata = json.loads((folder / CHECKPOINT_FILE).read_text(encoding="utf-8"))
-        return {"checkpoint": str(folder), "model": str(metadata["base"])}
+        return {"checkpoint": str(folder), "model": Path(metadata["base"]).name}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"cannot read {folder / CHECKPOINT_FILE}: {error}") from error
 

@@ -111,7 +111,7 @@ class ToolDecoder:
         return Session(self.checkpoint.model)
 
     def choose(self, session: Session, allowed: Sequence[str] | None = None) -> ToolChoice:
-        """The next action where the session ends: a tool of `allowed` (default: of the whole catalog), finish or no_tool."""
+        """The next action where the session ends: a tool of `allowed` (default: all), finish or no_tool."""
         legal_L = self._legal_of(None if allowed is None else tuple(allowed))
         scores_L = session.logits_V[legal_L]
         index = pick(scores_L, self.options.sampling, self._generator)
@@ -128,11 +128,12 @@ class ToolDecoder:
         session.extend([self.token_id(action), *self.checkpoint.protocol.after_tool(action)])
 
     def arguments(self, session: Session, action: str) -> Arguments:
-        """The argument object of `action` where the session ends. The session may end within it afterwards: `sync` it."""
+        """The argument object of `action` where the session ends; afterwards the session may end inside it: `sync`."""
         if action == NO_TOOL:
             return Arguments(value={}, text="{}", status="ok")
         grammar = self._grammar_of(action)
-        return _ArgumentRun(self, session, self._grammars.matcher(grammar)).run(grammar, self.checkpoint.protocol.arguments_schema(action))
+        schema = self.checkpoint.protocol.arguments_schema(action)
+        return _ArgumentRun(self, session, self._grammars.matcher(grammar)).run(grammar, schema)
 
     def text(self, session: Session) -> list[int]:
         """Free text where the session ends: up to the end of the turn, an action token or the limit, all left out.
@@ -224,7 +225,7 @@ class _ArgumentRun:
         following_TV = self._session.extend(forced, keep=len(forced))
         choices += following_TV[:-1].argmax(-1).tolist()
         for token_id, choice in zip(forced, choices, strict=True):
-            self._note(choice, choice == token_id or self._is_allowed(choice))
+            self._masked += choice != token_id and not self._is_allowed(choice)
             self._matcher.consume(token_id)
 
     def _choose(self, closing: bool) -> int:
@@ -233,7 +234,7 @@ class _ArgumentRun:
         logits_V = self._session.logits_V
         allowed_V = torch.from_numpy(self._matcher.allowed_V()).to(logits_V.device)
         choice = int(logits_V.argmax())
-        self._note(choice, choice < len(allowed_V) and bool(allowed_V[choice]))
+        self._masked += not (choice < len(allowed_V) and bool(allowed_V[choice]))
         if closing:
             for token_id in self._matcher.closing_tokens():
                 if allowed_V[token_id]:
@@ -251,12 +252,9 @@ class _ArgumentRun:
         allowed_V = self._matcher.allowed_V()
         return token_id < len(allowed_V) and bool(allowed_V[token_id])
 
-    def _note(self, _choice: int, legal: bool) -> None:
-        self._masked += not legal
-
 
 def parse_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The argument object that a text holds, or None if it does not parse, cannot be sent as JSON or breaks the schema."""
+    """The argument object in a text, or None if it does not parse, cannot be sent as JSON or breaks the schema."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from toolgen.errors import CheckpointError
 
@@ -71,7 +71,7 @@ class GrammarCompiler:
 
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise CheckpointError("decoding arguments needs a fast tokenizer (tokenizer.json); this checkpoint has none")
+            raise CheckpointError("decoding arguments needs a fast tokenizer (tokenizer.json); this model has none")
         description = json.loads(backend.to_str())
         description["added_tokens"] = [t for t in description["added_tokens"] if t["id"] < self.vocabulary_size]
         description["padding"] = description["truncation"] = None
@@ -86,7 +86,7 @@ class GrammarCompiler:
             raise CheckpointError(f"llguidance cannot read this checkpoint's tokenizer: {error}") from error
 
     def compile(self, schema: Mapping[str, Any]) -> ArgumentGrammar:
-        """The grammar of an argument object; its keys come in the order of `properties`, undeclared keys do not occur."""
+        """The grammar of an argument object: keys in the order of `properties`, no others (`close_objects`)."""
         closed = close_objects(schema)
         text = self._grammar(closed)
         if text is not None:
@@ -111,7 +111,7 @@ class GrammarCompiler:
         from llguidance import LLMatcher
 
         text: str = LLMatcher.grammar_from_json_schema(
-            json.dumps(schema, ensure_ascii=False), overrides={**JSON_STYLE, **options}
+            json.dumps(schema, ensure_ascii=False), overrides=cast(Any, {**JSON_STYLE, **options})
         )
         return None if LLMatcher.validate_grammar(text, self.alphabet) else text
 

@@ -84,8 +84,9 @@ class AgentResult:
 class AgentEvaluation:
     """What is evaluated and how.
 
-    `limit_per_kind` takes that many tasks of each kind (or of the kinds it names), drawn with `seed`. `given_tools` hands the policy the right tools
-    in the right order, so that only arguments are measured (requests that no tool fits are then left out).
+    `limit_per_kind` takes that many tasks of each kind (or of the kinds it names), drawn with `seed`. `given_tools`
+    hands the policy the right tools in the right order, so that only arguments are measured (requests that no tool
+    fits are then left out).
     """
 
     split: str = "test"
@@ -113,8 +114,8 @@ def evaluate_agent(
     """Carries out the tasks of a split and judges them.
 
     `package_root` is the fetched BFCL package, needed for multi-turn tasks; without it they are left out. Raises
-    UsageError for an unknown split, or if `given_tools` is asked of a policy that is not a checkpoint's; DatasetError if
-    there is no task.
+    UsageError for an unknown split, or if `given_tools` is asked of a policy that is not a checkpoint's; DatasetError
+    if there is no task.
     """
     config = config or AgentEvaluation()
     started = time.perf_counter()
@@ -156,7 +157,7 @@ def agent_tasks(dataset: Dataset, config: AgentEvaluation, *, multi_turn: bool =
 
 
 def kind_of(query: Query) -> str | None:
-    """"single_turn", "multi_turn" or "irrelevance"; None for a request whose calls are not known."""
+    """ "single_turn", "multi_turn" or "irrelevance"; None for a request whose calls are not known."""
     if "turns" in query.meta:
         return "multi_turn"
     if not query.tools:
@@ -175,7 +176,7 @@ class _Judge:
 
     def __init__(self, policy: Policy, dataset: Dataset, config: AgentEvaluation, package_root: Path | None) -> None:
         if config.given_tools and not isinstance(policy, GenerativePolicy):
-            raise UsageError("given_tools needs the policy of a checkpoint, which can be made to fill in arguments only")
+            raise UsageError("given_tools needs the policy of a checkpoint: only that can fill in arguments alone")
         self._policy = policy
         self._catalog = dataset.catalog
         self._config = config

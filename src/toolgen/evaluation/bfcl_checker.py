@@ -24,7 +24,7 @@ from toolgen.datasets.query import Call, Query
 Schema = Mapping[str, Any]
 Accepted = Sequence[Any]
 
-# BFCL compares Python types exactly: bool is no integer here, and "any" stands for text unless the answer says otherwise.
+# BFCL compares Python types exactly: bool is no integer, and "any" stands for text unless the answer says otherwise.
 PYTHON_TYPES: Mapping[str, type] = {
     "string": str,
     "integer": int,
@@ -51,7 +51,7 @@ class Verdict:
 RIGHT = Verdict(True)
 
 
-# --- single-turn -------------------------------------------------------------------------------------------------------
+# --- single-turn --------------------------------------------------------------------------------------------------
 
 
 def check_single_turn(query: Query, calls: Sequence[Call], catalog: Catalog) -> Verdict:
@@ -67,7 +67,8 @@ def check_single_turn(query: Query, calls: Sequence[Call], catalog: Catalog) -> 
         verdicts = [check_call(call, answer, _schema(query, answer, catalog)) for call in remaining]
         match = next((position for position, verdict in enumerate(verdicts) if verdict), None)
         if match is None:
-            return verdicts[0] if len(expected) == 1 else Verdict(False, "no_match", f"nothing matches {next(iter(answer))}")
+            no_match = Verdict(False, "no_match", f"nothing matches {next(iter(answer))}")
+            return verdicts[0] if len(expected) == 1 else no_match
         del remaining[match]
     return RIGHT
 
@@ -131,7 +132,7 @@ def _check_type(value: Any, accepted: Accepted, expected: type, nested: type | N
     return answer_type is not None and type(value) is answer_type, True
 
 
-def _items_fit(value: Sequence[Any], answer: Any, nested: type) -> bool:
+def _items_fit(value: Any, answer: Any, nested: type) -> bool:
     if type(answer) is not list:
         return True
     return all(_check_type(item, answer, nested, None)[0] for item in value)
@@ -175,7 +176,7 @@ def standardize(value: Any) -> Any:
     return re.sub(r"[ \,\.\/\-\_\*\^]", "", value).lower().replace("'", '"')
 
 
-# --- multi-turn --------------------------------------------------------------------------------------------------------
+# --- multi-turn ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

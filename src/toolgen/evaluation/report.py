@@ -38,7 +38,7 @@ MEASURES = {
     "turn_success": "Turns right",
     "turn_state": "Turns that leave the right state",
     "turn_required_calls": "Turns with the required results",
-    "abstained": "Held back where nothing can be done",
+    "abstained": "Rightly held back",
 }
 
 # What the bars show, and how a newcomer reads it.
@@ -390,6 +390,7 @@ def _agent(result: Mapping[str, Any], label: str) -> dict[str, Any]:
     return {
         "label": label,
         "count": len(records),
+        "given_tools": bool(_provenance(result).get("config", {}).get("given_tools")),
         "kinds": kinds,
         "validity": _validity(metrics.get("validity", {})),
         "numbers": _numbers(rest),
@@ -496,10 +497,16 @@ def _trajectory(record: Mapping[str, Any]) -> dict[str, Any]:
         "id": str(record.get("id", "")),
         "correct": bool(record.get("correct")),
         "status": str(outcome.get("status", "")).replace("_", " "),
-        "reason": _shorten(str(record.get("reason") or "").replace("_", " ")),
+        "reason": _reason(str(record.get("reason") or "")),
         "steps": steps,
         "expected": _expected(record.get("expected")),
     }
+
+
+def _reason(text: str) -> str:
+    """Why a run is wrong: the kind of error in words, what follows it (names, values) as it is."""
+    kind, space, detail = text.partition(" ")
+    return _shorten(kind.replace("_", " ") + space + detail)
 
 
 def _steps(message: Mapping[str, Any]) -> list[dict[str, str]]:

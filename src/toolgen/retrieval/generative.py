@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import UsageError
-from toolgen.retrieval.protocol import Ranking
+from toolgen.retrieval.protocol import Ranking, top_ranking
 
 
 class GenerativeRetriever:
@@ -25,7 +26,7 @@ class GenerativeRetriever:
 
     def __init__(self, checkpoint: Checkpoint, *, max_tokens: int = 1024, batch_tokens: int = 1024) -> None:
         self._checkpoint = checkpoint
-        self._max_tokens = max_tokens
+        self._max_tokens = min(max_tokens, checkpoint.context_length)
         self._batch_tokens = batch_tokens
 
     def index(self, catalog: Catalog) -> None:
@@ -38,7 +39,6 @@ class GenerativeRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The exact k best tools of each query, best first; a score is a logit."""
-
         protocol = self._checkpoint.protocol
         prompts = [
             protocol.prompt([{"role": "user", "content": query}], max_tokens=self._max_tokens) for query in queries
@@ -46,10 +46,9 @@ class GenerativeRetriever:
         rankings: list[Ranking] = [Ranking((), ())] * len(prompts)
         with torch.inference_mode():
             for part in self._parts(prompts):
-                scores_BN = self._scores([prompts[i] for i in part])
-                best = scores_BN.topk(min(k, scores_BN.shape[1]), dim=1)
-                for i, rows, values in zip(part, best.indices.tolist(), best.values.tolist(), strict=True):
-                    rankings[i] = Ranking(tuple(self._checkpoint.vocabulary.tool_ids[row] for row in rows), tuple(values))
+                scores_BN = self._scores([prompts[i] for i in part]).cpu().numpy()
+                for i, scores_N in zip(part, scores_BN, strict=True):
+                    rankings[i] = top_ranking(self._checkpoint.vocabulary.tool_ids, scores_N, k)
         return rankings
 
     def _parts(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -64,11 +63,13 @@ class GenerativeRetriever:
 
     def _scores(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Logits of the tool tokens after each prompt (B, N). Right padding: the model is causal, so it needs no mask."""
-
+        model, ids = self._checkpoint.model, self._checkpoint.vocabulary.tool_token_ids
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         ids_BT = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long)
         for row, prompt in enumerate(prompts):
             ids_BT[row, : len(prompt)] = torch.tensor(prompt)
-        hidden_BTD = self._checkpoint.model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
+        hidden_BTD = model.base_model(input_ids=ids_BT.to(model.device), use_cache=False).last_hidden_state
         last_BD = hidden_BTD[torch.arange(len(prompts)), lengths - 1]
-        return (last_BD @ self._checkpoint.tool_rows.T).float()
+        bias = getattr(model.get_output_embeddings(), "bias", None)
+        own_bias = None if bias is None else bias[ids.start : ids.stop]
+        return functional.linear(last_BD, self._checkpoint.tool_rows, own_bias).float()

@@ -5,6 +5,6 @@ Out: a checkpoint that has learned them, with its history and one metrics record
 """
 
 from toolgen.training.config import STAGES, Stage, StageConfig, resolve_config
-from toolgen.training.stages import run_stage, stage_metrics
+from toolgen.training.stages import run_stage
 
-__all__ = ["STAGES", "Stage", "StageConfig", "resolve_config", "run_stage", "stage_metrics"]
+__all__ = ["STAGES", "Stage", "StageConfig", "resolve_config", "run_stage"]

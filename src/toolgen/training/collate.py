@@ -30,6 +30,16 @@ class MicroBatch:
     is_choice_P: Tensor
     tokens: int
 
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same on another device."""
+        return MicroBatch(
+            self.ids_BT.to(device),
+            self.positions_P.to(device),
+            self.targets_PK.to(device),
+            self.is_choice_P.to(device),
+            self.tokens,
+        )
+
 
 def micro_batches(examples: Sequence[TrainingExample], budget: int) -> list[list[TrainingExample]]:
     """Splits a batch, sorted by length, so that no part exceeds `budget` tokens with its padding."""
@@ -57,7 +67,9 @@ def collate(examples: Sequence[TrainingExample], pad_id: int) -> MicroBatch:
     return MicroBatch(
         ids_BT=ids,
         positions_P=torch.tensor([position for position, _, _ in supervised], dtype=torch.long),
-        targets_PK=torch.tensor([(*tokens, *[-1] * (most - len(tokens))) for _, tokens, _ in supervised]).view(-1, most),
+        targets_PK=torch.tensor(
+            [(*tokens, *[-1] * (most - len(tokens))) for _, tokens, _ in supervised], dtype=torch.long
+        ).view(-1, most),
         is_choice_P=torch.tensor([choice for _, _, choice in supervised], dtype=torch.bool),
         tokens=sum(map(len, examples)),
     )

@@ -46,14 +46,19 @@ class StageConfig(BaseModel):
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 
 
-_MEMORIZATION: dict[str, Any] = {}
-_RETRIEVAL: dict[str, Any] = {}
-_AGENT: dict[str, Any] = {}
 STAGES: Mapping[Stage, Mapping[str, Any]] = {
-    "memorization": _MEMORIZATION,
-    "retrieval": _RETRIEVAL,
-    "agent": _AGENT,
+    "memorization": {"steps": 20, "shares": {"description": 0.5, "document": 0.3, "name": 0.2}},
+    "retrieval": {"steps": 40, "shares": {"requests": 0.65, "abstentions": 0.05, "description": 0.2, "name": 0.1}},
+    "agent": {
+        "steps": 20,
+        "batch_size": 16,
+        "learning_rate": 2e-4,
+        "row_learning_rate": 1e-4,
+        "max_tokens": 384,
+        "shares": {"trajectories": 0.75, "requests": 0.25},
+    },
 }
+"""What each stage changes of the defaults."""
 
 
 def resolve_config(stage: Stage, recipe: Path | None = None, settings: Iterable[str] = ()) -> StageConfig:
@@ -61,7 +66,7 @@ def resolve_config(stage: Stage, recipe: Path | None = None, settings: Iterable[
     values = dict(STAGES[stage])
     for source, differences in (*_recipe(recipe), *(_setting(text) for text in settings)):
         for key, value in differences.items():
-            _assign(values, key, value, source)
+            _assign(values, str(key), value, source)
     try:
         return StageConfig(**values)
     except ValidationError as error:
@@ -75,8 +80,8 @@ def _recipe(path: Path | None) -> list[tuple[str, Mapping[str, Any]]]:
         return []
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read the recipe {path}: {error}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read the recipe {path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UsageError(f"the recipe {path} should map keys to values; it holds a {type(content).__name__}")
     return [(str(path), content)]
@@ -86,7 +91,10 @@ def _setting(text: str) -> tuple[str, Mapping[str, Any]]:
     key, separator, value = text.partition("=")
     if not separator:
         raise UsageError(f"--set {text!r}: expected key=value, for instance --set steps=200")
-    return f"--set {text}", {key.strip(): yaml.safe_load(value)}
+    try:
+        return f"--set {text}", {key.strip(): yaml.safe_load(value)}
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text!r}: the value cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _assign(values: dict[str, Any], key: str, value: Any, source: str) -> None:
@@ -96,9 +104,11 @@ def _assign(values: dict[str, Any], key: str, value: Any, source: str) -> None:
         near = difflib.get_close_matches(name, StageConfig.model_fields, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(StageConfig.model_fields)}"
         raise UsageError(f"{source}: there is no setting {name!r}{hint}")
+    if part and name != "shares":
+        raise UsageError(f"{source}: {name!r} is one value and has no part {part!r}")
     if part:
         values[name] = {**values.get(name, {}), part: value}
-    elif isinstance(value, Mapping):
+    elif isinstance(value, Mapping) and name == "shares":
         values[name] = {**values.get(name, {}), **value}
     else:
         values[name] = value

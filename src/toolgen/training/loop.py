@@ -13,24 +13,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from transformers import get_scheduler
 
-from toolgen.checkpoint import Checkpoint, replace_folder
-from toolgen.errors import UsageError
+from toolgen.checkpoint import METRICS, Checkpoint, read_records, replace_folder, write_records
+from toolgen.errors import MissingExtraError, UsageError
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
 from toolgen.training.examples import TrainingExample, batches
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel, check_logits
 
-METRICS, STATE, FINGERPRINT = "metrics.jsonl", "state", "run.json"
+STATE, FINGERPRINT = "state", "run.json"
 
 OnStep = Callable[[Mapping[str, Any]], None]
 
@@ -69,41 +71,44 @@ def train(
     tune_allocator()
     set_seed(config.seed)
     precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
-    trackers = ["tensorboard"] if tensorboard else []
-    accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=str(work))
-    if tensorboard:
-        accelerator.init_trackers("tensorboard", config={})
+    accelerator = _accelerator(precision, work, tensorboard=tensorboard)
+    checkpoint.model.to(accelerator.device)
     trainable = TrainableModel(checkpoint, frozen_layers=config.frozen_layers)
-    check_logits(checkpoint, trainable)
-    run = _Run(accelerator, trainable, config, work, stage, checkpoint.tokenizer.pad_token_id)
-    checkpoint.model.train()
     try:
+        check_logits(checkpoint, trainable)
+        run = _Run(accelerator, trainable, config, work, stage, checkpoint.tokenizer.pad_token_id)
+        checkpoint.model.train()
         run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
+        trainable.write_back()
     finally:
         checkpoint.model.eval()
+        trainable.release()
         accelerator.end_training()
-    trainable.write_back()
-    return read_metrics(work)
+    return read_records(work / METRICS)
 
 
 def prepare_work(work: Path, fingerprint: Mapping[str, Any]) -> None:
-    """Opens the folder of a run; UsageError if it belongs to another."""
+    """Opens the folder of a run; UsageError if it holds the state of another. A run that saved no state can be replaced."""
     path = work / FINGERPRINT
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != fingerprint:
-            raise UsageError(
-                f"{work} holds an unfinished run with other settings, data or input; repeat that command to go on with it, "
-                "or add --restart to begin anew"
-            )
-        return
+    if (work / STATE).exists() and json.loads(path.read_text(encoding="utf-8")) != fingerprint:
+        raise UsageError(
+            f"{work} holds an unfinished run with other settings, data or input; repeat that command to go on with it, "
+            "or add --restart to begin anew"
+        )
     work.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(fingerprint, ensure_ascii=False), encoding="utf-8")
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of `metrics.jsonl`, one a step; empty where there is none."""
-    path = folder / METRICS
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+def _accelerator(precision: str, work: Path, *, tensorboard: bool) -> Accelerator:
+    """A new accelerator; its precision is global, so that of an earlier run in this process is forgotten first."""
+    if tensorboard and find_spec("tensorboard") is None:
+        raise MissingExtraError("tensorboard", "tensorboard")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trackers = "tensorboard" if tensorboard else None
+    accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=str(work))
+    if tensorboard:
+        accelerator.init_trackers("tensorboard", config={})
+    return accelerator
 
 
 class _Run:
@@ -153,7 +158,7 @@ class _Run:
         totals = {"choice": 0.0, "text": 0.0}
         for part in micro_batches(batch, self.config.micro_batch_tokens):
             with self.accelerator.autocast():
-                losses = self.model(collate(part, self.pad_id))
+                losses = self.model(collate(part, self.pad_id).to(self.accelerator.device))
             loss = losses.choice / choices + self.config.text_weight * losses.text / texts
             self.accelerator.backward(loss)
             totals["choice"] += losses.choice.item() / choices
@@ -190,8 +195,8 @@ class _Run:
         if state.exists():
             self.accelerator.load_state(str(state))
             progress = Progress(**json.loads((state / "progress.json").read_text(encoding="utf-8")))
-        records = [record for record in read_metrics(self.work) if record["step"] <= progress.step]
-        (self.work / METRICS).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        records = read_records(self.work / METRICS)
+        write_records((record for record in records if record["step"] <= progress.step), self.work / METRICS)
         return progress
 
 

@@ -58,18 +58,23 @@ def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> l
 
 
 def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
-    """Requests that no tool fits, to `no_tool`."""
+    """Requests that no tool fits, to `no_tool`; not those whose very text is elsewhere a request that has tools."""
+    answered = {query.text for query in _single_turn(dataset) if query.tools}
     return [
-        _request(checkpoint, query.text, [NO_TOOL], config) for query in _single_turn(dataset) if not query.tools
+        _request(checkpoint, query.text, [NO_TOOL], config)
+        for query in _single_turn(dataset)
+        if not query.tools and query.text not in answered
     ]
 
 
 def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
     """Whole conversations of the training split with loss on what the assistant writes. A multi-turn one counts up to its
-    longest prefix of whole turns within `max_tokens`; one without such a prefix is left out."""
+    longest prefix of whole turns within `max_tokens`; one without such a prefix is left out, and so is one whose expected
+    calls contradict their tool (`call_errors`) or fail."""
+    flawed = {query.id for query in dataset.queries["train"] if query.meta.get("call_errors")}
     examples = []
     for trajectory in dataset.trajectories["train"]:
-        if trajectory.outcome.get("status") == "error":
+        if trajectory.query in flawed or trajectory.outcome.get("status") == "error":
             continue
         for messages in _prefixes(list(trajectory.messages)):
             ids, mask = checkpoint.protocol.supervised(messages)

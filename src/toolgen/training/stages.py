@@ -20,7 +20,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
 from toolgen.training.config import Stage, StageConfig
-from toolgen.training.loop import METRICS, OnStep, train, work_folder
+from toolgen.training.loop import OnStep, train, work_folder
 from toolgen.training.sources import stage_examples
 
 
@@ -41,6 +41,8 @@ def run_stage(
     state when the user stops it.
     """
     _check_catalog(checkpoint, dataset)
+    if config.max_tokens > checkpoint.context_length:
+        raise UsageError(f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens")
     work = work_folder(output)
     if restart:
         shutil.rmtree(work, ignore_errors=True)
@@ -61,17 +63,11 @@ def run_stage(
         "examples": {name: len(examples) for name, examples in sources.items()},
         "config": config.model_dump(),
         "result": records[-1] if records else {},
-        "metrics": records,
     }
-    trained = replace(checkpoint, stages=[*checkpoint.stages, entry])
+    trained = replace(checkpoint, stages=[*checkpoint.stages, entry], metrics=[*checkpoint.metrics, *records])
     trained.save(output)
     shutil.rmtree(work, ignore_errors=True)
     return trained
-
-
-def stage_metrics(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    """One record a step over all stages, in order."""
-    return [record for entry in checkpoint.stages for record in entry.get("metrics", ())]
 
 
 def _check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
@@ -93,6 +89,3 @@ def _fingerprint(stage: Stage, checkpoint: Checkpoint, dataset: Dataset, config:
         "dataset": [dataset.name, dataset.version],
         "config": config.model_dump(),
     }
-
-
-__all__ = ["METRICS", "run_stage", "stage_metrics"]

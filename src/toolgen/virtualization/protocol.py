@@ -8,6 +8,7 @@ text; this file only fills it. Knows no model.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -58,7 +59,8 @@ class PromptProtocol:
         self.end_id = find_end_marker(tokenizer)
         header = self._render([], add_generation_prompt=True)
         self._header = self._encode(header)
-        self._newline = self._encode("\n")
+        # Encoded behind the marker: some tokenizers put a space before a text that stands alone.
+        self._after_arguments = self._encode(f"{TURN_END}\n")
 
     def prompt(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None) -> list[int]:
         """Token ids up to where the assistant chooses its action; beyond `max_tokens` the last message loses its end."""
@@ -66,19 +68,20 @@ class PromptProtocol:
         if max_tokens is None or len(ids) <= max_tokens:
             return ids
         tail = [*self.after_arguments(), *self._header]
-        return [*ids[: max_tokens - len(tail)], *tail]
+        return [*ids[: max(0, max_tokens - len(tail))], *tail]
 
     def after_tool(self, tool_id: str) -> list[int]:
         """Token ids between a tool token and its arguments: the documentation turn; nothing for an action."""
         if tool_id in ACTIONS:
             return []
-        text = self._render([self._call({"name": tool_id})], add_generation_prompt=False)
+        call = {"role": "assistant", "tool_calls": [{"function": {"name": tool_id}}]}
+        text = self._render([call], add_generation_prompt=False)
         token = self._vocabulary.token(tool_id)
         return self._encode(text[text.index(token) + len(token) :])
 
     def after_arguments(self) -> list[int]:
         """Closes the assistant's turn."""
-        return [self.end_id, *self._newline]
+        return list(self._after_arguments)
 
     def tool_result(self, text: str) -> list[int]:
         """The turn with a tool's result and the header of the next assistant turn."""
@@ -112,11 +115,13 @@ class PromptProtocol:
         text = self._render(messages, add_generation_prompt=False, on_spans=spans.extend)
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = list(encoded["input_ids"])
-        mask, position = [False] * len(ids), 0
-        for i, (start, stop) in enumerate(encoded["offset_mapping"]):
-            while position < len(spans) and spans[position][1] <= start:
-                position += 1
-            mask[i] = position < len(spans) and spans[position][0] <= start and stop <= spans[position][1] and stop > start
+        starts, stops = zip(*encoded["offset_mapping"], strict=True) if ids else ((), ())
+        mask = [False] * len(ids)
+        for start, stop in spans:
+            # White space can have an empty place in the text, so what lies between a span's first and last token counts.
+            first, last = bisect_left(starts, start), bisect_right(stops, stop)
+            first += next((i for i, token in enumerate(range(first, last)) if stops[token] > starts[token]), 0)
+            mask[first:last] = [True] * (last - first)
         return ids, mask
 
     def _encode(self, text: str) -> list[int]:

@@ -22,13 +22,11 @@ def add_tool_tokens(tokenizer: PreTrainedTokenizerBase, catalog: Catalog) -> Too
 
     Changes `tokenizer`. Raises CheckpointError when a token already exists in the base or does not round-trip.
     """
-    markers = [marker for marker in (TURN_START, TURN_END) if tokenizer.convert_tokens_to_ids(marker) in _absent(tokenizer)]
-    if markers:
-        tokenizer.add_special_tokens({"additional_special_tokens": markers}, replace_extra_special_tokens=False)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = TURN_END
     by_tool = assign_tokens(catalog)
-    vocabulary = ToolVocabulary(catalog.ids, tuple(by_tool[tool_id] for tool_id in catalog.ids), len(tokenizer))
+    tokens = tuple(by_tool[tool_id] for tool_id in catalog.ids)
+    _refuse_existing(tokenizer, ToolVocabulary(catalog.ids, tokens, first_id=0))
+    _add_markers(tokenizer)
+    vocabulary = ToolVocabulary(catalog.ids, tokens, first_id=len(tokenizer))
     _add(tokenizer, vocabulary)
     return vocabulary
 
@@ -39,9 +37,22 @@ def find_end_marker(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(token_id)
 
 
-def _absent(tokenizer: PreTrainedTokenizerBase) -> tuple[int | None, ...]:
-    """What `convert_tokens_to_ids` answers for a token that does not exist."""
-    return (None, tokenizer.unk_token_id)
+def _refuse_existing(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> None:
+    existing = tokenizer.get_vocab().keys() & set(vocabulary.all_tokens)
+    if existing:
+        raise CheckpointError(
+            f"the base already has {len(existing)} of the tokens that would be added, for instance {min(existing)!r}; "
+            "give the base model as it was before tools were added to it"
+        )
+
+
+def _add_markers(tokenizer: PreTrainedTokenizerBase) -> None:
+    known = tokenizer.get_vocab()
+    markers = [marker for marker in (TURN_START, TURN_END) if marker not in known]
+    if markers:
+        tokenizer.add_special_tokens({"additional_special_tokens": markers}, replace_extra_special_tokens=False)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = TURN_END
 
 
 def _add(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> None:

@@ -101,7 +101,10 @@ class ToolVocabulary:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], tool_ids: Sequence[str]) -> ToolVocabulary:
         """Reads `to_dict`; `tool_ids` gives the order of the catalog. Says which tools lack a token."""
-        tokens: Mapping[str, str] = record["tokens"]
+        try:
+            first_id, tokens = int(record["first_id"]), dict(record["tokens"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the vocabulary is damaged: expected first_id and tokens ({error!r})") from error
         missing = [tool_id for tool_id in tool_ids if tool_id not in tokens]
         extra = tokens.keys() - set(tool_ids)
         if missing or extra:
@@ -109,4 +112,4 @@ class ToolVocabulary:
                 f"vocabulary and catalog differ: {len(missing)} tools without a token {missing[:3]}, "
                 f"{len(extra)} tokens without a tool {sorted(extra)[:3]}"
             )
-        return cls(tuple(tool_ids), tuple(tokens[tool_id] for tool_id in tool_ids), int(record["first_id"]))
+        return cls(tuple(tool_ids), tuple(tokens[tool_id] for tool_id in tool_ids), first_id)

@@ -1,4 +1,4 @@
-"""BFCL's simulated APIs as an environment: file system, tickets, trading, travel, vehicle, messages, posts, mathematics.
+"""BFCL's simulated APIs as an environment: files, tickets, trading, travel, a vehicle, messages, posts, mathematics.
 
 The classes come from the fetched `bfcl-eval` package (Apache-2.0). Their source files are executed in modules of their
 own: nothing else of that package is imported (it would pull in every vendor's SDK) and nothing enters `sys.modules`.
@@ -11,7 +11,7 @@ import builtins
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +31,7 @@ STATELESS_CLASSES = frozenset({"MathAPI"})
 
 
 def find_package(root: Path) -> Path:
-    """The folder that holds `eval_checker/`: `root` itself or a `bfcl_eval` folder below it; else EnvironmentSetupError."""
+    """The folder with `eval_checker/`: `root` itself or a `bfcl_eval` folder below it; else EnvironmentSetupError."""
     for folder in (root, root / "bfcl_eval", root / "bfcl_eval" / "bfcl_eval"):
         if (folder / SOURCE_FOLDER).is_dir():
             return folder.resolve()
@@ -40,7 +40,7 @@ def find_package(root: Path) -> Path:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_class(package: Path, class_name: str) -> type[Any]:
     """The simulated API class, loaded once per package folder, so that states of two runs are comparable."""
     if class_name not in CLASS_MODULES:
@@ -49,7 +49,7 @@ def load_class(package: Path, class_name: str) -> type[Any]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load_module(folder: Path, name: str) -> ModuleType:
     """Executes `folder/name.py`; its imports of sibling modules are answered from the same folder."""
     path = folder / f"{name}.py"

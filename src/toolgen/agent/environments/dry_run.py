@@ -51,5 +51,6 @@ class DryRunEnvironment:
         from jsonschema import Draft202012Validator
         from jsonschema.exceptions import best_match
 
-        error = best_match(Draft202012Validator(dict(self._catalog.get(tool_id).parameters)).iter_errors(dict(arguments)))
+        validator = Draft202012Validator(dict(self._catalog.get(tool_id).parameters))
+        error = best_match(validator.iter_errors(dict(arguments)))
         return None if error is None else str(error.message)

@@ -60,7 +60,8 @@ class Environment(Protocol):
 
 def not_available(tool_id: str, environment: str) -> ToolResult:
     """The result of calling a tool that the environment cannot execute (now)."""
-    return ToolResult(content=error_text(f"tool {tool_id} is not available in the environment {environment}"), status="error")
+    message = f"tool {tool_id} is not available in the environment {environment}"
+    return ToolResult(content=error_text(message), status="error")
 
 
 def error_text(message: str) -> str:

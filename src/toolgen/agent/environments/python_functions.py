@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 from toolgen.agent.environments.protocol import ToolResult, error_text, not_available, result_text
@@ -31,7 +32,9 @@ class PythonEnvironment:
 
     def __init__(self, tools: Iterable[Tool], *, timeout: float = 30.0) -> None:
         self._timeout = timeout
-        self._functions = {tool.id: _function_of(tool) for tool in tools if _is_python(tool)}
+        # One module object a source, so that its functions share the module's state.
+        modules: dict[str, ModuleType] = {}
+        self._functions = {tool.id: _function_of(tool, modules) for tool in tools if _is_python(tool)}
         if not self._functions:
             raise EnvironmentSetupError("none of these tools is a Python function; give tools loaded with python:FILE")
 
@@ -49,8 +52,9 @@ class PythonEnvironment:
         if tool_id not in self._functions:
             return not_available(tool_id, self.name)
         results: list[ToolResult] = []
+        function = self._functions[tool_id]
         worker = threading.Thread(
-            target=lambda: results.append(_run(self._functions[tool_id], arguments)), daemon=True, name=f"call {tool_id}"
+            target=lambda: results.append(_run(function, arguments)), daemon=True, name=f"call {tool_id}"
         )
         worker.start()
         worker.join(self._timeout)
@@ -67,11 +71,13 @@ def _is_python(tool: Tool) -> bool:
     return tool.endpoint is not None and tool.endpoint.get("kind") == "python"
 
 
-def _function_of(tool: Tool) -> Function:
+def _function_of(tool: Tool, modules: dict[str, ModuleType]) -> Function:
     endpoint = tool.endpoint or {}
     try:
-        module = import_source(str(endpoint.get("file") or endpoint["module"]))
-        function: Function = getattr(module, str(endpoint["function"]))
+        source = str(endpoint.get("file") or endpoint["module"])
+        if source not in modules:
+            modules[source] = import_source(source)
+        function: Function = getattr(modules[source], str(endpoint["function"]))
     except (CatalogError, KeyError, AttributeError) as error:
         raise EnvironmentSetupError(f"cannot load the function of tool {tool.id}: {error}") from error
     return _converting(function)

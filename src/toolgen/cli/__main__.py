@@ -1,0 +1,5 @@
+"""`python -m toolgen.cli ...`: the `toolgen` command where only the interpreter is known."""
+
+from toolgen.cli.app import main
+
+main()

@@ -1,0 +1,206 @@
+"""`toolgen run`: the agent at work on one task, its steps shown as they happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from toolgen.cli.console import JsonOption, emit, message, show
+from toolgen.cli.searching import is_checkpoint, load_catalog
+from toolgen.datasets import Query, Trajectory
+from toolgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolgen.agent import Action, AgentEvent, Environment
+    from toolgen.catalog import Catalog
+
+_ENVIRONMENTS = "dry-run, python:FILE (or python:MODULE), bfcl or bfcl:TASK_ID"
+# A longer argument or result is cut on the screen; --json has the whole.
+_SHOWN = 600
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be done and where; `package` is the BFCL package if the outcome can be judged by its rules."""
+
+    query: Query
+    environment: Environment
+    package: Path | None = None
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `run`."""
+    app.command("run", epilog='Example: toolgen run CKPT "Is there rain in Oslo tomorrow?" --environment dry-run')(run)
+
+
+def run(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A trained checkpoint.")],
+    task: Annotated[str | None, typer.Argument(help="The request. Not needed with bfcl:TASK_ID.")] = None,
+    environment: Annotated[
+        str, typer.Option("--environment", "-e", metavar="ENV", help=f"Where calls are executed: {_ENVIRONMENTS}.")
+    ] = "dry-run",
+    think: Annotated[bool, typer.Option("--think", help="Let the model write a thought before each action.")] = False,
+    max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Actions in each turn of the user.")] = 10,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Tokens generated in all.")] = 4096,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws, with a temperature.")] = 0,
+    bfcl: Annotated[
+        Path | None, typer.Option("--bfcl", metavar="PATH", help="The BFCL package; by default it is fetched.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the model carry out a task: it chooses tools by their tokens, fills in arguments, reads results, and answers.
+
+    Environments: dry-run records calls and executes nothing; python:FILE calls your functions; bfcl:TASK_ID is a task
+    of BFCL in its simulated systems, judged by its rules (with a text of your own it only lends its initial state).
+    """
+    from toolgen.agent import Budget, GenerativePolicy, run_agent
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.decoding import DecodingOptions, Sampling
+
+    options = DecodingOptions(sampling=Sampling(temperature=temperature, seed=seed))
+    catalog = _catalog(checkpoint)
+    prepared = _prepare(catalog, environment, task, bfcl)
+    try:
+        loaded = Checkpoint.load(checkpoint)
+        trajectory = run_agent(
+            GenerativePolicy(loaded, think=think, options=options),
+            prepared.environment,
+            prepared.query,
+            budget=Budget(steps=max_steps, tokens=max_tokens),
+            on_event=None if as_json else _show_event,
+        )
+    finally:
+        prepared.environment.close()
+    verdict = _verdict(prepared, trajectory, catalog)
+    emit(trajectory.to_dict() | verdict, as_json, lambda: _summary(trajectory, verdict))
+    if trajectory.outcome["status"] not in ("finished", "gave_up", "declined"):
+        raise typer.Exit(1)
+
+
+def _catalog(folder: Path) -> Catalog:
+    if not is_checkpoint(folder):
+        raise UsageError(f"{folder} is a dataset; an agent needs a trained checkpoint folder")
+    return load_catalog(folder)
+
+
+def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | None) -> _Task:
+    """The query and environment that the options mean; UsageError if they do not fit."""
+    from toolgen.agent import DryRunEnvironment
+
+    kind, _, detail = environment.partition(":")
+    if kind == "bfcl":
+        return _bfcl_task(catalog, detail, text, bfcl)
+    if not text:
+        raise UsageError('give a task: toolgen run CKPT "what to do" (only bfcl:TASK_ID brings its own)')
+    query = Query(id="task", text=text, tools=())
+    if kind == "python" and detail:
+        return _Task(query, _python_environment(catalog, detail))
+    if environment == "dry-run":
+        return _Task(query, DryRunEnvironment(catalog))
+    raise UsageError(f"unknown environment {environment!r}; expected {_ENVIRONMENTS}")
+
+
+def _python_environment(catalog: Catalog, source: str) -> Environment:
+    """The functions of a file that the model has tokens for."""
+    from toolgen.agent import PythonEnvironment
+    from toolgen.catalog.loaders.python_functions import load_python_functions
+
+    loaded = load_python_functions(source).tools
+    known = [tool for tool in loaded if tool.id in catalog]
+    if not known:
+        names = ", ".join(tool.id for tool in loaded[:3]) or "no function"
+        raise UsageError(
+            f"the checkpoint knows no function of {source} (it has {names}); build a catalog from it with "
+            f"'toolgen catalog build python:{source} -o DATASET' and train on that"
+        )
+    if unknown := [tool.id for tool in loaded if tool.id not in catalog]:
+        message(f"{len(unknown)} functions of {source} are not in the checkpoint's catalog, such as {unknown[0]}")
+    return PythonEnvironment(known)
+
+
+def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path | None) -> _Task:
+    from toolgen.agent import BfclEnvironment
+    from toolgen.datasets.bfcl import import_bfcl
+    from toolgen.fetching import fetch_dataset
+
+    package = package or fetch_dataset("bfcl", on_message=message)
+    environment = BfclEnvironment(package, catalog)
+    if not task_id:
+        if not text:
+            raise UsageError("give a task, or choose one of BFCL's with --environment bfcl:TASK_ID")
+        return _Task(Query(id="task", text=text, tools=()), environment)
+    tasks = {q.id: q for queries in import_bfcl(package).queries.values() for q in queries if "turns" in q.meta}
+    if task_id not in tasks:
+        raise UsageError(f"BFCL has no multi-turn task {task_id!r}; they are named like {next(iter(tasks))}")
+    if text:
+        state = {key: tasks[task_id].meta[key] for key in ("initial_config", "involved_classes", "category")}
+        return _Task(Query(id=task_id, text=text, tools=(), meta=state), environment)
+    return _Task(tasks[task_id], environment, package)
+
+
+def _verdict(prepared: _Task, trajectory: Trajectory, catalog: Catalog) -> dict[str, Any]:
+    """BFCL's judgement of one of its own tasks, turn by turn."""
+    from dataclasses import asdict
+
+    from toolgen.agent.messages import calls_by_turn
+    from toolgen.evaluation.bfcl_checker import check_multi_turn
+
+    if prepared.package is None:
+        return {}
+    calls = calls_by_turn(trajectory.messages)
+    verdicts = check_multi_turn(prepared.query, calls, catalog, prepared.package)
+    return {"correct": all(verdict.valid for verdict in verdicts), "turns": [asdict(verdict) for verdict in verdicts]}
+
+
+# --- on the screen ------------------------------------------------------------------------------------------------
+
+
+def _show_event(event: AgentEvent) -> None:
+    if event.kind == "user":
+        show(_line("request", event.text, "bold"))
+    elif event.action and event.kind == "action":
+        _show_action(event.action)
+    elif event.result and event.kind == "result":
+        show(_line("result", event.result.content, "red" if event.result.is_error else "green"))
+
+
+def _show_action(action: Action) -> None:
+    if action.thought:
+        show(_line("thought", action.thought, "italic"))
+    if action.stuck:
+        show(_line("stuck", f"{action.tool or 'the context'}: {action.stuck.replace('_', ' ')}", "red"))
+    elif action.is_finish:
+        show(_line("gave up" if action.arguments.get("gave_up") else "answer", str(action.arguments["answer"]), "bold"))
+    elif action.is_decline:
+        show(_line("declined", "no tool of the catalog fits", "yellow"))
+    else:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in action.arguments.items())
+        show(_line("tool", action.tool, "bold cyan"))
+        show(_line("arguments", arguments or "none", "cyan"))
+
+
+def _line(label: str, content: str, style: str) -> Text:
+    shown = " ".join(content.split())
+    if len(shown) > _SHOWN:
+        shown = f"{shown[:_SHOWN]} … ({len(shown) - _SHOWN:,} more characters)"
+    return Text.assemble((f"{label:>10}  ", "dim"), (shown, style))
+
+
+def _summary(trajectory: Trajectory, verdict: dict[str, Any]) -> Text:
+    outcome = trajectory.outcome
+    parts = [
+        str(outcome["status"]).replace("_", " "),
+        f"{outcome['calls']} calls",
+        f"{outcome['tool_errors']} errors",
+        f"{outcome['tokens']} tokens",
+        f"{outcome['seconds']:.1f} s",
+    ]
+    if verdict:
+        right = sum(turn["valid"] for turn in verdict["turns"])
+        parts.append(f"BFCL: {'right' if verdict['correct'] else 'wrong'} ({right} of {len(verdict['turns'])} turns)")
+    return _line("outcome", ", ".join(parts), "dim")

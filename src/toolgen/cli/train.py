@@ -1,0 +1,199 @@
+"""`toolgen train memorization | retrieval | agent`: one stage, checkpoint in, checkpoint out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from toolgen.cli.console import JsonOption, emit, message, show
+from toolgen.cli.outputs import checkpoint_output, hint
+from toolgen.cli.training_progress import duration, training_progress
+from toolgen.datasets import load_dataset
+from toolgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.training import StageConfig
+
+Stage = Literal["memorization", "retrieval", "agent"]
+
+HELP: Mapping[Stage, str] = {
+    "memorization": """Stage 1, tool memorization: each tool's documentation to its token, and back.
+
+    It needs no requests, only the catalog. Source: ToolGen, arXiv 2410.03439, section 3.3.""",
+    "retrieval": """Stage 2, retrieval training: each request to the tools that answer it.
+
+    Several tools of one request are one target set. It reads the train split. Source: ToolGen, section 3.4.""",
+    "agent": """Stage 3, end-to-end agent tuning: whole trajectories of token, arguments, result and answer.
+
+    The loss is on what the assistant writes. It reads the trajectories of the train split. Source: ToolGen, section
+    3.5.""",
+}
+
+NEXT: Mapping[Stage, str] = {
+    "memorization": "toolgen train retrieval {output} {dataset} -o CKPT",
+    "retrieval": "toolgen train agent {output} {dataset} -o CKPT",
+    "agent": "toolgen evaluate retrieval {output} {dataset} -o RESULT",
+}
+
+# Optional in the signature, so that --show-config works without them; a run says what is missing.
+CheckpointArgument = Annotated[
+    Path | None, typer.Argument(metavar="CKPT", show_default=False, help="The checkpoint to start from.")
+]
+DatasetArgument = Annotated[
+    Path | None, typer.Argument(metavar="DATASET", show_default=False, help="A dataset folder with the same catalog.")
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="CKPT2", help="The checkpoint folder to write.")
+]
+RecipeOption = Annotated[
+    Path | None, typer.Option("--recipe", metavar="FILE", help="A YAML file with what differs from the defaults.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One more difference, for instance steps=200; may be repeated."),
+]
+ShowOption = Annotated[bool, typer.Option("--show-config", help="Print the resolved configuration as YAML and exit.")]
+RestartOption = Annotated[bool, typer.Option("--restart", help="Begin anew instead of resuming an unfinished run.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint CKPT2.")]
+TensorboardOption = Annotated[
+    bool, typer.Option("--tensorboard", help="Also log for TensorBoard, into the folder CKPT2.unfinished.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `train memorization`, `train retrieval` and `train agent`."""
+    group = typer.Typer(no_args_is_help=True)
+    for stage, text in HELP.items():
+        example = f"Example: toolgen train {stage} CKPT DATASET -o CKPT2 --set steps=200"
+        group.command(stage, help=text, epilog=example)(_command(stage))
+    app.add_typer(group, name="train", help="Train a checkpoint, in three stages; interrupted, it resumes.")
+
+
+def _command(stage: Stage) -> Callable[..., None]:
+    """The command of one stage; they differ in nothing but the stage."""
+
+    def command(
+        checkpoint: CheckpointArgument = None,
+        dataset: DatasetArgument = None,
+        output: OutputOption = None,
+        recipe: RecipeOption = None,
+        settings: SetOption = None,
+        show_config: ShowOption = False,
+        restart: RestartOption = False,
+        overwrite: OverwriteOption = False,
+        tensorboard: TensorboardOption = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        from toolgen.training import resolve_config
+
+        config = resolve_config(stage, recipe, settings or ())
+        if show_config:
+            show(config_text(config, as_json))
+            return
+        if checkpoint is None or dataset is None or output is None:
+            raise UsageError(f"train {stage} needs CKPT, DATASET and --output CKPT2; see toolgen train {stage} --help")
+        with checkpoint_output(output, overwrite=overwrite):
+            answer = run(stage, checkpoint, dataset, output, config, restart=restart, tensorboard=tensorboard)
+        emit(answer, as_json, lambda: _text(answer))
+        hint(NEXT[stage].format(output=output, dataset=dataset))
+
+    return command
+
+
+def run(
+    stage: Stage,
+    folder: Path,
+    dataset: Path,
+    output: Path,
+    config: StageConfig,
+    *,
+    restart: bool = False,
+    tensorboard: bool = False,
+) -> dict[str, Any]:
+    """Trains one stage, shows its progress and returns the answer of the command."""
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.training import run_stage
+
+    data = load_dataset(dataset)
+    checkpoint = Checkpoint.load(folder)
+    for line in (inherited(folder, checkpoint), overridden(stage, config), _resumed(output, restart)):
+        if line:
+            message(line)
+    try:
+        with training_progress(stage, config.steps) as on_step:
+            trained = run_stage(
+                stage, checkpoint, data, config, output, restart=restart, tensorboard=tensorboard, on_step=on_step
+            )
+    except KeyboardInterrupt:
+        message(_interrupted(output))
+        raise
+    entry = trained.stages[-1]
+    return {"checkpoint": str(output), "stage": stage, "examples": entry["examples"], **entry["result"]}
+
+
+def config_text(config: StageConfig, as_json: bool = False) -> str:
+    """The resolved configuration as YAML, which is a valid recipe, or as JSON."""
+    import yaml
+
+    values = config.model_dump()
+    if as_json:
+        return json.dumps(values, ensure_ascii=False, indent=2)
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return text.rstrip()
+
+
+def inherited(folder: Path, checkpoint: Checkpoint) -> str:
+    """What the stage takes over from the checkpoint before it."""
+    history = ", ".join(f"{entry['stage']} ({entry['config']['steps']} steps)" for entry in checkpoint.stages)
+    return (
+        f"from {folder}: base {checkpoint.base}, {len(checkpoint.vocabulary):,} tool tokens, prompt protocol; "
+        f"trained so far: {history or 'nothing'}"
+    )
+
+
+def overridden(stage: Stage, config: StageConfig) -> str:
+    """What differs from the stage's defaults."""
+    from toolgen.training import resolve_config
+
+    defaults, values = resolve_config(stage).model_dump(), config.model_dump()
+    changed = [f"{key} {_short(defaults[key])} -> {_short(values[key])}" for key in values if values[key] != defaults[key]]
+    return f"settings: the defaults of {stage}" + (f", except {'; '.join(changed)}" if changed else "")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {part:g}" for key, part in value.items()) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _resumed(output: Path, restart: bool) -> str:
+    """Where an unfinished run is taken up again."""
+    step = _saved_step(output)
+    return f"going on after step {step} of the unfinished run" if step and not restart else ""
+
+
+def _interrupted(output: Path) -> str:
+    step = _saved_step(output)
+    return f"stopped; step {step} is saved" if step else "stopped before anything was worth saving"
+
+
+def _saved_step(output: Path) -> int:
+    from toolgen.training.loop import STATE, work_folder
+
+    try:
+        progress = json.loads((work_folder(output) / STATE / "progress.json").read_text(encoding="utf-8"))
+        return int(progress["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _text(answer: Mapping[str, Any]) -> str:
+    return (
+        f"wrote {answer['checkpoint']}: {answer['stage']}, {answer['step']:,} steps, loss {answer['loss']:.3f}, "
+        f"{answer['tokens']:,} tokens in {duration(answer['seconds'])}"
+    )

@@ -1,0 +1,78 @@
+"""The model as a policy: legal actions in a real loop, one encoding of a conversation, given tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolgen.agent import BfclEnvironment, Budget, DryRunEnvironment, GenerativePolicy, GivenTools, run_agent
+from toolgen.agent.messages import actions_of
+from toolgen.catalog import Catalog
+from toolgen.catalog.schema import schema_errors
+from toolgen.checkpoint import Checkpoint
+from toolgen.datasets import Query
+from toolgen.decoding import DecodingOptions, Sampling
+from toolgen.testing import tiny_checkpoint
+
+OPTIONS = DecodingOptions(argument_tokens=16, thought_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(catalog: Catalog) -> Checkpoint:
+    return tiny_checkpoint(catalog=catalog, initializer_range=1.0, max_position_embeddings=4096)
+
+
+@pytest.mark.parametrize("think", [False, True])
+def test_whatever_the_model_does_every_emitted_call_is_valid(
+    checkpoint: Checkpoint, catalog: Catalog, package: Path, task: Query, think: bool
+) -> None:
+    environment = BfclEnvironment(package, catalog)
+    for seed in range(3):
+        options = DecodingOptions(argument_tokens=16, thought_tokens=8, sampling=Sampling(temperature=2, seed=seed))
+        policy = GenerativePolicy(checkpoint, think=think, options=options)
+        trajectory = run_agent(policy, environment, task, budget=Budget(steps=4))
+        assert trajectory.outcome["decisions"]
+        for message in trajectory.messages:
+            for tool, arguments in actions_of(message):
+                assert tool in (*catalog.ids, "finish", "no_tool") and tool != "other&&tool"
+                if tool in catalog:
+                    assert schema_errors(arguments, catalog.get(tool).parameters) == []
+
+
+def test_the_conversation_is_encoded_once_over_its_steps(checkpoint: Checkpoint, catalog: Catalog) -> None:
+    policy = GenerativePolicy(checkpoint, options=OPTIONS)
+    query = Query(id="q", text="Open a ticket.", tools=())
+    trajectory = run_agent(
+        GivenTools(policy, ["TicketAPI&&titles"] * 3), DryRunEnvironment(catalog), query, budget=Budget(steps=9)
+    )
+    prompt = checkpoint.protocol.prompt(trajectory.messages[:-1])
+    session = policy._session
+    assert trajectory.outcome["calls"] == 3
+    # `{}` may be one token when written and the cache holds it as such: a few tokens of slack, not conversations.
+    assert session.encoded < len(prompt) + 20
+
+
+def test_given_tools_are_called_in_order_and_end_their_turns(
+    checkpoint: Checkpoint, catalog: Catalog, package: Path, task: Query
+) -> None:
+    tools = ["TicketAPI&&titles", "finish", "finish", "TicketAPI&&create_ticket", "finish"]
+    policy = GivenTools(GenerativePolicy(checkpoint, options=OPTIONS), tools)
+    trajectory = run_agent(policy, BfclEnvironment(package, catalog), task)
+    assert [name for message in trajectory.messages for name, _ in actions_of(message)] == tools
+    assert [turn["status"] for turn in trajectory.outcome["turns"]] == ["finished"] * 3
+
+
+def test_diagnostics_say_what_the_model_alone_would_have_done(checkpoint: Checkpoint) -> None:
+    action = GenerativePolicy(checkpoint, options=OPTIONS).act([{"role": "user", "content": "Hi"}])
+    assert set(action.diagnostics) == {
+        "tool", "probability", "tool_exists", "tool_allowed", "arguments", "argument_tokens", "masked", "relaxed",
+    }  # fmt: skip
+    assert action.tokens >= 1
+
+
+def test_a_conversation_beyond_the_context_ends_with_the_token_limit(catalog: Catalog) -> None:
+    small = tiny_checkpoint(catalog=catalog, max_position_embeddings=64)
+    query = Query(id="q", text="word " * 200, tools=())
+    trajectory = run_agent(GenerativePolicy(small), DryRunEnvironment(catalog), query)
+    assert trajectory.outcome["status"] == "token_limit"

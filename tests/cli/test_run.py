@@ -1,0 +1,76 @@
+"""`toolgen run`: steps on the screen, a trajectory as JSON, and one clear line for a wrong request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from toolgen.catalog import Catalog
+from toolgen.catalog.loaders.python_functions import load_python_functions
+from toolgen.cli import run as command
+from toolgen.cli.app import CommandGroup
+from toolgen.testing import tiny_checkpoint
+
+FUNCTIONS = '''
+def rain(city: str) -> str:
+    """Rain in a city."""
+    return f"No rain in {city}."
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose only tool is the function in `tools.py` beside it."""
+    root = tmp_path_factory.mktemp("run")
+    (root / "tools.py").write_text(FUNCTIONS)
+    catalog = Catalog(load_python_functions(str(root / "tools.py")).tools)
+    tiny_checkpoint(catalog=catalog, max_position_embeddings=2048).save(root / "ckpt")
+    return root
+
+
+def invoke(*arguments: object) -> Result:
+    app = typer.Typer(cls=CommandGroup)
+    command.register(app)
+    app.command("other")(lambda: None)
+    return CliRunner().invoke(app, ["run", *map(str, arguments)], obj={"debug": False})
+
+
+def test_the_whole_trajectory_is_printed_for_programs(folder: Path) -> None:
+    result = invoke(folder / "ckpt", "Rain in Oslo?", "--max-steps", 2, "--json")
+    record = json.loads(result.stdout)
+    assert record["messages"][0] == {"role": "user", "content": "Rain in Oslo?"}
+    assert result.exit_code == (0 if record["outcome"]["status"] in ("finished", "gave_up", "declined") else 1)
+
+
+def test_steps_are_shown_as_lines(folder: Path) -> None:
+    result = invoke(
+        folder / "ckpt", "Rain in Oslo?", "--environment", f"python:{folder / 'tools.py'}", "--max-steps", 2
+    )
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["request", "Rain", "in", "Oslo?"]
+    assert lines[-1].split()[0] == "outcome"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["Hi", "--environment", "moon"], "dry-run, python:FILE"),
+        ([], "give a task"),
+        (["--environment", "python:tools.py"], "give a task"),
+    ],
+)
+def test_a_request_that_cannot_be_meant_is_refused(folder: Path, arguments: list[str], text: str) -> None:
+    result = invoke(folder / "ckpt", *arguments)
+    assert result.exit_code == 2
+    assert text in " ".join(result.output.split())
+
+
+def test_functions_that_the_model_has_no_token_for_are_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.py").write_text('def snow() -> str:\n    """Snow."""\n    return "no"\n')
+    result = invoke(folder / "ckpt", "Snow?", "--environment", f"python:{tmp_path / 'more.py'}")
+    assert result.exit_code == 2
+    assert "catalog build" in " ".join(result.output.split())

@@ -1,0 +1,183 @@
+"""Evaluation of agents: tasks are judged by their kind, validity is counted anew, and results keep their records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolgen.agent import Action, Budget, ScriptedPolicy
+from toolgen.catalog import Catalog, Tool
+from toolgen.datasets import Call, Dataset, Query, Trajectory
+from toolgen.datasets.trajectory import Message
+from toolgen.errors import DatasetError, UsageError
+from toolgen.evaluation.agent import AgentEvaluation, agent_tasks, count_validity, evaluate_agent
+from toolgen.evaluation.results import load_result
+from toolgen.testing import tiny_checkpoint
+
+ADD = Tool(
+    id="math&&add",
+    provider="math",
+    name="add",
+    parameters={"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+)
+NEG = Tool(id="math&&neg", provider="math", name="neg", parameters=ADD.parameters)
+
+
+def request(number: int, tool: str = ADD.id, **meta: Any) -> Query:
+    return Query(
+        id=f"q{number}",
+        text=f"Number {number}",
+        tools=(tool,),
+        calls=(Call(tool=tool, arguments={"a": number}),),
+        meta={"category": "simple", "expected": [{tool: {"a": [number]}}], **meta},
+    )
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    nothing = Query(id="n", text="Sing.", tools=(), calls=(), meta={"category": "irrelevance"})
+    return Dataset(
+        name="d",
+        version="1",
+        source="",
+        licence="",
+        catalog=Catalog([ADD, NEG]),
+        queries={"train": (request(0),), "test": (request(1), request(2), request(3, NEG.id), nothing)},
+    )
+
+
+class Adder:
+    """Calls `add` with the number of the request, once; then finishes."""
+
+    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
+        if messages[-1]["role"] == "tool":
+            return Action(tool="finish", arguments={"answer": "Done."}, tokens=3)
+        words = messages[-1]["content"].split()
+        return Action(tool=ADD.id, arguments={"a": int(words[1]) if len(words) > 1 else 0}, tokens=5)
+
+
+def test_each_kind_has_its_own_measures_and_groups(dataset: Dataset) -> None:
+    result = evaluate_agent(Adder(), dataset)
+    single = result.metrics["single_turn"]
+    assert single["all"]["accuracy"]["mean"] == pytest.approx(2 / 3)
+    assert single["seen"]["accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "count": 2}
+    assert single["unseen"]["tool_accuracy"]["mean"] == 0
+    assert result.metrics["irrelevance"]["all"]["declined"]["mean"] == 0
+    assert result.metrics["effort"]["mean_tokens"] == 8
+    assert "multi_turn" not in result.metrics
+    reasons = {record.id: record.reason for record in result.records}
+    assert reasons == {
+        "q1": "",
+        "q2": "",
+        "q3": "wrong_function math&&add instead of math&&neg",
+        "n": "called math&&add",
+    }
+
+
+def test_declining_is_right_only_where_no_tool_fits(dataset: Dataset) -> None:
+    result = evaluate_agent(ScriptedPolicy([("no_tool", {})] * 4), dataset)
+    assert {record.id: record.correct for record in result.records} == {
+        "q1": False,
+        "q2": False,
+        "q3": False,
+        "n": True,
+    }
+
+
+def test_what_was_emitted_is_looked_up_and_validated_anew(dataset: Dataset) -> None:
+    actions: list[tuple[str, Mapping[str, Any]]] = [
+        (ADD.id, {"a": 1}), (ADD.id, {"a": "one"}), ("no&&such", {}), ("finish", {"gave_up": True}),
+    ]  # fmt: skip
+    calls = [{"function": {"name": name, "arguments": json.dumps(arguments)}} for name, arguments in actions]
+    messages = tuple({"role": "assistant", "tool_calls": [call]} for call in calls)
+    counts = count_validity(Trajectory(id="t", query="q", messages=messages), dataset.catalog)
+    assert (counts["actions"], counts["nonexistent_tools"], counts["invalid_arguments"]) == (4, 1, 2)
+
+
+def test_a_checkpoint_with_any_weights_emits_nothing_illegal(dataset: Dataset) -> None:
+    checkpoint = tiny_checkpoint(catalog=dataset.catalog, initializer_range=1.0, max_position_embeddings=2048)
+    budget = Budget(steps=3, tokens=300)
+    result = evaluate_agent(checkpoint, dataset, AgentEvaluation(budget=budget))
+    validity = result.metrics["validity"]
+    assert validity["actions"] > 0
+    assert validity["nonexistent_tools"] == validity["invalid_arguments"] == 0
+    assert 0 <= validity["unconstrained_no_such_tool"] <= 1
+    assert 0 <= validity["unconstrained_invalid_arguments"] <= 1
+
+
+def test_given_tools_leave_only_the_arguments_to_the_model(dataset: Dataset) -> None:
+    checkpoint = tiny_checkpoint(catalog=dataset.catalog, max_position_embeddings=2048)
+    config = AgentEvaluation(given_tools=True)
+    result = evaluate_agent(checkpoint, dataset, config)
+    assert result.metrics["single_turn"]["all"]["tool_accuracy"]["mean"] == 1
+    assert "irrelevance" not in result.metrics
+    with pytest.raises(UsageError, match="given_tools"):
+        evaluate_agent(Adder(), dataset, config)
+
+
+def test_a_result_file_keeps_every_trajectory_and_where_it_came_from(dataset: Dataset, tmp_path: Path) -> None:
+    evaluate_agent(Adder(), dataset, name="adder").save(tmp_path / "agent.json")
+    record = load_result(tmp_path / "agent.json")
+    assert isinstance(record, dict)
+    assert (record["kind"], record["name"], record["split"]) == ("agent", "adder", "test")
+    assert record["records"][0]["trajectory"]["messages"][0]["content"] == "Number 1"
+    assert record["provenance"]["catalog"]["hash"] == dataset.catalog.content_hash
+    assert record["provenance"]["config"]["seed"] == 0
+
+
+def test_a_limit_draws_the_same_tasks_with_the_same_seed(dataset: Dataset) -> None:
+    def drawn(seed: int) -> list[str]:
+        return [query.id for query in agent_tasks(dataset, AgentEvaluation(limit_per_kind=2, seed=seed))]
+
+    assert drawn(0) == drawn(0) and len(drawn(0)) == 3
+    assert len({tuple(drawn(seed)) for seed in range(9)}) > 1
+    some = AgentEvaluation(limit_per_kind={"single_turn": 1, "irrelevance": 0})
+    assert len(agent_tasks(dataset, some)) == 1
+
+
+def test_progress_and_records_are_reported_as_they_come(dataset: Dataset) -> None:
+    progress: list[tuple[int, int]] = []
+    seen: list[str] = []
+    evaluate_agent(
+        Adder(),
+        dataset,
+        on_progress=lambda done, total: progress.append((done, total)),
+        on_record=lambda record: seen.append(record.id),
+    )
+    assert progress[-1] == (4, 4) and seen == ["q1", "q2", "q3", "n"]
+
+
+def test_wrong_requests_are_one_clear_error(dataset: Dataset) -> None:
+    with pytest.raises(UsageError, match="single_turn, multi_turn, irrelevance"):
+        AgentEvaluation(kinds=["one_turn"])
+    with pytest.raises(UsageError, match="no split"):
+        evaluate_agent(Adder(), dataset, AgentEvaluation(split="exam"))
+    with pytest.raises(DatasetError, match="no task"):
+        evaluate_agent(Adder(), dataset, AgentEvaluation(split="dev"))
+
+
+@pytest.mark.weights
+def test_the_ground_truth_of_bfcl_is_judged_right_by_the_whole_evaluation(cached_bfcl: Path) -> None:
+    from toolgen.agent import record_trajectories
+    from toolgen.agent.messages import actions_of
+    from toolgen.datasets.bfcl import import_bfcl
+
+    dataset = record_trajectories(import_bfcl(cached_bfcl), cached_bfcl)
+    config = AgentEvaluation(budget=Budget(steps=50))
+    recorded = {trajectory.query: trajectory for trajectory in dataset.trajectories["test"]}
+    script = [
+        action
+        for query in agent_tasks(dataset, config)
+        for message in recorded[query.id].messages
+        for action in actions_of(message)
+    ]
+    result = evaluate_agent(ScriptedPolicy(script), dataset, config, package_root=cached_bfcl)
+    assert result.metrics["multi_turn"]["all"]["task_success"]["mean"] == 1
+    assert result.metrics["irrelevance"]["all"]["declined"]["mean"] == 1
+    # One ground truth of the test split leaves out a parameter that its own function requires.
+    wrong = [record.id for record in result.records if not record.correct]
+    assert len(wrong) <= 1
