@@ -178,7 +178,10 @@ def change_the_catalog(folder: Path) -> None:
         (edit_metadata(lambda m: m["vocabulary"].pop("first_id")), "the vocabulary is damaged"),
         (edit_metadata(swap_two_tokens), "2 tokens have other ids in the tokenizer, first '<<mail&&search>>'"),
         (edit_metadata(lambda m: m["vocabulary"].update(first_id=7)), "15 tokens have other ids in the tokenizer"),
-        (edit_metadata(lambda m: m["vocabulary"]["tokens"].pop("clock&&now")), r"1 tools without a token \['clock&&now'\]"),
+        (
+            edit_metadata(lambda m: m["vocabulary"]["tokens"].pop("clock&&now")),
+            r"1 tools without a token \['clock&&now'\]",
+        ),
         (write(METADATA, b"{"), "cannot be read"),
         (write(METADATA, b"[]"), "should hold an object; it holds a list"),
         (remove(METADATA), "is not a toolgen checkpoint .*toolgen virtualize"),
@@ -207,7 +210,9 @@ def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
         Checkpoint.load(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), SafetensorError("I/O error"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), SafetensorError("I/O error"), KeyboardInterrupt()]
+)
 def test_an_interrupted_save_leaves_the_old_checkpoint_and_nothing_else(
     saved: Path, failure: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,7 +280,9 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 @pytest.mark.parametrize(("umask", "file_mode", "folder_mode"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
-def test_files_can_be_read_by_whom_the_umask_allows(tmp_path: Path, umask: int, file_mode: int, folder_mode: int) -> None:
+def test_files_can_be_read_by_whom_the_umask_allows(
+    tmp_path: Path, umask: int, file_mode: int, folder_mode: int
+) -> None:
     before = os.umask(umask)
     try:
         tiny_checkpoint().save(tmp_path / "checkpoint")

@@ -137,7 +137,9 @@ class Checkpoint:
     def _check(self, folder: Path) -> None:
         ids = self.vocabulary.action_token_ids
         found: Sequence[int] = self.tokenizer.convert_tokens_to_ids(list(self.vocabulary.all_tokens))
-        wrong = [token for token, want, have in zip(self.vocabulary.all_tokens, ids, found, strict=True) if want != have]
+        wrong = [
+            token for token, want, have in zip(self.vocabulary.all_tokens, ids, found, strict=True) if want != have
+        ]
         if wrong:
             raise CheckpointError(f"{folder}: {len(wrong)} tokens have other ids in the tokenizer, first {wrong[0]!r}")
         rows = output_rows(self.model).shape[0]
@@ -150,7 +152,9 @@ class Checkpoint:
     ) -> Checkpoint:
         """Virtualizes a catalog into a base model (a Hugging Face folder): new tokens, new rows, our chat template."""
         if not (Path(base) / "config.json").is_file():
-            raise CheckpointError(f"{base} is not a model folder (config.json is missing); get one with `toolgen fetch base`")
+            raise CheckpointError(
+                f"{base} is not a model folder (config.json is missing); get one with `toolgen fetch base`"
+            )
         model, tokenizer = _open(Path(base), torch.float32)
         return cls.from_model(model, tokenizer, catalog, base=str(base), initialization=initialization, seed=seed)
 
@@ -188,7 +192,9 @@ def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrained
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{folder}: the model or tokenizer cannot be loaded: {reason}") from error
     if missing := sorted(found["missing_keys"]):
-        raise CheckpointError(f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model anew")
+        raise CheckpointError(
+            f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model anew"
+        )
     return model, tokenizer
 
 

@@ -69,7 +69,10 @@ def tiny_catalog() -> Catalog:
         "properties": {
             "destination": {"type": "string", "description": "Where to go"},
             "guests": {"type": "array", "items": guest, "minItems": 1},
-            "room": {"type": "object", "properties": {"kind": {"enum": ["single", "double"]}, "view": {"type": "boolean"}}},
+            "room": {
+                "type": "object",
+                "properties": {"kind": {"enum": ["single", "double"]}, "view": {"type": "boolean"}},
+            },
         },
         "required": ["destination", "guests"],
     }
@@ -79,7 +82,9 @@ def tiny_catalog() -> Catalog:
             _tool("weather", "get_alerts", "Storm warnings for a region", ("region",), region="string"),
             _tool("mail", "send", "Sends a letter to a person", ("to", "body"), to="string", body="string"),
             _tool("mail", "search", "Finds letters in the mailbox", ("words",), words="string"),
-            Tool(id="travel&&book_trip", provider="travel", name="book_trip", description="Books a trip", parameters=trip),
+            Tool(
+                id="travel&&book_trip", provider="travel", name="book_trip", description="Books a trip", parameters=trip
+            ),
             _tool("clock", "now", "Tells the time of day"),
             # Different ids, the same display name once spaces are gone.
             _tool("my bank", "transfer", "Moves money between accounts", ("amount",), amount="number"),
@@ -88,7 +93,13 @@ def tiny_catalog() -> Catalog:
             _tool("погода", "прогноз", "Прогноз погоды", ("город",), город="string"),
             _tool("天気", "予報を取得", "天気予報", ("都市",), 都市="string"),
             _tool("🚕", "book_👩‍💻_ride", "Calls a taxi", ("address",), address="string"),
-            _tool("metrics", "count_" + "_".join(["every", "single"] * 6) + "_event", "Counts events", ("since",), since="string"),
+            _tool(
+                "metrics",
+                "count_" + "_".join(["every", "single"] * 6) + "_event",
+                "Counts events",
+                ("since",),
+                since="string",
+            ),
         ]
     )
 
@@ -172,7 +183,9 @@ def tiny_checkpoint(
     tokens = tiny_tokenizer(tokenizer, chatml=chatml)
     model = tiny_model(architecture, tied=tied, rows=len(tokens) + extra_rows, seed=seed, **settings)
     catalog = tiny_catalog() if catalog is None else catalog
-    return Checkpoint.from_model(model, tokens, catalog, base=f"tiny-{architecture}", initialization=initialization, seed=seed)
+    return Checkpoint.from_model(
+        model, tokens, catalog, base=f"tiny-{architecture}", initialization=initialization, seed=seed
+    )
 
 
 def tiny_base(
@@ -194,7 +207,11 @@ def tiny_base(
 
 
 def _schema(*, required: tuple[str, ...] = (), **types: str) -> dict[str, Any]:
-    return {"type": "object", "properties": {name: {"type": kind} for name, kind in types.items()}, "required": list(required)}
+    return {
+        "type": "object",
+        "properties": {name: {"type": kind} for name, kind in types.items()},
+        "required": list(required),
+    }
 
 
 def _tool(provider: str, name: str, description: str, required: tuple[str, ...] = (), **types: str) -> Tool:
@@ -219,7 +236,13 @@ _UNANSWERABLE: Mapping[str, tuple[str, ...]] = {
     "dev": ("paint a picture of a hen",),
     "test": ("who was Caesar",),
 }
-_VALUES: Mapping[str, Any] = {"string": "Oslo", "integer": 3, "number": 2.5, "boolean": True, "array": [{"name": "Ada"}]}
+_VALUES: Mapping[str, Any] = {
+    "string": "Oslo",
+    "integer": 3,
+    "number": 2.5,
+    "boolean": True,
+    "array": [{"name": "Ada"}],
+}
 
 
 def _queries(catalog: Catalog, split: str) -> Iterator[Query]:
@@ -262,14 +285,23 @@ def _trajectories(catalog: Catalog, split: str) -> Iterator[Trajectory]:
 
 def _call(call_id: str, tool_id: str, arguments: str) -> dict[str, Any]:
     function = {"name": tool_id, "arguments": arguments}
-    return {"role": "assistant", "content": "", "tool_calls": [{"id": call_id, "type": "function", "function": function}]}
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": call_id, "type": "function", "function": function}],
+    }
 
 
 def _corpus() -> list[str]:
     """Every letter of the catalog and of JSON, and the words of the requests, so that no piece of them is unknown."""
     printable = " ".join(map(chr, range(33, 127)))
     phrases = [text for texts in (*_PHRASES.values(), *_UNANSWERABLE.values()) for text in texts]
-    return [*(f"{document(tool)}\n{tool.id}" for tool in tiny_catalog()), *phrases, "user\nassistant\ntool\ndocumentation\n", printable]
+    return [
+        *(f"{document(tool)}\n{tool.id}" for tool in tiny_catalog()),
+        *phrases,
+        "user\nassistant\ntool\ndocumentation\n",
+        printable,
+    ]
 
 
 def _bpe() -> Tokenizer:

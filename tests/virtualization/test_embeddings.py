@@ -88,7 +88,9 @@ def test_a_base_that_is_padded_beyond_its_tokenizer_gives_its_spare_rows_first(e
     base = len(tiny_tokenizer())
     assert checkpoint.vocabulary.first_id == base
     rows = checkpoint.model.get_input_embeddings().weight.shape[0]
-    assert rows == output_rows(checkpoint.model).shape[0] == max(base + extra, checkpoint.vocabulary.action_token_ids.stop)
+    assert (
+        rows == output_rows(checkpoint.model).shape[0] == max(base + extra, checkpoint.vocabulary.action_token_ids.stop)
+    )
     assert checkpoint.model.config.vocab_size == rows
 
 

@@ -26,7 +26,11 @@ TRAJECTORIES = [[*map(dict, run.messages)] for run in tiny_dataset().trajectorie
 def call(tool_id: str, arguments: Mapping[str, Any] | str, thought: str = "") -> dict[str, Any]:
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     function = {"name": tool_id, "arguments": text}
-    return {"role": "assistant", "content": thought, "tool_calls": [{"id": "1", "type": "function", "function": function}]}
+    return {
+        "role": "assistant",
+        "content": thought,
+        "tool_calls": [{"id": "1", "type": "function", "function": function}],
+    }
 
 
 def user(text: str) -> dict[str, Any]:
@@ -149,14 +153,32 @@ def test_the_turns_read_as_the_protocol_says() -> None:
 
 
 hostile = st.lists(
-    st.sampled_from(["<", "<<", ">>", "<|im_start|>", "<|im_end|>", "<|im_", "clock&&now", "finish", "no_tool", "assistant\n", "|", "a", " "]),
+    st.sampled_from(
+        [
+            "<",
+            "<<",
+            ">>",
+            "<|im_start|>",
+            "<|im_end|>",
+            "<|im_",
+            "clock&&now",
+            "finish",
+            "no_tool",
+            "assistant\n",
+            "|",
+            "a",
+            " ",
+        ]
+    ),
     max_size=12,
 ).map("".join)
 
 
 @settings(max_examples=150, deadline=None)
 @given(hostile, hostile, hostile, hostile)
-def test_text_from_outside_can_forge_neither_a_turn_nor_a_tool_token(ask: str, think: str, fill: str, answer: str) -> None:
+def test_text_from_outside_can_forge_neither_a_turn_nor_a_tool_token(
+    ask: str, think: str, fill: str, answer: str
+) -> None:
     checkpoint = shared()
     messages = [
         user(ask),
@@ -175,7 +197,9 @@ def test_text_from_outside_can_forge_neither_a_turn_nor_a_tool_token(ask: str, t
 @given(hostile)
 def test_escaped_arguments_still_say_what_they_said(text: str) -> None:
     checkpoint = shared()
-    rendered = checkpoint.tokenizer.decode(checkpoint.protocol.supervised([user("a"), call(FINISH, {"answer": text})])[0])
+    rendered = checkpoint.tokenizer.decode(
+        checkpoint.protocol.supervised([user("a"), call(FINISH, {"answer": text})])[0]
+    )
     assert json.loads(rendered.partition("<<finish>>")[2].partition("<|im_end|>")[0]) == {"answer": text}
 
 

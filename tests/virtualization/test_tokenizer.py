@@ -48,7 +48,9 @@ def catalog_of(pairs: list[tuple[str, str]]) -> Catalog:
 
 @kinds
 @both
-def test_the_tokens_of_the_tiny_catalog_round_trip_through_the_saved_tokenizer(kind: TokenizerKind, chatml: bool) -> None:
+def test_the_tokens_of_the_tiny_catalog_round_trip_through_the_saved_tokenizer(
+    kind: TokenizerKind, chatml: bool
+) -> None:
     tokenizer = tiny_tokenizer(kind, chatml=chatml)
     vocabulary = add_tool_tokens(tokenizer, tiny_catalog())
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +76,9 @@ def test_any_name_becomes_a_token_that_round_trips(kind: TokenizerKind, pairs: l
 
 @kinds
 @both
-def test_turn_markers_are_one_special_token_each_and_stay_where_the_base_has_them(kind: TokenizerKind, chatml: bool) -> None:
+def test_turn_markers_are_one_special_token_each_and_stay_where_the_base_has_them(
+    kind: TokenizerKind, chatml: bool
+) -> None:
     tokenizer = tiny_tokenizer(kind, chatml=chatml)
     before = tokenizer.get_vocab()
     vocabulary = add_tool_tokens(tokenizer, tiny_catalog())

@@ -33,10 +33,12 @@ INTERRUPTED = 130
 
 
 class CommandGroup(TyperGroup):
-    """Lists commands in the order they were added, and turns exceptions into one line and an exit code."""
+    """Lists commands in the order of the work, and turns exceptions into one line and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(self.commands)
+        """typer itself would list plain commands before groups."""
+        order = [module.rpartition(".")[2] for module in COMMAND_MODULES]
+        return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
 
     def invoke(self, ctx: Any) -> Any:
         try:

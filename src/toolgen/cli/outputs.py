@@ -34,7 +34,9 @@ def checkpoint_output(path: Path, *, overwrite: bool) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise CheckpointError(f"another process is writing {path}; wait for it, or give another output folder") from None
+        raise CheckpointError(
+            f"another process is writing {path}; wait for it, or give another output folder"
+        ) from None
     try:
         _check_free(path, overwrite)  # the process that held the lock may have just finished it
         yield
@@ -49,7 +51,9 @@ def _check_free(path: Path, overwrite: bool) -> None:
         raise UsageError(f"{path} is a file; give a folder for the checkpoint")
     if (path / CHECKPOINT_FILE).is_file():
         if not overwrite:
-            raise UsageError(f"{path} is a checkpoint already; give another output folder, or --overwrite to replace it")
+            raise UsageError(
+                f"{path} is a checkpoint already; give another output folder, or --overwrite to replace it"
+            )
     elif path.is_dir() and any(path.iterdir()):
         raise UsageError(f"{path} exists and is not a checkpoint; give another output folder")
 
@@ -62,6 +66,7 @@ def folder_size(path: Path) -> int:
 def shown_size(size: int) -> str:
     """Bytes for people: `547 MB`."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
 
 def hint(command: str) -> None:
     """The next command, for a person who typed this one."""

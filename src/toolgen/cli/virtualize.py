@@ -11,17 +11,17 @@ import typer
 from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.datasets import load_dataset
-from toolgen.fetching import BASES, resolve_base
+from toolgen.fetching import resolve_base
 
 DEFAULT_BASE = "smollm2-135m-instruct"
 
 # Repeated from toolgen.virtualization, which cannot be imported without torch; a test compares the two.
 InitOption = Annotated[
-    Literal["name", "description", "random"],
+    Literal["documentation", "name", "random"],
     typer.Option(
         "--init",
-        help="First value of a tool's row: mean of the embeddings of its name (as in the paper), of name and "
-        "description, or random (a control).",
+        help="First value of a tool's row: a bag of the words of its documentation, the mean of the embeddings of "
+        "its name (as in the paper), or random (a control).",
     ),
 ]
 
@@ -38,10 +38,10 @@ def virtualize(
     base: Annotated[
         str,
         typer.Option(
-            "--base", metavar="BASE", help=f"A folder with a Hugging Face causal model, or one of: {', '.join(BASES)}."
+            "--base", metavar="BASE", help="A folder with a Hugging Face causal model, or this name, which is fetched."
         ),
     ] = DEFAULT_BASE,
-    init: InitOption = "name",
+    init: InitOption = "documentation",
     indexing: Annotated[Literal["atomic"], typer.Option("--indexing", help="atomic: one token a tool.")] = "atomic",
     seed: Annotated[int, typer.Option("--seed", help="Of the rows, for --init random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,

@@ -21,13 +21,14 @@ class MicroBatch:
     """Right-padded examples. Padding needs no attention mask: attention is causal and no loss is taken there.
 
     `positions_P` index the flattened (B*T) hidden states; `targets_PK` holds token ids, -1 where a position has fewer than
-    K; `is_choice_P` tells tool choices from text. `tokens` counts real tokens.
+    K; `is_choice_P` tells tool choices from text, `spares_P` those that leave unasked tools out. `tokens` counts real tokens.
     """
 
     ids_BT: Tensor
     positions_P: Tensor
     targets_PK: Tensor
     is_choice_P: Tensor
+    spares_P: Tensor
     tokens: int
 
     def to(self, device: torch.device) -> MicroBatch:
@@ -37,6 +38,7 @@ class MicroBatch:
             self.positions_P.to(device),
             self.targets_PK.to(device),
             self.is_choice_P.to(device),
+            self.spares_P.to(device),
             self.tokens,
         )
 
@@ -58,11 +60,13 @@ def collate(examples: Sequence[TrainingExample], pad_id: int) -> MicroBatch:
     width = _padded(max(map(len, examples)))
     ids = torch.full((len(examples), width), pad_id)
     supervised: list[tuple[int, tuple[int, ...], bool]] = []
+    spares: list[bool] = []
     for row, example in enumerate(examples):
         ids[row, : len(example)] = torch.tensor(example.ids)
         offset = row * width
         supervised.extend((offset + position, tokens, True) for position, tokens in example.choices)
         supervised.extend((offset + position, (example.ids[position + 1],), False) for position in example.text)
+        spares.extend([example.spares] * len(example.choices) + [False] * len(example.text))
     most = max((len(tokens) for _, tokens, _ in supervised), default=1)
     return MicroBatch(
         ids_BT=ids,
@@ -71,6 +75,7 @@ def collate(examples: Sequence[TrainingExample], pad_id: int) -> MicroBatch:
             [(*tokens, *[-1] * (most - len(tokens))) for _, tokens, _ in supervised], dtype=torch.long
         ).view(-1, most),
         is_choice_P=torch.tensor([choice for _, _, choice in supervised], dtype=torch.bool),
+        spares_P=torch.tensor(spares, dtype=torch.bool),
         tokens=sum(map(len, examples)),
     )
 

@@ -35,27 +35,44 @@ class StageConfig(BaseModel):
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = Field("cosine", description="after the warm-up")
     weight_decay: float = Field(0.01, ge=0, description="of the base's own parameters; rows have none")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient of the base's own parameters")
-    frozen_layers: int = Field(0, ge=0, description="lower transformer layers that are not trained")
+    frozen_share: float = Field(
+        0.5, ge=0, le=1, description="share of the transformer layers, counted from below, that are not trained"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 autocast where the processor multiplies it natively, else fp32"
     )
-    max_tokens: int = Field(160, ge=16, description="longer requests and documentations are cut, longer conversations left out")
+    max_tokens: int = Field(
+        160, ge=16, description="longer requests and documentations are cut, longer conversations left out"
+    )
     shares: dict[str, float] = Field(default_factory=dict, description="source of examples: its share of each batch")
+    contrast: Literal["asked", "all"] = Field(
+        "asked",
+        description="asked: requests are not weighed against tools that no training request asks for, which would only "
+        "learn from them that they are wrong; all: against the whole catalog, as in the paper",
+    )
     text_weight: float = Field(1.0, ge=0, description="weight of written text beside the choice of tools")
     seed: int = Field(0, description="of the order of examples")
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 
 
 STAGES: Mapping[Stage, Mapping[str, Any]] = {
-    "memorization": {"steps": 20, "shares": {"description": 0.5, "document": 0.3, "name": 0.2}},
-    "retrieval": {"steps": 40, "shares": {"requests": 0.65, "abstentions": 0.05, "description": 0.2, "name": 0.1}},
+    "memorization": {
+        "steps": 16,
+        "row_learning_rate": 1e-4,
+        "shares": {"description": 0.4, "keywords": 0.4, "name": 0.2},
+    },
+    "retrieval": {
+        "steps": 45,
+        "learning_rate": 5e-4,
+        "row_learning_rate": 3e-4,
+        "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2},
+    },
     "agent": {
-        "steps": 20,
+        "steps": 14,
         "batch_size": 16,
-        "learning_rate": 2e-4,
         "row_learning_rate": 1e-4,
         "max_tokens": 384,
-        "shares": {"trajectories": 0.75, "requests": 0.25},
+        "shares": {"trajectories": 0.7, "requests": 0.3},
     },
 }
 """What each stage changes of the defaults."""

@@ -16,28 +16,33 @@ from toolgen.errors import UsageError
 @dataclass(frozen=True)
 class TrainingExample:
     """`choices` and `text` are supervised positions: after reading `ids[: position + 1]` the model should write one of
-    the tokens (`choices`: a tool; `text`: exactly the next token of the example)."""
+    the tokens (`choices`: a tool; `text`: exactly the next token of the example). An example that `spares` compares its
+    choices only with tools that some training request asks for; see `StageConfig.contrast`."""
 
     ids: tuple[int, ...]
     choices: tuple[tuple[int, tuple[int, ...]], ...] = ()
     text: tuple[int, ...] = ()
+    spares: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def choice_example(prompt: Sequence[int], tokens: Sequence[int]) -> TrainingExample:
+def choice_example(prompt: Sequence[int], tokens: Sequence[int], *, spares: bool = False) -> TrainingExample:
     """A prompt after which each of `tokens` is right."""
-    return TrainingExample(tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),))
+    return TrainingExample(tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),), spares=spares)
 
 
-def conversation_example(ids: Sequence[int], mask: Sequence[bool], choice_ids: range) -> TrainingExample:
+def conversation_example(
+    ids: Sequence[int], mask: Sequence[bool], choice_ids: range, *, spares: bool = False
+) -> TrainingExample:
     """A whole conversation with loss on what the assistant wrote: tool tokens are choices, all else is text."""
     written = [i for i in range(1, len(ids)) if mask[i]]
     return TrainingExample(
         ids=tuple(ids),
         choices=tuple((i - 1, (ids[i],)) for i in written if ids[i] in choice_ids),
         text=tuple(i - 1 for i in written if ids[i] not in choice_ids),
+        spares=spares,
     )
 
 
@@ -49,7 +54,9 @@ def batches(
     Each source is walked in a new random order every epoch; an empty one leaves its share to the others. The sequence
     depends on the arguments alone: a resumed run skips what it has seen and goes on as if it had not stopped.
     """
-    walks = {name: _walk(sources[name], f"{seed}/{name}") for name, share in shares.items() if share > 0 and sources[name]}
+    walks = {
+        name: _walk(sources[name], f"{seed}/{name}") for name, share in shares.items() if share > 0 and sources[name]
+    }
     if not walks:
         raise UsageError("there is nothing to train on: every source of examples is empty or has no share")
     names, weights = list(walks), [shares[name] for name in walks]

@@ -59,13 +59,14 @@ def train(
     *,
     stage: str,
     fingerprint: Mapping[str, Any],
+    unasked: Sequence[int] = (),
     tensorboard: bool = False,
     on_step: OnStep | None = None,
 ) -> list[dict[str, Any]]:
     """Trains `checkpoint` in place and returns the records of `work/metrics.jsonl`.
 
     A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed; another run's state is a
-    UsageError. KeyboardInterrupt leaves the state behind.
+    UsageError. KeyboardInterrupt leaves the state behind. For `unasked` see `TrainableModel`.
     """
     prepare_work(work, fingerprint)
     tune_allocator()
@@ -73,7 +74,7 @@ def train(
     precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
     accelerator = _accelerator(precision, work, tensorboard=tensorboard)
     checkpoint.model.to(accelerator.device)
-    trainable = TrainableModel(checkpoint, frozen_layers=config.frozen_layers)
+    trainable = TrainableModel(checkpoint, frozen_layers=_frozen_layers(checkpoint, config), unasked=unasked)
     try:
         check_logits(checkpoint, trainable)
         run = _Run(accelerator, trainable, config, work, stage, checkpoint.tokenizer.pad_token_id)
@@ -99,6 +100,10 @@ def prepare_work(work: Path, fingerprint: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(fingerprint, ensure_ascii=False), encoding="utf-8")
 
 
+def _frozen_layers(checkpoint: Checkpoint, config: StageConfig) -> int:
+    return int(config.frozen_share * checkpoint.model.config.num_hidden_layers)
+
+
 def _accelerator(precision: str, work: Path, *, tensorboard: bool) -> Accelerator:
     """A new accelerator; its precision is global, so that of an earlier run in this process is forgotten first."""
     if tensorboard and find_spec("tensorboard") is None:
@@ -115,7 +120,13 @@ class _Run:
     """Model, optimizer and schedule of one run, and its place."""
 
     def __init__(
-        self, accelerator: Accelerator, trainable: TrainableModel, config: StageConfig, work: Path, stage: str, pad_id: int
+        self,
+        accelerator: Accelerator,
+        trainable: TrainableModel,
+        config: StageConfig,
+        work: Path,
+        stage: str,
+        pad_id: int,
     ) -> None:
         groups = [
             {"params": trainable.trunk_parameters(), "lr": config.learning_rate, "weight_decay": config.weight_decay},
@@ -137,7 +148,9 @@ class _Run:
             for batch in islice(data, self.progress.step, self.config.steps):
                 record = self._step(batch)
                 seconds = before + time.monotonic() - started
-                self.progress = Progress(self.progress.step + 1, self.progress.tokens + record.pop("batch_tokens"), seconds)
+                self.progress = Progress(
+                    self.progress.step + 1, self.progress.tokens + record.pop("batch_tokens"), seconds
+                )
                 record = {"stage": self.stage, "step": self.progress.step, **record, "tokens": self.progress.tokens}
                 record["seconds"] = round(seconds, 2)
                 log.write(json.dumps(record) + "\n")

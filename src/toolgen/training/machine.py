@@ -35,5 +35,9 @@ def tune_allocator() -> bool:
         return False
     libc = ctypes.CDLL("libc.so.6")
     return all(
-        [libc.mallopt(_M_MMAP_MAX, 0), libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST), libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST)]
+        [
+            libc.mallopt(_M_MMAP_MAX, 0),
+            libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST),
+            libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST),
+        ]
     )

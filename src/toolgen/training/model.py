@@ -8,7 +8,7 @@ Shapes: B examples, T tokens, D hidden size, P supervised positions, K targets, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -31,9 +31,10 @@ class Losses:
 
 
 class TrainableModel(nn.Module):
-    """`frozen_layers` lower transformer layers keep their weights: they cost a forward pass only."""
+    """`frozen_layers` lower transformer layers keep their weights: they cost a forward pass only. `unasked` are the token ids
+    of tools that no training request asks for; examples that spare them do not push them down."""
 
-    def __init__(self, checkpoint: Checkpoint, *, frozen_layers: int = 0) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, frozen_layers: int = 0, unasked: Sequence[int] = ()) -> None:
         super().__init__()
         self.first = checkpoint.vocabulary.first_id
         self.stop = checkpoint.vocabulary.action_token_ids.stop
@@ -46,6 +47,8 @@ class TrainableModel(nn.Module):
         self.output_rows = (
             self.input_rows if self.tied else nn.Parameter(outputs[self.first : self.stop].detach().clone())
         )
+        self._has_frozen_layers = frozen_layers > 0
+        self._unasked = torch.tensor(list(unasked), dtype=torch.long, device=inputs.device)
         self._bias = getattr(model.get_output_embeddings(), "bias", None)
         self._flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         model.requires_grad_(False)
@@ -63,7 +66,9 @@ class TrainableModel(nn.Module):
         total = self.trunk.config.num_hidden_layers
         if not 0 <= count <= total:
             raise UsageError(f"frozen_layers is {count}; this model has {total} layers")
-        lists = (module for module in self.trunk.modules() if isinstance(module, nn.ModuleList) and len(module) == total)
+        lists = (
+            module for module in self.trunk.modules() if isinstance(module, nn.ModuleList) and len(module) == total
+        )
         for layer in islice(next(lists, nn.ModuleList()), count):
             yield from layer.parameters()
 
@@ -76,12 +81,14 @@ class TrainableModel(nn.Module):
         return [self.input_rows] if self.tied else [self.input_rows, self.output_rows]
 
     def embed(self, ids_BT: Tensor) -> Tensor:
-        """Input embeddings (B, T, D); tool tokens take the rows in training."""
+        """Input embeddings (B, T, D); tool tokens take the rows in training. Below frozen layers the rows learn as outputs
+        only: their gradient as inputs would cost the backward pass that freezing saves."""
         own_BT = (ids_BT >= self.first) & (ids_BT < self.stop)
         embedded = functional.embedding(ids_BT.masked_fill(own_BT, 0), self._matrices[0])
         if not own_BT.any():
             return embedded  # no gradient enters here, so the backward pass stops at the lowest trainable layer
-        own = functional.embedding((ids_BT - self.first).clamp(0, self.stop - self.first - 1), self.input_rows)
+        rows = self.input_rows.detach() if self._has_frozen_layers else self.input_rows
+        own = functional.embedding((ids_BT - self.first).clamp(0, self.stop - self.first - 1), rows)
         return torch.where(own_BT[..., None], own.to(embedded.dtype), embedded)
 
     def hidden(self, ids_BT: Tensor) -> Tensor:
@@ -99,6 +106,9 @@ class TrainableModel(nn.Module):
         """Cross-entropy against the uniform distribution over each position's target set, summed."""
         hidden_PD = self.hidden(batch.ids_BT).flatten(0, 1)[batch.positions_P]
         logits = self.logits(hidden_PD).float()
+        if len(self._unasked):
+            spared_PU = batch.spares_P[:, None].expand(-1, len(self._unasked))
+            logits[:, self._unasked] = logits[:, self._unasked].masked_fill(spared_PU, float("-inf"))
         known_PK = batch.targets_PK >= 0
         target_PK = logits.gather(1, batch.targets_PK.clamp_min(0)).masked_fill(~known_PK, 0.0)
         loss_P = logits.logsumexp(1) - target_PK.sum(1) / known_PK.sum(1)
@@ -121,7 +131,9 @@ class TrainableModel(nn.Module):
 @torch.no_grad()
 def check_logits(checkpoint: Checkpoint, trainable: TrainableModel) -> None:
     """Our logits are the model's own; CheckpointError for an architecture that transforms them on the way."""
-    ids = torch.tensor([[*checkpoint.protocol.prompt([{"role": "user", "content": "ok"}]), checkpoint.vocabulary.finish_id]])
+    ids = torch.tensor(
+        [[*checkpoint.protocol.prompt([{"role": "user", "content": "ok"}]), checkpoint.vocabulary.finish_id]]
+    )
     ids = ids.to(checkpoint.model.device)
     expected = checkpoint.model(input_ids=ids).logits[0, :, : trainable.stop].float()
     found = trainable.logits(trainable.hidden(ids)[0]).float()

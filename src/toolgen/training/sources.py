@@ -6,16 +6,24 @@ arXiv 2410.03439, section 3; of the views and of recall from token to documentat
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from toolgen.catalog.text import views
+from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset, Query
 from toolgen.errors import UsageError
 from toolgen.training.config import Stage, StageConfig
 from toolgen.training.examples import TrainingExample, choice_example, conversation_example
 from toolgen.virtualization import NO_TOOL
+
+KEYWORDS = (5, 14)
+"""Fewest and most words of one `keywords` example."""
+KEYWORD_SAMPLES = 3
+"""`keywords` examples a tool."""
 
 Source = Callable[[Checkpoint, Dataset, StageConfig], list[TrainingExample]]
 
@@ -31,6 +39,21 @@ def view_source(view: str) -> Source:
             if (text := views(tool).get(view))
         ]
 
+    return examples
+
+
+def keywords(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+    """Some of the words of a tool's documentation, in order, to its token: what short and vague requests look like, for
+    tools that no training request asks for as well."""
+    del dataset
+    examples = []
+    for tool in checkpoint.catalog:
+        words = _documentation_words(tool)
+        chooser = random.Random(f"{config.seed}/{tool.id}")
+        for _ in range(KEYWORD_SAMPLES):
+            count = min(len(words), chooser.randint(*KEYWORDS))
+            kept = sorted(chooser.sample(range(len(words)), count))
+            examples.append(_request(checkpoint, " ".join(words[i] for i in kept), [tool.id], config))
     return examples
 
 
@@ -51,7 +74,7 @@ def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> l
     """Requests of the training split to the set of their tools. Multi-turn tasks are left out: their first turn does not
     ask for all the tools that the task needs."""
     return [
-        _request(checkpoint, query.text, query.tools, config)
+        _request(checkpoint, query.text, query.tools, config, spares=True)
         for query in _single_turn(dataset)
         if query.tools
     ]
@@ -61,7 +84,7 @@ def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -
     """Requests that no tool fits, to `no_tool`; not those whose very text is elsewhere a request that has tools."""
     answered = {query.text for query in _single_turn(dataset) if query.tools}
     return [
-        _request(checkpoint, query.text, [NO_TOOL], config)
+        _request(checkpoint, query.text, [NO_TOOL], config, spares=True)
         for query in _single_turn(dataset)
         if not query.tools and query.text not in answered
     ]
@@ -79,7 +102,7 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
         for messages in _prefixes(list(trajectory.messages)):
             ids, mask = checkpoint.protocol.supervised(messages)
             if len(ids) <= config.max_tokens:
-                examples.append(conversation_example(ids, mask, checkpoint.vocabulary.action_token_ids))
+                examples.append(conversation_example(ids, mask, checkpoint.vocabulary.action_token_ids, spares=True))
                 break
     return examples
 
@@ -92,17 +115,21 @@ def _prefixes(messages: list[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
             yield messages[:position]
 
 
+_DOCUMENTATION: Mapping[str, Source] = {
+    **{view: view_source(view) for view in ("document", "name", "description", "parameters")},
+    "keywords": keywords,
+}
 STAGE_SOURCES: Mapping[Stage, Mapping[str, Source]] = {
     "memorization": {
-        **{view: view_source(view) for view in ("document", "name", "description", "parameters")},
+        **_DOCUMENTATION,
         "recall": recall,
     },
     "retrieval": {
         "requests": requests,
         "abstentions": abstentions,
-        **{view: view_source(view) for view in ("document", "name", "description", "parameters")},
+        **_DOCUMENTATION,
     },
-    "agent": {"trajectories": trajectories, "requests": requests, "description": view_source("description")},
+    "agent": {"trajectories": trajectories, "requests": requests, **_DOCUMENTATION},
 }
 
 
@@ -116,12 +143,26 @@ def stage_examples(
     return {name: known[name](checkpoint, dataset, config) for name, share in config.shares.items() if share > 0}
 
 
+def _documentation_words(tool: Tool) -> list[str]:
+    """Name, description and descriptions of the parameters as words; types and other formalities are left out."""
+    name = re.sub(r"[_.]", " ", views(tool)["name"])
+    described = (
+        str(schema.get("description", "")) for schema in tool.properties.values() if isinstance(schema, Mapping)
+    )
+    return " ".join((name, tool.description, *described)).split()
+
+
 def _single_turn(dataset: Dataset) -> Iterator[Query]:
     return (query for query in dataset.queries["train"] if "turns" not in query.meta)
 
 
 def _request(
-    checkpoint: Checkpoint, text: str, tools: list[str] | tuple[str, ...], config: StageConfig
+    checkpoint: Checkpoint,
+    text: str,
+    tools: list[str] | tuple[str, ...],
+    config: StageConfig,
+    *,
+    spares: bool = False,
 ) -> TrainingExample:
     prompt = checkpoint.protocol.prompt([{"role": "user", "content": text}], max_tokens=config.max_tokens)
-    return choice_example(prompt, [checkpoint.vocabulary.token_id(tool) for tool in tools])
+    return choice_example(prompt, [checkpoint.vocabulary.token_id(tool) for tool in tools], spares=spares)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
 from toolgen.training.config import Stage, StageConfig
+from toolgen.training.examples import TrainingExample
 from toolgen.training.loop import OnStep, train, work_folder
 from toolgen.training.sources import stage_examples
 
@@ -42,7 +44,9 @@ def run_stage(
     """
     _check_catalog(checkpoint, dataset)
     if config.max_tokens > checkpoint.context_length:
-        raise UsageError(f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens")
+        raise UsageError(
+            f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens"
+        )
     work = work_folder(output)
     if restart:
         shutil.rmtree(work, ignore_errors=True)
@@ -53,7 +57,8 @@ def run_stage(
         config,
         work,
         stage=stage,
-        fingerprint=_fingerprint(stage, checkpoint, dataset, config),
+        fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
+        unasked=_unasked(checkpoint, dataset) if config.contrast == "asked" else (),
         tensorboard=tensorboard,
         on_step=on_step,
     )
@@ -66,8 +71,16 @@ def run_stage(
     }
     trained = replace(checkpoint, stages=[*checkpoint.stages, entry], metrics=[*checkpoint.metrics, *records])
     trained.save(output)
+    if (work / "tensorboard").exists():
+        shutil.move(work / "tensorboard", output / "tensorboard")
     shutil.rmtree(work, ignore_errors=True)
     return trained
+
+
+def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
+    """Token ids of the tools that no training request or task asks for."""
+    asked = {tool_id for query in dataset.queries["train"] for tool_id in query.tools}
+    return [checkpoint.vocabulary.token_id(tool.id) for tool in checkpoint.catalog if tool.id not in asked]
 
 
 def _check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
@@ -79,13 +92,26 @@ def _check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
         )
 
 
-def _fingerprint(stage: Stage, checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> dict[str, Any]:
+def _fingerprint(
+    stage: Stage,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    config: StageConfig,
+    sources: Mapping[str, Sequence[TrainingExample]],
+) -> dict[str, Any]:
     """What makes two runs the same run."""
-    history = canonical_json([checkpoint.base, checkpoint.stages])
     return {
         "stage": stage,
-        "input": hashlib.sha256(history.encode()).hexdigest()[:16],
+        "input": _digest([canonical_json([checkpoint.base, checkpoint.stages])]),
         "catalog": checkpoint.catalog.content_hash,
         "dataset": [dataset.name, dataset.version],
+        "examples": {name: _digest(map(repr, examples)) for name, examples in sources.items()},
         "config": config.model_dump(),
     }
+
+
+def _digest(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode())
+    return digest.hexdigest()[:16]

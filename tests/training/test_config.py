@@ -1,0 +1,100 @@
+"""Settings: defaults, then a recipe, then --set; what does not fit is one line that helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from toolgen.errors import UsageError
+from toolgen.training import STAGES, Stage, StageConfig, resolve_config
+from toolgen.training.sources import STAGE_SOURCES
+
+STAGE_NAMES: tuple[Stage, ...] = get_args(Stage)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("steps: 7\nlearning_rate: 1e-4\nshares:\n  name: 0.25\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+def test_the_defaults_of_every_stage_are_valid_and_name_sources_that_it_has(stage: Stage) -> None:
+    config = resolve_config(stage)
+    assert config.shares and config.shares.keys() <= STAGE_SOURCES[stage].keys()
+    assert STAGES[stage].items() <= config.model_dump().items()
+
+
+def test_a_setting_beats_the_recipe_and_the_recipe_beats_the_default(recipe: Path) -> None:
+    config = resolve_config("memorization", recipe, ["steps=9", "seed = 3"])
+    assert (config.steps, config.seed, config.batch_size) == (9, 3, StageConfig().batch_size)
+    assert config.learning_rate == 1e-4
+
+
+def test_shares_are_changed_one_by_one(recipe: Path) -> None:
+    default = resolve_config("memorization").shares
+    assert resolve_config("memorization", recipe, ["shares.recall=0.5"]).shares == default | {"name": 0.25, "recall": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("step=3", r"--set step=3: there is no setting 'step'; did you mean 'steps'\?"),
+        ("lerning_rate=1", "did you mean 'learning_rate'"),
+        ("qqqq=1", "known keys: steps, "),
+        ("steps", "expected key=value, for instance --set steps=200"),
+        ("steps=many", "memorization stage: steps = 'many'"),
+        ("steps=0", "memorization stage: steps = 0: .*greater than or equal to 1"),
+        ("steps=1.5", "memorization stage: steps = 1.5"),
+        ("precision=fp8", "memorization stage: precision = 'fp8'"),
+        ("shares.name=lots", "shares.name = 'lots'"),
+        ("steps.more=1", "'steps' is one value and has no part 'more'"),
+        ("steps={a: 1}", "steps = "),
+        ("shares=[", "the value cannot be read"),
+        ("shares=3", "shares = 3"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_one_line_that_helps(setting: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve_config("memorization", None, [setting])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("stepz: 3", "recipe.yaml: there is no setting 'stepz'; did you mean 'steps'"),
+        ("- steps", "should map keys to values; it holds a list"),
+        ("steps: [", "cannot read the recipe"),
+        ("1: 2", "there is no setting '1'"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_names_the_file_and_the_key(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve_config("memorization", path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the recipe .*nothing.yaml"):
+        resolve_config("memorization", tmp_path / "nothing.yaml")
+
+
+def test_an_empty_recipe_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert resolve_config("agent", tmp_path / "empty.yaml") == resolve_config("agent")
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_that_ships_is_valid_for_the_stage_in_its_name(path: Path) -> None:
+    stages = [stage for stage in STAGE_NAMES if stage in path.stem] or STAGE_NAMES
+    for stage in stages:
+        assert resolve_config(stage, path).shares.keys() <= STAGE_SOURCES[stage].keys()

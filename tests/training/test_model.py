@@ -1,0 +1,199 @@
+"""The loss and its gradients, against plain transformers; what is frozen stays frozen; which models are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from toolgen.checkpoint import Checkpoint
+from toolgen.errors import CheckpointError, UsageError
+from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint, tiny_tokenizer
+from toolgen.training.collate import collate, micro_batches
+from toolgen.training.examples import TrainingExample, conversation_example
+from toolgen.training.model import TrainableModel, check_logits
+from toolgen.virtualization import output_rows
+
+architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
+ties = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+
+
+def examples_for(checkpoint: Checkpoint) -> list[TrainingExample]:
+    """Single targets, target sets, text, tool tokens in the input, of very different lengths."""
+    vocabulary, protocol = checkpoint.vocabulary, checkpoint.protocol
+    tokens = [*vocabulary.action_token_ids]
+    examples = []
+    for i, tool in enumerate(tiny_catalog()):
+        prompt = protocol.prompt([{"role": "user", "content": tool.description * (1 + i % 3)}])
+        ids = [*prompt, vocabulary.token_id(tool.id), *protocol.after_tool(tool.id)[: 3 * i]]
+        mask = [position >= len(prompt) for position in range(len(ids))]
+        examples.append(conversation_example(ids, mask, vocabulary.action_token_ids))
+        examples.append(TrainingExample(tuple(prompt), choices=((len(prompt) - 1, tuple(tokens[i : i + 1 + i % 3])),)))
+    return examples
+
+
+def losses(trainable: TrainableModel, parts: list[list[TrainingExample]], pad_id: int = 0) -> torch.Tensor:
+    total = torch.zeros(())
+    for part in parts:
+        found = trainable(collate(part, pad_id))
+        total = total + found.choice + 0.5 * found.text
+    return total
+
+
+def gradients(trainable: TrainableModel) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in trainable.named_parameters() if p.grad is not None}
+
+
+@architectures
+@ties
+@pytest.mark.parametrize("extra_rows", [0, 100], ids=["fitting", "padded"])
+def test_the_loss_is_cross_entropy_against_the_uniform_distribution_over_the_targets(
+    architecture: Architecture, tied: bool, extra_rows: int
+) -> None:
+    checkpoint = tiny_checkpoint(architecture=architecture, tied=tied, extra_rows=extra_rows)
+    examples, stop = examples_for(checkpoint)[::4], checkpoint.vocabulary.action_token_ids.stop
+    choice = text = 0.0
+    with torch.no_grad():
+        for example in examples:
+            logits = checkpoint.model(input_ids=torch.tensor([example.ids])).logits[0, :, :stop]
+            for position, targets in example.choices:
+                uniform = torch.zeros(stop)
+                uniform[list(targets)] = 1 / len(targets)
+                choice += float(torch.nn.functional.cross_entropy(logits[position], uniform))
+            for position in example.text:
+                text += float(torch.nn.functional.cross_entropy(logits[position], torch.tensor(example.ids[position + 1])))
+        found = TrainableModel(checkpoint)(collate(examples, pad_id=3))
+    assert float(found.choice) == pytest.approx(choice, rel=1e-4)
+    assert float(found.text) == pytest.approx(text, rel=1e-4)
+
+
+def test_gradients_are_those_of_the_plain_loss_through_the_whole_model() -> None:
+    checkpoint = tiny_checkpoint(tied=True)
+    example, first = examples_for(checkpoint)[4], checkpoint.vocabulary.first_id
+    stop = checkpoint.vocabulary.action_token_ids.stop
+    trainable = TrainableModel(checkpoint)
+    losses(trainable, [[example]]).backward()
+    ours = gradients(trainable)
+    trainable.release()
+
+    logits = checkpoint.model(input_ids=torch.tensor([example.ids])).logits[0].log_softmax(-1)
+    plain = -sum(logits[position, list(targets)].mean() for position, targets in example.choices)
+    plain = plain - 0.5 * sum(logits[position, example.ids[position + 1]] for position in example.text)
+    plain.backward()
+    rows = checkpoint.model.get_input_embeddings().weight.grad[first:stop]
+    torch.testing.assert_close(ours["input_rows"], rows, rtol=1e-3, atol=1e-5)
+    layer = checkpoint.model.model.layers[0].mlp.up_proj.weight.grad
+    torch.testing.assert_close(ours["trunk.layers.0.mlp.up_proj.weight"], layer, rtol=1e-3, atol=1e-5)
+
+
+@ties
+def test_many_small_micro_batches_give_the_gradients_of_one_large_one(tied: bool) -> None:
+    checkpoint = tiny_checkpoint(architecture="qwen2", tied=tied)
+    examples, trainable = examples_for(checkpoint), TrainableModel(checkpoint)
+    found = []
+    for budget in (16, 300, 10**6):
+        trainable.zero_grad()
+        parts = micro_batches(examples, budget)
+        for part in parts:  # each part's backward pass adds to the same gradients
+            losses(trainable, [part]).backward()
+        found.append((len(parts), gradients(trainable)))
+    assert [count for count, _ in found] == sorted({count for count, _ in found}, reverse=True)
+    for _, other in found[1:]:
+        assert other.keys() == found[0][1].keys()
+        for name, gradient in other.items():
+            torch.testing.assert_close(gradient, found[0][1][name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+@architectures
+def test_padding_does_not_matter(architecture: Architecture) -> None:
+    checkpoint = tiny_checkpoint(architecture=architecture)
+    examples, trainable = examples_for(checkpoint), TrainableModel(checkpoint)
+    with torch.no_grad():
+        together = losses(trainable, [examples], pad_id=0)
+        torch.testing.assert_close(losses(trainable, [examples], pad_id=77), together)
+        torch.testing.assert_close(losses(trainable, [[example] for example in examples]), together)
+
+
+@architectures
+@ties
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_frozen_layers_and_the_bases_rows_get_no_gradient(architecture: Architecture, tied: bool, frozen: int) -> None:
+    checkpoint = tiny_checkpoint(architecture=architecture, tied=tied)
+    trainable = TrainableModel(checkpoint, frozen_layers=frozen)
+    losses(trainable, [examples_for(checkpoint)]).backward()
+    layers = next(m for m in checkpoint.model.modules() if isinstance(m, torch.nn.ModuleList))
+    moved = [any(p.grad is not None for p in layer.parameters()) for layer in layers]
+    assert moved == [i >= frozen for i in range(2)]
+    assert checkpoint.model.get_input_embeddings().weight.grad is None
+    assert output_rows(checkpoint.model).grad is None
+    # Input rows that no output shares learn only where nothing is frozen.
+    assert trainable.output_rows.grad is not None
+    assert (trainable.input_rows.grad is not None) == (tied or not frozen)
+
+
+def test_more_frozen_layers_than_there_are_is_an_error() -> None:
+    with pytest.raises(UsageError, match="frozen_layers is 3; this model has 2 layers"):
+        TrainableModel(tiny_checkpoint(), frozen_layers=3)
+
+
+@ties
+def test_the_models_own_flags_come_back(tied: bool) -> None:
+    checkpoint = tiny_checkpoint(tied=tied)
+    checkpoint.model.model.norm.weight.requires_grad_(False)
+    before = {name: p.requires_grad for name, p in checkpoint.model.named_parameters()}
+    trainable = TrainableModel(checkpoint, frozen_layers=1)
+    losses(trainable, [examples_for(checkpoint)]).backward()
+    trainable.release()
+    assert {name: p.requires_grad for name, p in checkpoint.model.named_parameters()} == before
+    assert all(p.grad is None for p in checkpoint.model.parameters())
+
+
+@architectures
+@ties
+def test_the_supported_architectures_pass_the_check_of_their_logits(architecture: Architecture, tied: bool) -> None:
+    checkpoint = tiny_checkpoint(architecture=architecture, tied=tied, extra_rows=5)
+    check_logits(checkpoint, TrainableModel(checkpoint))
+
+
+def test_a_bias_of_the_output_matrix_counts() -> None:
+    checkpoint = foreign("Phi", num_key_value_heads=2)
+    with torch.no_grad():
+        checkpoint.model.get_output_embeddings().bias.normal_()
+    trainable = TrainableModel(checkpoint)
+    check_logits(checkpoint, trainable)
+    assert not checkpoint.model.get_output_embeddings().bias.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("Gemma2", {"head_dim": 16}),
+        ("Gemma3Text", {"head_dim": 16}),
+        ("Granite", {"logits_scaling": 8.0}),
+        ("Cohere", {"logit_scale": 0.0625}),
+    ],
+)
+def test_an_architecture_that_scales_is_refused_in_one_line(name: str, settings: dict[str, Any]) -> None:
+    checkpoint = foreign(name, num_key_value_heads=1, **settings)
+    with pytest.raises(CheckpointError, match="models scale their embeddings or logits") as caught:
+        check_logits(checkpoint, TrainableModel(checkpoint))
+    assert "\n" not in str(caught.value)
+
+
+def foreign(name: str, **settings: Any) -> Checkpoint:
+    tokenizer = tiny_tokenizer()
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=None,
+        **settings,
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    return Checkpoint.from_model(model, tokenizer, tiny_catalog(), base="foreign")

@@ -1,0 +1,110 @@
+"""Where examples come from: every tool, every request of the training split, every conversation, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from toolgen.catalog.text import views
+from toolgen.datasets import Dataset, Query, Trajectory
+from toolgen.errors import UsageError
+from toolgen.testing import tiny_checkpoint
+from toolgen.training import StageConfig
+from toolgen.training.sources import STAGE_SOURCES, abstentions, recall, requests, stage_examples, trajectories, view_source
+from toolgen.virtualization import NO_TOOL
+
+CHECKPOINT = tiny_checkpoint()
+CONFIG = StageConfig(max_tokens=320)
+
+
+def read(ids: tuple[int, ...] | list[int]) -> str:
+    return str(CHECKPOINT.tokenizer.decode(list(ids)))
+
+
+@pytest.mark.parametrize("view", ["document", "name", "description", "parameters"])
+def test_a_view_gives_one_example_for_each_tool_that_has_it(dataset: Dataset, view: str) -> None:
+    tools = [tool for tool in dataset.catalog if view in views(tool)]
+    examples = view_source(view)(CHECKPOINT, dataset, CONFIG)
+    assert len(examples) == len(tools) >= 12
+    for tool, example in zip(tools, examples, strict=True):
+        assert example.choices == ((len(example) - 1, (CHECKPOINT.vocabulary.token_id(tool.id),)),)
+        assert not example.text
+
+
+def test_recall_writes_the_documentation_after_the_token_as_the_agent_will_read_it(dataset: Dataset) -> None:
+    for tool, example in zip(dataset.catalog, recall(CHECKPOINT, dataset, CONFIG), strict=True):
+        documentation = CHECKPOINT.protocol.documentation(tool.id).replace("<<", "< <")
+        written = read([example.ids[i + 1] for i in example.text])
+        assert written == f"<|im_end|>\n<|im_start|>documentation\n{documentation}<|im_end|>\n"
+        assert not example.choices and len(example) <= CONFIG.max_tokens
+
+
+def test_recall_is_cut_at_the_limit(dataset: Dataset) -> None:
+    for example in recall(CHECKPOINT, dataset, StageConfig(max_tokens=24)):
+        assert len(example) <= 24 and max(example.text) + 1 < 24
+
+
+def test_a_request_for_two_tools_is_one_target_set(dataset: Dataset) -> None:
+    examples = requests(CHECKPOINT, dataset, CONFIG)
+    queries = [query for query in dataset.queries["train"] if query.tools]
+    assert len(examples) == len(queries)
+    for query, example in zip(queries, examples, strict=True):
+        ((position, targets),) = example.choices
+        assert position == len(example) - 1
+        assert [CHECKPOINT.vocabulary.tool_id(token) for token in targets] == list(query.tools)
+        assert query.text in read(example.ids)
+
+
+def test_a_request_without_a_tool_teaches_to_decline(dataset: Dataset) -> None:
+    examples = abstentions(CHECKPOINT, dataset, CONFIG)
+    assert len(examples) == 2
+    assert {example.choices[0][1] for example in examples} == {(CHECKPOINT.vocabulary.token_id(NO_TOOL),)}
+
+
+def test_development_and_test_requests_are_never_trained_on(dataset: Dataset) -> None:
+    held_out = [query.text for split in ("dev", "test") for query in dataset.queries[split]]
+    for stage in STAGE_SOURCES:
+        for source in STAGE_SOURCES[stage].values():
+            for example in source(CHECKPOINT, dataset, CONFIG):
+                assert not any(text in read(example.ids) for text in held_out)
+
+
+def test_multi_turn_tasks_are_no_requests(dataset: Dataset) -> None:
+    queries = (Query(id="m", text="first", tools=("clock&&now",), meta={"turns": ["first", "second"]}),)
+    assert requests(CHECKPOINT, replace(dataset, queries={"train": queries}), CONFIG) == []
+
+
+def test_a_conversation_is_supervised_where_the_assistant_writes(dataset: Dataset) -> None:
+    example = trajectories(CHECKPOINT, dataset, CONFIG)[0]
+    names = [CHECKPOINT.vocabulary.tool_id(token) for _, (token,) in example.choices]
+    assert names == ["weather&&get_forecast", "finish"]
+    written = read([example.ids[i + 1] for i in example.text])
+    assert written == '{"city": "Oslo"}<|im_end|>{"answer": "It is done."}<|im_end|>'
+
+
+def with_trajectory(dataset: Dataset, **outcome: str) -> Dataset:
+    first, second = dataset.trajectories["train"][:2]
+    both = Trajectory(id="t", query=first.query, messages=(*first.messages, *second.messages), outcome=outcome)
+    return replace(dataset, trajectories={"train": (both,)})
+
+
+def test_a_long_conversation_counts_up_to_the_turns_that_fit(dataset: Dataset) -> None:
+    (whole,) = trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=512))
+    (part,) = trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=len(whole) - 1))
+    assert whole.ids[: len(part)] == part.ids
+    assert read(part.ids).count("<|im_start|>user") == 1 and read(part.ids).endswith("<|im_end|>\n")
+    assert trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=20)) == []
+
+
+def test_a_conversation_that_failed_is_left_out(dataset: Dataset) -> None:
+    assert trajectories(CHECKPOINT, with_trajectory(dataset, status="error"), CONFIG) == []
+
+
+def test_a_source_that_the_stage_does_not_have_is_named(dataset: Dataset) -> None:
+    with pytest.raises(UsageError, match="the memorization stage has no source 'requests'; it has document, name"):
+        stage_examples("memorization", CHECKPOINT, dataset, StageConfig(shares={"requests": 1.0}))
+
+
+def test_a_source_without_a_share_is_not_made(dataset: Dataset) -> None:
+    assert stage_examples("retrieval", CHECKPOINT, dataset, StageConfig(shares={"requests": 1.0, "name": 0})).keys() == {"requests"}
