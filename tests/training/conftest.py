@@ -40,7 +40,13 @@ def run(dataset: Dataset, tmp_path: Path) -> Runner:
     """Runs a stage into `tmp_path / output` and returns the trained checkpoint."""
 
     def runner(
-        stage: Stage, checkpoint: Checkpoint, output: str = "out", *, restart: bool = False, on_step: Any = None, **settings: Any
+        stage: Stage,
+        checkpoint: Checkpoint,
+        output: str = "out",
+        *,
+        restart: bool = False,
+        on_step: Any = None,
+        **settings: Any,
     ) -> Checkpoint:
         config = tiny_config(stage, **settings)
         return run_stage(stage, checkpoint, dataset, config, tmp_path / output, restart=restart, on_step=on_step)

@@ -36,7 +36,10 @@ def test_a_setting_beats_the_recipe_and_the_recipe_beats_the_default(recipe: Pat
 
 def test_shares_are_changed_one_by_one(recipe: Path) -> None:
     default = resolve_config("memorization").shares
-    assert resolve_config("memorization", recipe, ["shares.recall=0.5"]).shares == default | {"name": 0.25, "recall": 0.5}
+    assert resolve_config("memorization", recipe, ["shares.recall=0.5"]).shares == default | {
+        "name": 0.25,
+        "recall": 0.5,
+    }
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ def test_micro_batches_hold_every_example_once_within_the_budget(sizes: list[int
 
 
 def test_collating_pads_on_the_right_and_points_into_the_flattened_batch() -> None:
-    batch = collate([choice_example([1, 2], [50]), TrainingExample((3, 4, 5), choices=((0, (60, 61)),), text=(1,))], pad_id=9)
+    batch = collate(
+        [choice_example([1, 2], [50]), TrainingExample((3, 4, 5), choices=((0, (60, 61)),), text=(1,))], pad_id=9
+    )
     assert batch.ids_BT.tolist() == [[1, 2, 9, 9, 9, 9, 9, 9], [3, 4, 5, 9, 9, 9, 9, 9]]
     assert batch.positions_P.tolist() == [1, 8, 9]
     assert batch.targets_PK.tolist() == [[50, -1], [60, 61], [5, -1]]

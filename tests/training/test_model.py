@@ -63,7 +63,9 @@ def test_the_loss_is_cross_entropy_against_the_uniform_distribution_over_the_tar
                 uniform[list(targets)] = 1 / len(targets)
                 choice += float(torch.nn.functional.cross_entropy(logits[position], uniform))
             for position in example.text:
-                text += float(torch.nn.functional.cross_entropy(logits[position], torch.tensor(example.ids[position + 1])))
+                text += float(
+                    torch.nn.functional.cross_entropy(logits[position], torch.tensor(example.ids[position + 1]))
+                )
         found = TrainableModel(checkpoint)(collate(examples, pad_id=3))
     assert float(found.choice) == pytest.approx(choice, rel=1e-4)
     assert float(found.text) == pytest.approx(text, rel=1e-4)

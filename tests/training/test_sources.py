@@ -11,7 +11,15 @@ from toolgen.datasets import Dataset, Query, Trajectory
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import StageConfig
-from toolgen.training.sources import STAGE_SOURCES, abstentions, recall, requests, stage_examples, trajectories, view_source
+from toolgen.training.sources import (
+    STAGE_SOURCES,
+    abstentions,
+    recall,
+    requests,
+    stage_examples,
+    trajectories,
+    view_source,
+)
 from toolgen.virtualization import NO_TOOL
 
 CHECKPOINT = tiny_checkpoint()
@@ -107,4 +115,6 @@ def test_a_source_that_the_stage_does_not_have_is_named(dataset: Dataset) -> Non
 
 
 def test_a_source_without_a_share_is_not_made(dataset: Dataset) -> None:
-    assert stage_examples("retrieval", CHECKPOINT, dataset, StageConfig(shares={"requests": 1.0, "name": 0})).keys() == {"requests"}
+    assert stage_examples(
+        "retrieval", CHECKPOINT, dataset, StageConfig(shares={"requests": 1.0, "name": 0})
+    ).keys() == {"requests"}

@@ -50,13 +50,17 @@ def interrupt_at(step: int, number: int = signal.SIGINT) -> Callable[[Mapping[st
 
 @architectures
 @ties
-def test_every_stage_runs_and_hands_its_checkpoint_on(run: Runner, tmp_path: Path, architecture: Architecture, tied: bool) -> None:
+def test_every_stage_runs_and_hands_its_checkpoint_on(
+    run: Runner, tmp_path: Path, architecture: Architecture, tied: bool
+) -> None:
     checkpoint = tiny_checkpoint(architecture=architecture, tied=tied, chatml=architecture != "gpt2")
     for stage in STAGE_NAMES:
         checkpoint = run(stage, checkpoint, stage, steps=2, frozen_share=0.5 if stage == "agent" else 0)
     loaded = Checkpoint.load(tmp_path / "agent")
     assert [entry["stage"] for entry in loaded.stages] == [*STAGE_NAMES]
-    assert [(record["stage"], record["step"]) for record in loaded.metrics] == [(s, i) for s in STAGE_NAMES for i in (1, 2)]
+    assert [(record["stage"], record["step"]) for record in loaded.metrics] == [
+        (s, i) for s in STAGE_NAMES for i in (1, 2)
+    ]
     assert loaded.metrics == read_records(tmp_path / "agent" / METRICS) == checkpoint.metrics
     for name, value in weights(loaded).items():
         assert torch.equal(value, checkpoint.model.state_dict()[name]), name
@@ -73,7 +77,9 @@ def test_a_stage_records_what_made_it(run: Runner) -> None:
 
 def test_memorization_learns_every_tool_and_the_retriever_finds_it(run: Runner) -> None:
     checkpoint = tiny_checkpoint()
-    trained = run("memorization", checkpoint, steps=60, batch_size=16, shares={"document": 1.0, "description": 0, "name": 0})
+    trained = run(
+        "memorization", checkpoint, steps=60, batch_size=16, shares={"document": 1.0, "description": 0, "name": 0}
+    )
     assert trained.metrics[0]["loss"] > 2
     assert trained.metrics[-1]["loss"] < 0.1
     rankings = GenerativeRetriever(trained).search([document(tool) for tool in tiny_catalog()], k=1)
@@ -129,7 +135,8 @@ def test_the_model_is_left_as_it_was_found_and_can_be_trained_again(run: Runner)
 
 def test_the_size_of_micro_batches_does_not_change_the_curve(run: Runner) -> None:
     small, large = (
-        run("agent", tiny_checkpoint(), f"out{budget}", steps=3, micro_batch_tokens=budget).metrics for budget in (16, 10**6)
+        run("agent", tiny_checkpoint(), f"out{budget}", steps=3, micro_batch_tokens=budget).metrics
+        for budget in (16, 10**6)
     )
     for one, other in zip(curve(small), curve(large), strict=True):
         assert one == pytest.approx(other, rel=1e-3)
@@ -137,7 +144,8 @@ def test_the_size_of_micro_batches_does_not_change_the_curve(run: Runner) -> Non
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(run: Runner) -> None:
     first, same, other = (
-        run("retrieval", tiny_checkpoint(architecture="gpt2"), f"out{i}", steps=3, seed=seed) for i, seed in enumerate((1, 1, 2))
+        run("retrieval", tiny_checkpoint(architecture="gpt2"), f"out{i}", steps=3, seed=seed)
+        for i, seed in enumerate((1, 1, 2))
     )
     assert curve(first.metrics) == curve(same.metrics) != curve(other.metrics)
     assert all(torch.equal(value, weights(same)[name]) for name, value in weights(first).items())
@@ -157,7 +165,9 @@ def test_a_run_that_was_stopped_and_repeated_equals_one_that_was_not(
         with pytest.raises(KeyboardInterrupt):
             run("agent", checkpoint(), "stopped", on_step=interrupt_at(step, number))
         assert not (tmp_path / "stopped").exists()
-        assert [record["step"] for record in read_records(work_folder(tmp_path / "stopped") / METRICS)] == [*range(1, step + 1)]
+        assert [record["step"] for record in read_records(work_folder(tmp_path / "stopped") / METRICS)] == [
+            *range(1, step + 1)
+        ]
     steps: list[int] = []
     resumed = run("agent", checkpoint(), "stopped", on_step=lambda record: steps.append(record["step"]))
     assert steps == [6]
@@ -201,7 +211,9 @@ def test_an_interrupt_while_the_state_is_written_costs_only_the_steps_since_the_
     with pytest.raises(KeyboardInterrupt):
         run("agent", tiny_checkpoint(), "stopped", save_minutes=1e-9)
     steps: list[int] = []
-    resumed = run("agent", tiny_checkpoint(), "stopped", save_minutes=1e-9, on_step=lambda record: steps.append(record["step"]))
+    resumed = run(
+        "agent", tiny_checkpoint(), "stopped", save_minutes=1e-9, on_step=lambda record: steps.append(record["step"])
+    )
     assert steps == [3, 4, 5, 6]
     assert curve(resumed.metrics) == curve(whole.metrics)
 
@@ -264,12 +276,16 @@ def test_tensorboard_without_its_package_is_one_clear_line(
 ) -> None:
     monkeypatch.setattr("toolgen.training.loop.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'toolgen\[tensorboard\]'"):
-        run_stage("memorization", tiny_checkpoint(), dataset, tiny_config("memorization"), tmp_path / "out", tensorboard=True)
+        run_stage(
+            "memorization", tiny_checkpoint(), dataset, tiny_config("memorization"), tmp_path / "out", tensorboard=True
+        )
 
 
 def test_tensorboard_logs_go_with_the_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    run_stage("memorization", tiny_checkpoint(), dataset, tiny_config("memorization"), tmp_path / "out", tensorboard=True)
+    run_stage(
+        "memorization", tiny_checkpoint(), dataset, tiny_config("memorization"), tmp_path / "out", tensorboard=True
+    )
     assert [*(tmp_path / "out" / "tensorboard").rglob("events.*")]
 
 
@@ -284,7 +300,9 @@ def test_the_curves_of_tiny_runs_are_the_golden_ones(run: Runner) -> None:
     keys = ("stage", "step", "loss", "gradient_norm", "learning_rate", "tokens")
     records = [{key: record[key] for key in keys} for record in checkpoint.metrics]
     if os.environ.get("TOOLGEN_UPDATE_GOLDEN"):
-        GOLDEN.write_text(json.dumps({"made_with": surroundings(), "records": records}, indent=1) + "\n", encoding="utf-8")
+        GOLDEN.write_text(
+            json.dumps({"made_with": surroundings(), "records": records}, indent=1) + "\n", encoding="utf-8"
+        )
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     for found, expected in zip(records, golden["records"], strict=True):
         # Processors differ in the order of additions; what a change of code does is larger.
@@ -295,4 +313,8 @@ def surroundings() -> dict[str, str]:
     from importlib.metadata import version
 
     packages = ("torch", "transformers", "tokenizers", "accelerate")
-    return {**{name: version(name) for name in packages}, "machine": platform.machine(), "python": platform.python_version()}
+    return {
+        **{name: version(name) for name in packages},
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }

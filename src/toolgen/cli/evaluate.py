@@ -73,8 +73,13 @@ def agent(
         list[str] | None,
         typer.Option("--kind", help="single_turn, multi_turn or irrelevance; may be repeated. By default all."),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="So many tasks of each kind, drawn by seed.")
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="N|KIND=N",
+            help="So many tasks of each kind, or of one kind, drawn by seed; may be repeated: --limit 50 --limit multi_turn=5.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of that draw.")] = 0,
     given_tools: Annotated[
@@ -94,7 +99,11 @@ def agent(
     from toolgen.evaluation.agent import KINDS, AgentEvaluation, evaluate_agent
 
     config = AgentEvaluation(
-        split=split, kinds=kinds or KINDS, limit_per_kind=limit, seed=seed, given_tools=given_tools
+        split=split,
+        kinds=kinds or KINDS,
+        limit_per_kind=_limits(limits or (), KINDS),
+        seed=seed,
+        given_tools=given_tools,
     )
     tasks = load_dataset(dataset)
     package = bfcl or _bfcl_package(tasks, config.kinds)
@@ -114,6 +123,21 @@ def agent(
         message(f"wrote {output}")
     summary = {"name": result.name, "split": result.split, "metrics": result.metrics}
     emit(summary, as_json, lambda: _agent_table(result.metrics))
+
+
+def _limits(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, int] | None:
+    """`50` or `multi_turn=5` to the most tasks of each kind; a kind's own limit wins. None: no limit."""
+    general: int | None = None
+    own: dict[str, int] = {}
+    for text in texts:
+        kind, _, number = text.rpartition("=")
+        if not number.isdecimal() or int(number) < 1 or (kind and kind not in kinds):
+            raise UsageError(f"--limit {text}: expected a number above 0, or KIND=N with KIND one of {', '.join(kinds)}")
+        if kind:
+            own[kind] = int(number)
+        else:
+            general = int(number)
+    return {**(dict.fromkeys(kinds, general) if general else {}), **own} or None
 
 
 def _bfcl_package(dataset: Dataset, kinds: Sequence[str]) -> Path | None:

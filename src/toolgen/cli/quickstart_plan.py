@@ -163,7 +163,8 @@ class Plan:
                 needs=(*self._data_tasks, *needs),
                 output=output,
             )
-        limit = ("--limit", str(self.agent_tasks))
+        # a multi-turn task takes as long as five others
+        limit = ("--limit", str(self.agent_tasks), "--limit", f"multi_turn={max(1, self.agent_tasks // 5)}")
         yield Task(
             name="evaluate agent",
             step="evaluate-agent",

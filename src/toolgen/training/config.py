@@ -67,12 +67,15 @@ STAGES: Mapping[Stage, Mapping[str, Any]] = {
         "row_learning_rate": 3e-4,
         "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2},
     },
+    # Short rehearsals of finding tools cost little beside the trajectories; without them the agent stage unlearns it.
     "agent": {
-        "steps": 14,
-        "batch_size": 16,
+        "steps": 20,
+        "batch_size": 32,
+        "learning_rate": 2e-4,
         "row_learning_rate": 1e-4,
+        "warmup": 0.15,
         "max_tokens": 384,
-        "shares": {"trajectories": 0.7, "requests": 0.3},
+        "shares": {"trajectories": 0.35, "requests": 0.2, "abstentions": 0.05, "description": 0.1, "keywords": 0.3},
     },
 }
 """What each stage changes of the defaults."""

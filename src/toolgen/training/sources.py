@@ -92,17 +92,22 @@ def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -
 
 def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
     """Whole conversations of the training split with loss on what the assistant writes. A multi-turn one counts up to its
-    longest prefix of whole turns within `max_tokens`; one without such a prefix is left out, and so is one whose expected
-    calls contradict their tool (`call_errors`) or fail."""
-    flawed = {query.id for query in dataset.queries["train"] if query.meta.get("call_errors")}
+    longest prefix of whole turns within `max_tokens`; one without such a prefix is left out. So is what would teach
+    something wrong: expected calls that contradict their tool or fail, and tasks from which a function was withheld,
+    which the prompt does not tell. Abstentions are a source of their own."""
+    queries = {query.id: query for query in dataset.queries["train"]}
     examples = []
     for trajectory in dataset.trajectories["train"]:
-        if trajectory.query in flawed or trajectory.outcome.get("status") == "error":
+        query = queries.get(trajectory.query)
+        if query is None or not query.tools or query.meta.get("call_errors") or query.meta.get("missed_function"):
+            continue
+        if trajectory.outcome.get("status") == "error":
             continue
         for messages in _prefixes(list(trajectory.messages)):
             ids, mask = checkpoint.protocol.supervised(messages)
             if len(ids) <= config.max_tokens:
-                examples.append(conversation_example(ids, mask, checkpoint.vocabulary.action_token_ids, spares=True))
+                choice_ids = checkpoint.vocabulary.action_token_ids
+                examples.append(conversation_example(ids, mask, choice_ids, spares=True))
                 break
     return examples
 
@@ -129,7 +134,7 @@ STAGE_SOURCES: Mapping[Stage, Mapping[str, Source]] = {
         "abstentions": abstentions,
         **_DOCUMENTATION,
     },
-    "agent": {"trajectories": trajectories, "requests": requests, **_DOCUMENTATION},
+    "agent": {"trajectories": trajectories, "requests": requests, "abstentions": abstentions, **_DOCUMENTATION},
 }
 
 

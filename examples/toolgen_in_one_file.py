@@ -1,0 +1,197 @@
+"""The whole of toolgen in one file: five tools, a tiny random model, three stages, constrained decoding, real calls.
+
+    python examples/toolgen_in_one_file.py
+
+Nothing here imports toolgen, and nothing is downloaded. Text is bytes, the model starts from random numbers and learns in
+well under a minute on a CPU. What the package adds: any base model, thousands of tools, any JSON Schema, measurements.
+"""
+
+import json
+import random
+
+import torch
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
+
+# ---- 1. the catalog: five tools, each with one parameter and its legal values ----------------------------------------
+
+TOOLS = {
+    "get_weather": ("Tells the weather of a city", "city", ["Oslo", "Turin", "Lima", "Kyoto"]),
+    "set_alarm": ("Wakes somebody up at an hour", "hour", ["six", "seven", "eight", "nine"]),
+    "switch_light": ("Turns the lamp of a room on", "room", ["kitchen", "bedroom", "cellar", "hall"]),
+    "play_music": ("Plays songs of a style", "style", ["jazz", "polka", "techno", "opera"]),
+    "order_food": ("Brings a meal to the door", "dish", ["pizza", "sushi", "curry", "tacos"]),
+}
+PHRASES = {
+    "get_weather": ["is it raining in {}?", "{} forecast please", "do I need a coat in {}?", "how warm is {}?"],
+    "set_alarm": ["wake me at {}", "I must get up at {}", "alarm for {} o'clock", "do not let me sleep beyond {}"],
+    "switch_light": ["it is dark in the {}", "lamp on in the {}", "{} light please", "I cannot see in the {}"],
+    "play_music": ["I want to hear {}", "some {} please", "put on a {} record", "let us dance to {}"],
+    "order_food": ["I am hungry for {}", "bring me {}", "{} for dinner", "get {} delivered"],
+}
+
+
+def execute(tool: str, arguments: dict[str, str]) -> str:
+    """The environment: here every tool succeeds and says what it did."""
+    return f"{tool} done for {next(iter(arguments.values()))}"
+
+
+def documentation(tool: str) -> str:
+    description, parameter, values = TOOLS[tool]
+    return f"{tool}: {description}. {parameter}: {' | '.join(values)}"
+
+
+# ---- 2. virtualization: every tool is one token beside the 256 bytes --------------------------------------------------
+
+END, FINISH = 256, 257
+TOKEN = {tool: 258 + row for row, tool in enumerate(TOOLS)}
+ACTIONS = {FINISH: "finish", **{token: tool for tool, token in TOKEN.items()}}
+
+
+def turn(text: str) -> list[int]:
+    return [*text.encode(), END]
+
+
+def make_model() -> LlamaForCausalLM:
+    shape = dict(hidden_size=96, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4)
+    return LlamaForCausalLM(LlamaConfig(vocab_size=258 + len(TOOLS), tie_word_embeddings=True, **shape))
+
+
+# ---- 3. training examples: token ids, and at which positions which next tokens are right ------------------------------
+
+Example = tuple[list[int], list[tuple[int, list[int]]]]
+
+
+def choice(text: str, tools: list[str]) -> Example:
+    """After this text each of `tools` is right: one target set, not several examples that contradict each other."""
+    ids = turn(text)
+    return ids, [(len(ids) - 1, [TOKEN[tool] for tool in tools])]
+
+
+def conversation(request: str, calls: list[tuple[str, dict[str, str]]]) -> Example:
+    """Request, then for each call: token, documentation, arguments, result. Loss on what the assistant writes."""
+    ids, targets = turn(request), []
+
+    def write(tokens: list[int]) -> None:
+        for token in tokens:
+            targets.append((len(ids) - 1, [token]))
+            ids.append(token)
+
+    for tool, arguments in calls:
+        write([TOKEN[tool]])
+        ids.extend(turn(documentation(tool)))
+        write(turn(json.dumps(arguments)))
+        ids.extend(turn(execute(tool, arguments)))
+    write([FINISH])
+    return ids, targets
+
+
+Request = tuple[str, list[tuple[str, dict[str, str]]]]
+
+
+def requests() -> tuple[list[Request], list[Request]]:
+    """Each phrase with each value; a quarter of the pairs is held out. Some training requests want two things at once."""
+    train, test = [], []
+    for tool, (_, parameter, values) in TOOLS.items():
+        for i, phrase in enumerate(PHRASES[tool]):
+            for j, value in enumerate(values):
+                request = (phrase.format(value), [(tool, {parameter: value})])
+                (test if (i + j) % 4 == 0 else train).append(request)
+    pairs = [random.sample(train, 2) for _ in range(40)]
+    both = [(f"{one[0]} and {two[0]}", one[1] + two[1]) for one, two in pairs if one[1][0][0] != two[1][0][0]]
+    return train + both, test
+
+
+# ---- 4. one loop for all stages -----------------------------------------------------------------------------------------
+
+
+def train_stage(name: str, model: LlamaForCausalLM, examples: list[Example], steps: int, rate: float = 2e-3) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    for step in range(1, steps + 1):
+        loss = batch_loss(model, random.sample(examples, min(24, len(examples))))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step == 1 or step == steps:
+            print(f"{name:>12}  step {step:>3}/{steps}  loss {loss.item():.3f}")
+
+
+def batch_loss(model: LlamaForCausalLM, batch: list[Example]) -> torch.Tensor:
+    """Cross-entropy against the uniform distribution over each target set, with logits only where there is a target."""
+    width = max(len(ids) for ids, _ in batch)
+    ids = torch.tensor([ids + [END] * (width - len(ids)) for ids, _ in batch])
+    places = [(row, position, tokens) for row, (_, targets) in enumerate(batch) for position, tokens in targets]
+    hidden = model.model(input_ids=ids).last_hidden_state
+    picked = hidden[[row for row, _, _ in places], [position for _, position, _ in places]]
+    log_probabilities = functional.log_softmax(model.lm_head(picked), dim=-1)
+    return -torch.stack([log_probabilities[i, tokens].mean() for i, (_, _, tokens) in enumerate(places)]).mean()
+
+
+# ---- 5. constrained decoding: only tools that exist, only arguments that are legal --------------------------------------
+
+
+@torch.inference_mode()
+def next_logits(model: LlamaForCausalLM, ids: list[int]) -> torch.Tensor:
+    return model(input_ids=torch.tensor([ids])).logits[0, -1]
+
+
+def choose_action(model: LlamaForCausalLM, ids: list[int]) -> str:
+    """Search and decision are one forward pass: the best of the action tokens, all else is not looked at."""
+    logits = next_logits(model, ids)
+    return ACTIONS[max(ACTIONS, key=lambda token: logits[token].item())]
+
+
+def write_arguments(model: LlamaForCausalLM, ids: list[int], tool: str) -> dict[str, str]:
+    """Byte by byte, always one that continues a legal argument object."""
+    _, parameter, values = TOOLS[tool]
+    legal = [turn(json.dumps({parameter: value})) for value in values]
+    written: list[int] = []
+    while legal[0] != written:
+        allowed = sorted({text[len(written)] for text in legal})
+        logits = next_logits(model, ids + written) if len(allowed) > 1 else torch.zeros(END + 1)
+        written.append(max(allowed, key=lambda token: logits[token].item()))
+        legal = [text for text in legal if text[: len(written)] == written]
+    return json.loads(bytes(written[:-1]))
+
+
+def run_agent(model: LlamaForCausalLM, request: str, show: bool = False) -> list[tuple[str, dict[str, str]]]:
+    """Token, documentation, arguments, call, result; until the model finishes or has made three calls."""
+    ids, calls = turn(request), []
+    while len(calls) < 3 and (action := choose_action(model, ids)) != "finish":
+        ids += [TOKEN[action], *turn(documentation(action))]
+        arguments = write_arguments(model, ids, action)
+        result = execute(action, arguments)
+        ids += turn(json.dumps(arguments)) + turn(result)
+        calls.append((action, arguments))
+        if show:
+            print(f"  <<{action}>> {json.dumps(arguments)} -> {result}")
+    return calls
+
+
+# ---- 6. all of it ---------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    random.seed(0)
+    torch.manual_seed(0)
+    train, test = requests()
+    model = make_model()
+    views = [choice(text, [tool]) for tool in TOOLS for text in (documentation(tool), tool, TOOLS[tool][0])]
+    train_stage("memorization", model, views, steps=40)
+    retrieval = [choice(text, [tool for tool, _ in calls]) for text, calls in train]
+    train_stage("retrieval", model, views + retrieval, steps=120)
+    train_stage("agent", model, [conversation(text, calls) for text, calls in train], steps=200)
+
+    found = sum(choose_action(model, turn(text)) == calls[0][0] for text, calls in test)
+    right = sum(run_agent(model, text) == calls for text, calls in test)
+    print(f"held-out requests: right tool {found}/{len(test)}, right call {right}/{len(test)}")
+    for request in (test[0][0], "wake me at nine and bring me sushi"):
+        print(request)
+        run_agent(model, request, show=True)
+
+
+if __name__ == "__main__":
+    main()
