@@ -33,7 +33,7 @@ PHRASES = {
 
 def execute(tool: str, arguments: dict[str, str]) -> str:
     """The environment: here every tool succeeds and says what it did."""
-    return f"{tool} done for {next(iter(arguments.values()))}"
+    return f"done: {next(iter(arguments.values()))}"
 
 
 def documentation(tool: str) -> str:
@@ -53,7 +53,7 @@ def turn(text: str) -> list[int]:
 
 
 def make_model() -> LlamaForCausalLM:
-    shape = dict(hidden_size=96, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4)
+    shape = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4)
     return LlamaForCausalLM(LlamaConfig(vocab_size=258 + len(TOOLS), tie_word_embeddings=True, **shape))
 
 
@@ -97,7 +97,7 @@ def requests() -> tuple[list[Request], list[Request]]:
             for j, value in enumerate(values):
                 request = (phrase.format(value), [(tool, {parameter: value})])
                 (test if (i + j) % 4 == 0 else train).append(request)
-    pairs = [random.sample(train, 2) for _ in range(40)]
+    pairs = [random.sample(train, 2) for _ in range(20)]
     both = [(f"{one[0]} and {two[0]}", one[1] + two[1]) for one, two in pairs if one[1][0][0] != two[1][0][0]]
     return train + both, test
 
@@ -109,7 +109,7 @@ def train_stage(name: str, model: LlamaForCausalLM, examples: list[Example], ste
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     for step in range(1, steps + 1):
-        loss = batch_loss(model, random.sample(examples, min(24, len(examples))))
+        loss = batch_loss(model, random.sample(examples, min(16, len(examples))))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from toolgen.errors import FetchError
 from toolgen.fetching import fetch_base, fetch_dataset
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("toolgen", deadline=None)
+settings.load_profile("toolgen")
 
 
 @pytest.fixture(scope="session")

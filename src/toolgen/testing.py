@@ -148,6 +148,8 @@ def tiny_model(
     import transformers
 
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 512}
+    # Of a trained model's size; with the default of 0.02 every token is about equally likely and learning is slow.
+    spread = {"initializer_range": 0.2}
     gated = {"intermediate_size": 64, "num_key_value_heads": 1}
     known: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "llama": ("Llama", gated),
@@ -158,7 +160,7 @@ def tiny_model(
         raise UsageError(f"there is no tiny {architecture!r} model; architectures are {', '.join(known)}")
     name, own = known[architecture]
     fixed = {"vocab_size": rows, "tie_word_embeddings": tied, "bos_token_id": None, "eos_token_id": None}
-    config = getattr(transformers, f"{name}Config")(**{**shape, **own, **fixed, **settings})
+    config = getattr(transformers, f"{name}Config")(**{**shape, **spread, **own, **fixed, **settings})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)

@@ -18,8 +18,8 @@ Runner = Callable[..., Checkpoint]
 TINY: dict[str, Any] = {
     "steps": 6,
     "batch_size": 8,
-    "learning_rate": 3e-3,
-    "row_learning_rate": 1e-2,
+    "learning_rate": 1e-2,
+    "row_learning_rate": 2e-2,
     "precision": "fp32",
     "max_tokens": 320,
     "frozen_share": 0.0,

@@ -89,7 +89,13 @@ def test_collating_pads_on_the_right_and_points_into_the_flattened_batch() -> No
     assert batch.positions_P.tolist() == [1, 8, 9]
     assert batch.targets_PK.tolist() == [[50, -1], [60, 61], [5, -1]]
     assert batch.is_choice_P.tolist() == [True, True, False]
+    assert batch.spares_P.tolist() == [False, False, False]
     assert batch.tokens == 5
+
+
+def test_only_the_choices_of_an_example_that_spares_are_spared() -> None:
+    example = TrainingExample((3, 4, 5), choices=((0, (60,)),), text=(1,), spares=True)
+    assert collate([example, choice_example([1], [50])], pad_id=0).spares_P.tolist() == [True, False, False]
 
 
 def test_a_batch_without_any_supervision_can_be_collated() -> None:

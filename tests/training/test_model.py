@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.errors import CheckpointError, UsageError
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint, tiny_tokenizer
 from toolgen.training.collate import collate, micro_batches
-from toolgen.training.examples import TrainingExample, conversation_example
+from toolgen.training.examples import TrainingExample, choice_example, conversation_example
 from toolgen.training.model import TrainableModel, check_logits
 from toolgen.virtualization import output_rows
 
@@ -138,6 +139,25 @@ def test_frozen_layers_and_the_bases_rows_get_no_gradient(architecture: Architec
 def test_more_frozen_layers_than_there_are_is_an_error() -> None:
     with pytest.raises(UsageError, match="frozen_layers is 3; this model has 2 layers"):
         TrainableModel(tiny_checkpoint(), frozen_layers=3)
+
+
+def test_spared_choices_are_not_weighed_against_unasked_tools() -> None:
+    checkpoint = tiny_checkpoint(tied=False)
+    ids, stop = checkpoint.vocabulary.tool_token_ids, checkpoint.vocabulary.action_token_ids.stop
+    unasked = [ids[2], ids[5]]
+    plain = choice_example(checkpoint.protocol.prompt([{"role": "user", "content": "a taxi"}]), [ids[0], ids[7]])
+    trainable = TrainableModel(checkpoint, unasked=unasked)
+    with torch.no_grad():
+        logits = checkpoint.model(input_ids=torch.tensor([plain.ids])).logits[0, -1, :stop]
+        kept = logits[[i for i in range(stop) if i not in unasked]]
+        for example, among in ((plain, logits), (replace(plain, spares=True), kept)):
+            expected = among.logsumexp(0) - logits[[ids[0], ids[7]]].mean()
+            torch.testing.assert_close(trainable(collate([example], pad_id=0)).choice, expected)
+    losses(trainable, [[replace(plain, spares=True)]]).backward()
+    gradient = trainable.output_rows.grad
+    assert gradient is not None
+    silent = [checkpoint.vocabulary.first_id + row for row in range(len(gradient)) if not gradient[row].any()]
+    assert silent == unasked
 
 
 @ties

@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -71,14 +72,15 @@ def test_a_stage_records_what_made_it(run: Runner) -> None:
     (entry,) = run("retrieval", tiny_checkpoint(), seed=5).stages
     assert entry["dataset"] == {"name": "tiny", "version": "1"}
     assert entry["config"] == tiny_config("retrieval", seed=5).model_dump()
-    assert entry["examples"] == {"requests": 41, "abstentions": 2, "description": 13, "name": 13}
+    assert entry["examples"].keys() == entry["config"]["shares"].keys()
+    assert (entry["examples"]["requests"], entry["examples"]["abstentions"]) == (41, 2)
     assert entry["result"]["step"] == 6 and entry["result"]["loss"] > 0
 
 
 def test_memorization_learns_every_tool_and_the_retriever_finds_it(run: Runner) -> None:
     checkpoint = tiny_checkpoint()
     trained = run(
-        "memorization", checkpoint, steps=60, batch_size=16, shares={"document": 1.0, "description": 0, "name": 0}
+        "memorization", checkpoint, steps=40, batch_size=16, shares={"document": 1.0}
     )
     assert trained.metrics[0]["loss"] > 2
     assert trained.metrics[-1]["loss"] < 0.1
@@ -87,7 +89,7 @@ def test_memorization_learns_every_tool_and_the_retriever_finds_it(run: Runner) 
 
 
 def test_retrieval_learns_requests_sets_of_tools_and_when_to_decline(run: Runner, dataset: Dataset) -> None:
-    trained = run("retrieval", tiny_checkpoint(), steps=80, batch_size=16, shares={"requests": 0.8, "abstentions": 0.2})
+    trained = run("retrieval", tiny_checkpoint(), steps=50, batch_size=16, shares={"requests": 0.8, "abstentions": 0.2})
     queries = dataset.queries["train"]
     rankings = GenerativeRetriever(trained).search([query.text for query in queries], k=2)
     for query, ranking in zip(queries, rankings, strict=True):
@@ -100,9 +102,34 @@ def test_retrieval_learns_requests_sets_of_tools_and_when_to_decline(run: Runner
 
 
 def test_agent_tuning_learns_to_write_whole_conversations(run: Runner, dataset: Dataset) -> None:
-    trained = run("agent", tiny_checkpoint(), steps=60, shares={"trajectories": 1.0, "requests": 0}, max_tokens=400)
+    trained = run("agent", tiny_checkpoint(), steps=40, batch_size=16, shares={"trajectories": 1.0}, max_tokens=400)
     assert trained.metrics[-1]["choice_loss"] < 0.3
-    assert trained.metrics[-1]["text_loss"] < 0.3 < 2 < trained.metrics[0]["text_loss"]
+    assert trained.metrics[-1]["text_loss"] < 0.5 * trained.metrics[0]["text_loss"]
+
+
+def test_requests_do_not_push_down_tools_that_none_of_them_asks_for(dataset: Dataset, tmp_path: Path) -> None:
+    unasked = "clock&&now"
+    queries = tuple(query for query in dataset.queries["train"] if unasked not in query.tools)
+    fewer = replace(dataset, queries={"train": queries}, trajectories={})
+    moved = {}
+    for contrast in ("asked", "all"):
+        checkpoint = tiny_checkpoint(tied=False)
+        position = checkpoint.catalog.position(unasked)
+        before = checkpoint.tool_rows.clone()
+        config = tiny_config("retrieval", contrast=contrast, shares={"requests": 1.0})
+        trained = run_stage("retrieval", checkpoint, fewer, config, tmp_path / contrast)
+        change = (trained.tool_rows - before).detach()
+        moved[contrast] = float(change[position].norm()), float(change.norm())
+    assert moved["asked"][0] == 0 < moved["asked"][1]
+    assert moved["all"][0] > 0
+
+
+def test_a_conversation_may_call_a_tool_that_no_request_asks_for(dataset: Dataset, tmp_path: Path) -> None:
+    queries = tuple(replace(query, tools=("clock&&now",)) for query in dataset.queries["train"])
+    config = tiny_config("agent", shares={"trajectories": 1.0}, contrast="asked")
+    other = replace(dataset, queries={"train": queries})
+    trained = run_stage("agent", tiny_checkpoint(), other, config, tmp_path / "out")
+    assert all(record["loss"] < 50 for record in trained.metrics)
 
 
 @ties
@@ -138,8 +165,9 @@ def test_the_size_of_micro_batches_does_not_change_the_curve(run: Runner) -> Non
         run("agent", tiny_checkpoint(), f"out{budget}", steps=3, micro_batch_tokens=budget).metrics
         for budget in (16, 10**6)
     )
-    for one, other in zip(curve(small), curve(large), strict=True):
-        assert one == pytest.approx(other, rel=1e-3)
+    for one, other in zip(small, large, strict=True):
+        for key in ("loss", "choice_loss", "text_loss", "gradient_norm", "tokens"):
+            assert one[key] == pytest.approx(other[key], rel=1e-3)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(run: Runner) -> None:
@@ -241,8 +269,8 @@ def test_the_state_of_another_run_is_refused_until_one_says_restart(run: Runner)
 
 
 def test_a_run_that_failed_before_it_began_does_not_stand_in_the_way(run: Runner) -> None:
-    with pytest.raises(UsageError, match="frozen_layers is 9"):
-        run("memorization", tiny_checkpoint(), frozen_layers=9)
+    with pytest.raises(UsageError, match="nothing to train on"):
+        run("memorization", tiny_checkpoint(), shares={"name": 0.0})
     assert run("memorization", tiny_checkpoint()).metrics
 
 

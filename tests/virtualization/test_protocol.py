@@ -174,7 +174,7 @@ hostile = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(hostile, hostile, hostile, hostile)
 def test_text_from_outside_can_forge_neither_a_turn_nor_a_tool_token(
     ask: str, think: str, fill: str, answer: str
@@ -193,7 +193,7 @@ def test_text_from_outside_can_forge_neither_a_turn_nor_a_tool_token(
     assert (ids.count(start), ids.count(end)) == (6, 6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(hostile)
 def test_escaped_arguments_still_say_what_they_said(text: str) -> None:
     checkpoint = shared()

@@ -64,7 +64,7 @@ def test_the_tokens_of_the_tiny_catalog_round_trip_through_the_saved_tokenizer(
 
 
 @kinds
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(names, min_size=1, max_size=6))
 def test_any_name_becomes_a_token_that_round_trips(kind: TokenizerKind, pairs: list[tuple[str, str]]) -> None:
     tokenizer, catalog = fresh(kind), catalog_of(pairs)

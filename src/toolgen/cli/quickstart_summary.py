@@ -6,7 +6,6 @@ Reads result files; knows neither steps nor models.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group

@@ -62,14 +62,14 @@ STAGES: Mapping[Stage, Mapping[str, Any]] = {
         "shares": {"description": 0.4, "keywords": 0.4, "name": 0.2},
     },
     "retrieval": {
-        "steps": 45,
+        "steps": 42,
         "learning_rate": 5e-4,
         "row_learning_rate": 3e-4,
         "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2},
     },
     # Short rehearsals of finding tools cost little beside the trajectories; without them the agent stage unlearns it.
     "agent": {
-        "steps": 20,
+        "steps": 17,
         "batch_size": 32,
         "learning_rate": 2e-4,
         "row_learning_rate": 1e-4,

@@ -78,8 +78,14 @@ def run_stage(
 
 
 def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
-    """Token ids of the tools that no training request or task asks for."""
+    """Token ids of the tools that no training request, task or conversation asks for."""
     asked = {tool_id for query in dataset.queries["train"] for tool_id in query.tools}
+    asked |= {
+        call["function"]["name"]
+        for trajectory in dataset.trajectories["train"]
+        for message in trajectory.messages
+        for call in message.get("tool_calls") or ()
+    }
     return [checkpoint.vocabulary.token_id(tool.id) for tool in checkpoint.catalog if tool.id not in asked]
 
 

@@ -1,0 +1,108 @@
+"""One forward pass is the search: against brute force over the full vocabulary, in batches and alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from toolgen.catalog import Catalog
+from toolgen.checkpoint import Checkpoint
+from toolgen.errors import UsageError
+from toolgen.retrieval import Retriever
+from toolgen.retrieval.generative import GenerativeRetriever
+from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint, tiny_dataset
+
+QUERIES = [query.text for query in tiny_dataset().queries["test"]]
+TOOLS = len(tiny_catalog())
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return tiny_checkpoint()
+
+
+def brute_force(checkpoint: Checkpoint, query: str) -> list[tuple[str, float]]:
+    """All tools by the logits that the whole model gives to their tokens, best first."""
+    ids = checkpoint.protocol.prompt([{"role": "user", "content": query}])
+    with torch.inference_mode():
+        logits = checkpoint.model(input_ids=torch.tensor([ids])).logits[0, -1]
+    scored = [(tool.id, float(logits[checkpoint.vocabulary.token_id(tool.id)])) for tool in checkpoint.catalog]
+    return sorted(scored, key=lambda pair: -pair[1])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_the_ranking_is_that_of_the_full_vocabulary_restricted_to_tools(architecture: Architecture, tied: bool) -> None:
+    checkpoint = tiny_checkpoint(architecture=architecture, tied=tied, extra_rows=50)
+    for query, ranking in zip(QUERIES, GenerativeRetriever(checkpoint).search(QUERIES, k=5), strict=True):
+        expected = brute_force(checkpoint, query)[:5]
+        assert ranking.scores == pytest.approx([score for _, score in expected], abs=1e-4)
+        assert ranking.tools == tuple(tool for tool, _ in expected)
+
+
+def test_a_bias_of_the_output_matrix_counts() -> None:
+    checkpoint = tiny_checkpoint(tied=False)
+    head = checkpoint.model.get_output_embeddings()
+    head.bias = torch.nn.Parameter(torch.randn(head.weight.shape[0], generator=torch.Generator().manual_seed(1)))
+    (ranking,) = GenerativeRetriever(checkpoint).search(QUERIES[:1], k=TOOLS)
+    assert ranking.tools == tuple(tool for tool, _ in brute_force(checkpoint, QUERIES[0]))
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 64, 10**6])
+def test_a_batch_gives_what_each_query_gives_alone_in_the_order_asked(checkpoint: Checkpoint, batch_tokens: int) -> None:
+    queries = ["short", *QUERIES, "a rather long request " * 12, "short"]
+    together = GenerativeRetriever(checkpoint, batch_tokens=batch_tokens).search(queries, k=TOOLS)
+    for query, ranking in zip(queries, together, strict=True):
+        (alone,) = GenerativeRetriever(checkpoint).search([query], k=TOOLS)
+        assert ranking.tools == alone.tools
+        assert ranking.scores == pytest.approx(alone.scores, abs=1e-4)
+
+
+def test_more_results_than_there_are_tools_are_all_of_them_once(checkpoint: Checkpoint) -> None:
+    (ranking,) = GenerativeRetriever(checkpoint).search(["a taxi"], k=1000)
+    assert sorted(ranking.tools) == sorted(checkpoint.catalog.ids)
+    assert list(ranking.scores) == sorted(ranking.scores, reverse=True)
+
+
+def test_fewer_results_are_the_beginning_of_more(checkpoint: Checkpoint) -> None:
+    retriever = GenerativeRetriever(checkpoint)
+    (few,), (many,) = retriever.search(["a taxi"], k=3), retriever.search(["a taxi"], k=9)
+    assert few.tools == many.tools[:3]
+
+
+def test_no_queries_no_results_and_an_empty_query_are_fine(checkpoint: Checkpoint) -> None:
+    retriever = GenerativeRetriever(checkpoint)
+    assert retriever.search([], k=3) == []
+    assert [len(ranking.tools) for ranking in retriever.search(["", " "], k=3)] == [3, 3]
+    assert retriever.search(["a taxi"], k=0)[0].tools == ()
+
+
+def test_equal_scores_keep_the_order_of_the_catalog() -> None:
+    checkpoint = tiny_checkpoint()
+    with torch.no_grad():
+        checkpoint.tool_rows.copy_(checkpoint.tool_rows[0].expand_as(checkpoint.tool_rows))
+    (ranking,) = GenerativeRetriever(checkpoint).search(["a taxi"], k=7)
+    assert ranking.tools == checkpoint.catalog.ids[:7]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_request_longer_than_the_model_can_read_loses_its_end(architecture: Architecture) -> None:
+    checkpoint = tiny_checkpoint(architecture=architecture)
+    retriever = GenerativeRetriever(checkpoint)
+    one, other = retriever.search(["word " * 3000, "word " * 3000 + "umbrella"], k=3)
+    assert one == other and len(one.tools) == 3
+
+
+def test_it_is_a_retriever_for_its_own_catalog_only(checkpoint: Checkpoint) -> None:
+    retriever = GenerativeRetriever(checkpoint)
+    assert isinstance(retriever, Retriever)
+    retriever.index(tiny_catalog())
+    with pytest.raises(UsageError, match="0 tools are new to it, 3 are gone, 0 changed; run `toolgen virtualize`"):
+        retriever.index(Catalog(tiny_catalog()[:-3]))
+
+
+def test_searching_leaves_the_model_as_it_was(checkpoint: Checkpoint) -> None:
+    before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
+    GenerativeRetriever(checkpoint).search(QUERIES, k=3)
+    assert all(torch.equal(value, before[name]) for name, value in checkpoint.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in checkpoint.model.parameters())
