@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import views
 from toolgen.errors import CatalogError, CheckpointError, UsageError
+from toolgen.fetching.dequantize import without_progress_bars
 from toolgen.virtualization import (
     Initialization,
     PromptProtocol,
@@ -98,7 +99,8 @@ class Checkpoint:
         except OSError as error:
             raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
         try:
-            self.model.save_pretrained(temporary)
+            with without_progress_bars():
+                self.model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)
             self.catalog.save(temporary / CATALOG)
             write_records(self.metrics, temporary / METRICS)
@@ -187,7 +189,8 @@ def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrained
     transformers would fill with random ones."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model, found = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        with without_progress_bars():
+            model, found = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     except Exception as error:  # damaged files raise whatever the library that reads them raises, Exception itself too
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{folder}: the model or tokenizer cannot be loaded: {reason}") from error

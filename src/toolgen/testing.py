@@ -105,7 +105,7 @@ def tiny_catalog() -> Catalog:
 
 
 def tiny_dataset() -> Dataset:
-    """The tiny catalog with requests for each tool (some for two tools at once), abstentions and trajectories in every split."""
+    """The tiny catalog; in every split requests for each tool (some for two at once), abstentions and trajectories."""
     catalog = tiny_catalog()
     return Dataset(
         name="tiny",

@@ -49,7 +49,9 @@ def test_a_bias_of_the_output_matrix_counts() -> None:
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 64, 10**6])
-def test_a_batch_gives_what_each_query_gives_alone_in_the_order_asked(checkpoint: Checkpoint, batch_tokens: int) -> None:
+def test_a_batch_gives_what_each_query_gives_alone_in_the_order_asked(
+    checkpoint: Checkpoint, batch_tokens: int
+) -> None:
     queries = ["short", *QUERIES, "a rather long request " * 12, "short"]
     together = GenerativeRetriever(checkpoint, batch_tokens=batch_tokens).search(queries, k=TOOLS)
     for query, ranking in zip(queries, together, strict=True):

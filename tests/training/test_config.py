@@ -84,7 +84,7 @@ def test_a_recipe_that_does_not_fit_names_the_file_and_the_key(tmp_path: Path, c
 
 
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read the recipe .*nothing.yaml"):
+    with pytest.raises(UsageError, match=r"cannot read the recipe .*nothing\.yaml"):
         resolve_config("memorization", tmp_path / "nothing.yaml")
 
 

@@ -43,6 +43,10 @@ def losses(trainable: TrainableModel, parts: list[list[TrainingExample]], pad_id
     return total
 
 
+def backward(loss: torch.Tensor) -> None:
+    torch.autograd.backward(loss)
+
+
 def gradients(trainable: TrainableModel) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in trainable.named_parameters() if p.grad is not None}
 
@@ -77,14 +81,14 @@ def test_gradients_are_those_of_the_plain_loss_through_the_whole_model() -> None
     example, first = examples_for(checkpoint)[4], checkpoint.vocabulary.first_id
     stop = checkpoint.vocabulary.action_token_ids.stop
     trainable = TrainableModel(checkpoint)
-    losses(trainable, [[example]]).backward()
+    backward(losses(trainable, [[example]]))
     ours = gradients(trainable)
     trainable.release()
 
     logits = checkpoint.model(input_ids=torch.tensor([example.ids])).logits[0].log_softmax(-1)
     plain = -sum(logits[position, list(targets)].mean() for position, targets in example.choices)
     plain = plain - 0.5 * sum(logits[position, example.ids[position + 1]] for position in example.text)
-    plain.backward()
+    backward(plain)
     rows = checkpoint.model.get_input_embeddings().weight.grad[first:stop]
     torch.testing.assert_close(ours["input_rows"], rows, rtol=1e-3, atol=1e-5)
     layer = checkpoint.model.model.layers[0].mlp.up_proj.weight.grad
@@ -100,7 +104,7 @@ def test_many_small_micro_batches_give_the_gradients_of_one_large_one(tied: bool
         trainable.zero_grad()
         parts = micro_batches(examples, budget)
         for part in parts:  # each part's backward pass adds to the same gradients
-            losses(trainable, [part]).backward()
+            backward(losses(trainable, [part]))
         found.append((len(parts), gradients(trainable)))
     assert [count for count, _ in found] == sorted({count for count, _ in found}, reverse=True)
     for _, other in found[1:]:
@@ -125,7 +129,7 @@ def test_padding_does_not_matter(architecture: Architecture) -> None:
 def test_frozen_layers_and_the_bases_rows_get_no_gradient(architecture: Architecture, tied: bool, frozen: int) -> None:
     checkpoint = tiny_checkpoint(architecture=architecture, tied=tied)
     trainable = TrainableModel(checkpoint, frozen_layers=frozen)
-    losses(trainable, [examples_for(checkpoint)]).backward()
+    backward(losses(trainable, [examples_for(checkpoint)]))
     layers = next(m for m in checkpoint.model.modules() if isinstance(m, torch.nn.ModuleList))
     moved = [any(p.grad is not None for p in layer.parameters()) for layer in layers]
     assert moved == [i >= frozen for i in range(2)]
@@ -153,7 +157,7 @@ def test_spared_choices_are_not_weighed_against_unasked_tools() -> None:
         for example, among in ((plain, logits), (replace(plain, spares=True), kept)):
             expected = among.logsumexp(0) - logits[[ids[0], ids[7]]].mean()
             torch.testing.assert_close(trainable(collate([example], pad_id=0)).choice, expected)
-    losses(trainable, [[replace(plain, spares=True)]]).backward()
+    backward(losses(trainable, [[replace(plain, spares=True)]]))
     gradient = trainable.output_rows.grad
     assert gradient is not None
     silent = [checkpoint.vocabulary.first_id + row for row in range(len(gradient)) if not gradient[row].any()]
@@ -166,7 +170,7 @@ def test_the_models_own_flags_come_back(tied: bool) -> None:
     checkpoint.model.model.norm.weight.requires_grad_(False)
     before = {name: p.requires_grad for name, p in checkpoint.model.named_parameters()}
     trainable = TrainableModel(checkpoint, frozen_layers=1)
-    losses(trainable, [examples_for(checkpoint)]).backward()
+    backward(losses(trainable, [examples_for(checkpoint)]))
     trainable.release()
     assert {name: p.requires_grad for name, p in checkpoint.model.named_parameters()} == before
     assert all(p.grad is None for p in checkpoint.model.parameters())
