@@ -132,7 +132,9 @@ def _limits(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, int] | None
     for text in texts:
         kind, _, number = text.rpartition("=")
         if not number.isdecimal() or int(number) < 1 or (kind and kind not in kinds):
-            raise UsageError(f"--limit {text}: expected a number above 0, or KIND=N with KIND one of {', '.join(kinds)}")
+            raise UsageError(
+                f"--limit {text}: expected a number above 0, or KIND=N with KIND one of {', '.join(kinds)}"
+            )
         if kind:
             own[kind] = int(number)
         else:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import toolgen
 from toolgen.catalog.tool import canonical_json
@@ -19,6 +20,9 @@ from toolgen.errors import UsageError
 from toolgen.fetching import BASES, Via, cache_folder, read_origin
 from toolgen.retrieval import RETRIEVERS
 from toolgen.retrieval.registry import DENSE_MODEL
+
+if TYPE_CHECKING:
+    from toolgen.training.config import Stage
 
 STEPS: Mapping[str, str] = {
     "fetch": "the base model, the sentence encoder and BFCL",
@@ -31,7 +35,7 @@ STEPS: Mapping[str, str] = {
     "evaluate-agent": "carrying out tasks of the test split",
     "report": "one page with all of it",
 }
-STAGES = ("memorization", "retrieval", "agent")
+STAGES: tuple[Stage, ...] = ("memorization", "retrieval", "agent")
 DATASET, VIRTUAL, RESULTS, REPORT = Path("dataset"), Path("0-virtual"), Path("results"), Path("report.html")
 TRAINED = {stage: Path(f"{number}-{stage}") for number, stage in enumerate(STAGES, start=1)}
 FINAL = TRAINED["agent"]
