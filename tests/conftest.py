@@ -15,7 +15,9 @@ from toolgen.fetching import fetch_base, fetch_dataset
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 # How long an example takes says more about what else the machine does than about the code.
-settings.register_profile("toolgen", deadline=None)
+# The same examples every time: a change fails for what it changed. `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("toolgen", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
 settings.load_profile("toolgen")
 
 

@@ -235,3 +235,10 @@ def test_the_merge_admits_what_each_schema_admits(merged_from: list[dict[str, An
     check_schema(merged)
     if any(not schema_errors(value, schema) for schema in merged_from):
         assert not schema_errors(value, merged)
+
+
+def test_a_pattern_of_properties_that_is_no_regular_expression_is_left_out_with_a_note() -> None:
+    notes: list[str] = []
+    schema = normalize_schema({"patternProperties": {"?": {}, "^x-": {"type": "string"}}}, on_note=notes.append)
+    assert schema["patternProperties"] == {"^x-": {"type": "string"}}
+    assert len(notes) == 1 and "'?'" in notes[0]

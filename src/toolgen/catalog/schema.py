@@ -186,7 +186,11 @@ def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, 
     elif key in _SCHEMA_LISTS and isinstance(value, list) and value:
         schema[key] = [_normalize(item, inside, note, depth + 1) for item in value]
     elif key in _SCHEMA_MAPS and isinstance(value, Mapping):
-        schema[key] = {str(k): _normalize(v, f"{place}.{k}", note, depth + 1) for k, v in value.items()}
+        members = {str(k): _normalize(v, f"{place}.{k}", note, depth + 1) for k, v in value.items()}
+        invalid = [name for name in members if key == "patternProperties" and not _is_pattern(name)]
+        for name in invalid:
+            note(f"{place}: the pattern {name[:60]!r} of 'patternProperties' is not a regular expression; left out")
+        schema[key] = {name: member for name, member in members.items() if name not in invalid}
     elif _is_valid_plain(key, value):
         schema[key] = value
     elif value is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import toolgen
 from toolgen.catalog.tool import canonical_json
 from toolgen.cli.searching import CHECKPOINT_FILE, DATASET_FILE
+from toolgen.cli.train import Stage
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.errors import UsageError
 from toolgen.fetching import BASES, Via, cache_folder, read_origin

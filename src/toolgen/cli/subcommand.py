@@ -21,6 +21,7 @@ from typing import Any
 from toolgen.cli.outputs import NO_HINTS
 
 STDERR = 2
+TOOLGEN = (sys.executable, "-P", "-m", "toolgen.cli")
 
 
 def run_command(arguments: Sequence[str], *, debug: bool = False) -> int:
@@ -31,7 +32,7 @@ def run_command(arguments: Sequence[str], *, debug: bool = False) -> int:
     """
     with _deferred_signals() as signals:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "toolgen.cli", *(["--debug"] if debug else []), *arguments],
+            [*TOOLGEN, *(["--debug"] if debug else []), *arguments],
             stdout=STDERR,
             env={**os.environ, NO_HINTS: "1"},
             # In a group of its own, so that one Ctrl-C arrives once: a second one makes a training stop without saving.

@@ -44,9 +44,8 @@ class TrainableModel(nn.Module):
         self.trunk = model.base_model
         self._matrices = (inputs, outputs)  # a tuple, so that the frozen matrices are not parameters of this module
         self.input_rows = nn.Parameter(inputs[self.first : self.stop].detach().clone())
-        self.output_rows = (
-            self.input_rows if self.tied else nn.Parameter(outputs[self.first : self.stop].detach().clone())
-        )
+        if not self.tied:
+            self.untied_output_rows = nn.Parameter(outputs[self.first : self.stop].detach().clone())
         self._has_frozen_layers = frozen_layers > 0
         self._unasked = torch.tensor(list(unasked), dtype=torch.long, device=inputs.device)
         self._bias = getattr(model.get_output_embeddings(), "bias", None)
@@ -75,6 +74,11 @@ class TrainableModel(nn.Module):
     def trunk_parameters(self) -> list[nn.Parameter]:
         """Trainable parameters that the base brought."""
         return [parameter for parameter in self.trunk.parameters() if parameter.requires_grad]
+
+    @property
+    def output_rows(self) -> nn.Parameter:
+        """The rows that score tools; the input rows themselves in a tied model, and then one parameter, not two of a name."""
+        return self.input_rows if self.tied else self.untied_output_rows
 
     def row_parameters(self) -> list[nn.Parameter]:
         """The rows of tools and actions."""

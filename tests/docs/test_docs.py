@@ -1,0 +1,191 @@
+"""The documents are tested: commands parse, Python runs, generated parts are fresh, the guide works from end to end.
+
+`TOOLGEN_UPDATE_DOCS=1 pytest tests/docs` writes the generated parts anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from toolgen.catalog import Catalog, Tool
+from toolgen.cli.app import make_app
+from toolgen.cli.reference import reference
+from toolgen.testing import tiny_base, tiny_checkpoint
+from toolgen.training import STAGES, resolve_config
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")])
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+UPDATE = bool(os.environ.get("TOOLGEN_UPDATE_DOCS"))
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block; `file` is the second word of its opening line, if there is one."""
+
+    language: str
+    file: str
+    text: str
+
+
+def blocks(document: Path) -> Iterator[Block]:
+    for fence in re.finditer(r"^```(\S*) ?(\S*)\n(.*?)^```$", document.read_text(encoding="utf-8"), re.M | re.S):
+        yield Block(*fence.groups())
+
+
+def commands(document: Path) -> Iterator[list[str]]:
+    """The `toolgen` commands of a document's shell blocks, without `toolgen`."""
+    for block in blocks(document):
+        if block.language in ("sh", "bash", "shell", "console"):
+            yield from shell_commands(block.text)
+
+
+def shell_commands(text: str) -> Iterator[list[str]]:
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line.removeprefix("$ "), comments=True)
+        if words and Path(words[0]).name == "toolgen":
+            yield words[1:]
+
+
+def parse(arguments: list[str]) -> None:
+    """Raises if these are no valid arguments of `toolgen`; runs nothing."""
+    command: Any = typer.main.get_command(make_app())
+    rest = list(arguments)
+    while hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+    command.make_context("toolgen", rest)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_in_a_document_exists_with_its_options(document: Path) -> None:
+    for arguments in commands(document):
+        if arguments != ["--help"]:
+            parse(arguments)
+
+
+def test_a_command_that_does_not_exist_would_be_noticed() -> None:
+    with pytest.raises(KeyError):
+        parse(["serch", "x"])
+    with pytest.raises(Exception, match="no-such"):
+        parse(["search", "x", "--no-such"])
+
+
+def check_fresh(document: Path, expected: str) -> None:
+    if UPDATE:
+        document.write_text(expected, encoding="utf-8")
+    assert document.read_text(encoding="utf-8") == expected, (
+        f"{document.name} is stale; write it anew with: TOOLGEN_UPDATE_DOCS=1 pytest tests/docs"
+    )
+
+
+def test_the_reference_of_the_command_line_is_fresh() -> None:
+    if UPDATE:
+        (DOCS / "cli.md").touch()
+    check_fresh(DOCS / "cli.md", reference())
+
+
+def test_the_rendered_conversation_is_fresh() -> None:
+    document = DOCS / "how-it-works.md"
+    text = document.read_text(encoding="utf-8")
+    pattern = r"(<!-- example:protocol -->\n```text\n).*?(```\n)"
+    assert re.search(pattern, text, re.S)
+    check_fresh(document, re.sub(pattern, lambda found: found[1] + rendered_example() + found[2], text, flags=re.S))
+
+
+def rendered_example() -> str:
+    """A conversation through the real template; lines with a token that carries loss are marked."""
+    city = {"type": "string", "description": "Name of the city"}
+    tool = Tool(
+        id="weather&&get_forecast",
+        provider="weather",
+        name="get_forecast",
+        description="Weather forecast for a city",
+        parameters={"type": "object", "properties": {"city": city}, "required": ["city"]},
+    )
+    checkpoint = tiny_checkpoint(catalog=Catalog([tool]))
+    messages = [
+        {"role": "user", "content": "Will it rain in Oslo?"},
+        _call("weather&&get_forecast", '{"city": "Oslo"}'),
+        {"role": "tool", "content": '{"forecast": "rain"}'},
+        _call("finish", '{"answer": "Yes, take an umbrella."}'),
+    ]
+    ids, written = checkpoint.protocol.supervised(messages)
+    lines: list[tuple[str, bool]] = [("", False)]
+    for token_id, marked in zip(ids, written, strict=True):
+        for piece in checkpoint.tokenizer.decode([token_id]).splitlines(keepends=True):
+            text, was = lines[-1]
+            lines[-1] = (text + piece.rstrip("\n"), was or marked)
+            if piece.endswith("\n"):
+                lines.append(("", False))
+    return "".join(f"{'»' if marked else ' '} {text}".rstrip() + "\n" for text, marked in lines if text)
+
+
+def _call(tool: str, arguments: str) -> dict[str, Any]:
+    function = {"name": tool, "arguments": arguments}
+    return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
+
+
+def test_the_guide_works_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a tiny random base and one step a stage; what a tiny model answers is not the guide's claim."""
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    base = tiny_base(tmp_path / "base", max_position_embeddings=4096)
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(DOCS / "guide.md"):
+        if block.file:
+            Path(block.file).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
+            exec(compile(block.text, "guide.md", "exec"), {"__name__": "guide"})
+        elif block.language == "sh":
+            for arguments in shell_commands(block.text):
+                result = CliRunner().invoke(make_app(), [*arguments, *_smaller(arguments, base)])
+                # A random model may use up its steps, which `run` reports with 1.
+                allowed = (0, 1) if arguments[0] == "run" else (0,)
+                assert result.exit_code in allowed, f"toolgen {shlex.join(arguments)}\n{result.output}"
+                assert "error:" not in result.stderr
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def _smaller(arguments: list[str], base: Path) -> list[str]:
+    if arguments[0] == "virtualize":
+        return ["--base", str(base)]
+    if arguments[0] == "train" and "--show-config" not in arguments:
+        return ["--set", "steps=1", "--set", "batch_size=2", "--set", "precision=fp32"]
+    return ["--max-steps", "2"] if arguments[0] == "run" else []
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_resolves_and_says_what_it_is_for(recipe: Path) -> None:
+    assert recipe.read_text(encoding="utf-8").startswith("# ")
+    for stage in STAGES:
+        assert resolve_config(stage, recipe) != resolve_config(stage), "a recipe that changes nothing"
+
+
+@pytest.mark.slow
+def test_the_idea_in_one_file_learns_its_tools() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "toolgen_in_one_file.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"right tool (\d+)/(\d+), right call (\d+)", done.stdout)
+    assert found, done.stdout
+    assert int(found[1]) >= 0.8 * int(found[2]), "a random choice would find a fifth of them"
+    assert int(found[3]) >= 0.5 * int(found[2]), "a random value would be right in a quarter of the calls"
+
+
+def test_the_idea_in_one_file_needs_nothing_of_toolgen() -> None:
+    source = (ROOT / "examples" / "toolgen_in_one_file.py").read_text(encoding="utf-8")
+    assert not re.search(r"^\s*(import|from) toolgen", source, re.M)
