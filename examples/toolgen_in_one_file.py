@@ -17,11 +17,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 # ---- 1. the catalog: five tools, each with one parameter and its legal values ----------------------------------------
 
 TOOLS = {
-    "get_weather": ("Tells the weather of a city", "city", ["Oslo", "Turin", "Lima", "Kyoto"]),
-    "set_alarm": ("Wakes somebody up at an hour", "hour", ["six", "seven", "eight", "nine"]),
-    "switch_light": ("Turns the lamp of a room on", "room", ["kitchen", "bedroom", "cellar", "hall"]),
-    "play_music": ("Plays songs of a style", "style", ["jazz", "polka", "techno", "opera"]),
-    "order_food": ("Brings a meal to the door", "dish", ["pizza", "sushi", "curry", "tacos"]),
+    "get_weather": ("Tells the weather of a city", "city", "Oslo Turin Lima Kyoto Quito Accra Perth Delhi".split()),
+    "set_alarm": ("Wakes somebody up at an hour", "hour", "four five six seven eight nine ten noon".split()),
+    "switch_light": ("Turns the lamp of a room on", "room", "kitchen bedroom cellar hall attic bath garage study".split()),
+    "play_music": ("Plays songs of a style", "style", "jazz polka techno opera soul tango folk punk".split()),
+    "order_food": ("Brings a meal to the door", "dish", "pizza sushi curry tacos ramen pasta soup salad".split()),
 }
 PHRASES = {
     "get_weather": ["is it raining in {}?", "{} forecast please", "do I need a coat in {}?", "how warm is {}?"],
@@ -109,7 +109,7 @@ def requests() -> tuple[list[Request], list[Request]]:
             for j, value in enumerate(values):
                 request = (phrase.format(value), [(tool, {parameter: value})])
                 (test if (i + j) % 4 == 0 else train).append(request)
-    pairs = [random.sample(train, 2) for _ in range(20)]
+    pairs = [random.sample(train, 2) for _ in range(30)]
     both = [(f"{one[0]} and {two[0]}", one[1] + two[1]) for one, two in pairs if one[1][0][0] != two[1][0][0]]
     return train + both, test
 
@@ -194,7 +194,7 @@ def main() -> None:
     views = [choice(text, [tool]) for tool in TOOLS for text in (documentation(tool), tool, TOOLS[tool][0])]
     train_stage("memorization", model, views, steps=40)
     retrieval = [choice(text, [tool for tool, _ in calls]) for text, calls in train]
-    train_stage("retrieval", model, views + retrieval, steps=120)
+    train_stage("retrieval", model, views + retrieval, steps=80)
     train_stage("agent", model, [conversation(text, calls) for text, calls in train], steps=200)
 
     found = sum(choose_action(model, turn(text)) == calls[0][0] for text, calls in test)

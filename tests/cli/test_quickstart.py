@@ -18,7 +18,7 @@ import typer
 from filelock import FileLock
 from typer.testing import Result
 
-from toolgen.cli import quickstart, quickstart_ledger, quickstart_plan, subcommand
+from toolgen.cli import quickstart, quickstart_plan, subcommand
 from toolgen.cli.quickstart import run_plan
 from toolgen.cli.quickstart_ledger import Ledger, check_space, sole_quickstart
 from toolgen.cli.quickstart_plan import STEPS, Plan, Task, choose_tasks, parse_settings
@@ -253,7 +253,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_line_before_the_work(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(plan.folder)
-    monkeypatch.setattr(quickstart_ledger.shutil, "disk_usage", lambda _path: usage._replace(free=1_500_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1_500_000_000))
     with pytest.raises(ToolgenError, match=r"has 1\.5 GB left and the quickstart needs about 4\.0 GB"):
         check_space(plan.folder, list(plan.tasks))
     check_space(plan.folder, [task for task in plan.tasks if task.step == "report"])
