@@ -81,21 +81,20 @@ def choice(text: str, tools: list[str]) -> Example:
 
 
 def conversation(request: str, calls: list[tuple[str, dict[str, str]]]) -> Example:
-    """Request, then for each call: token, documentation, arguments, result. Loss on what the assistant writes."""
+    """Request, then for each call: token, documentation, arguments, result; at last `finish`.
+
+    The assistant writes tokens and arguments, and learns them where there is a choice: the braces and quotes of the
+    arguments are forced when they are decoded, and among them the few values would be lost.
+    """
     ids, targets = turn(request), []
-
-    def write(tokens: list[int]) -> None:
-        for token in tokens:
-            targets.append((len(ids) - 1, [token]))
-            ids.append(token)
-
     for tool, arguments in calls:
-        write([TOKEN[tool]])
-        ids.extend(turn(documentation(tool)))
-        write(turn(json.dumps(arguments)))
-        ids.extend(turn(execute(tool, arguments)))
-    write([FINISH])
-    return ids, targets
+        targets.append((len(ids) - 1, [TOKEN[tool]]))
+        ids += [TOKEN[tool], *turn(documentation(tool))]
+        written = turn(json.dumps(arguments))
+        chosen = {WORD_ID[value] for value in arguments.values()}
+        targets += [(len(ids) + i - 1, [token]) for i, token in enumerate(written) if token in chosen]
+        ids += written + turn(execute(tool, arguments))
+    return [*ids, FINISH], [*targets, (len(ids) - 1, [FINISH])]
 
 
 Request = tuple[str, list[tuple[str, dict[str, str]]]]
@@ -117,7 +116,7 @@ def requests() -> tuple[list[Request], list[Request]]:
 # ---- 4. one loop for all stages -----------------------------------------------------------------------------------------
 
 
-def train_stage(name: str, model: LlamaForCausalLM, examples: list[Example], steps: int, rate: float = 2e-3) -> None:
+def train_stage(name: str, model: LlamaForCausalLM, examples: list[Example], steps: int, rate: float = 3e-3) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     for step in range(1, steps + 1):
