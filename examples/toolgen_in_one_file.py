@@ -17,11 +17,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 # ---- 1. the catalog: five tools, each with one parameter and its legal values ----------------------------------------
 
 TOOLS = {
-    "get_weather": ("Tells the weather of a city", "city", "Oslo Turin Lima Kyoto Quito Accra Perth Delhi".split()),
-    "set_alarm": ("Wakes somebody up at an hour", "hour", "four five six seven eight nine ten noon".split()),
-    "switch_light": ("Turns the lamp of a room on", "room", "kitchen bedroom cellar hall attic bath garage study".split()),
-    "play_music": ("Plays songs of a style", "style", "jazz polka techno opera soul tango folk punk".split()),
-    "order_food": ("Brings a meal to the door", "dish", "pizza sushi curry tacos ramen pasta soup salad".split()),
+    "get_weather": ("Tells the weather of a city", "city", "Oslo Turin Lima Kyoto Quito Accra Perth Delhi"),
+    "set_alarm": ("Wakes somebody up at an hour", "hour", "four five six seven eight nine ten noon"),
+    "switch_light": ("Turns a lamp on in a room", "room", "kitchen bedroom cellar hall attic bath garage study"),
+    "play_music": ("Plays songs of a style", "style", "jazz polka techno opera soul tango folk punk"),
+    "order_food": ("Brings a meal to the door", "dish", "pizza sushi curry tacos ramen pasta soup salad"),
 }
 PHRASES = {
     "get_weather": ["is it raining in {}?", "{} forecast please", "do I need a coat in {}?", "how warm is {}?"],
@@ -50,7 +50,7 @@ def words(text: str) -> list[str]:
 
 
 TEXTS = [documentation(tool) for tool in TOOLS] + [text for texts in PHRASES.values() for text in texts]
-TEXTS += ['and done: {"', *(value for _, _, values in TOOLS.values() for value in values)]
+TEXTS += ['and done: {"', *(values for _, _, values in TOOLS.values())]
 WORDS = sorted({word for text in TEXTS for word in words(text)})
 WORD_ID = {word: i for i, word in enumerate(WORDS)}
 UNKNOWN, END, FINISH = len(WORDS), len(WORDS) + 1, len(WORDS) + 2
@@ -105,10 +105,10 @@ def requests() -> tuple[list[Request], list[Request]]:
     train, test = [], []
     for tool, (_, parameter, values) in TOOLS.items():
         for i, phrase in enumerate(PHRASES[tool]):
-            for j, value in enumerate(values):
+            for j, value in enumerate(values.split()):
                 request = (phrase.format(value), [(tool, {parameter: value})])
                 (test if (i + j) % 4 == 0 else train).append(request)
-    pairs = [random.sample(train, 2) for _ in range(30)]
+    pairs = [random.sample(train, 2) for _ in range(80)]
     both = [(f"{one[0]} and {two[0]}", one[1] + two[1]) for one, two in pairs if one[1][0][0] != two[1][0][0]]
     return train + both, test
 
@@ -158,7 +158,7 @@ def choose_action(model: LlamaForCausalLM, ids: list[int]) -> str:
 def write_arguments(model: LlamaForCausalLM, ids: list[int], tool: str) -> dict[str, str]:
     """Word by word, always one that continues a legal argument object."""
     _, parameter, values = TOOLS[tool]
-    legal = [turn(json.dumps({parameter: value})) for value in values]
+    legal = [turn(json.dumps({parameter: value})) for value in values.split()]
     written: list[int] = []
     while legal[0] != written:
         allowed = sorted({text[len(written)] for text in legal})

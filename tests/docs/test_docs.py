@@ -183,7 +183,7 @@ def test_the_idea_in_one_file_learns_its_tools() -> None:
     found = re.search(r"right tool (\d+)/(\d+), right call (\d+)", done.stdout)
     assert found, done.stdout
     assert int(found[1]) >= 0.8 * int(found[2]), "a random choice would find a fifth of them"
-    assert int(found[3]) >= 0.5 * int(found[2]), "a random value would be right in a quarter of the calls"
+    assert int(found[3]) >= 0.7 * int(found[2]), "a random value would be right in an eighth of the calls"
 
 
 def test_the_idea_in_one_file_needs_nothing_of_toolgen() -> None:
