@@ -242,3 +242,7 @@ def test_a_pattern_of_properties_that_is_no_regular_expression_is_left_out_with_
     schema = normalize_schema({"patternProperties": {"?": {}, "^x-": {"type": "string"}}}, on_note=notes.append)
     assert schema["patternProperties"] == {"^x-": {"type": "string"}}
     assert len(notes) == 1 and "'?'" in notes[0]
+
+
+def test_an_enumeration_of_arguments_without_any_object_is_left_out() -> None:
+    assert normalize_schema({"enum": [None]}) == {"type": "object", "properties": {}}

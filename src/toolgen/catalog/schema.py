@@ -69,7 +69,9 @@ def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
     if schema.get("type", "object") != "object":
         note(f"arguments: type {schema['type']!r} instead of 'object'; wrapped as the parameter 'value'")
         schema = {"properties": {"value": schema}, "required": ["value"]}
-    return {"type": "object", "properties": schema.get("properties", {})} | schema | {"type": "object"}
+    whole = {"type": "object", "properties": schema.get("properties", {})} | schema | {"type": "object"}
+    _clean_enumeration(whole, "arguments", note)
+    return whole
 
 
 def normalize_value_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
