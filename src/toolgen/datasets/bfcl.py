@@ -113,13 +113,17 @@ def import_bfcl(package_root: Path) -> Dataset:
 
 def find_package(path: Path) -> Path:
     """The folder with `data/` and `eval_checker/`: `path` itself, or what an unpacked wheel holds below it."""
-    for candidate in (Path(path), Path(path) / "bfcl_eval", Path(path) / "bfcl_eval" / "bfcl_eval"):
-        if (candidate / "data" / "BFCL_v4_simple_python.json").is_file():
-            return candidate
+    if package := first_package(path, lambda root: (root / "data" / "BFCL_v4_simple_python.json").is_file()):
+        return package
     raise DatasetError(
         f"{path} is not the unpacked package bfcl-eval: data/BFCL_v4_simple_python.json is missing; "
         "fetch it with 'toolgen fetch dataset bfcl'"
     )
+
+
+def first_package(path: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """The first of `path` and the folders that an unpacked wheel nests below it that fits; None if none does."""
+    return next(filter(fits, (Path(path), Path(path) / "bfcl_eval", Path(path) / "bfcl_eval" / "bfcl_eval")), None)
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 
 from toolgen.agent.environments.protocol import ToolResult, not_available
 from toolgen.catalog.catalog import Catalog
-from toolgen.datasets.bfcl import CLASS_DOCUMENTS
+from toolgen.datasets.bfcl import CLASS_DOCUMENTS, first_package
 from toolgen.datasets.query import Query
 from toolgen.errors import EnvironmentSetupError
 
@@ -32,9 +32,8 @@ STATELESS_CLASSES = frozenset({"MathAPI"})
 
 def find_package(root: Path) -> Path:
     """The folder with `eval_checker/`: `root` itself or a `bfcl_eval` folder below it; else EnvironmentSetupError."""
-    for folder in (root, root / "bfcl_eval", root / "bfcl_eval" / "bfcl_eval"):
-        if (folder / SOURCE_FOLDER).is_dir():
-            return folder.resolve()
+    if package := first_package(root, lambda folder: (folder / SOURCE_FOLDER).is_dir()):
+        return package.resolve()
     raise EnvironmentSetupError(
         f"{root} holds no BFCL package (expected the folder {SOURCE_FOLDER}); run: toolgen fetch dataset bfcl"
     )
