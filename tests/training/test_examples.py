@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.errors import UsageError
-from toolgen.training.collate import PAD_MULTIPLE, collate, micro_batches
+from toolgen.training.collate import collate, micro_batches
 from toolgen.training.examples import TrainingExample, batches, choice_example, conversation_example
 
 
@@ -76,29 +76,26 @@ def test_micro_batches_hold_every_example_once_within_the_budget(sizes: list[int
     examples = [TrainingExample(tuple(range(size))) for size in sizes]
     parts = micro_batches(examples, budget)
     assert sorted(len(e) for part in parts for e in part) == sorted(sizes)
-    for part in parts:
-        width = -(-max(map(len, part)) // PAD_MULTIPLE) * PAD_MULTIPLE
-        assert len(part) == 1 or len(part) * width <= budget
+    assert all(len(part) == 1 or sum(map(len, part)) <= budget for part in parts)
 
 
-def test_collating_pads_on_the_right_and_points_into_the_flattened_batch() -> None:
-    batch = collate(
-        [choice_example([1, 2], [50]), TrainingExample((3, 4, 5), choices=((0, (60, 61)),), text=(1,))], pad_id=9
-    )
-    assert batch.ids_BT.tolist() == [[1, 2, 9, 9, 9, 9, 9, 9], [3, 4, 5, 9, 9, 9, 9, 9]]
-    assert batch.positions_P.tolist() == [1, 8, 9]
+def test_collating_packs_the_shortest_first_and_points_into_the_row() -> None:
+    batch = collate([TrainingExample((3, 4, 5), choices=((0, (60, 61)),), text=(1,)), choice_example([1, 2], [50])])
+    assert batch.ids_T.tolist() == [1, 2, 3, 4, 5]
+    assert batch.places_T.tolist() == [0, 1, 0, 1, 2]
+    assert batch.lengths == (2, 3)
+    assert batch.positions_P.tolist() == [1, 2, 3]
     assert batch.targets_PK.tolist() == [[50, -1], [60, 61], [5, -1]]
     assert batch.is_choice_P.tolist() == [True, True, False]
     assert batch.spares_P.tolist() == [False, False, False]
-    assert batch.tokens == 5
 
 
 def test_only_the_choices_of_an_example_that_spares_are_spared() -> None:
     example = TrainingExample((3, 4, 5), choices=((0, (60,)),), text=(1,), spares=True)
-    assert collate([example, choice_example([1], [50])], pad_id=0).spares_P.tolist() == [True, False, False]
+    assert collate([example, choice_example([1], [50])]).spares_P.tolist() == [False, True, False]
 
 
 def test_a_batch_without_any_supervision_can_be_collated() -> None:
-    batch = collate([TrainingExample((1, 2, 3))], pad_id=0)
+    batch = collate([TrainingExample((1, 2, 3))])
     assert batch.positions_P.shape == (0,)
     assert batch.targets_PK.dtype == torch.long and batch.targets_PK.shape == (0, 1)

@@ -15,6 +15,7 @@ from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_chec
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.examples import TrainingExample, choice_example, conversation_example
 from toolgen.training.model import TrainableModel, check_logits
+from toolgen.training.packing import PACKED, packing
 from toolgen.virtualization import output_rows
 
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -35,10 +36,10 @@ def examples_for(checkpoint: Checkpoint) -> list[TrainingExample]:
     return examples
 
 
-def losses(trainable: TrainableModel, parts: list[list[TrainingExample]], pad_id: int = 0) -> torch.Tensor:
+def losses(trainable: TrainableModel, parts: list[list[TrainingExample]]) -> torch.Tensor:
     total = torch.zeros(())
     for part in parts:
-        found = trainable(collate(part, pad_id))
+        found = trainable(collate(part))
         total = total + found.choice + 0.5 * found.text
     return total
 
@@ -71,7 +72,7 @@ def test_the_loss_is_cross_entropy_against_the_uniform_distribution_over_the_tar
                 text += float(
                     torch.nn.functional.cross_entropy(logits[position], torch.tensor(example.ids[position + 1]))
                 )
-        found = TrainableModel(checkpoint)(collate(examples, pad_id=3))
+        found = TrainableModel(checkpoint)(collate(examples))
     assert float(found.choice) == pytest.approx(choice, rel=1e-4)
     assert float(found.text) == pytest.approx(text, rel=1e-4)
 
@@ -114,13 +115,45 @@ def test_many_small_micro_batches_give_the_gradients_of_one_large_one(tied: bool
 
 
 @architectures
-def test_padding_does_not_matter(architecture: Architecture) -> None:
+def test_packed_examples_do_not_see_each_other(architecture: Architecture) -> None:
     checkpoint = tiny_checkpoint(architecture=architecture)
     examples, trainable = examples_for(checkpoint), TrainableModel(checkpoint)
+    batch = collate(examples)
     with torch.no_grad():
-        together = losses(trainable, [examples], pad_id=0)
-        torch.testing.assert_close(losses(trainable, [examples], pad_id=77), together)
-        torch.testing.assert_close(losses(trainable, [[example] for example in examples]), together)
+        packed = trainable.hidden(batch).split(batch.lengths)
+        for states, ids in zip(packed, batch.ids_T.split(batch.lengths), strict=True):
+            alone = checkpoint.model.base_model(input_ids=ids[None]).last_hidden_state[0]
+            torch.testing.assert_close(states, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_packing_leaves_the_models_own_attention_behind() -> None:
+    checkpoint = tiny_checkpoint()
+    before = checkpoint.model.config._attn_implementation
+    with pytest.raises(RuntimeError, match="stop"), packing(checkpoint.model):
+        assert checkpoint.model.config._attn_implementation == PACKED
+        raise RuntimeError("stop")
+    assert checkpoint.model.config._attn_implementation == before
+
+
+def test_an_attention_that_cannot_be_exchanged_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = tiny_checkpoint()
+    monkeypatch.setattr(type(checkpoint.model), "_can_set_attn_implementation", lambda _self: False)
+    with pytest.raises(CheckpointError, match="llama models bring their own attention"), packing(checkpoint.model):
+        pass
+
+
+def test_what_is_right_nowhere_in_a_stage_is_left_out_everywhere() -> None:
+    checkpoint = tiny_checkpoint(tied=False)
+    silent, stop = checkpoint.vocabulary.tool_token_ids[3], checkpoint.vocabulary.action_token_ids.stop
+    trainable = TrainableModel(checkpoint, silent=[silent])
+    batch = collate(examples_for(checkpoint)[1:2])
+    assert silent not in batch.targets_PK
+    with torch.no_grad():
+        logits = trainable.logits(trainable.hidden(batch)[batch.positions_P])[0]
+        kept = logits[[i for i in range(stop) if i != silent]]
+        (targets,) = batch.targets_PK
+        expected = kept.logsumexp(0) - logits[targets].mean()
+        torch.testing.assert_close(trainable(batch).choice, expected)
 
 
 @architectures
@@ -156,7 +189,7 @@ def test_spared_choices_are_not_weighed_against_unasked_tools() -> None:
         kept = logits[[i for i in range(stop) if i not in unasked]]
         for example, among in ((plain, logits), (replace(plain, spares=True), kept)):
             expected = among.logsumexp(0) - logits[[ids[0], ids[7]]].mean()
-            torch.testing.assert_close(trainable(collate([example], pad_id=0)).choice, expected)
+            torch.testing.assert_close(trainable(collate([example])).choice, expected)
     backward(losses(trainable, [[replace(plain, spares=True)]]))
     gradient = trainable.output_rows.grad
     assert gradient is not None

@@ -27,7 +27,7 @@ class StageConfig(BaseModel):
     steps: int = Field(100, ge=1, description="optimizer steps")
     batch_size: int = Field(64, ge=1, description="examples a step; gradients are accumulated over micro-batches")
     micro_batch_tokens: int = Field(
-        1024, ge=16, description="padded tokens a micro-batch; larger ones leave the CPU caches and run slower"
+        1024, ge=16, description="tokens a micro-batch; larger ones leave the CPU caches and run slower"
     )
     learning_rate: float = Field(3e-4, gt=0, description="peak, for the base's own parameters")
     row_learning_rate: float = Field(1e-3, ge=0, description="peak, for the rows of tools and actions")
@@ -51,6 +51,13 @@ class StageConfig(BaseModel):
         "learn from them that they are wrong; all: against the whole catalog, as in the paper",
     )
     text_weight: float = Field(1.0, ge=0, description="weight of written text beside the choice of tools")
+    blend: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the trained weights in the result; the rest is what the stage began with, which keeps what "
+        "the stage would forget (WiSE-FT, arXiv 2109.01903)",
+    )
     seed: int = Field(0, description="of the order of examples")
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 

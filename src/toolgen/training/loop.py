@@ -60,13 +60,14 @@ def train(
     stage: str,
     fingerprint: Mapping[str, Any],
     unasked: Sequence[int] = (),
+    silent: Sequence[int] = (),
     tensorboard: bool = False,
     on_step: OnStep | None = None,
 ) -> list[dict[str, Any]]:
     """Trains `checkpoint` in place and returns the records of `work/metrics.jsonl`.
 
     A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed; another run's state is a
-    UsageError. KeyboardInterrupt leaves the state behind. For `unasked` see `TrainableModel`.
+    UsageError. KeyboardInterrupt leaves the state behind. For `unasked` and `silent` see `TrainableModel`.
     """
     prepare_work(work, fingerprint)
     tune_allocator()
@@ -74,10 +75,16 @@ def train(
     precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
     accelerator = _accelerator(precision, work, tensorboard=tensorboard)
     checkpoint.model.to(accelerator.device)
-    trainable = TrainableModel(checkpoint, frozen_layers=_frozen_layers(checkpoint, config), unasked=unasked)
+    trainable = TrainableModel(
+        checkpoint,
+        frozen_layers=_frozen_layers(checkpoint, config),
+        unasked=unasked,
+        silent=silent,
+        blend=config.blend,
+    )
     try:
         check_logits(checkpoint, trainable)
-        run = _Run(accelerator, trainable, config, work, stage, checkpoint.tokenizer.pad_token_id)
+        run = _Run(accelerator, trainable, config, work, stage)
         checkpoint.model.train()
         run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
         trainable.write_back()
@@ -126,7 +133,6 @@ class _Run:
         config: StageConfig,
         work: Path,
         stage: str,
-        pad_id: int,
     ) -> None:
         groups = [
             {"params": trainable.trunk_parameters(), "lr": config.learning_rate, "weight_decay": config.weight_decay},
@@ -134,7 +140,7 @@ class _Run:
         ]
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.95), fused=True)
         schedule = get_scheduler(config.schedule, optimizer, round(config.warmup * config.steps), config.steps)
-        self.accelerator, self.config, self.work, self.stage, self.pad_id = accelerator, config, work, stage, pad_id
+        self.accelerator, self.config, self.work, self.stage = accelerator, config, work, stage
         self.model, self.optimizer = accelerator.prepare(trainable, optimizer)
         self.schedule = schedule  # not prepared: accelerate would step it once per process
         accelerator.register_for_checkpointing(schedule)
@@ -171,7 +177,7 @@ class _Run:
         totals = {"choice": 0.0, "text": 0.0}
         for part in micro_batches(batch, self.config.micro_batch_tokens):
             with self.accelerator.autocast():
-                losses = self.model(collate(part, self.pad_id).to(self.accelerator.device))
+                losses = self.model(collate(part).to(self.accelerator.device))
             loss = losses.choice / choices + self.config.text_weight * losses.text / texts
             self.accelerator.backward(loss)
             totals["choice"] += losses.choice.item() / choices

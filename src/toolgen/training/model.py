@@ -3,7 +3,7 @@
 The base's rows are frozen, so neither their gradient nor their optimizer state exists; logits are computed only at
 supervised positions. Works for any Hugging Face causal language model whose logits are `trunk(inputs_embeds) @ rows`
 (Llama, Qwen, SmolLM, GPT-2, ... tied or not); `check_logits` refuses the others instead of training something else.
-Shapes: B examples, T tokens, D hidden size, P supervised positions, K targets, V base vocabulary, R new rows.
+Shapes: T tokens of packed examples, D hidden size, P supervised positions, K targets, V base vocabulary, R new rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from torch.nn import functional
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import CheckpointError, UsageError
-from toolgen.training.collate import MicroBatch
+from toolgen.training.collate import MicroBatch, collate
+from toolgen.training.examples import TrainingExample
+from toolgen.training.packing import packing
 from toolgen.virtualization import output_rows
 
 
@@ -32,9 +34,19 @@ class Losses:
 
 class TrainableModel(nn.Module):
     """`frozen_layers` lower transformer layers keep their weights: they cost a forward pass only. `unasked` are the token ids
-    of tools that no training request asks for; examples that spare them do not push them down."""
+    of tools that no training request asks for; examples that spare them do not push them down. `silent` token ids are right
+    nowhere in this stage, and nothing pushes them down. `blend` is the share of the trained weights in the result; the rest is
+    what the stage began with (WiSE-FT, arXiv 2109.01903)."""
 
-    def __init__(self, checkpoint: Checkpoint, *, frozen_layers: int = 0, unasked: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        frozen_layers: int = 0,
+        unasked: Sequence[int] = (),
+        silent: Sequence[int] = (),
+        blend: float = 1.0,
+    ) -> None:
         super().__init__()
         self.first = checkpoint.vocabulary.first_id
         self.stop = checkpoint.vocabulary.action_token_ids.stop
@@ -42,18 +54,22 @@ class TrainableModel(nn.Module):
         inputs, outputs = model.get_input_embeddings().weight, output_rows(model)
         self.tied = inputs is outputs
         self.trunk = model.base_model
-        self._matrices = (inputs, outputs)  # a tuple, so that the frozen matrices are not parameters of this module
+        self._model = (model,)  # a tuple, so that its head is not a part of this module
+        self._matrices = (inputs, outputs)  # a tuple for the same reason: they are frozen
         self.input_rows = nn.Parameter(inputs[self.first : self.stop].detach().clone())
         if not self.tied:
             self.untied_output_rows = nn.Parameter(outputs[self.first : self.stop].detach().clone())
         self._has_frozen_layers = frozen_layers > 0
         self._unasked = torch.tensor(list(unasked), dtype=torch.long, device=inputs.device)
+        self._silent = torch.tensor(list(silent), dtype=torch.long, device=inputs.device)
         self._bias = getattr(model.get_output_embeddings(), "bias", None)
         self._flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         model.requires_grad_(False)
         self.trunk.requires_grad_(True)
         for parameter in (inputs, outputs, *self._embeddings(), *self._lower_layers(frozen_layers)):
             parameter.requires_grad_(False)
+        self._blend = blend
+        self._start = [parameter.detach().clone() for parameter in self._trained()] if blend < 1 else []
 
     def _embeddings(self) -> Iterator[nn.Parameter]:
         """Token and (GPT-2) position embeddings: training them would send the backward pass through frozen layers."""
@@ -75,6 +91,9 @@ class TrainableModel(nn.Module):
         """Trainable parameters that the base brought."""
         return [parameter for parameter in self.trunk.parameters() if parameter.requires_grad]
 
+    def _trained(self) -> list[nn.Parameter]:
+        return [*self.trunk_parameters(), *self.row_parameters()]
+
     @property
     def output_rows(self) -> nn.Parameter:
         """The rows that score tools; the input rows themselves in a tied model, and then one parameter, not two of a name."""
@@ -84,21 +103,27 @@ class TrainableModel(nn.Module):
         """The rows of tools and actions."""
         return [self.input_rows] if self.tied else [self.input_rows, self.output_rows]
 
-    def embed(self, ids_BT: Tensor) -> Tensor:
-        """Input embeddings (B, T, D); tool tokens take the rows in training. Below frozen layers the rows learn as outputs
+    def embed(self, ids_T: Tensor) -> Tensor:
+        """Input embeddings (T, D); tool tokens take the rows in training. Below frozen layers the rows learn as outputs
         only: their gradient as inputs would cost the backward pass that freezing saves."""
-        own_BT = (ids_BT >= self.first) & (ids_BT < self.stop)
-        embedded = functional.embedding(ids_BT.masked_fill(own_BT, 0), self._matrices[0])
-        if not own_BT.any():
+        own_T = (ids_T >= self.first) & (ids_T < self.stop)
+        embedded = functional.embedding(ids_T.masked_fill(own_T, 0), self._matrices[0])
+        if not own_T.any():
             return embedded  # no gradient enters here, so the backward pass stops at the lowest trainable layer
         rows = self.input_rows.detach() if self._has_frozen_layers else self.input_rows
-        own = functional.embedding((ids_BT - self.first).clamp(0, self.stop - self.first - 1), rows)
-        return torch.where(own_BT[..., None], own.to(embedded.dtype), embedded)
+        own = functional.embedding((ids_T - self.first).clamp(0, self.stop - self.first - 1), rows)
+        return torch.where(own_T[..., None], own.to(embedded.dtype), embedded)
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """Hidden states after the last norm (B, T, D)."""
-        states: Tensor = self.trunk(inputs_embeds=self.embed(ids_BT), use_cache=False).last_hidden_state
-        return states
+    def hidden(self, batch: MicroBatch) -> Tensor:
+        """Hidden states after the last norm (T, D)."""
+        with packing(self._model[0]):
+            states: Tensor = self.trunk(
+                inputs_embeds=self.embed(batch.ids_T)[None],
+                position_ids=batch.places_T[None],
+                use_cache=False,
+                packed_lengths=batch.lengths,
+            ).last_hidden_state
+        return states[0]
 
     def logits(self, hidden_PD: Tensor) -> Tensor:
         """Logits over the base's vocabulary up to `first`, then over the new rows (P, V + R)."""
@@ -108,11 +133,13 @@ class TrainableModel(nn.Module):
 
     def forward(self, batch: MicroBatch) -> Losses:
         """Cross-entropy against the uniform distribution over each position's target set, summed."""
-        hidden_PD = self.hidden(batch.ids_BT).flatten(0, 1)[batch.positions_P]
+        hidden_PD = self.hidden(batch)[batch.positions_P]
         logits = self.logits(hidden_PD).float()
         if len(self._unasked):
             spared_PU = batch.spares_P[:, None].expand(-1, len(self._unasked))
             logits[:, self._unasked] = logits[:, self._unasked].masked_fill(spared_PU, float("-inf"))
+        if len(self._silent):
+            logits[:, self._silent] = float("-inf")
         known_PK = batch.targets_PK >= 0
         target_PK = logits.gather(1, batch.targets_PK.clamp_min(0)).masked_fill(~known_PK, 0.0)
         loss_P = logits.logsumexp(1) - target_PK.sum(1) / known_PK.sum(1)
@@ -120,7 +147,9 @@ class TrainableModel(nn.Module):
 
     @torch.no_grad()
     def write_back(self) -> None:
-        """Copies the trained rows into the model's matrices."""
+        """Blends the trained weights with the first ones, and copies the rows into the model's matrices."""
+        for parameter, start in zip(self._trained(), self._start, strict=bool(self._start)):
+            parameter.lerp_(start, 1 - self._blend)
         inputs, outputs = self._matrices
         inputs[self.first : self.stop] = self.input_rows.to(inputs.dtype)
         outputs[self.first : self.stop] = self.output_rows.to(outputs.dtype)
@@ -135,16 +164,22 @@ class TrainableModel(nn.Module):
 @torch.no_grad()
 def check_logits(checkpoint: Checkpoint, trainable: TrainableModel) -> None:
     """Our logits are the model's own; CheckpointError for an architecture that transforms them on the way."""
-    ids = torch.tensor(
-        [[*checkpoint.protocol.prompt([{"role": "user", "content": "ok"}]), checkpoint.vocabulary.finish_id]]
-    )
-    ids = ids.to(checkpoint.model.device)
-    expected = checkpoint.model(input_ids=ids).logits[0, :, : trainable.stop].float()
-    found = trainable.logits(trainable.hidden(ids)[0]).float()
-    # A soft cap changes large logits only, and an untrained model has none.
-    capped = getattr(checkpoint.model.config, "final_logit_softcapping", None) is not None
-    if capped or not torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+    # A soft cap changes large values only, and an untrained model has none.
+    caps = ("final_logit_softcapping", "attn_logit_softcapping")
+    capped = any(getattr(checkpoint.model.config, cap, None) is not None for cap in caps)
+    if capped or not _agrees(checkpoint, trainable):
         raise CheckpointError(
             f"{checkpoint.model.config.model_type} models scale their embeddings or logits; training supports models whose "
             "logits are the last hidden state times the output rows (Llama, Qwen, SmolLM, GPT-2, ...)"
         )
+
+
+def _agrees(checkpoint: Checkpoint, trainable: TrainableModel) -> bool:
+    """Whether a packed example gets the logits that the model gives it alone."""
+    prompt = checkpoint.protocol.prompt([{"role": "user", "content": "ok"}])
+    short, long = TrainingExample(tuple(prompt)), TrainingExample((*prompt, checkpoint.vocabulary.finish_id, *prompt))
+    batch = collate([short, long]).to(checkpoint.model.device)
+    ids = torch.tensor([long.ids], device=checkpoint.model.device)
+    expected = checkpoint.model(input_ids=ids).logits[0, :, : trainable.stop].float()
+    found = trainable.logits(trainable.hidden(batch)[len(short) :]).float()
+    return torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))

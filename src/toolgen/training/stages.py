@@ -59,6 +59,7 @@ def run_stage(
         stage=stage,
         fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
         unasked=_unasked(checkpoint, dataset) if config.contrast == "asked" else (),
+        silent=_silent(checkpoint, sources) if config.contrast == "asked" else (),
         tensorboard=tensorboard,
         on_step=on_step,
     )
@@ -87,6 +88,14 @@ def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
         for call in message.get("tool_calls") or ()
     }
     return [checkpoint.vocabulary.token_id(tool.id) for tool in checkpoint.catalog if tool.id not in asked]
+
+
+def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExample]]) -> list[int]:
+    """Token ids of tools and actions that no example of this stage asks for: `finish` before the agent stage."""
+    asked = {
+        token for examples in sources.values() for one in examples for _, tokens in one.choices for token in tokens
+    }
+    return [token for token in checkpoint.vocabulary.action_token_ids if token not in asked]
 
 
 def _check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
