@@ -120,8 +120,8 @@ def test_packed_examples_do_not_see_each_other(architecture: Architecture) -> No
     examples, trainable = examples_for(checkpoint), TrainableModel(checkpoint)
     batch = collate(examples)
     with torch.no_grad():
-        packed = trainable.hidden(batch).split(batch.lengths)
-        for states, ids in zip(packed, batch.ids_T.split(batch.lengths), strict=True):
+        packed = torch.split(trainable.hidden(batch), list(batch.lengths))
+        for states, ids in zip(packed, torch.split(batch.ids_T, list(batch.lengths)), strict=True):
             alone = checkpoint.model.base_model(input_ids=ids[None]).last_hidden_state[0]
             torch.testing.assert_close(states, alone, rtol=1e-4, atol=1e-5)
 

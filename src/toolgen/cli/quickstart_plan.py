@@ -41,7 +41,7 @@ DATASET, VIRTUAL, RESULTS, REPORT = Path("dataset"), Path("0-virtual"), Path("re
 TRAINED = {stage: Path(f"{number}-{stage}") for number, stage in enumerate(STAGES, start=1)}
 FINAL = TRAINED["agent"]
 AGENT_RESULT = RESULTS / "agent.json"
-AGENT_TASKS = 15
+AGENT_TASKS = 20
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from toolgen.training.examples import TrainingExample
 
+
 @dataclass(frozen=True)
 class MicroBatch:
     """Examples packed into one row without padding, shortest first; see `packing.py`.

@@ -69,20 +69,24 @@ STAGES: Mapping[Stage, Mapping[str, Any]] = {
         "shares": {"description": 0.4, "keywords": 0.4, "name": 0.2},
     },
     "retrieval": {
-        "steps": 42,
-        "learning_rate": 5e-4,
+        "steps": 126,
+        "batch_size": 32,
+        "learning_rate": 4e-4,
         "row_learning_rate": 3e-4,
         "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2},
+        "blend": 0.75,
     },
-    # Short rehearsals of finding tools cost little beside the trajectories; without them the agent stage unlearns it.
+    # Short rehearsals of finding tools cost little beside the trajectories; without them, and without the blend, the agent
+    # stage unlearns it.
     "agent": {
-        "steps": 17,
+        "steps": 40,
         "batch_size": 32,
-        "learning_rate": 2e-4,
+        "learning_rate": 4e-4,
         "row_learning_rate": 1e-4,
         "warmup": 0.15,
-        "max_tokens": 384,
-        "shares": {"trajectories": 0.35, "requests": 0.2, "abstentions": 0.05, "description": 0.1, "keywords": 0.3},
+        "max_tokens": 320,
+        "shares": {"trajectories": 0.5, "requests": 0.15, "abstentions": 0.05, "description": 0.1, "keywords": 0.2},
+        "blend": 0.6,
     },
 }
 """What each stage changes of the defaults."""

@@ -32,7 +32,9 @@ def packed_attention(
     runs = [(length, sum(1 for _ in same)) for length, same in groupby(kwargs.pop("packed_lengths"))]
     sizes = [length * count for length, count in runs]
     parts = []
-    for (length, _), *states in zip(runs, *(each.split(sizes, dim=2) for each in (query, key, value)), strict=True):
+    for (length, _), *states in zip(
+        runs, *(torch.split(each, sizes, dim=2) for each in (query, key, value)), strict=True
+    ):
         # (1, heads, examples * length, size) to (examples, heads, length, size), without a copy
         one = (each[0].unflatten(1, (-1, length)).transpose(0, 1) for each in states)
         attended, _ = sdpa_attention_forward(module, *one, None, **{**kwargs, "is_causal": True})
