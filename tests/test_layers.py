@@ -15,6 +15,7 @@ SOURCE = Path(toolgen.__file__).parent
 ORDER = (
     "errors",
     "fetching",
+    "llm",
     "catalog",
     "datasets",
     "virtualization",

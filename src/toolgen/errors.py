@@ -7,6 +7,7 @@
     │   └── DatasetError      a dataset folder is incomplete, damaged or of another version
     ├── FetchError            a download failed: no network, wrong checksum, full disk
     ├── CheckpointError       a checkpoint folder is not what its metadata says
+    ├── LanguageModelError    a language model that was asked for text cannot be opened or reached
     ├── MissingExtraError     an optional dependency is not installed
     └── EnvironmentSetupError an environment could not be started (a failing *tool* is a result, not an error)
 
@@ -47,6 +48,10 @@ class FetchError(ToolgenError):
 
 class CheckpointError(ToolgenError):
     """A checkpoint folder is not what its metadata says."""
+
+
+class LanguageModelError(ToolgenError):
+    """A language model that was asked for text cannot be opened or reached."""
 
 
 class MissingExtraError(ToolgenError):

@@ -52,6 +52,21 @@ def test_a_catalog_survives_its_file(tmp_path: Path) -> None:
     assert Catalog.load(tmp_path / "catalog.jsonl") == catalog
 
 
+def test_an_opened_catalog_equals_the_loaded_one_and_tells_a_broken_line_when_it_is_needed(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.jsonl"
+    catalog = Catalog([_tool('"quoted" \\ 工具'), _tool("b")])
+    catalog.save(file)
+    opened = Catalog.open(file)
+    assert opened.ids == catalog.ids and opened[-1] == catalog[1] and opened[:1] == catalog[:1]
+    assert opened == catalog and opened.content_hash == catalog.content_hash
+    assert Catalog.open(file, "known").content_hash == "known"
+    file.write_text('{"id": "a"}\n' + file.read_text(encoding="utf-8"), encoding="utf-8")
+    broken = Catalog.open(file)
+    assert broken.get("p&&b") == catalog[1]
+    with pytest.raises(CatalogError, match=r"catalog\.jsonl, line 1"):
+        list(broken)
+
+
 @pytest.mark.parametrize(
     "line", ["not json", '{"id": "a"}', '{"id": "a", "provider": "", "name": "a", "colour": 1}', "[]"]
 )

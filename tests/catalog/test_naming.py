@@ -73,6 +73,17 @@ def test_unique_ids_are_unique_and_every_change_is_listed(ids: list[str], taken:
     assert result.renamed == tuple((old, new) for old, new in zip(ids, result.ids, strict=True) if old != new)
 
 
+@given(st.lists(st.text("ab#2", max_size=4), max_size=30))
+def test_names_that_were_given_first_keep_their_ids_whatever_comes_after(ids: list[str]) -> None:
+    whole = unique_ids(ids).ids
+    assert all(unique_ids(ids[:end]).ids == whole[:end] for end in range(len(ids)))
+    assert all(new.startswith(old) for old, new in zip(ids, whole, strict=True))
+
+
+def test_a_hundred_thousand_equal_names_are_told_apart_at_once() -> None:
+    assert unique_ids(["a"] * 100_000).ids[-1] == "a#100000"
+
+
 @pytest.mark.parametrize(
     ("provider", "name", "token"),
     [

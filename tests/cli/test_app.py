@@ -48,6 +48,8 @@ COMMANDS = (
     "catalog search",
     "catalog diff",
     "catalog validate",
+    "catalog duplicates",
+    "catalog queries",
     "virtualize",
     "train memorization",
     "train retrieval",

@@ -117,12 +117,48 @@ def test_diff_lists_added_removed_and_changed_tools(app: typer.Typer, dataset: P
     assert answer == {
         "added": ["tools&&news"],
         "removed": ["tools&&stocks"],
+        "renamed": [],
         "changed": {"tools&&weather": ["description"]},
     }
-    assert "1 added, 1 removed, 1 changed" in _run(app, "diff", dataset, tmp_path / "later").stdout
+    assert "1 added, 1 removed, 0 renamed, 1 changed" in _run(app, "diff", dataset, tmp_path / "later").stdout
+
+
+def test_diff_recognizes_a_tool_that_has_another_name(app: typer.Typer, dataset: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps([{**TOOLS[0], "name": "forecast"}, TOOLS[1]]))
+    _run(app, "build", f"openai:{file}", "-o", tmp_path / "later")
+    answer = _json(_run(app, "diff", dataset, tmp_path / "later", "--json"))
+    assert answer["renamed"] == [{"old": "tools&&weather", "new": "tools&&forecast", "fields": ["id", "name"]}]
+    assert not answer["added"] and not answer["removed"]
+
+
+def test_tools_are_selected_prefixed_and_deduplicated_on_the_way(
+    app: typer.Typer, functions: Path, tmp_path: Path
+) -> None:
+    source = f"openai:{functions}"
+    options = ["--exclude", "stocks", "--prefix", "acme.", "--dedupe"]
+    result = _run(app, "build", source, source, "-o", tmp_path / "out", *options, "--json")
+    assert result.exit_code == 0, result.output
+    assert load_dataset(tmp_path / "out").catalog.ids == ("acme.tools&&weather",)
+    assert [report["source"] for report in _json(result)["reports"][2:]] == [
+        "--exclude stocks",
+        "--prefix acme.",
+        "--dedupe",
+    ]
+    assert _run(app, "build", source, "-o", tmp_path / "out", "--include", "(").exit_code == 2
+
+
+def test_duplicates_are_shown_in_groups(app: typer.Typer, tmp_path: Path) -> None:
+    file = tmp_path / "many.json"
+    text = "Deletes a user and all that belongs to it."
+    file.write_text(json.dumps([{"name": name, "description": text} for name in "abc"]))
+    _run(app, "build", f"openai:{file}", "-o", tmp_path / "out")
+    answer = _json(_run(app, "duplicates", tmp_path / "out", "--json"))
+    assert [(group["tool"], len(group["duplicates"])) for group in answer["groups"]] == [("many&&a", 2)]
+    assert "2 tools are at least 80% like an earlier one" in _run(app, "duplicates", tmp_path / "out").stdout
 
 
 def test_every_command_has_help_with_an_example(app: typer.Typer) -> None:
-    for name in ("build", "show", "search", "validate", "diff"):
+    for name in ("build", "show", "search", "validate", "diff", "duplicates"):
         result = _run(app, name, "--help")
         assert result.exit_code == 0 and "Example: toolgen catalog" in result.stdout

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from toolgen.datasets.sources import Source, build_dataset, parse_source
+from toolgen.datasets import Dataset
+from toolgen.datasets.sources import KINDS, Source, build_dataset, parse_source
+from toolgen.datasets.validate import validate_dataset
 from toolgen.errors import DatasetError, UsageError
 
 
@@ -58,6 +62,44 @@ def test_nothing_loaded_is_an_error_with_the_reason() -> None:
         build_dataset([Source("openai", "no/such/file.json")], "mine")
 
 
-def test_two_published_datasets_are_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="one by one"):
-        build_dataset([Source("bfcl", "a"), Source("bfcl", "b")], "mine")
+def test_two_published_datasets_become_one_with_the_requests_of_both(bfcl_package: Path) -> None:
+    source = Source("bfcl", str(bfcl_package))
+    one, both = build_dataset([source], "one"), build_dataset([source, source], "mine")
+    assert both.counts == {name: 2 * count for name, count in one.counts.items()}
+    assert not validate_dataset(both).errors
+    assert all("#2" in query.id for query in both.queries["train"][len(one.queries["train"]) :])
+
+
+def test_a_fault_of_one_loader_is_a_loss_unless_debugging(functions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(place: object) -> object:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("toolgen.catalog.loaders.python_functions.load_python_functions", broken)
+    sources = [Source("python", "tools.py"), Source("openai", str(functions))]
+    dataset = build_dataset(sources, "mine")
+    assert len(dataset.catalog) == 2
+    assert "unexpected KeyError in test_sources.py" in dataset.reports[0].losses[0].reason
+    with pytest.raises(KeyError):
+        build_dataset(sources, "mine", debug=True)
+
+
+def test_a_published_dataset_can_be_completed_before_it_is_put_together(bfcl_package: Path, functions: Path) -> None:
+    seen = []
+
+    def note(source: Source, dataset: Dataset) -> Dataset:
+        seen.append(source.kind)
+        return replace(dataset, licence="changed")
+
+    sources = [Source("bfcl", str(bfcl_package)), Source("openai", str(functions))]
+    assert build_dataset(sources, "mine", on_dataset=note).licence == "changed (bfcl), the rest unknown"
+    assert seen == ["bfcl"]
+
+
+def test_every_kind_names_a_function_that_exists() -> None:
+    for kind in KINDS.values():
+        assert callable(getattr(import_module(kind.module), kind.function))
+
+
+def test_a_source_shows_no_folders_and_no_keys_of_an_address(functions: Path) -> None:
+    dataset = build_dataset([Source("openai", str(functions)), Source("openai", "https://x.org/a?key=1")], "mine")
+    assert dataset.source == "openai:math.json, openai:a"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from toolgen.catalog import Catalog, Tool
-from toolgen.datasets import Call, Dataset, Query, Trajectory
+from toolgen.datasets import Call, Dataset, Query, Trajectory, load_dataset, save_dataset
 from toolgen.datasets.validate import validate_dataset
 
 TOOL = Tool(id="a", provider="", name="a", parameters={"type": "object", "properties": {"x": {"type": "integer"}}})
@@ -35,6 +38,13 @@ def test_unknown_tools_repeated_ids_invalid_calls_and_lost_trajectories_are_erro
     errors = " | ".join(validate_dataset(broken).errors)
     for said in ("occurs 2 times", "'one' is not of type", "no tool 'gone'", "no query 'nobody'"):
         assert said in errors
+
+
+def test_a_hash_that_is_not_that_of_the_tools_is_an_error(tmp_path: Path) -> None:
+    save_dataset(_dataset(), tmp_path / "d")
+    file = tmp_path / "d" / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"catalog_hash": "0" * 64}))
+    assert "the catalog's hash is" in validate_dataset(load_dataset(tmp_path / "d")).errors[0]
 
 
 def test_a_fault_that_the_source_declares_is_a_warning() -> None:

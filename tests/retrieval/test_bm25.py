@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.text import document
 from toolgen.errors import UsageError
-from toolgen.retrieval import BM25Retriever
+from toolgen.retrieval import BM25Retriever, bm25
 from toolgen.retrieval.bm25 import words
 
 
@@ -69,6 +70,28 @@ def test_the_order_of_the_catalog_changes_no_score(catalog: Catalog) -> None:
         ranking = retriever.search(["weather of the city"], len(one))[0]
         scores.append(dict(zip(ranking.tools, ranking.scores, strict=True)))
     assert scores[0] == pytest.approx(scores[1])
+
+
+def test_a_large_catalog_is_indexed_once_and_gives_the_same_from_the_cache(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bm25, "CACHED_FROM", 1)
+    monkeypatch.setattr(bm25, "_SAMPLES", 2)
+    counted: list[int] = []
+    found = []
+    for _ in range(2):
+        retriever = BM25Retriever(cache=tmp_path, on_progress=lambda done, _total: counted.append(done))
+        retriever.index(catalog)
+        found.append(retriever.search(["weather of a city"], 3))
+    assert found[0] == found[1] and counted == [len(catalog)]
+    changed = Catalog(catalog[:-1])
+    retriever = BM25Retriever(cache=tmp_path)
+    retriever.index(changed)
+    assert len(retriever.search(["weather"], 9)[0].tools) == len(changed)
+    (folder,) = tmp_path.iterdir()
+    (folder / "params.index.json").write_text("{")
+    retriever.index(changed)
+    assert retriever.search(["weather of a city"], 1)[0].tools == found[0][0].tools[:1]
 
 
 def test_searching_before_indexing_says_so() -> None:

@@ -17,6 +17,7 @@ from toolgen.training.sources import (
     recall,
     requests,
     stage_examples,
+    synthetic,
     trajectories,
     view_source,
 )
@@ -51,6 +52,17 @@ def test_recall_writes_the_documentation_after_the_token_as_the_agent_will_read_
 def test_recall_is_cut_at_the_limit(dataset: Dataset) -> None:
     for example in recall(CHECKPOINT, dataset, StageConfig(max_tokens=24)):
         assert len(example) <= 24 and max(example.text) + 1 < 24
+
+
+def test_synthetic_requests_are_a_source_of_their_own(dataset: Dataset) -> None:
+    tool = dataset.catalog[0]
+    made = Query(id="s", text="do it", tools=(tool.id,), meta={"synthetic": {"by": "rules", "style": "vague"}})
+    more = replace(dataset, queries={**dataset.queries, "train": (*dataset.queries["train"], made)})
+    assert requests(CHECKPOINT, more, CONFIG) == requests(CHECKPOINT, dataset, CONFIG)
+    assert synthetic(CHECKPOINT, dataset, CONFIG) == []
+    (example,) = synthetic(CHECKPOINT, more, CONFIG)
+    assert example.choices[0][1] == (CHECKPOINT.vocabulary.token_id(tool.id),)
+    assert not example.spares
 
 
 def test_a_request_for_two_tools_is_one_target_set(dataset: Dataset) -> None:

@@ -159,14 +159,14 @@ def test_the_model_is_left_as_it_was_found_and_can_be_trained_again(run: Runner)
 
 
 def test_a_blend_lies_between_the_stages_input_and_its_result_even_after_a_resume(run: Runner, tmp_path: Path) -> None:
-    begin, end = weights(tiny_checkpoint()), weights(run("retrieval", tiny_checkpoint(), "end", steps=4))
+    begin, end = weights(tiny_checkpoint()), weights(run("retrieval", tiny_checkpoint(), "end", steps=4, blend=1.0))
     with pytest.raises(KeyboardInterrupt):
         run("retrieval", tiny_checkpoint(), "part", steps=4, blend=0.25, on_step=interrupt_at(2, signal.SIGINT))
     blended = weights(run("retrieval", tiny_checkpoint(), "part", steps=4, blend=0.25))
     moved = [name for name in begin if not torch.equal(begin[name], end[name])]
     assert len(moved) > 5
     for name in begin:
-        torch.testing.assert_close(blended[name], begin[name] + 0.25 * (end[name] - begin[name]), msg=name)
+        torch.testing.assert_close(blended[name], begin[name] + 0.25 * (end[name] - begin[name]))
 
 
 def test_the_size_of_micro_batches_does_not_change_the_curve(run: Runner) -> None:

@@ -46,14 +46,23 @@ def tool_id(provider: str, name: str) -> str:
     return f"{provider}{ID_SEPARATOR}{name}" if provider else name
 
 
+def prefixed_id(tool: Tool, prefix: str) -> tuple[str, str]:
+    """Provider and id of a tool whose provider gets a prefix; the prefix is the provider of a tool that has none."""
+    if tool.provider:
+        return prefix + tool.provider, prefix + tool.id
+    provider = prefix.rstrip(" .:/_-") or prefix
+    return provider, tool_id(provider, tool.id)
+
+
 def unique_ids(ids: Iterable[str], taken: Collection[str] = ()) -> UniqueIds:
     """Makes ids unique by a counting suffix: the second `a&&b` becomes `a&&b#2`. Ids in `taken` are never given out."""
     used, result, renamed = set(taken), [], []
+    counts: dict[str, int] = {}  # where the search for a free suffix goes on: a name can occur 100,000 times
     for given in ids:
-        candidate, count = given, 1
+        candidate = given
         while candidate in used:
-            count += 1
-            candidate = f"{given}#{count}"
+            counts[given] = counts.get(given, 1) + 1
+            candidate = f"{given}#{counts[given]}"
         used.add(candidate)
         result.append(candidate)
         if candidate != given:

@@ -14,7 +14,7 @@ from toolgen.catalog.catalog import Catalog, CatalogDiff
 from toolgen.catalog.naming import token_collisions
 from toolgen.catalog.schema import check_schema
 from toolgen.catalog.text import document
-from toolgen.catalog.tool import Tool
+from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.errors import CatalogError
 
 
@@ -74,6 +74,49 @@ def catalog_errors(catalog: Catalog, on_progress: Callable[[int, int], None] | N
 def changed_fields(old: Catalog, new: Catalog, diff: CatalogDiff) -> dict[str, list[str]]:
     """Of each changed tool, the names of the fields that differ."""
     return {tool_id: _differing(old.get(tool_id), new.get(tool_id)) for tool_id in diff.changed}
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A removed tool that came back under another id; `fields` are those that differ."""
+
+    old: str
+    new: str
+    fields: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A record for JSON."""
+        return {"old": self.old, "new": self.new, "fields": list(self.fields)}
+
+
+def renames(old: Catalog, new: Catalog, diff: CatalogDiff) -> tuple[Rename, ...]:
+    """Which removed tools are the same as an added one: first those equal in all but id and provider, then those with
+    the same description and parameters. Where several fit, they are paired in their order; a tool without description
+    is only taken for the same if all the rest is."""
+    found: dict[str, str] = {}
+    for key in (_whole_content, _text_and_parameters):
+        waiting: dict[str, list[str]] = {}
+        taken = set(found.values())
+        for tool_id in diff.added:
+            if tool_id not in taken and (content := key(new.get(tool_id))):
+                waiting.setdefault(content, []).append(tool_id)
+        for tool_id in diff.removed:
+            if tool_id not in found and (fitting := waiting.get(key(old.get(tool_id)))):
+                found[tool_id] = fitting.pop(0)
+    return tuple(
+        Rename(before, found[before], tuple(_differing(old.get(before), new.get(found[before]))))
+        for before in diff.removed
+        if before in found
+    )
+
+
+def _whole_content(tool: Tool) -> str:
+    record = tool.to_dict()
+    return canonical_json({key: record[key] for key in record if key not in ("id", "provider", "source")})
+
+
+def _text_and_parameters(tool: Tool) -> str:
+    return canonical_json([tool.description, tool.parameters]) if tool.description else ""
 
 
 def _differing(old: Tool, new: Tool) -> list[str]:

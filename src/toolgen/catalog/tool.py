@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from toolgen.errors import CatalogError
@@ -18,6 +19,9 @@ ID_SEPARATOR = "&&"
 JsonObject = Mapping[str, Any]
 
 EMPTY_SCHEMA: JsonObject = {"type": "object", "properties": {}}
+
+_NEEDED = frozenset({"id", "provider", "name"})
+_KNOWN = _NEEDED | {"category", "description", "parameters", "returns", "endpoint", "source"}
 
 
 def canonical_json(value: Any) -> str:
@@ -60,7 +64,7 @@ class Tool:
         """Names of the parameters that a call must give."""
         return tuple(self.parameters.get("required") or ())
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """Hash of what a model or a caller sees; `source` does not count. 16 hex digits."""
         record = self.to_dict()
@@ -84,9 +88,7 @@ class Tool:
     @classmethod
     def from_dict(cls, record: JsonObject) -> Tool:
         """Reads a record of `catalog.jsonl`; CatalogError names the missing or unknown keys."""
-        known = {"id", "provider", "name", "category", "description", "parameters", "returns", "endpoint", "source"}
-        missing = {"id", "provider", "name"} - set(record)
-        unknown = set(record) - known
+        missing, unknown = _NEEDED - record.keys(), record.keys() - _KNOWN
         if missing or unknown:
             problems = [f"missing {sorted(missing)}"] * bool(missing) + [f"unknown {sorted(unknown)}"] * bool(unknown)
             raise CatalogError(f"tool record {record.get('id', '?')!r}: {', '.join(problems)}")

@@ -1,4 +1,4 @@
-"""`toolgen catalog build | show | search | validate | diff`: foreign descriptions to a dataset folder, and into it."""
+"""`toolgen catalog ...`: foreign descriptions of tools to a dataset folder, and what can be seen and checked in it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from toolgen.cli import catalog_queries
 from toolgen.cli.console import JsonOption, emit, message, progress
 
 if TYPE_CHECKING:
-    from toolgen.catalog.loaders.report import LoadReport
+    from toolgen.catalog.duplicates import DuplicateReport
+    from toolgen.catalog.loaders.report import LoadReport, Reason
     from toolgen.datasets.folder import Dataset
     from toolgen.datasets.sources import Source
 
+SEARCH_CACHE = ".search"  # inside the dataset folder: the word index of a large catalog
 SHOWN = 10  # lines of each kind in an answer for people; --json gives all
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder.")]
@@ -29,17 +32,41 @@ def register(app: typer.Typer) -> None:
     group.command(epilog='Example: toolgen catalog search data/bfcl "weather tomorrow" -k 3')(search)
     group.command(epilog="Example: toolgen catalog validate data/bfcl")(validate)
     group.command(epilog="Example: toolgen catalog diff data/old data/new --json")(diff)
+    group.command(epilog="Example: toolgen catalog duplicates data/bfcl --threshold 0.9")(duplicates)
+    catalog_queries.register(group)
     app.add_typer(group, name="catalog")
 
 
 def build(
+    ctx: typer.Context,
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="bfcl: or bfcl:FOLDER, openai:FILE, python:MODULE or python:FILE.py"),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="KIND:PLACE. Tools: openai:FILE, python:MODULE or python:FILE.py. Tools with requests: bfcl: (fetched) or "
+            "bfcl:FOLDER.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],
     name: Annotated[str | None, typer.Option(help="Name of the dataset; default: the folder's name.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail, and write nothing, if anything was lost.")] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHICH",
+            help="Keep only these tools: provider:GLOB, category:GLOB, described (has a description), or a regular "
+            "expression for the id. May be repeated.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="WHICH", help="Leave these tools out; written like --include.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Put this in front of every provider, for example acme.")
+    ] = None,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Keep one of tools that are equal in everything but their id.")
+    ] = False,
     trajectories: Annotated[
         bool,
         typer.Option(
@@ -50,13 +77,24 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Read tools (and their requests, where the source has them) into a dataset folder, and report every loss."""
+    from toolgen.datasets import transforms
     from toolgen.datasets.folder import save_dataset
     from toolgen.datasets.sources import build_dataset, parse_source
 
     parsed = [parse_source(source) for source in sources]
-    dataset = build_dataset(parsed, name or output.resolve().name, on_message=message)
-    if trajectories:
-        dataset = _with_trajectories(dataset, parsed)
+    dataset = build_dataset(
+        parsed,
+        name or output.resolve().name,
+        on_message=message,
+        on_dataset=_with_trajectories if trajectories else None,
+        debug=bool((ctx.find_root().obj or {}).get("debug")),
+    )
+    if include or exclude:
+        dataset = transforms.select(dataset, include or (), exclude or ())
+    if prefix is not None:
+        dataset = transforms.prefix(dataset, prefix)
+    if dedupe:
+        dataset = transforms.dedupe(dataset)
     lost = sum(len(report.losses) for report in dataset.reports)
     refused = strict and lost > 0
     if not refused:
@@ -106,8 +144,9 @@ def search(
     from toolgen.retrieval.bm25 import BM25Retriever
 
     catalog = load_dataset(dataset).catalog
-    retriever = BM25Retriever()
-    retriever.index(catalog)
+    with progress("indexing words") as on_progress:
+        retriever = BM25Retriever(cache=dataset / SEARCH_CACHE, on_progress=on_progress)
+        retriever.index(catalog)
     (ranking,) = retriever.search([text], k)
     found = [
         {"tool": tool_id, "score": round(score, 4), "description": catalog.get(tool_id).description}
@@ -146,34 +185,58 @@ def diff(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="A later one.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Tools that NEW adds, removes and changes against OLD, and which of their fields changed."""
-    from toolgen.catalog.overview import changed_fields
+    """Tools that NEW adds, removes, renames and changes against OLD, and which of their fields changed."""
+    from toolgen.catalog.overview import changed_fields, renames
     from toolgen.datasets.folder import load_dataset
 
     before, after = load_dataset(old).catalog, load_dataset(new).catalog
     found = before.diff(after)
     changed = changed_fields(before, after, found)
-    answer = {"added": list(found.added), "removed": list(found.removed), "changed": changed}
+    renamed = renames(before, after, found)
+    old_ids, new_ids = {one.old for one in renamed}, {one.new for one in renamed}
+    added = [tool_id for tool_id in found.added if tool_id not in new_ids]
+    removed = [tool_id for tool_id in found.removed if tool_id not in old_ids]
+    answer = {
+        "added": added,
+        "removed": removed,
+        "renamed": [one.to_dict() for one in renamed],
+        "changed": changed,
+    }
 
     def render() -> str:
-        lines = [f"+ {tool_id}" for tool_id in found.added] + [f"- {tool_id}" for tool_id in found.removed]
+        lines = [f"+ {tool_id}" for tool_id in added] + [f"- {tool_id}" for tool_id in removed]
+        lines += [f"> {one.old} -> {one.new}: {', '.join(one.fields)}" for one in renamed]
         lines += [f"~ {tool_id}: {', '.join(fields)}" for tool_id, fields in changed.items()]
-        counts = f"{len(found.added)} added, {len(found.removed)} removed, {len(changed)} changed"
+        counts = f"{len(added)} added, {len(removed)} removed, {len(renamed)} renamed, {len(changed)} changed"
         return "\n".join([*lines, counts])
 
     emit(answer, as_json, render)
 
 
-def _with_trajectories(dataset: Dataset, sources: Sequence[Source]) -> Dataset:
-    from toolgen.datasets.sources import bfcl_package
+def duplicates(
+    dataset: DatasetArgument,
+    threshold: Annotated[float, typer.Option(min=0.3, max=1, help="Smallest share of common text, 0.3 to 1.")] = 0.8,
+    as_json: JsonOption = False,
+) -> None:
+    """Groups of tools whose descriptions and parameters say nearly the same; their names do not count."""
+    from toolgen.catalog.duplicates import near_duplicates
+    from toolgen.datasets.folder import load_dataset
 
-    package = next((bfcl_package(source) for source in sources if source.kind == "bfcl"), None)
-    if package is None:
+    catalog = load_dataset(dataset).catalog
+    with progress("comparing tools") as on_progress:
+        report = near_duplicates(catalog, threshold, on_progress=on_progress)
+    emit(report.to_dict(), as_json, lambda: _duplicates_text(report))
+
+
+def _with_trajectories(source: Source, dataset: Dataset) -> Dataset:
+    """BFCL comes without trajectories; its APIs can be executed to make some."""
+    if source.kind != "bfcl":
         return dataset
     from toolgen.agent.recording import record_trajectories
+    from toolgen.datasets.sources import bfcl_package
 
     with progress("recording trajectories") as on_progress:
-        return record_trajectories(dataset, package, on_progress=on_progress)
+        return record_trajectories(dataset, bfcl_package(source), on_progress=on_progress)
 
 
 def _build_text(dataset: Dataset, output: Path, refused: bool) -> str:
@@ -185,8 +248,31 @@ def _build_text(dataset: Dataset, output: Path, refused: bool) -> str:
 
 
 def _report_lines(report: LoadReport) -> list[str]:
-    head = f"{report.source}: {report.loaded:,} tools loaded, {len(report.losses)} lost, {len(report.notes)} notes"
-    return [head, *_some("lost", [f"{x.name}: {x.reason}" for x in report.losses]), *_some("note", report.notes)]
+    head = f"{report.source}: {report.loaded:,} tools, {len(report.losses):,} lost, {len(report.notes):,} notes"
+    return [head, *_reasons("lost", report.loss_reasons()), *_reasons("note", report.note_reasons())]
+
+
+def _reasons(kind: str, reasons: Sequence[Reason]) -> list[str]:
+    """Reasons with how often each occurs; that of a single record is shown as it was said."""
+    lines = [
+        f"{one.example}: {one.reason}" if one.count == 1 else f"{one.count:,} times, first {one.example}: {one.reason}"
+        for one in reasons
+    ]
+    return _some(kind, [line.removeprefix(": ") for line in lines])
+
+
+def _duplicates_text(report: DuplicateReport) -> str:
+    lines = []
+    for group in report.groups[:SHOWN]:
+        lines.append(f"{group.tool}: {len(group.duplicates):,} more")
+        lines += [f"  {one.similarity:.2f} {one.tool}" for one in group.duplicates[:3]]
+    lines += [f"... and {len(report.groups) - SHOWN:,} more groups (--json shows all)"] * (len(report.groups) > SHOWN)
+    count = sum(len(group.duplicates) for group in report.groups)
+    lines.append(
+        f"{count:,} tools are at least {report.threshold:.0%} like an earlier one, in {len(report.groups):,} groups; "
+        f"{report.too_short:,} have too little text to compare"
+    )
+    return "\n".join(lines)
 
 
 def _some(kind: str, lines: Sequence[str]) -> list[str]:

@@ -58,6 +58,12 @@ class Dataset:
             object.__setattr__(self, name, {split: tuple(given.get(split, ())) for split in SPLITS})
 
     @property
+    def asked_tools(self) -> frozenset[str]:
+        """The tools that at least one training request asks for. Synthetic requests are made for every tool alike and do
+        not count."""
+        return frozenset(tool for query in self.queries["train"] if not query.is_synthetic for tool in query.tools)
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many records there are of each kind, as in `dataset.json`."""
         counts = {"tools": len(self.catalog)}
@@ -91,18 +97,22 @@ def save_dataset(dataset: Dataset, path: Path) -> None:
 def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
     """Reads a dataset folder. DatasetError names what is missing, damaged or of another format version.
 
-    `verify` compares the sha256 of each file with the one in `dataset.json`.
+    `verify` compares the sha256 of each file with the one in `dataset.json`; tools are then parsed when they are first
+    asked for, and the catalog's hash is the one that was written with them.
     """
     path = Path(path)
     metadata = read_metadata(path)
     if verify:
         verify_files(path, metadata)
+        catalog = Catalog.open(path / CATALOG_FILE, metadata.get("catalog_hash"))
+    else:
+        catalog = Catalog.load(path / CATALOG_FILE)
     return Dataset(
         name=metadata["name"],
         version=metadata["version"],
         source=metadata["source"],
         licence=metadata["licence"],
-        catalog=Catalog.load(path / CATALOG_FILE),
+        catalog=catalog,
         queries={split: _read(path / f"queries.{split}.jsonl", metadata, Query.from_dict) for split in SPLITS},
         trajectories={
             split: _read(path / f"trajectories.{split}.jsonl", metadata, Trajectory.from_dict) for split in SPLITS
@@ -211,8 +221,5 @@ def _move_into_place(building: Path, path: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+SYNTHETIC = "synthetic"
+"""The key of `Query.meta` that says who wrote a request that no user made, and in which style."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
@@ -32,6 +35,11 @@ class Query:
     tools: tuple[str, ...]
     calls: tuple[Call, ...] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether it was made from documentation (`toolgen catalog queries`)."""
+        return SYNTHETIC in self.meta
 
     def to_dict(self) -> dict[str, Any]:
         """The record of `queries.*.jsonl`."""

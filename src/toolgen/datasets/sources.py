@@ -6,30 +6,44 @@ Knows which loader reads which kind of source, and no file format itself.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.common import LoadedTools
-from toolgen.catalog.loaders.openai_functions import load_openai_functions
-from toolgen.catalog.loaders.python_functions import load_python_functions
 from toolgen.catalog.loaders.report import LoadReport, Loss
-from toolgen.catalog.naming import unique_ids
-from toolgen.catalog.tool import Tool
-from toolgen.datasets.bfcl import find_package, import_bfcl
+from toolgen.datasets.bfcl import find_package
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.splits import SPLITS
-from toolgen.errors import DatasetError, InputError, UsageError
+from toolgen.datasets.transforms import UNKNOWN_LICENCE, join
+from toolgen.errors import DatasetError, ToolgenError, UsageError
 
 OnMessage = Callable[[str], None]
+OnDataset = Callable[["Source", Dataset], Dataset]
 
-TOOL_LOADERS: dict[str, Callable[[str], LoadedTools]] = {
-    "openai": lambda place: load_openai_functions(Path(place)),
-    "python": load_python_functions,
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of source: the function that reads it, by module and name so that it is imported when it is used.
+    `example` is a place for the help; `optional` says that the kind has a place of its own."""
+
+    module: str
+    function: str
+    example: str
+    takes_path: bool = True
+    optional: bool = False
+
+
+TOOL_KINDS = {
+    "openai": Kind("toolgen.catalog.loaders.openai_functions", "load_openai_functions", "tools.json"),
+    "python": Kind("toolgen.catalog.loaders.python_functions", "load_python_functions", "tools.py", takes_path=False),
 }
-DATASET_KINDS = ("bfcl",)
-KINDS = (*DATASET_KINDS, *TOOL_LOADERS)
+DATASET_KINDS = {
+    "bfcl": Kind("toolgen.datasets.bfcl", "import_bfcl", "", optional=True),
+}
+KINDS = TOOL_KINDS | DATASET_KINDS
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,8 @@ def parse_source(text: str) -> Source:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f"; did you mean {near[0]}:?" if near else ""
         raise UsageError(f"unknown source {text!r}; sources are {', '.join(f'{k}:' for k in KINDS)}{hint}")
-    if kind in TOOL_LOADERS and not place:
-        raise UsageError(f"source {text!r} lacks what to read; write for example {kind}:tools.{_ending(kind)}")
+    if not place and not KINDS[kind].optional:
+        raise UsageError(f"source {text!r} lacks what to read; write for example {kind}:{KINDS[kind].example}")
     return Source(kind, place)
 
 
@@ -64,53 +78,81 @@ def bfcl_package(source: Source, on_message: OnMessage | None = None) -> Path:
     return find_package(fetch_dataset("bfcl", on_message=on_message))
 
 
-def build_dataset(sources: Sequence[Source], name: str, *, on_message: OnMessage | None = None) -> Dataset:
+def build_dataset(
+    sources: Sequence[Source],
+    name: str,
+    *,
+    on_message: OnMessage | None = None,
+    on_dataset: OnDataset | None = None,
+    debug: bool = False,
+) -> Dataset:
     """One dataset of all sources, with one report each.
 
-    A source that cannot be read is a loss in its report, and the others are still loaded. Where two sources give the
-    same id, the dataset's own tool keeps it, then the earlier source's; the other gets a counting suffix, which its
-    report notes. `name` is used unless the only source is a published dataset. DatasetError if nothing was loaded.
+    A source that cannot be read is a loss in its report, and the others are still loaded; with `debug` an unexpected
+    exception is raised instead. Where two sources give the same id, the first published dataset keeps it, then the
+    earlier source; the other gets a counting suffix, which its report notes. `name` is used unless the only source is a
+    published dataset. `on_dataset` may change a published dataset before it is put together with others, for example
+    add trajectories. DatasetError if nothing was loaded.
     """
-    published = [source for source in sources if source.kind in DATASET_KINDS]
-    if len(published) > 1:
-        raise UsageError(f"{' and '.join(map(str, published))} are both datasets with queries; build them one by one")
-    base = import_bfcl(bfcl_package(published[0], on_message)) if published else None
-    tools: list[Tool] = list(base.catalog) if base else []
-    reports = list(base.reports) if base else []
-    for source in sources:
-        if source.kind in TOOL_LOADERS:
-            reports.append(_add(tools, source))
-    if not tools:
-        raise DatasetError(f"no tool could be loaded: {_first_reason(reports)}")
-    if base and len(sources) == 1:
-        return base
-    return _combined(name, Catalog(tools), base, sources, tuple(reports))
+    ordered = sorted(sources, key=lambda source: source.kind not in DATASET_KINDS)  # stable: published ones first
+    parts = []
+    for source in ordered:
+        if on_message and len(ordered) > 1:
+            on_message(f"reading {source}")
+        parts.append(_read(source, on_message, on_dataset, debug))
+    if not any(len(part.catalog) for part in parts):
+        raise DatasetError(f"no tool could be loaded: {_first_reason([r for part in parts for r in part.reports])}")
+    if len(sources) == 1 and sources[0].kind in DATASET_KINDS:
+        return parts[0]
+    return join(parts, name=name, source=", ".join(_shown(source) for source in sources))
 
 
-def _add(tools: list[Tool], source: Source) -> LoadReport:
-    """Appends the tools of a source under ids that are still free; returns its report."""
+def _read(source: Source, on_message: OnMessage | None, on_dataset: OnDataset | None, debug: bool) -> Dataset:
+    """What one source holds; an empty dataset with one loss if it cannot be read."""
     try:
-        loaded = TOOL_LOADERS[source.kind](source.place)
-    except InputError as error:
-        return LoadReport(source=str(source), loaded=0, losses=(Loss(str(source), str(error)),))
-    ids = unique_ids((tool.id for tool in loaded.tools), taken={tool.id for tool in tools})
-    tools += [replace(tool, id=unique) for tool, unique in zip(loaded.tools, ids.ids, strict=True)]
-    notes = tuple(f"id {given!r} is taken by another source; became {new!r}" for given, new in ids.renamed)
-    return replace(loaded.report, notes=loaded.report.notes + notes)
+        if source.kind in TOOL_KINDS:
+            return _of_tools(source, _load_tools(source))
+        dataset = _import_dataset(source, on_message)
+        return on_dataset(source, dataset) if on_dataset else dataset
+    except UsageError:
+        raise
+    except ToolgenError as error:
+        reason = str(error)
+    except Exception as error:  # a fault of one loader must not take the other sources with it
+        if debug:
+            raise
+        reason = f"unexpected {type(error).__name__}{_place(error)}: {error} (toolgen --debug ... shows the traceback)"
+    report = LoadReport(source=str(source), loaded=0, losses=(Loss(str(source), " ".join(reason.split())),))
+    return _of_tools(source, LoadedTools((), report))
 
 
-def _combined(
-    name: str, catalog: Catalog, base: Dataset | None, sources: Sequence[Source], reports: tuple[LoadReport, ...]
-) -> Dataset:
+def _load_tools(source: Source) -> LoadedTools:
+    kind = TOOL_KINDS[source.kind]
+    load: Callable[[str | Path], LoadedTools] = getattr(import_module(kind.module), kind.function)
+    return load(Path(source.place) if kind.takes_path else source.place)
+
+
+def _import_dataset(source: Source, on_message: OnMessage | None) -> Dataset:
+    kind = DATASET_KINDS[source.kind]
+    load: Callable[[Path], Dataset] = getattr(import_module(kind.module), kind.function)
+    return load(bfcl_package(source, on_message) if source.kind == "bfcl" else Path(source.place))
+
+
+def _of_tools(source: Source, loaded: LoadedTools) -> Dataset:
     return Dataset(
-        name=name,
-        version=catalog.content_hash[:12],
-        source=", ".join(f"{source.kind}:{Path(source.place).name}" for source in sources),
-        licence=f"{base.licence} ({base.name}), the rest unknown" if base else "unknown",
-        catalog=catalog,
-        queries=base.queries if base else dict.fromkeys(SPLITS, ()),
-        reports=reports,
+        name=_shown(source),
+        version="",
+        source=_shown(source),
+        licence=UNKNOWN_LICENCE,
+        catalog=Catalog(loaded.tools),
+        reports=(loaded.report,),
     )
+
+
+def _shown(source: Source) -> str:
+    """Without folders, which are nobody else's business; a URL without what may hold a password or key."""
+    place = source.place.partition("?")[0] if "://" in source.place else source.place
+    return f"{source.kind}:{Path(place).name}"
 
 
 def _first_reason(reports: Sequence[LoadReport]) -> str:
@@ -118,5 +160,7 @@ def _first_reason(reports: Sequence[LoadReport]) -> str:
     return reasons[0] if reasons else f"{', '.join(report.source for report in reports)} describes none"
 
 
-def _ending(kind: str) -> str:
-    return "json" if kind == "openai" else "py"
+def _place(error: Exception) -> str:
+    """` in file.py, line 12`, where the exception was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.overview import catalog_errors
 from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.folder import Dataset
@@ -27,9 +28,14 @@ class Validation:
 
 
 def validate_dataset(dataset: Dataset, on_progress: Callable[[int, int], None] | None = None) -> Validation:
-    """Checks schemas, ids, and every call against its tool's schema."""
+    """Checks schemas, ids, the catalog's hash, and every call against its tool's schema."""
     queries = [query for split in dataset.queries.values() for query in split]
     errors = catalog_errors(dataset.catalog, on_progress)
+    # An opened catalog believes the hash in dataset.json; one made of the same tools counts it.
+    if (counted := Catalog(dataset.catalog).content_hash) != dataset.catalog.content_hash:
+        errors.append(
+            f"the catalog's hash is {counted[:12]}..., but dataset.json says {dataset.catalog.content_hash[:12]}..."
+        )
     errors += [f"query id {name!r} occurs {n} times" for name, n in Counter(q.id for q in queries).items() if n > 1]
     warnings: list[str] = []
     for query in queries:

@@ -28,7 +28,6 @@ from toolgen.evaluation.bfcl_checker import TurnVerdict, check_multi_turn, check
 from toolgen.evaluation.metrics import bootstrap
 from toolgen.evaluation.provenance import Provenance, collect_provenance
 from toolgen.evaluation.results import FORMAT, write_json
-from toolgen.evaluation.retrieval import trained_tools
 from toolgen.virtualization import FINISH, FINISH_SCHEMA, NO_TOOL
 
 if TYPE_CHECKING:
@@ -181,7 +180,7 @@ class _Judge:
         self._catalog = dataset.catalog
         self._config = config
         self._package_root = package_root
-        self._trained = trained_tools(dataset)
+        self._trained = dataset.asked_tools
         self._dry_run = DryRunEnvironment(dataset.catalog)
         self._bfcl = BfclEnvironment(package_root, dataset.catalog) if package_root else None
 

@@ -51,7 +51,7 @@ def evaluate_retrieval(
     if not indexed:
         retriever.index(dataset.catalog)
     rankings, seconds = _search(retriever, queries, depth, batch_size, on_progress)
-    trained = trained_tools(dataset)
+    trained = dataset.asked_tools
     records = tuple(_record(query, ranking, trained, depth) for query, ranking in zip(queries, rankings, strict=True))
     latency = {"queries_per_second": len(queries) / seconds, "median_ms": _median_ms(retriever, queries, depth)}
     resolved = {
@@ -78,11 +78,6 @@ def retrieval_queries(dataset: Dataset, split: str) -> list[Query]:
     if split not in dataset.queries:
         raise UsageError(f"dataset {dataset.name} has no split {split!r}; it has {', '.join(dataset.queries)}")
     return [query for query in dataset.queries[split] if query.tools and "turns" not in query.meta]
-
-
-def trained_tools(dataset: Dataset) -> frozenset[str]:
-    """The tools that at least one training request asks for; a request for others only is `unseen`."""
-    return frozenset(tool for query in dataset.queries.get("train", ()) for tool in query.tools)
 
 
 def summarize(records: Sequence[QueryRecord]) -> dict[str, dict[str, Interval]]:

@@ -72,11 +72,20 @@ def recall(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> lis
 
 def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
     """Requests of the training split to the set of their tools. Multi-turn tasks are left out: their first turn does not
-    ask for all the tools that the task needs."""
+    ask for all the tools that the task needs. Synthetic ones are a source of their own."""
     return [
         _request(checkpoint, query.text, query.tools, config, spares=True)
         for query in _single_turn(dataset)
-        if query.tools
+        if query.tools and not query.is_synthetic
+    ]
+
+
+def synthetic(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+    """Requests made from documentation (`toolgen catalog queries`) to their tools."""
+    return [
+        _request(checkpoint, query.text, query.tools, config)
+        for query in _single_turn(dataset)
+        if query.tools and query.is_synthetic
     ]
 
 
@@ -123,6 +132,7 @@ def _prefixes(messages: list[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
 _DOCUMENTATION: Mapping[str, Source] = {
     **{view: view_source(view) for view in ("document", "name", "description", "parameters")},
     "keywords": keywords,
+    "synthetic": synthetic,
 }
 STAGE_SOURCES: Mapping[Stage, Mapping[str, Source]] = {
     "memorization": {

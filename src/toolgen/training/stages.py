@@ -80,8 +80,7 @@ def run_stage(
 
 def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
     """Token ids of the tools that no training request, task or conversation asks for."""
-    asked = {tool_id for query in dataset.queries["train"] for tool_id in query.tools}
-    asked |= {
+    asked = dataset.asked_tools | {
         call["function"]["name"]
         for trajectory in dataset.trajectories["train"]
         for message in trajectory.messages

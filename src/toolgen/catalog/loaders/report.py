@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -13,6 +14,19 @@ class Loss:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """How often a reason occurs, as the first record says it (`example` is that record's name)."""
+
+    reason: str
+    count: int
+    example: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """A record for JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +40,22 @@ class LoadReport:
     notes: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
 
+    def loss_reasons(self) -> tuple[Reason, ...]:
+        """The losses by reason, the most frequent first."""
+        return _by_reason((loss.name, loss.reason) for loss in self.losses)
+
+    def note_reasons(self) -> tuple[Reason, ...]:
+        """The notes by what they say after `name: `, the most frequent first."""
+        parted = (note.partition(": ") for note in self.notes)
+        return _by_reason((name, text) if colon else ("", name) for name, colon, text in parted)
+
     def to_dict(self) -> dict[str, Any]:
-        """A record for JSON."""
+        """A record for JSON. `reasons` is a summary of `losses`."""
         return {
             "source": self.source,
             "loaded": self.loaded,
+            "lost": len(self.losses),
+            "reasons": [reason.to_dict() for reason in self.loss_reasons()],
             "losses": [{"name": loss.name, "reason": loss.reason} for loss in self.losses],
             "notes": list(self.notes),
             "counts": dict(self.counts),
@@ -46,3 +71,18 @@ class LoadReport:
             notes=tuple(record["notes"]),
             counts=record["counts"],
         )
+
+
+# What differs between two records that have the same fault: quoted text, numbers.
+_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
+
+
+def _by_reason(lines: Iterable[tuple[str, str]]) -> tuple[Reason, ...]:
+    first: dict[str, tuple[str, str]] = {}
+    counts: dict[str, int] = {}
+    for name, text in lines:
+        key = _VARIABLE.sub("*", text)
+        first.setdefault(key, (name, text))
+        counts[key] = counts.get(key, 0) + 1
+    reasons = [Reason(first[key][1], count, first[key][0]) for key, count in counts.items()]
+    return tuple(sorted(reasons, key=lambda reason: -reason.count))

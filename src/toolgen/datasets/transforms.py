@@ -1,0 +1,221 @@
+"""Functions from dataset to dataset: what a transform of the catalog means for the requests, and datasets put together.
+
+Knows no file and no source format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.loaders.report import LoadReport
+from toolgen.catalog.naming import unique_ids
+from toolgen.catalog.transforms import Transformed, deduplicate, filter_tools, merge, prefix_providers, selector
+from toolgen.datasets.folder import Dataset
+from toolgen.datasets.query import Query
+from toolgen.datasets.splits import SPLITS, text_group
+from toolgen.datasets.trajectory import Message, Trajectory
+
+META_WITH_TOOL_IDS = frozenset({"expected", "schemas"})
+"""Keys of `Query.meta` under which tool ids are the keys of objects, or texts in lists."""
+
+NOTES_OF_A_TRANSFORM = 1_000  # each removed or renamed tool is a note; beyond these they are only counted
+
+
+def select(dataset: Dataset, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Dataset:
+    """The dataset with the tools that `catalog.transforms.selector` means. Requests that need a tool which is left out
+    are left out too."""
+    found = filter_tools(dataset.catalog, [*map(selector, include)], [*map(selector, exclude)])
+    options = [f"--include {text}" for text in include] + [f"--exclude {text}" for text in exclude]
+    return apply(dataset, found, " ".join(options))
+
+
+def prefix(dataset: Dataset, text: str) -> Dataset:
+    """The dataset with `text` in front of every provider."""
+    return apply(dataset, prefix_providers(dataset.catalog, text), f"--prefix {text}", list_renamed=False)
+
+
+def dedupe(dataset: Dataset) -> Dataset:
+    """The dataset with one tool where several are equal but for their id; requests are redirected to it."""
+    return apply(dataset, deduplicate(dataset.catalog), "--dedupe")
+
+
+def apply(dataset: Dataset, transformed: Transformed, name: str, *, list_renamed: bool = True) -> Dataset:
+    """The dataset after a transform of its catalog: ids follow, requests that need a removed tool go with their
+    trajectories, and a report called `name` says what was changed."""
+    removed = set(transformed.removed)
+    dropped = {q.id for queries in dataset.queries.values() for q in queries if removed & _named_by(q)}
+    result = replace(
+        rename_tools(dataset, transformed.renamed, transformed.catalog),
+        version=transformed.catalog.content_hash[:12],
+    )
+    queries = {s: tuple(q for q in found if q.id not in dropped) for s, found in result.queries.items()}
+    trajectories = {
+        s: tuple(t for t in found if t.query not in dropped and not removed & _called_in(t))
+        for s, found in result.trajectories.items()
+    }
+    notes = [f"{tool}: removed" for tool in transformed.removed]
+    notes += [f"{old}: became {new!r}" for old, new in transformed.renamed.items()] if list_renamed else []
+    notes += [f"{query}: request left out, it needs a removed tool" for query in sorted(dropped)]
+    more = [f"... and {len(notes) - NOTES_OF_A_TRANSFORM} more"] if len(notes) > NOTES_OF_A_TRANSFORM else []
+    counts = {
+        "tools_before": len(dataset.catalog),
+        "tools_removed": len(dataset.catalog) - len(transformed.catalog),
+        "tools_renamed": len(transformed.renamed),
+        "requests_removed": len(dropped),
+        "trajectories_removed": sum(len(result.trajectories[s]) - len(trajectories[s]) for s in SPLITS),
+    }
+    report = LoadReport(
+        source=name,
+        loaded=len(transformed.catalog),
+        notes=(*notes[:NOTES_OF_A_TRANSFORM], *more),
+        counts=counts,
+    )
+    return replace(result, queries=queries, trajectories=trajectories, reports=(*dataset.reports, report))
+
+
+def rename_tools(dataset: Dataset, renamed: Mapping[str, str], catalog: Catalog | None = None) -> Dataset:
+    """The dataset with other tool ids in its requests, calls and trajectories, over `catalog` (else its own)."""
+    catalog = dataset.catalog if catalog is None else catalog
+    if not any(old != new for old, new in renamed.items()):
+        return replace(dataset, catalog=catalog)
+    return replace(
+        dataset,
+        catalog=catalog,
+        queries={s: tuple(_rename_in_query(q, renamed) for q in found) for s, found in dataset.queries.items()},
+        trajectories={
+            s: tuple(replace(t, messages=tuple(_rename_in_message(m, renamed) for m in t.messages)) for t in found)
+            for s, found in dataset.trajectories.items()
+        },
+    )
+
+
+def join(datasets: Sequence[Dataset], *, name: str, source: str) -> Dataset:
+    """One dataset of several: tools, requests and trajectories one after another, ids made unique, splits kept.
+
+    Ids that had to change are notes in the report of the dataset that they come from, as are requests for testing whose
+    words an earlier dataset has among its requests for training.
+    """
+    catalog, renamed = merge(dataset.catalog for dataset in datasets)
+    parts: list[Dataset] = []
+    for dataset, changes in zip(datasets, renamed, strict=True):
+        notes = [f"id {old!r} is taken by another source; became {new!r}" for old, new in changes.items()]
+        part, more = _with_free_ids(rename_tools(dataset, changes), parts)
+        parts.append(_noted(part, [*notes, *more, *_leaks(part, parts)]))
+    return Dataset(
+        name=name,
+        version=catalog.content_hash[:12],
+        source=source,
+        licence=_licence(parts),
+        catalog=catalog,
+        queries={split: tuple(q for part in parts for q in part.queries[split]) for split in SPLITS},
+        trajectories={split: tuple(t for part in parts for t in part.trajectories[split]) for split in SPLITS},
+        reports=tuple(report for part in parts for report in part.reports),
+    )
+
+
+def _with_free_ids(dataset: Dataset, earlier: Sequence[Dataset]) -> tuple[Dataset, list[str]]:
+    """The dataset with ids of requests and trajectories that no earlier dataset has, and a note for each change."""
+    queries = _renamed(dataset, earlier, lambda one: (q.id for found in one.queries.values() for q in found))
+    trajectories = _renamed(dataset, earlier, lambda one: (t.id for found in one.trajectories.values() for t in found))
+    notes = [f"request id {old!r} is taken by another source; became {new!r}" for old, new in queries.items()]
+    if not (queries or trajectories):
+        return dataset, notes
+    return replace(
+        dataset,
+        queries={
+            s: tuple(replace(q, id=queries.get(q.id, q.id)) for q in found) for s, found in dataset.queries.items()
+        },
+        trajectories={
+            s: tuple(replace(t, id=trajectories.get(t.id, t.id), query=queries.get(t.query, t.query)) for t in found)
+            for s, found in dataset.trajectories.items()
+        },
+    ), notes
+
+
+def _renamed(
+    dataset: Dataset, earlier: Sequence[Dataset], ids_of: Callable[[Dataset], Iterable[str]]
+) -> dict[str, str]:
+    taken = {one for other in earlier for one in ids_of(other)}
+    own = [*dict.fromkeys(ids_of(dataset))]
+    clashing = [one for one in own if one in taken]
+    return dict(unique_ids(clashing, taken | set(own)).renamed)
+
+
+def _leaks(dataset: Dataset, earlier: Sequence[Dataset]) -> list[str]:
+    """A line if what one dataset tests, another one trains."""
+    others = Dataset(name="", version="", source="", licence="", catalog=Catalog(), queries=_joined_queries(earlier))
+    count = len(_groups(dataset, "test") & _groups(others, "train")) + len(
+        _groups(dataset, "train") & _groups(others, "test")
+    )
+    return [f"{count} requests are in the split train of one source and in test of another"] if count else []
+
+
+def _joined_queries(datasets: Sequence[Dataset]) -> dict[str, tuple[Query, ...]]:
+    return {split: tuple(q for dataset in datasets for q in dataset.queries[split]) for split in SPLITS}
+
+
+def _groups(dataset: Dataset, split: str) -> set[str]:
+    return {text_group(query.text) for query in dataset.queries[split]}
+
+
+def _noted(dataset: Dataset, notes: Sequence[str]) -> Dataset:
+    if not notes:
+        return dataset
+    first, *others = dataset.reports or (LoadReport(source=dataset.name, loaded=len(dataset.catalog)),)
+    return replace(dataset, reports=(replace(first, notes=(*first.notes, *notes)), *others))
+
+
+def _licence(parts: Sequence[Dataset]) -> str:
+    known = dict.fromkeys(f"{part.licence} ({part.name})" for part in parts if part.licence != UNKNOWN_LICENCE)
+    rest = [UNKNOWN_LICENCE if not known else f"the rest {UNKNOWN_LICENCE}"] * any(
+        part.licence == UNKNOWN_LICENCE for part in parts
+    )
+    return ", ".join([*known, *rest])
+
+
+UNKNOWN_LICENCE = "unknown"
+
+
+def _named_by(query: Query) -> set[str]:
+    return {*query.tools, *(call.tool for call in query.calls or ())}
+
+
+def _called_in(trajectory: Trajectory) -> set[str]:
+    calls = [call for message in trajectory.messages for call in message.get("tool_calls") or ()]
+    return {call["function"]["name"] for call in calls}
+
+
+def _rename_in_query(query: Query, renamed: Mapping[str, str]) -> Query:
+    calls = query.calls
+    return replace(
+        query,
+        tools=tuple(dict.fromkeys(renamed.get(tool, tool) for tool in query.tools)),
+        calls=None if calls is None else tuple(replace(c, tool=renamed.get(c.tool, c.tool)) for c in calls),
+        meta={k: _rename_in(v, renamed) if k in META_WITH_TOOL_IDS else v for k, v in query.meta.items()},
+    )
+
+
+def _rename_in_message(message: Message, renamed: Mapping[str, str]) -> Message:
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    return {**message, "tool_calls": [_rename_in_call(call, renamed) for call in calls]}
+
+
+def _rename_in_call(call: Mapping[str, Any], renamed: Mapping[str, str]) -> Mapping[str, Any]:
+    function = call["function"]
+    return {**call, "function": {**function, "name": renamed.get(function["name"], function["name"])}}
+
+
+def _rename_in(value: Any, renamed: Mapping[str, str]) -> Any:
+    """Objects inside an object are argument values or schemas and stay as they are."""
+    if isinstance(value, str):
+        return renamed.get(value, value)
+    if isinstance(value, (list, tuple)):
+        return [_rename_in(item, renamed) for item in value]
+    if isinstance(value, Mapping):
+        return {renamed.get(k, k): v if isinstance(v, Mapping) else _rename_in(v, renamed) for k, v in value.items()}
+    return value

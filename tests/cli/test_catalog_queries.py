@@ -1,0 +1,50 @@
+"""`toolgen catalog queries`: what is written, what is said, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from typer.testing import Result
+
+from toolgen.datasets import load_dataset
+from toolgen.testing import tiny_checkpoint, tiny_dataset
+
+Invoke = Callable[..., Result]
+
+
+def test_rules_write_requests_into_the_training_split(toolgen: Invoke, dataset_folder: Path, tmp_path: Path) -> None:
+    result = toolgen("catalog", "queries", dataset_folder, "-o", tmp_path / "asked", "--per-tool", 3, "--json")
+    assert result.exit_code == 0, result.output
+    answer, before, after = json.loads(result.stdout), tiny_dataset(), load_dataset(tmp_path / "asked")
+    added = after.queries["train"][len(before.queries["train"]) :]
+    assert 0 < len(added) == answer["kept"] <= 3 * len(before.catalog)
+    assert sum(answer["dropped"].values()) + answer["kept"] == answer["drafts"]
+    assert after.catalog == before.catalog and after.queries["test"] == before.queries["test"]
+    assert all(query.meta["synthetic"]["by"] == "rules" for query in added)
+
+
+def test_a_local_model_writes_them_too_and_leaves_no_work_file(
+    toolgen: Invoke, dataset_folder: Path, tmp_path: Path
+) -> None:
+    tiny_checkpoint().save(tmp_path / "model")
+    options = ("--by", "llm", "--base", tmp_path / "model", "--per-tool", 1, "--json")
+    result = toolgen("catalog", "queries", dataset_folder, "-o", tmp_path / "asked", *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["tools"] == len(tiny_dataset().catalog)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["asked", "model"]
+
+
+def test_what_cannot_be_done_is_one_line_and_writes_nothing(
+    toolgen: Invoke, dataset_folder: Path, tmp_path: Path
+) -> None:
+    given = ("catalog", "queries", dataset_folder, "-o", tmp_path / "asked")
+    for options, code, reason in (
+        (("--split", "tests"), 1, "no split 'tests'; splits are train, dev, test"),
+        (("--by", "llm", "--model", "m"), 2, "an endpoint needs --endpoint URL and --model NAME together"),
+        (("--by", "llm", "--base", "smollm9"), 2, "no base 'smollm9'"),
+    ):
+        result = toolgen(*given, *options)
+        assert (result.exit_code, reason in result.output) == (code, True), result.output
+    assert not list(tmp_path.iterdir())

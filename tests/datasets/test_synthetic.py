@@ -1,0 +1,92 @@
+"""Synthetic requests: what is drafted from documentation, what the filter drops, and how they enter a dataset."""
+
+from __future__ import annotations
+
+import jsonschema
+
+from toolgen.catalog import Catalog, Tool
+from toolgen.datasets import Dataset, Query
+from toolgen.datasets.synthetic import Draft, drafts_by_rule, keep_useful, tools_to_ask_for, with_queries
+
+NEWS = Tool(
+    id="a&&get_news",
+    provider="a",
+    name="get_news",
+    description="Fetches the latest news on a specific topic. Fast.",
+    parameters={
+        "type": "object",
+        "properties": {"topic": {"type": "string"}, "quantity": {"type": "integer", "minimum": 1, "maximum": 5}},
+        "required": ["topic", "quantity"],
+    },
+)
+AREA = Tool(id="b&&area", provider="b", name="area", description="This function calculates the area of a circle.")
+
+
+def dataset(*queries: Query) -> Dataset:
+    return Dataset(
+        name="d", version="1", source="s", licence="l", catalog=Catalog([NEWS, AREA]), queries={"train": queries}
+    )
+
+
+def draft(tool: Tool, text: str, style: str = "vague") -> Draft:
+    return Draft(tool.id, text, style, "rules")
+
+
+def test_the_same_seed_gives_the_same_drafts_and_another_one_others() -> None:
+    assert [*drafts_by_rule(NEWS, 4, 0)] == [*drafts_by_rule(NEWS, 4, 0)]
+    assert [*drafts_by_rule(NEWS, 4, 0)] != [*drafts_by_rule(NEWS, 4, 1)]
+
+
+def test_descriptions_in_the_third_person_become_requests() -> None:
+    texts = {one.text for seed in range(20) for one in drafts_by_rule(AREA, 8, seed)}
+    assert "What is the area of a circle?" in texts
+    assert "Can you calculate the area of a circle?" in texts
+
+
+def test_vague_requests_have_two_to_six_words() -> None:
+    found = [one for seed in range(20) for one in drafts_by_rule(NEWS, 8, seed) if one.style == "vague"]
+    assert found
+    assert all(2 <= len(one.text.split()) <= 6 for one in found)
+
+
+def test_specified_requests_say_the_arguments_of_a_valid_call() -> None:
+    found = [one for seed in range(20) for one in drafts_by_rule(NEWS, 8, seed) if one.call]
+    assert found
+    for one in found:
+        assert one.call is not None
+        jsonschema.validate(one.call.arguments, NEWS.parameters)
+        assert all(str(value) in one.text for value in one.call.arguments.values())
+
+
+def test_the_filter_says_how_many_it_dropped_and_why() -> None:
+    drafts = [
+        draft(NEWS, "get news"),
+        draft(NEWS, "something"),
+        draft(AREA, "Something!"),
+        draft(NEWS, "old news"),
+        draft(AREA, "weather"),
+        draft(AREA, "circle area"),
+    ]
+    old = Query(id="q", text="Old news?", tools=(NEWS.id,))
+    filtered = keep_useful(drafts, dataset(old), lambda texts: [[AREA.id] if "c" in t else [] for t in texts], 4)
+    assert [one.text for one in filtered.kept] == ["circle area"]
+    assert filtered.dropped == {
+        "copies the documentation": 1,
+        "asks for several tools alike": 2,
+        "repeats another request": 1,
+        "the tool is not found with it": 1,
+    }
+
+
+def test_the_requests_are_added_to_one_split_under_ids_of_their_own() -> None:
+    once = with_queries(dataset(), [draft(NEWS, "x y"), draft(NEWS, "z")], "train")
+    twice = with_queries(once, [draft(NEWS, "w")], "train")
+    assert [q.id for q in twice.queries["train"]] == [f"synthetic/{NEWS.id}/{n}" for n in range(3)]
+    assert twice.queries["train"][0].meta == {"synthetic": {"by": "rules", "style": "vague"}}
+    assert not twice.queries["test"]
+
+
+def test_only_unasked_leaves_out_what_a_training_request_asks_for() -> None:
+    asked = dataset(Query(id="q", text="t", tools=(NEWS.id,)))
+    assert tools_to_ask_for(asked, only_unasked=True) == (AREA,)
+    assert len(tools_to_ask_for(asked, only_unasked=False)) == 2

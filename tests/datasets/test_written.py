@@ -1,0 +1,85 @@
+"""Requests by a language model: what is asked, what is read out of its answers, and how an interrupt is survived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolgen.catalog import Tool
+from toolgen.datasets.written import TOOLS_AT_ONCE, drafts_by_model, parse_requests, prompt_for
+from toolgen.errors import UsageError
+from toolgen.llm import ChatMessage
+
+TOOLS = [Tool(id=f"p&&tool_{i}", provider="p", name=f"tool_{i}", description=f"Does thing {i}.") for i in range(40)]
+
+
+class Echo:
+    """Answers each conversation with numbered requests that name the described thing; fails after `calls` calls."""
+
+    name = "echo"
+
+    def __init__(self, calls: int = 1000) -> None:
+        self.calls = calls
+        self.asked = 0
+
+    def write(
+        self, prompts: Sequence[Sequence[ChatMessage]], *, max_tokens: int, temperature: float = 0.7, seed: int = 0
+    ) -> list[str]:
+        del max_tokens, temperature, seed
+        if not self.calls:
+            raise KeyboardInterrupt
+        self.calls -= 1
+        self.asked += len(prompts)
+        things = [prompt[-1]["content"].splitlines()[1] for prompt in prompts]
+        return [f"1. please: {thing}\n2. i want it: {thing}" for thing in things]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Here are 2 requests:\n1. find a taxi\n2) book it now", ["find a taxi", "book it now"]),
+        ('- "a table for two"\n* call tool_3 now\n\n- word', ["a table for two"]),
+        ('```json\n["one wish", "two wishes"]\n```', ["one wish", "two wishes"]),
+        ("same thing\nsame thing\n1. 22 33", ["same thing"]),
+        ("a [broken list", ["a [broken list"]),
+        ("", []),
+    ],
+)
+def test_requests_are_read_out_of_lists_of_any_kind(answer: str, expected: list[str]) -> None:
+    assert parse_requests(answer, TOOLS[3]) == expected
+
+
+@given(st.text())
+def test_any_answer_can_be_read(answer: str) -> None:
+    assert all(2 <= len(text.split()) <= 60 for text in parse_requests(answer, TOOLS[0]))
+
+
+def test_the_prompt_shows_the_documentation_and_the_style() -> None:
+    *_, last = prompt_for(TOOLS[7], "vague", 5)
+    assert "Does thing 7." in last["content"] and "Write 5 requests" in last["content"]
+    assert prompt_for(TOOLS[7], "vague", 5)[0] != prompt_for(TOOLS[7], "specified", 5)[0]
+
+
+def test_an_interrupted_run_asks_only_for_what_is_missing(tmp_path: Path) -> None:
+    whole = [*drafts_by_model(TOOLS, Echo(), 2, 0, tmp_path / "whole.jsonl")]
+    assert {draft.tool for draft in whole} == {tool.id for tool in TOOLS}
+    assert {(draft.by, draft.style) for draft in whole} == {("echo", "vague"), ("echo", "specified")}
+    work = tmp_path / "work.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        [*drafts_by_model(TOOLS, Echo(calls=1), 2, 0, work)]
+    with work.open("a", encoding="utf-8") as file:
+        file.write('{"tool": "p&&cut o')  # the line that was being written
+    again = Echo()
+    assert [*drafts_by_model(TOOLS, again, 2, 0, work)] == whole
+    assert again.asked == 2 * (len(TOOLS) - TOOLS_AT_ONCE)
+
+
+def test_answers_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:
+    work = tmp_path / "work.jsonl"
+    [*drafts_by_model(TOOLS[:2], Echo(), 2, 0, work)]
+    with pytest.raises(UsageError, match="other settings"):
+        [*drafts_by_model(TOOLS[:2], Echo(), 2, 1, work)]
