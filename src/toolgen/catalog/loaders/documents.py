@@ -1,0 +1,405 @@
+"""JSON and YAML documents from a file, folder, archive or address, read with bounds on time and memory.
+
+Archives are read, never unpacked. YAML is read by the core schema of YAML 1.2, which OpenAPI asks for: `no` is a text and a
+date too. Knows no meaning of a document.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import os
+import re
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from toolgen.catalog.loaders.common import scrub
+from toolgen.catalog.loaders.report import Loss
+from toolgen.catalog.loaders.web import download, is_url, shown_url
+from toolgen.errors import InputError
+
+MB = 1 << 20
+MAX_DOCUMENT_BYTES = 96 * MB  # the largest published description that we know of has 40 MB
+MAX_ARCHIVE_BYTES = 4096 * MB  # unpacked
+MIN_ARCHIVE_BYTES = 128 * MB  # what any archive may hold unpacked, however small it is
+MAX_EXPANSION = 60  # otherwise: times its packed size; descriptions shrink to a tenth, bombs to a thousandth
+MAX_DOCUMENTS = 100_000
+MAX_YAML_VALUES = 4_000_000  # with aliases expanded
+MAX_YAML_DEPTH = 400
+SUFFIXES = (".json", ".yaml", ".yml")
+_ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
+
+# Escapes or characters that no UTF-8 file can hold, or no text should: NUL and surrogates. Pairs of surrogate escapes match
+# too; they only cost a second look.
+_UNCLEAN = re.compile("\\\\u(?:0000|[dD][89a-fA-F])|[\0\ud800-\udfff]")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,4000}|0x[0-9a-fA-F]{1,1000}|0o[0-7]{1,1000}")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_WORDS = {"": None, "~": None} | {
+    form: value
+    for word, value in (("null", None), ("true", True), ("false", False))
+    for form in (word, word.capitalize(), word.upper())
+}
+
+
+@dataclass(frozen=True)
+class RawDocument:
+    """An unparsed document. `base` is the address that its relative references start from; empty inside an archive."""
+
+    name: str
+    data: bytes
+    base: str
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The documents of a place, one at a time, and what could not be read. `single` says that the place is one document."""
+
+    single: bool
+    items: Iterator[RawDocument | Loss]
+
+
+def read_documents(place: str | Path) -> Documents:
+    """All documents of a file, folder, archive (.zip, .tgz, .tar.gz, .tar) or http(s) address.
+
+    InputError if the place as a whole cannot be read; one document that cannot be read is a Loss among the others.
+    """
+    text = str(place)
+    if is_url(text):
+        return _of_url(text)
+    path = Path(text)
+    try:
+        if path.is_dir():
+            return Documents(False, _of_folder(path))
+        if not path.is_file():
+            raise InputError(f"there is no file or folder {text!r}; expected a document, a folder, an archive or a URL")
+        if path.name.lower().endswith(_ARCHIVES):
+            return Documents(False, _of_archive(path.open("rb"), path.name))
+        if path.stat().st_size > MAX_DOCUMENT_BYTES:
+            raise InputError(_too_large(path.name, path.stat().st_size))
+        return Documents(True, iter([RawDocument(path.name, path.read_bytes(), path.resolve().as_uri())]))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {text!r}: {error}") from error
+
+
+def parse_document(data: bytes, name: str) -> Any:
+    """The JSON value of a document in JSON or YAML; InputError says in one line what it is not."""
+    try:
+        text = data.decode(json.detect_encoding(data), "surrogatepass").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: neither JSON nor YAML: not text in UTF-8 (byte {error.start})") from None
+    start = text[:1000].lstrip()[:1]
+    if not start:
+        raise InputError(f"{name}: the document is empty")
+    try:
+        if start not in "{[":
+            return _parse_yaml(text, name)
+        try:
+            return _parse_json(text)
+        except json.JSONDecodeError:
+            if not name.lower().endswith((".yaml", ".yml")):
+                raise
+            return _parse_yaml(text, name)
+    except RecursionError:
+        raise InputError(f"{name}: nested too deeply to be read") from None
+    except ValueError as error:
+        raise InputError(f"{name}: not valid JSON: {error}; it may be incomplete") from None
+
+
+def _parse_json(text: str) -> Any:
+    value = json.loads(text, parse_constant=lambda _name: None, parse_float=_finite)
+    return scrub(value) if _UNCLEAN.search(text) else value
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _parse_yaml(text: str, name: str) -> Any:
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is some ten times as fast
+    clean = scrub(text) if _UNCLEAN.search(text) else text
+    builder = _YamlBuilder(name)
+    try:
+        for event in yaml.parse(clean, Loader=loader):
+            builder.take(event)
+    except yaml.YAMLError as error:
+        raise InputError(f"{name}: neither JSON nor YAML: {' '.join(str(error).split())[:300]}") from None
+    return scrub(builder.result) if "\\" in clean and _UNCLEAN.search(clean) else builder.result
+
+
+@dataclass
+class _Open:
+    """A mapping or list that is being read. `size` counts the values in it with aliases expanded."""
+
+    value: Any
+    anchor: str | None
+    key: str | None = None
+    size: int = 1
+    merged: list[Any] = field(default_factory=list)
+
+
+class _YamlBuilder:
+    """Values from the events of a YAML parser, without recursion, counting what aliases would expand to.
+
+    A few lines of nested aliases can stand for billions of values ("billion laughs"): sharing them keeps the reading
+    cheap, but everything later walks through them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.result: Any = None
+        self._name = name
+        self._open: list[_Open] = []
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._values = 0
+        self._documents = 0
+
+    def take(self, event: Any) -> None:
+        """One event of `yaml.parse`."""
+        kind = type(event).__name__
+        if kind == "ScalarEvent":
+            self._count(1)
+            plain = event.implicit[0] and event.tag is None
+            self._add(event.value if not plain or self._wants_key() else _scalar(event.value), 1, event.anchor, plain)
+        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
+            self._start({} if kind == "MappingStartEvent" else [], event.anchor)
+        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+            self._end()
+        elif kind == "AliasEvent":
+            self._alias(event.anchor)
+        elif kind == "DocumentStartEvent":
+            self._documents += 1
+            if self._documents > 1:
+                raise InputError(f"{self._name}: several YAML documents in one file; expected one")
+
+    def _start(self, value: Any, anchor: str | None) -> None:
+        self._count(1)
+        if self._wants_key():
+            raise InputError(f"{self._name}: a key of a mapping is not text")
+        if len(self._open) >= MAX_YAML_DEPTH:
+            raise InputError(f"{self._name}: nested deeper than {MAX_YAML_DEPTH} levels")
+        self._open.append(_Open(value, anchor))
+
+    def _end(self) -> None:
+        done = self._open.pop()
+        for others in done.merged:
+            for other in others if isinstance(others, list) else [others]:
+                for key, value in other.items() if isinstance(other, dict) else ():
+                    done.value.setdefault(key, value)
+        self._add(done.value, done.size, done.anchor)
+
+    def _alias(self, anchor: str) -> None:
+        if anchor not in self._anchors:
+            raise InputError(f"{self._name}: the alias *{anchor[:40]} names nothing before it")
+        value, size = self._anchors[anchor]
+        self._count(size)
+        self._add(str(value) if self._wants_key() else value, size)
+
+    def _wants_key(self) -> bool:
+        return bool(self._open) and isinstance(self._open[-1].value, dict) and self._open[-1].key is None
+
+    def _add(self, value: Any, size: int, anchor: str | None = None, plain: bool = False) -> None:
+        if anchor is not None:
+            self._anchors[anchor] = (value, size)
+        if not self._open:
+            self.result = value
+            return
+        parent = self._open[-1]
+        parent.size += size
+        if isinstance(parent.value, list):
+            parent.value.append(value)
+        elif parent.key is None:
+            parent.key = f"\0{value}" if plain and value == "<<" else value  # no text that is read holds NUL
+        else:
+            if parent.key == "\0<<":
+                parent.merged.append(value)
+            else:
+                parent.value[parent.key] = value
+            parent.key = None
+
+    def _count(self, size: int) -> None:
+        self._values += size
+        if self._values > MAX_YAML_VALUES:
+            raise InputError(
+                f"{self._name}: more than {MAX_YAML_VALUES:,} values when its aliases are expanded; it was not read"
+            )
+
+
+@lru_cache(maxsize=1 << 14)
+def _scalar(text: str) -> Any:
+    """A plain scalar by the core schema (YAML 1.2.2, section 10.3.2); infinities stay texts, since JSON has none."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        return number if math.isfinite(number) else text
+    return text
+
+
+def _of_url(url: str) -> Documents:
+    got = download(url, MAX_DOCUMENT_BYTES, trusted=True)
+    name = PurePosixPath(urlsplit(got.url).path).name or str(urlsplit(got.url).hostname)
+    if name.lower().endswith(_ARCHIVES):
+        return Documents(False, _of_archive(io.BytesIO(got.data), name))
+    return Documents(True, iter([RawDocument(shown_url(url), got.data, got.url)]))
+
+
+def _of_folder(folder: Path) -> Iterator[RawDocument | Loss]:
+    root = folder.resolve()
+    unreadable: list[OSError] = []
+    count = 0
+    for current, folders, names in os.walk(root, onerror=unreadable.append):
+        folders.sort()
+        for name in sorted(name for name in names if name.lower().endswith(SUFFIXES)):
+            count += 1
+            if count > MAX_DOCUMENTS:
+                yield Loss(str(folder.name), f"more than {MAX_DOCUMENTS:,} documents; the rest was not read")
+                return
+            yield _of_file(Path(current) / name, root)
+    for error in unreadable:
+        yield Loss(Path(str(error.filename)).name, f"the folder cannot be read: {error.strerror}")
+
+
+def _of_file(path: Path, root: Path) -> RawDocument | Loss:
+    name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()
+    try:
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            return Loss(name, "a link that leads out of the folder; it was not followed")
+        if not path.is_file():
+            return Loss(name, "not a regular file")
+        if (size := path.stat().st_size) > MAX_DOCUMENT_BYTES:
+            return Loss(name, _too_large("the document", size))
+        return RawDocument(name, path.read_bytes(), path.as_uri())
+    except (OSError, RuntimeError) as error:
+        return Loss(name, f"cannot be read: {error}")
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file in an archive; `handle` is what opens it, `plain` that it is a regular file."""
+
+    name: str
+    size: int
+    plain: bool
+    handle: Any
+
+
+def _of_archive(file: IO[bytes], name: str) -> Iterator[RawDocument | Loss]:
+    """The documents of an archive. What is wrong with the archive itself ends it with a loss."""
+    with file:
+        try:
+            packed = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            limit = min(MAX_ARCHIVE_BYTES, max(MIN_ARCHIVE_BYTES, MAX_EXPANSION * packed))
+            opened = _zip_members(file) if name.lower().endswith(".zip") else _tar_members(file, limit)
+            yield from _read_members(opened, limit)
+        except InputError as error:
+            yield Loss(name, str(error))
+        except (OSError, EOFError, ValueError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+            yield Loss(name, f"the archive is damaged or of another kind: {' '.join(str(error).split())[:200]}")
+
+
+def _read_members(members: Iterator[tuple[_Member, Any]], limit: int) -> Iterator[RawDocument | Loss]:
+    total = 0
+    for count, (member, archive) in enumerate(members):
+        total += member.size
+        if total > limit or count > 2 * MAX_DOCUMENTS:
+            raise InputError(
+                f"unpacked it is larger than {limit // MB:,} MB or has too many files; the rest was not read"
+            )
+        if not member.name.lower().endswith(SUFFIXES):
+            continue
+        shown = member.name.replace("\0", "").encode("utf-8", "replace").decode()
+        if not _is_inside(member.name):
+            yield Loss(shown, "its path leads out of the archive; it was not read")
+        elif not member.plain:
+            yield Loss(shown, "a link or a device in an archive; it was not followed")
+        elif member.size > MAX_DOCUMENT_BYTES:
+            yield Loss(shown, _too_large("the document", member.size))
+        else:
+            try:
+                with _open_member(archive, member) as source:
+                    data = source.read(member.size)
+            except (RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+                yield Loss(shown, f"cannot be unpacked: {error}")
+                continue
+            yield RawDocument(shown, data, "")
+
+
+def _zip_members(file: IO[bytes]) -> Iterator[tuple[_Member, Any]]:
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            mode = info.external_attr >> 16
+            plain = not stat.S_ISLNK(mode)
+            if not info.is_dir():
+                yield _Member(info.filename, info.file_size, plain, info), archive
+
+
+def _tar_members(file: IO[bytes], limit: int) -> Iterator[tuple[_Member, Any]]:
+    """A compressed archive is unpacked into one nameless temporary file first: its headers can then be read in bounds."""
+    compressed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    with tempfile.TemporaryFile() as whole:
+        if compressed:
+            _unpack_gzip(file, whole, limit)
+        bounded: Any = _BoundedReads(whole if compressed else file)
+        with tarfile.open(fileobj=bounded, mode="r:") as archive:
+            for info in archive:
+                if not info.isdir():
+                    yield _Member(info.name, info.size, info.isreg(), info), archive
+
+
+def _open_member(archive: Any, member: _Member) -> IO[bytes]:
+    if isinstance(archive, zipfile.ZipFile):
+        return archive.open(member.handle)
+    opened: IO[bytes] | None = archive.extractfile(member.handle)
+    if opened is None:
+        raise RuntimeError("not a file")
+    return opened
+
+
+def _unpack_gzip(file: IO[bytes], whole: IO[bytes], limit: int) -> None:
+    size = 0
+    with gzip.open(file) as source:
+        while chunk := source.read(MB):
+            size += len(chunk)
+            if size > limit:
+                raise InputError(f"unpacked it is larger than {limit // MB:,} MB; nothing was read")
+            whole.write(chunk)
+    whole.seek(0)
+
+
+class _BoundedReads:
+    """A file of which no more than one document is read at once: a tar header can claim any length for a name."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MAX_DOCUMENT_BYTES + MB:
+            raise InputError("the archive has a header of impossible length")
+        return self._file.read(size)
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not (path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name))
+
+
+def _too_large(what: str, size: int) -> str:
+    return f"{what} has {size // MB:,} MB; at most {MAX_DOCUMENT_BYTES // MB} MB are read"

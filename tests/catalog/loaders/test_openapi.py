@@ -1,0 +1,457 @@
+"""Every operation is a tool or a loss, whatever the description looks like."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolgen.catalog import Tool
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.http_request import build_request
+from toolgen.catalog.loaders.common import LoadedTools
+from toolgen.catalog.loaders.openapi import load_openapi
+from toolgen.catalog.schema import check_schema, schema_errors
+from toolgen.errors import InputError
+
+PETS: dict[str, Any] = {
+    "openapi": "3.0.3",
+    "info": {"title": "Pet Store", "version": "1"},
+    "servers": [{"url": "https://{region}.pets.example/v1", "variables": {"region": {"default": "eu"}}}],
+    "paths": {
+        "/pets/{id}": {
+            "parameters": [{"$ref": "#/components/parameters/Id"}],
+            "put": {
+                "operationId": "updatePet",
+                "summary": "Update a pet",
+                "description": "Changes what is given.",
+                "tags": ["pets"],
+                "parameters": [
+                    {"name": "notify", "in": "query", "schema": {"type": "boolean", "default": False}},
+                    {"name": "X-Trace", "in": "header", "schema": {"type": "string"}},
+                    {"name": "Authorization", "in": "header", "schema": {"type": "string"}},
+                    {"name": "session", "in": "cookie", "schema": {"type": "string"}},
+                    {
+                        "name": "fields",
+                        "in": "query",
+                        "explode": False,
+                        "schema": {"type": "array", "items": {"type": "string"}},
+                    },
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}},
+                },
+                "responses": {
+                    "200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}}
+                },
+            },
+            "get": {"responses": {}},
+        }
+    },
+    "components": {
+        "parameters": {
+            "Id": {"name": "id", "in": "path", "required": True, "description": "which", "schema": {"type": "integer"}}
+        },
+        "schemas": {
+            "Pet": {
+                "type": "object",
+                "required": ["name", "id"],
+                "properties": {
+                    "id": {"type": "integer", "description": "of the body"},
+                    "name": {"type": "string", "nullable": True},
+                    "age": {"type": "number", "minimum": 0, "exclusiveMinimum": True, "example": 3},
+                    "created": {"type": "string", "readOnly": True},
+                    "parent": {"$ref": "#/components/schemas/Pet"},
+                },
+            }
+        },
+    },
+}
+
+SWAGGER: dict[str, Any] = {
+    "swagger": "2.0",
+    "info": {"title": "Old"},
+    "host": "old.example",
+    "basePath": "/api/",
+    "schemes": ["http", "https"],
+    "consumes": ["application/json"],
+    "paths": {
+        "/items": {
+            "post": {
+                "operationId": "add",
+                "parameters": [
+                    {
+                        "name": "tags",
+                        "in": "query",
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "collectionFormat": "multi",
+                    },
+                    {"name": "ids", "in": "query", "type": "array", "items": {"type": "integer"}},
+                    {"name": "item", "in": "body", "required": True, "schema": {"$ref": "#/definitions/Item"}},
+                ],
+                "responses": {200: {"description": "ok", "schema": {"$ref": "#/definitions/Item"}}},
+            }
+        },
+        "/files": {
+            "post": {
+                "operationId": "upload",
+                "parameters": [
+                    {"name": "file", "in": "formData", "type": "file", "required": True},
+                    {"name": "note", "in": "formData", "type": "string"},
+                ],
+                "responses": {},
+            }
+        },
+    },
+    "definitions": {"Item": {"type": "object", "required": ["title"], "properties": {"title": {"type": "string"}}}},
+}
+
+
+def load(tmp_path: Path, document: Any, name: str = "api.json", **options: Any) -> LoadedTools:
+    path = tmp_path / name
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return checked(load_openapi(path, **options))
+
+
+def checked(loaded: LoadedTools) -> LoadedTools:
+    """The result, after what holds for every one."""
+    Catalog(loaded.tools)
+    for tool in loaded.tools:
+        check_schema(tool.parameters)
+        assert tool.parameters["type"] == "object"
+        if tool.returns is not None:
+            check_schema(tool.returns)
+        json.dumps(tool.to_dict(), ensure_ascii=False, allow_nan=False).encode()
+    assert loaded.report.loaded == len(loaded.tools)
+    assert not any("\n" in text for text in (*loaded.report.notes, *(loss.reason for loss in loaded.report.losses)))
+    return loaded
+
+
+def one(loaded: LoadedTools, name: str) -> Tool:
+    (tool,) = [tool for tool in loaded.tools if tool.name == name]
+    return tool
+
+
+def with_operation(operation: Any, **more: Any) -> dict[str, Any]:
+    return {"openapi": "3.1.0", "info": {"title": "T"}, "paths": {"/x": {"post": operation}}, **more}
+
+
+def test_parameters_of_all_places_become_one_schema(tmp_path: Path) -> None:
+    loaded = load(tmp_path, PETS)
+    tool = one(loaded, "updatePet")
+
+    assert (tool.id, tool.provider, tool.category) == ("Pet Store&&updatePet", "Pet Store", "pets")
+    assert tool.description == "Update a pet\nChanges what is given."
+    assert list(tool.properties) == ["id", "notify", "X-Trace", "session", "fields", "body_id", "name", "age", "parent"]
+    assert tool.required == ("id", "body_id", "name")
+    assert tool.properties["name"] == {"type": ["string", "null"]}
+    assert tool.properties["age"] == {"type": "number", "exclusiveMinimum": 0}
+    assert tool.properties["id"] == {"type": "integer", "description": "which"}
+    assert tool.returns is not None and set(tool.returns["properties"]) >= {"id", "created"}
+    assert any("'id' has the name of another one; became 'body_id'" in note for note in loaded.report.notes)
+
+
+def test_the_endpoint_says_where_everything_goes(tmp_path: Path) -> None:
+    endpoint = one(load(tmp_path, PETS), "updatePet").endpoint
+    assert endpoint is not None
+    assert (endpoint["kind"], endpoint["method"], endpoint["server"], endpoint["path"]) == (
+        "http",
+        "PUT",
+        "https://eu.pets.example/v1",
+        "/pets/{id}",
+    )
+    places = {"id": "path", "notify": "query", "X-Trace": "header", "session": "cookie", "fields": "query"}
+    assert endpoint["in"] == places | dict.fromkeys(["body_id", "name", "age", "parent"], "body")
+    assert endpoint["wire"] == {"fields": {"explode": False}, "body_id": {"name": "id"}}
+    assert endpoint["body"] == {"type": "application/json"}
+
+
+def test_an_operation_without_an_id_is_named_by_method_and_path(tmp_path: Path) -> None:
+    tool = one(load(tmp_path, PETS), "GET /pets/{id}")
+    assert tool.required == ("id",) and tool.returns is None
+
+
+def test_yaml_and_json_give_the_same_tools(tmp_path: Path) -> None:
+    from_yaml = load(tmp_path, yaml.safe_dump(PETS, sort_keys=False), "api.yaml")
+    assert [replace(tool, source={}) for tool in from_yaml.tools] == [
+        replace(tool, source={}) for tool in load(tmp_path, PETS).tools
+    ]
+
+
+def test_swagger_2_is_read(tmp_path: Path) -> None:
+    loaded = load(tmp_path, SWAGGER)
+    add, upload = one(loaded, "add"), one(loaded, "upload")
+    assert list(add.properties) == ["tags", "ids", "title"] and add.required == ("title",)
+    assert add.endpoint is not None and add.endpoint["server"] == "https://old.example/api"
+    assert add.endpoint["wire"]["tags"] == {"style": "form", "explode": True}
+    assert add.endpoint["wire"]["ids"] == {"style": "form", "explode": False}
+    assert upload.endpoint is not None and upload.endpoint["body"] == {"type": "multipart/form-data"}
+    assert upload.properties["file"] == {"type": "string", "format": "binary"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({"type": "array", "items": {"type": "integer"}}, "application/json"),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, "application/json"),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, "application/json"),
+        ({"type": "string"}, "text/csv"),
+        (None, "application/json"),
+    ],
+)
+def test_a_body_that_is_no_plain_object_is_one_argument(tmp_path: Path, schema: Any, kind: str) -> None:
+    loaded = load(tmp_path, with_operation({"requestBody": {"content": {kind: {"schema": schema}}}}))
+    tool = loaded.tools[0]
+    assert list(tool.properties) == ["body"] and tool.required == ("body",)
+    assert tool.endpoint is not None and tool.endpoint["body"] == {"type": kind, "whole": True}
+
+
+def test_an_optional_body_requires_nothing(tmp_path: Path) -> None:
+    schema = {"type": "object", "required": ["a"], "properties": {"a": {}}}
+    body = {"required": False, "content": {"application/json": {"schema": schema}}}
+    assert load(tmp_path, with_operation({"requestBody": body})).tools[0].required == ()
+
+
+def test_what_the_path_and_the_parameters_disagree_about_is_repaired_and_noted(tmp_path: Path) -> None:
+    document = {
+        "openapi": "3.0.0",
+        "paths": {
+            "/a/{x}/{y}": {
+                "get": {
+                    "parameters": [
+                        {"name": "x", "in": "path"},
+                        {"name": "gone", "in": "path"},
+                        {"name": "odd", "in": "nowhere"},
+                        {"$ref": "#/components/parameters/missing"},
+                        7,
+                    ]
+                }
+            }
+        },
+    }
+    loaded = load(tmp_path, document)
+    assert loaded.tools[0].required == ("x", "y") == tuple(loaded.tools[0].properties)
+    assert len(loaded.report.notes) == 5
+    assert loaded.tools[0].provider == "api"
+
+
+def test_repeated_operation_ids_are_all_kept_and_noted(tmp_path: Path) -> None:
+    document = {
+        "openapi": "3.0.0",
+        "info": {"title": "T"},
+        "paths": {f"/{n}": {"get": {"operationId": "same"}} for n in range(3)},
+    }
+    loaded = load(tmp_path, document)
+    assert [tool.id for tool in loaded.tools] == ["T&&same", "T&&same#2", "T&&same#3"]
+    assert sum("occurs again" in note for note in loaded.report.notes) == 2
+
+
+def test_webhooks_are_counted_and_query_operations_of_3_2_are_tools(tmp_path: Path) -> None:
+    document = {
+        "openapi": "3.2.0",
+        "webhooks": {"new": {"post": {}}},
+        "paths": {"/x": {"query": {"operationId": "q"}, "additionalOperations": {"COPY": {"operationId": "c"}}}},
+    }
+    loaded = load(tmp_path, document)
+    assert {tool.name for tool in loaded.tools} == {"q", "c"}
+    assert any("1 webhooks" in note for note in loaded.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("just a sentence", "not an OpenAPI description"),
+        ('{"name": "package", "version": "1.0.0"}', "not an OpenAPI description"),
+        ("[1, 2]", "not an OpenAPI description"),
+        ('{"swagger": "1.2", "apis": []}', "version '1.2'"),
+        ('{"openapi": "3.0.0", "paths": {"/a": {"get"', "may be incomplete"),
+    ],
+)
+def test_a_single_document_that_is_no_description_is_an_error(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_document_in_a_folder_or_archive_is_a_loss_and_the_others_are_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "apis"
+    (folder / "sub").mkdir(parents=True)
+    contents = {
+        "sub/pets.json": json.dumps(PETS),
+        "old.yaml": yaml.safe_dump(SWAGGER),
+        "truncated.json": json.dumps(PETS)[:200],
+        "words.yaml": "hello",
+        "deep.json": "[" * 100_000,
+    }
+    for name, text in contents.items():
+        (folder / name).write_text(text)
+    with zipfile.ZipFile(tmp_path / "apis.zip", "w") as archive:
+        for name, text in contents.items():
+            archive.writestr(name, text)
+
+    for place in (folder, tmp_path / "apis.zip"):
+        loaded = checked(load_openapi(place))
+        assert len(loaded.tools) == 4
+        assert {loss.name for loss in loaded.report.losses} == {"truncated.json", "words.yaml", "deep.json"}
+        assert loaded.report.counts == {"descriptions": 2, "operations": 4}
+
+
+def test_operations_and_paths_that_are_none_are_losses(tmp_path: Path) -> None:
+    document = {
+        "openapi": "3.0.0",
+        "paths": {"/a": {"get": 1, "post": None, "put": {}}, "/b": 2, "/c": {"$ref": "#/x"}},
+    }
+    loaded = load(tmp_path, document)
+    assert len(loaded.tools) == 1
+    assert {loss.name for loss in loaded.report.losses} == {
+        "api.json GET /a",
+        "api.json POST /a",
+        "api.json /b",
+        "api.json /c",
+    }
+    assert load(tmp_path, {"openapi": "3.0.0", "paths": 3}).report.losses[0].reason.startswith("'paths' is int")
+
+
+def test_ten_thousand_parameters_are_loaded(tmp_path: Path) -> None:
+    many = [{"name": f"p{n}", "in": "query", "schema": {"type": "string"}} for n in range(10_000)]
+    (tmp_path / "many.json").write_text(json.dumps(with_operation({"parameters": many})))
+    start = time.monotonic()
+    assert len(load_openapi(tmp_path / "many.json").tools[0].properties) == 10_000
+    assert time.monotonic() - start < 5
+
+
+def test_arguments_in_a_query_that_is_part_of_the_path_are_kept(tmp_path: Path) -> None:
+    parameters = [{"name": "q", "in": "path"}, {"name": "n", "in": "query"}]
+    document = {"openapi": "3.0.0", "paths": {"/s?q={q}&n={n}&v=1": {"get": {"parameters": parameters}}}}
+    tool = load(tmp_path, document).tools[0]
+    request = build_request(tool, {"q": "a b", "n": 2}, server="https://x.example")
+    assert request.full_url == "https://x.example/s?q=a%20b&v=1&n=2"
+
+
+def test_a_large_part_that_is_referred_to_often_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolgen.catalog.loaders.openapi.DOCUMENT_LIMIT", 1_000_000)
+    large = {"type": "object", "properties": {f"property number {n}": {"type": "string"} for n in range(2000)}}
+    body = {"requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/L"}}}}}
+    document = {
+        "openapi": "3.0.0",
+        "components": {"schemas": {"L": large}},
+        "paths": {f"/{n}": {"post": body} for n in range(100)},
+    }
+    loaded = load(tmp_path, document)
+    assert len(loaded.tools) + len(loaded.report.losses) == 100
+    assert 0 < len(loaded.tools) < 60 and "in the same description" in loaded.report.losses[0].reason
+
+
+def test_fifty_megabytes_of_description_are_cut(tmp_path: Path) -> None:
+    document = with_operation(
+        {"description": "x" * 50_000_000, "parameters": [{"name": "q", "in": "query", "description": "y" * 10**6}]}
+    )
+    start = time.monotonic()
+    loaded = load(tmp_path, document)
+    assert len(loaded.tools[0].description) < 5000 and len(str(loaded.tools[0].parameters)) < 5000
+    assert any("50,000,000 characters was cut" in note for note in loaded.report.notes)
+    assert time.monotonic() - start < 5
+
+
+def test_nul_bytes_and_lone_surrogates_do_not_reach_a_tool(tmp_path: Path) -> None:
+    text = json.dumps(with_operation({"operationId": "a\0b\ud800", "description": "\udfff"}))
+    tool = load(tmp_path, text).tools[0]
+    assert (tool.name, tool.description) == ("ab?", "?")
+
+
+@pytest.mark.parametrize("levels", [60, 400, 900])
+def test_deeply_nested_schemas_are_cut(tmp_path: Path, levels: int) -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    document = with_operation({"requestBody": {"content": {"application/json": {"schema": schema}}}})
+    try:
+        loaded = load(tmp_path, json.dumps(document))
+    except InputError as error:
+        assert "nested too deeply" in str(error)
+    else:
+        assert len(loaded.tools) == 1
+
+
+def test_schemas_that_refer_to_each_other_end(tmp_path: Path) -> None:
+    schemas = {
+        f"S{n}": {
+            "type": "object",
+            "properties": {f"p{m}": {"$ref": f"#/components/schemas/S{m}"} for m in range(30)},
+            "allOf": [{"$ref": f"#/components/schemas/S{(n + 1) % 30}"}],
+        }
+        for n in range(30)
+    }
+    body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/S0"}}}}
+    start = time.monotonic()
+    loaded = load(tmp_path, with_operation({"requestBody": body}, components={"schemas": schemas}))
+    assert time.monotonic() - start < 5
+    assert len(json.dumps(loaded.tools[0].to_dict())) < 20_000
+
+
+def test_references_to_other_documents_are_notes_unless_allowed(tmp_path: Path) -> None:
+    (tmp_path / "pet.yaml").write_text("Pet: {type: object, properties: {name: {type: string}}}")
+    body = {"requestBody": {"content": {"application/json": {"schema": {"$ref": "pet.yaml#/Pet"}}}}}
+    refused = load(tmp_path, with_operation(body))
+    assert list(refused.tools[0].properties) == ["body"]
+    assert any("not followed unless that is allowed" in note for note in refused.report.notes)
+    assert list(load(tmp_path, with_operation(body), allow_references=True).tools[0].properties) == ["name"]
+
+
+def test_the_notes_of_one_description_are_limited_and_the_rest_is_counted(tmp_path: Path) -> None:
+    paths: dict[str, Any] = {f"/{n}/{{id}}": {"get": {}} for n in range(50)}
+    loaded = load(tmp_path, {"openapi": "3.0.0", "paths": paths})
+    assert len(loaded.report.notes) == 21 and loaded.report.notes[-1] == "api.json: 30 more notes"
+
+
+WORDS = """
+openapi swagger info title paths /a /a/{b} get post parameters name in schema requestBody content application/json
+responses 200 default $ref components schemas type properties items required allOf enum servers url tags description
+"""
+KEYS = tuple(WORDS.split())
+junk = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.sampled_from([*KEYS, "#/components/schemas/a", "#/paths", "path", "object"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=40,
+)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_no_damage_to_a_description_is_more_than_a_loss_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    document = copy.deepcopy(data.draw(st.sampled_from([PETS, SWAGGER])))
+    for _ in range(data.draw(st.integers(1, 3))):
+        node = document
+        for _ in range(data.draw(st.integers(0, 8))):
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            inner = [key for key in keys if isinstance(node[key], (dict, list)) and node[key]]
+            if not inner:
+                break
+            node = node[data.draw(st.sampled_from(inner))]
+        key = data.draw(st.sampled_from(list(node) if isinstance(node, dict) else list(range(len(node)))))
+        if node is not document or key not in ("openapi", "swagger"):
+            node[key] = data.draw(junk)
+    loaded = load(tmp_path_factory.getbasetemp(), document)
+    assert loaded.report.counts["operations"] >= loaded.report.loaded
+
+
+def test_a_valid_call_of_a_tool_is_valid_for_its_schema(tmp_path: Path) -> None:
+    tool = one(load(tmp_path, PETS), "updatePet")
+    assert not schema_errors({"id": 1, "body_id": 2, "name": None, "age": 0.5, "fields": ["a"]}, tool.parameters)
+    assert len(schema_errors({"id": "1", "name": 3, "age": 0}, tool.parameters)) == 4

@@ -1,0 +1,141 @@
+"""Downloads are bounded, and what a document names is never at a private address."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from toolgen.catalog.loaders import web
+from toolgen.catalog.loaders.web import download, is_public, public_addresses, shown_url
+from toolgen.errors import InputError
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/doc answers, /to/URL redirects there, /big never stops, /stop breaks off."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to/"))
+            self.end_headers()
+        elif self.path == "/doc":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"hello")
+        elif self.path in ("/big", "/stop"):
+            self.send_response(200)
+            self.send_header("Content-Length", str(10**9))
+            self.end_headers()
+            self.wfile.write(b"x" * (1 << 20 if self.path == "/big" else 10))
+        else:
+            self.send_error(404)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server on this machine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_public_addresses_are_told_from_others(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(host: str, port: int, **_kind: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("8.8.8.8", "10.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(InputError, match=r"'rebind\.example' is at 10\.0\.0\.1, which is no public address"):
+        public_addresses("rebind.example", 80)
+
+
+def test_the_users_own_address_may_be_on_this_machine(server: str) -> None:
+    got = download(f"{server}/doc", 100, trusted=True)
+    assert (got.data, got.url) == (b"hello", f"{server}/doc")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0x7f.1", "2130706433"])
+def test_an_address_in_a_document_never_leads_to_this_machine(server: str, host: str) -> None:
+    port = server.rpartition(":")[2]
+    with pytest.raises(InputError, match=r"no public address|cannot be resolved"):
+        download(f"http://{host}:{port}/doc", 100, trusted=False)
+
+
+def test_redirects_to_private_addresses_are_refused_even_for_the_users_own(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert download(f"{server}/to/{server}/doc", 100, trusted=True).data == b"hello"
+    port = server.rpartition(":")[2]
+    with pytest.raises(InputError, match="no public address"):
+        download(f"{server}/to/http://localhost:{port}/doc", 100, trusted=True)
+    with pytest.raises(InputError, match="answers 302"):
+        download(f"{server}/to/file:///etc/passwd", 100, trusted=True)
+
+    checked = web.public_addresses
+    allowed = {"127.0.0.1"}
+
+    def first_is_public(host: str, name_port: int) -> list[str]:
+        return [host] if host in allowed else checked(host, name_port)
+
+    monkeypatch.setattr(web, "public_addresses", first_is_public)
+    assert download(f"{server}/doc", 100, trusted=False).data == b"hello"
+    with pytest.raises(InputError, match="no public address"):
+        download(f"{server}/to/http://localhost:{port}/doc", 100, trusted=False)
+
+
+def test_too_much_too_little_and_errors_are_one_line(server: str) -> None:
+    with pytest.raises(InputError, match="sends more than"):
+        download(f"{server}/big", 1000, trusted=True)
+    with pytest.raises(InputError, match="answers 404"):
+        download(f"{server}/missing", 1000, trusted=True)
+    with pytest.raises(InputError, match="only http and https"):
+        download("ftp://example.org/x", 1000, trusted=True)
+    with pytest.raises(InputError, match=r"cannot read http://127\.0\.0\.1:1/"):
+        download("http://127.0.0.1:1/", 1000, trusted=True)
+
+
+def test_what_may_be_secret_in_an_address_is_not_shown() -> None:
+    assert shown_url("https://me:secret@example.org/a.json?key=1#x") == "https://example.org/a.json"
+    assert shown_url("http://[broken") == "an address that cannot be read"
