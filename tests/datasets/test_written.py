@@ -46,6 +46,10 @@ class Echo:
         ('```json\n["one wish", "two wishes"]\n```', ["one wish", "two wishes"]),
         ("same thing\nsame thing\n1. 22 33", ["same thing"]),
         ("a [broken list", ["a [broken list"]),
+        (
+            "Here's a list:\nWrite 2 requests\ncity (string, required): the city\nweather next days\nsnow in May?",
+            ["snow in May?"],
+        ),
         ("", []),
     ],
 )

@@ -39,7 +39,12 @@ _EXAMPLE_ANSWERS: Mapping[str, Sequence[str]] = {
 }
 # `1. text`, `2) text`, `- text`, `* text`
 _BULLET = re.compile(r"^\s*(?:\d{1,2}\s*[.):]|[-*•])\s*")
-_PREAMBLE = re.compile(r"^(?:here (?:are|is)|sure|requests?|of course|certainly)\b.*:?$", re.IGNORECASE)
+# What introduces a list, repeats the task, or copies a line of the documentation or of the example.
+_NO_REQUEST = re.compile(
+    r"^(?:here (?:are|is)|here's|sure|requests?|of course|certainly|write \d+|def)\b|\((?:\w+, )*required\)",
+    re.IGNORECASE,
+)
+_COPIES = frozenset(text for texts in _EXAMPLE_ANSWERS.values() for text in texts)
 
 
 def prompt_for(tool: Tool, style: str, count: int) -> list[ChatMessage]:
@@ -56,12 +61,12 @@ def prompt_for(tool: Tool, style: str, count: int) -> list[ChatMessage]:
 
 def parse_requests(answer: str, tool: Tool) -> list[str]:
     """The requests in an answer: a list of lines or a JSON list; bullets and quotes are taken off. Lines that name the
-    tool's identifier, introduce the list, or are too short or too long are no requests."""
+    tool's identifier, introduce the list, copy the prompt, or are too short or too long are no requests."""
     found = []
     for line in _lines(answer):
         text = " ".join(_BULLET.sub("", line, count=1).split()).strip("\"'` ")
         is_sentence = 2 <= len(text.split()) <= 60 and re.search(r"[^\W\d_]", text) is not None
-        if is_sentence and not _PREAMBLE.match(text) and not _names(text, tool):
+        if is_sentence and text not in _COPIES and not _NO_REQUEST.search(text) and not _names(text, tool):
             found.append(text)
     return list(dict.fromkeys(found))
 
