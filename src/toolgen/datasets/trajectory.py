@@ -25,6 +25,12 @@ class Trajectory:
     messages: tuple[Message, ...]
     outcome: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def called_tools(self) -> frozenset[str]:
+        """The names in all its calls: tool ids, and "finish" or "no_tool" where they are written out."""
+        calls = (call for message in self.messages for call in message.get("tool_calls") or ())
+        return frozenset(call["function"]["name"] for call in calls)
+
     def to_dict(self) -> dict[str, Any]:
         """The record of `trajectories.*.jsonl`."""
         return {"id": self.id, "query": self.query, "messages": list(self.messages), "outcome": self.outcome}

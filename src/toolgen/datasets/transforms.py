@@ -16,7 +16,7 @@ from toolgen.catalog.transforms import Transformed, deduplicate, filter_tools, m
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Query
 from toolgen.datasets.splits import SPLITS, text_group
-from toolgen.datasets.trajectory import Message, Trajectory
+from toolgen.datasets.trajectory import Message
 
 META_WITH_TOOL_IDS = frozenset({"expected", "schemas"})
 """Keys of `Query.meta` under which tool ids are the keys of objects, or texts in lists."""
@@ -53,7 +53,7 @@ def apply(dataset: Dataset, transformed: Transformed, name: str, *, list_renamed
     )
     queries = {s: tuple(q for q in found if q.id not in dropped) for s, found in result.queries.items()}
     trajectories = {
-        s: tuple(t for t in found if t.query not in dropped and not removed & _called_in(t))
+        s: tuple(t for t in found if t.query not in dropped and not removed & t.called_tools)
         for s, found in result.trajectories.items()
     }
     notes = [f"{tool}: removed" for tool in transformed.removed]
@@ -146,19 +146,14 @@ def _renamed(
 
 def _leaks(dataset: Dataset, earlier: Sequence[Dataset]) -> list[str]:
     """A line if what one dataset tests, another one trains."""
-    others = Dataset(name="", version="", source="", licence="", catalog=Catalog(), queries=_joined_queries(earlier))
-    count = len(_groups(dataset, "test") & _groups(others, "train")) + len(
-        _groups(dataset, "train") & _groups(others, "test")
+    count = sum(
+        len(_groups([dataset], own) & _groups(earlier, other)) for own, other in (("test", "train"), ("train", "test"))
     )
     return [f"{count} requests are in the split train of one source and in test of another"] if count else []
 
 
-def _joined_queries(datasets: Sequence[Dataset]) -> dict[str, tuple[Query, ...]]:
-    return {split: tuple(q for dataset in datasets for q in dataset.queries[split]) for split in SPLITS}
-
-
-def _groups(dataset: Dataset, split: str) -> set[str]:
-    return {text_group(query.text) for query in dataset.queries[split]}
+def _groups(datasets: Iterable[Dataset], split: str) -> set[str]:
+    return {text_group(query.text) for dataset in datasets for query in dataset.queries[split]}
 
 
 def _noted(dataset: Dataset, notes: Sequence[str]) -> Dataset:
@@ -181,11 +176,6 @@ UNKNOWN_LICENCE = "unknown"
 
 def _named_by(query: Query) -> set[str]:
     return {*query.tools, *(call.tool for call in query.calls or ())}
-
-
-def _called_in(trajectory: Trajectory) -> set[str]:
-    calls = [call for message in trajectory.messages for call in message.get("tool_calls") or ()]
-    return {call["function"]["name"] for call in calls}
 
 
 def _rename_in_query(query: Query, renamed: Mapping[str, str]) -> Query:

@@ -16,11 +16,11 @@ import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from toolgen.errors import FetchError
-from toolgen.fetching.wheels import check_sha256
+from toolgen.fetching.wheels import check_sha256, is_inside
 
 RunNpm = Callable[[Sequence[str], Path], "subprocess.CompletedProcess[str] | None"]
 """Runs npm with these arguments in this folder; None if there is no npm."""
@@ -149,8 +149,7 @@ def unpack_package(archive: Path, folder: str, target: Path) -> None:
 
 
 def _check_member(member: tarfile.TarInfo, archive: Path) -> None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name or re.match(r"[A-Za-z]:", member.name):
+    if not is_inside(member.name) or "\\" in member.name:
         raise FetchError(f"{archive.name} holds a file with an unsafe path ({member.name!r}); it was not used")
     if not (member.isreg() or member.isdir()):
         raise FetchError(f"{archive.name} holds a link or device ({member.name!r}); it was not used")

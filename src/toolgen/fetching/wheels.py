@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -82,9 +83,14 @@ def unpack(wheel: Path, folder: str, target: Path) -> None:
         raise FetchError(f"{wheel.name} is not a wheel: {error}") from error
 
 
+def is_inside(name: str) -> bool:
+    """Whether the path of an archive's member stays inside the folder that it would be unpacked into."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not (path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name))
+
+
 def _check_member(name: str, wheel: Path) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+    if not is_inside(name) or "\\" in name or ":" in name:
         raise FetchError(f"{wheel.name} holds a file with an unsafe path ({name!r}); nothing was unpacked")
 
 

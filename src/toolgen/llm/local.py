@@ -70,6 +70,6 @@ class LocalWriter:
             )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         # A bf16 model on a processor that only emulates bf16 would be several times slower.
-        return model.float().to(device).eval() if device == "cpu" else model.to(device).eval(), tokenizer
+        model = model.to("cuda") if torch.cuda.is_available() else model.float()
+        return model.eval(), tokenizer

@@ -80,12 +80,7 @@ def run_stage(
 
 def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
     """Token ids of the tools that no training request, task or conversation asks for."""
-    asked = dataset.asked_tools | {
-        call["function"]["name"]
-        for trajectory in dataset.trajectories["train"]
-        for message in trajectory.messages
-        for call in message.get("tool_calls") or ()
-    }
+    asked = dataset.asked_tools.union(*(one.called_tools for one in dataset.trajectories["train"]))
     return [checkpoint.vocabulary.token_id(tool.id) for tool in checkpoint.catalog if tool.id not in asked]
 
 

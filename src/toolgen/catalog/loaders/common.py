@@ -17,6 +17,11 @@ class LoadedTools:
     report: LoadReport
 
 
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` characters of a text, and ` ...` if there were more."""
+    return text if len(text) <= limit else text[:limit].rstrip() + " ..."
+
+
 def scrub(value: Any) -> Any:
     """The same JSON value without NUL bytes and with lone surrogates replaced: no UTF-8 file can hold the latter."""
     if isinstance(value, str):

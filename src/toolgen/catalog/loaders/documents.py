@@ -28,6 +28,7 @@ from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.loaders.report import Loss
 from toolgen.catalog.loaders.web import download, is_url, shown_url
 from toolgen.errors import InputError
+from toolgen.fetching.wheels import is_inside
 
 MB = 1 << 20
 MAX_DOCUMENT_BYTES = 96 * MB  # the largest published description that we know of has 40 MB
@@ -324,7 +325,7 @@ def _read_members(members: Iterator[tuple[_Member, Any]], limit: int) -> Iterato
         if not member.name.lower().endswith(SUFFIXES):
             continue
         shown = member.name.replace("\0", "").encode("utf-8", "replace").decode()
-        if not _is_inside(member.name):
+        if not is_inside(member.name):
             yield Loss(shown, "its path leads out of the archive; it was not read")
         elif not member.plain:
             yield Loss(shown, "a link or a device in an archive; it was not followed")
@@ -394,11 +395,6 @@ class _BoundedReads:
         if not 0 <= size <= MAX_DOCUMENT_BYTES + MB:
             raise InputError("the archive has a header of impossible length")
         return self._file.read(size)
-
-
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name.replace("\\", "/"))
-    return not (path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name))
 
 
 def _too_large(what: str, size: int) -> str:

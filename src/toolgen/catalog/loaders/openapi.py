@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from toolgen.catalog.catalog import garbage_collection_paused
-from toolgen.catalog.loaders.common import LoadedTools
+from toolgen.catalog.loaders.common import LoadedTools, shortened
 from toolgen.catalog.loaders.documents import RawDocument, parse_document, read_documents
 from toolgen.catalog.loaders.references import References, SchemaWriter
 from toolgen.catalog.loaders.report import LoadReport, Loss
@@ -256,8 +256,7 @@ class _Description:
         both = long if long.startswith(summary.rstrip(".")) else f"{summary}\n{long}".strip()
         if len(both) > DESCRIPTION_LIMIT:
             self._note(f"a description of {len(both):,} characters was cut to {DESCRIPTION_LIMIT:,}")
-            both = both[:DESCRIPTION_LIMIT].rstrip() + " ..."
-        return both
+        return shortened(both, DESCRIPTION_LIMIT)
 
     def _endpoint(
         self,
@@ -354,8 +353,7 @@ class _Description:
         written = self._schemas.fit(schema, ARGUMENT_LIMIT, base)
         described = dict(written.schema)
         if text := _text(declared.get("description")):
-            text = text if len(text) <= ARGUMENT_LIMIT else text[:ARGUMENT_LIMIT].rstrip() + " ..."
-            described["description"] = text
+            described["description"] = text = shortened(text, ARGUMENT_LIMIT)
         required = declared.get("required") is True or place == "path"
         return _Argument(name, place, described, required, written.size + len(text) + 18, wire)
 

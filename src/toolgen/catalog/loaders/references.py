@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from urllib.request import url2pathname
 
+from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.documents import MAX_DOCUMENT_BYTES, parse_document
 from toolgen.catalog.loaders.web import download, is_url
 from toolgen.catalog.schema import Schema, normalize_value_schema
@@ -213,8 +214,8 @@ class SchemaWriter:
                 {name: one.schema for name, one in members.items()},
                 sum(len(name) + 6 + one.size for name, one in members.items()),
             )
-        if key == "description" and len(value) > MAX_TEXT:
-            value = value[:MAX_TEXT].rstrip() + " ..."
+        if key == "description":
+            value = shortened(value, MAX_TEXT)
         return value, _length(value)
 
     def _write_reference(self, schema: Schema, base: str, hops: int, bare: bool) -> Written:
@@ -245,8 +246,8 @@ class SchemaWriter:
         outline = {key: normal[key] for key in kept if key in normal}
         if "type" not in outline and "properties" in normal:
             outline["type"] = "object"
-        if len(outline.get("description", "")) > MAX_TEXT:
-            outline["description"] = outline["description"][:MAX_TEXT].rstrip() + " ..."
+        if "description" in outline:
+            outline["description"] = shortened(outline["description"], MAX_TEXT)
         if len(choices := normal.get("enum", ())) in range(1, 25):
             outline["enum"] = choices
         return outline
