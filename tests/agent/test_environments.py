@@ -10,10 +10,11 @@ import pytest
 
 from toolgen.agent.environments import BfclEnvironment, DryRunEnvironment, PythonEnvironment
 from toolgen.agent.environments.bfcl import find_package, load_class, method_names
-from toolgen.agent.environments.protocol import cut_text, result_text
+from toolgen.agent.environments.protocol import result_text
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders.python_functions import load_python_functions
 from toolgen.datasets import Query
+from toolgen.datasets.messages import cut_text
 from toolgen.errors import EnvironmentSetupError
 
 FUNCTIONS = '''

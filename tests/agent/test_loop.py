@@ -19,9 +19,9 @@ from toolgen.agent import (
     ToolResult,
     run_agent,
 )
-from toolgen.agent.messages import MORE_FUNCTIONS, calls_by_turn
 from toolgen.catalog import Catalog
 from toolgen.datasets import Query
+from toolgen.datasets.messages import MORE_FUNCTIONS, calls_by_turn
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import UsageError
 

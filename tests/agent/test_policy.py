@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from toolgen.agent import BfclEnvironment, Budget, DryRunEnvironment, GenerativePolicy, GivenTools, run_agent
-from toolgen.agent.messages import actions_of
 from toolgen.catalog import Catalog
 from toolgen.catalog.schema import schema_errors
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Query
+from toolgen.datasets.messages import actions_of
 from toolgen.decoding import DecodingOptions, Sampling
 from toolgen.testing import tiny_checkpoint
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from toolgen.agent import BfclEnvironment, Budget, ScriptedPolicy, ToolResult, record_trajectories, run_agent
-from toolgen.agent.messages import actions_of
 from toolgen.agent.recording import answer_from, in_schema_order
 from toolgen.catalog import Catalog
 from toolgen.datasets import Call, Dataset, Query, Trajectory
 from toolgen.datasets.bfcl import import_bfcl
+from toolgen.datasets.messages import actions_of
 
 CREATE = "TicketAPI&&create_ticket"
 

@@ -163,8 +163,8 @@ def test_wrong_requests_are_one_clear_error(dataset: Dataset) -> None:
 @pytest.mark.weights
 def test_the_ground_truth_of_bfcl_is_judged_right_by_the_whole_evaluation(cached_bfcl: Path) -> None:
     from toolgen.agent import record_trajectories
-    from toolgen.agent.messages import actions_of
     from toolgen.datasets.bfcl import import_bfcl
+    from toolgen.datasets.messages import actions_of
 
     dataset = record_trajectories(import_bfcl(cached_bfcl), cached_bfcl)
     config = AgentEvaluation(budget=Budget(steps=50))

@@ -8,6 +8,7 @@ import pytest
 
 from toolgen.catalog.text import views
 from toolgen.datasets import Dataset, Query, Trajectory
+from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import StageConfig
@@ -21,7 +22,6 @@ from toolgen.training.sources import (
     trajectories,
     view_source,
 )
-from toolgen.virtualization import NO_TOOL
 
 CHECKPOINT = tiny_checkpoint()
 CONFIG = StageConfig(max_tokens=320)

@@ -14,8 +14,9 @@ from tokenizers import processors
 from transformers import AutoTokenizer
 
 from toolgen.checkpoint import Checkpoint
+from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_dataset
-from toolgen.virtualization import FINISH, NO_TOOL, PromptProtocol
+from toolgen.virtualization import PromptProtocol
 from toolgen.virtualization.protocol import MAX_DOCUMENTATION
 from toolgen.virtualization.tokenizer import TURN_END, TURN_START
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.errors import CheckpointError
-from toolgen.virtualization import FINISH, NO_TOOL, ToolVocabulary
+from toolgen.virtualization import ToolVocabulary
 
 VOCABULARY = ToolVocabulary(("a", "b", "c"), ("<<A>>", "<<B>>", "<<C>>"), first_id=100)
 

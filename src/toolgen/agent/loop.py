@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from toolgen.agent.environments.protocol import Environment, ToolResult
-from toolgen.agent.messages import RESULT_LIMIT, call_message, opening, result_message, user_message, user_turns
 from toolgen.agent.policy import Action, Policy
+from toolgen.datasets.messages import RESULT_LIMIT, call_message, opening, result_message, user_message, user_turns
 from toolgen.datasets.query import Query
 from toolgen.datasets.trajectory import Message, Trajectory
 from toolgen.errors import UsageError

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.datasets.trajectory import Message
-from toolgen.virtualization.vocabulary import FINISH, NO_TOOL
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint

@@ -14,12 +14,20 @@ from typing import Any
 from toolgen.agent.environments.bfcl import BfclEnvironment
 from toolgen.agent.environments.dry_run import DryRunEnvironment
 from toolgen.agent.environments.protocol import Environment, ToolResult
-from toolgen.agent.messages import RESULT_LIMIT, call_message, opening, result_message, user_message, user_turns
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.folder import Dataset
+from toolgen.datasets.messages import (
+    FINISH,
+    NO_TOOL,
+    RESULT_LIMIT,
+    call_message,
+    opening,
+    result_message,
+    user_message,
+    user_turns,
+)
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.trajectory import Message, Trajectory
-from toolgen.virtualization.vocabulary import FINISH, NO_TOOL
 
 # The longest result that an answer repeats, in characters.
 ANSWER_LIMIT = 160

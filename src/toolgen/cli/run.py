@@ -147,7 +147,7 @@ def _verdict(prepared: _Task, trajectory: Trajectory, catalog: Catalog) -> dict[
     """BFCL's judgement of one of its own tasks, turn by turn."""
     from dataclasses import asdict
 
-    from toolgen.agent.messages import calls_by_turn
+    from toolgen.datasets.messages import calls_by_turn
     from toolgen.evaluation.bfcl_checker import check_multi_turn
 
     if prepared.package is None:

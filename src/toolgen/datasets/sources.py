@@ -43,6 +43,9 @@ TOOL_KINDS = {
 }
 DATASET_KINDS = {
     "bfcl": Kind("toolgen.datasets.bfcl", "import_bfcl", "", fetched="bfcl"),
+    "beir": Kind("toolgen.datasets.beir", "import_beir", "toollens/"),
+    "toolbench": Kind("toolgen.datasets.toolbench", "import_toolbench", "toolbench/data/"),
+    "sealtools": Kind("toolgen.datasets.seal_tools", "import_seal_tools", "seal-tools/"),
 }
 KINDS = TOOL_KINDS | DATASET_KINDS
 

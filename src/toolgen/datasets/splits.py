@@ -8,6 +8,7 @@ import unicodedata
 SPLITS = ("train", "dev", "test")
 TRAIN_SHARE, DEV_SHARE = 0.7, 0.1  # the rest is test
 HELD_OUT_SHARE = 0.1  # of the tools: no training request asks for them
+DEVELOPMENT_TENTH = 0.1  # of the training requests of a source that publishes no development split
 HELD_OUT_DEV_SHARE = 1 / 3  # of the training groups that ask for held-out tools; the rest goes to test
 
 
@@ -31,6 +32,11 @@ def split_outside_training(group: str) -> str:
     if own != "train":
         return own
     return "dev" if hash_fraction(group, "outside training") < HELD_OUT_DEV_SHARE else "test"
+
+
+def in_development_tenth(group: str) -> bool:
+    """Whether a training group is used for development where the publisher has no split for it."""
+    return hash_fraction(group, "development") < DEVELOPMENT_TENTH
 
 
 def is_held_out(tool_id: str) -> bool:

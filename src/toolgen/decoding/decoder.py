@@ -16,11 +16,12 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from toolgen.catalog.schema import schema_errors
+from toolgen.datasets.messages import NO_TOOL
 from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler, Matcher
 from toolgen.decoding.sampling import Sampling, pick
 from toolgen.decoding.session import Session
 from toolgen.decoding.values import is_plain_json
-from toolgen.virtualization.vocabulary import ACTIONS, NO_TOOL
+from toolgen.virtualization.vocabulary import ACTIONS
 
 if TYPE_CHECKING:
     import torch

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from toolgen.agent.environments import BfclEnvironment, DryRunEnvironment, Environment
 from toolgen.agent.loop import Budget, run_agent
-from toolgen.agent.messages import actions_of, calls_by_turn
 from toolgen.agent.policy import GenerativePolicy, GivenTools, Policy
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.folder import Dataset
+from toolgen.datasets.messages import FINISH, NO_TOOL, actions_of, calls_by_turn
 from toolgen.datasets.query import Query
 from toolgen.datasets.trajectory import Trajectory
 from toolgen.errors import DatasetError, UsageError
@@ -28,7 +28,7 @@ from toolgen.evaluation.bfcl_checker import TurnVerdict, check_multi_turn, check
 from toolgen.evaluation.metrics import bootstrap
 from toolgen.evaluation.provenance import Provenance, collect_provenance
 from toolgen.evaluation.results import FORMAT, write_json
-from toolgen.virtualization import FINISH, FINISH_SCHEMA, NO_TOOL
+from toolgen.virtualization import FINISH_SCHEMA
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint

@@ -15,10 +15,10 @@ from toolgen.catalog.text import views
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset, Query
+from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
 from toolgen.training.config import Stage, StageConfig
 from toolgen.training.examples import TrainingExample, choice_example, conversation_example
-from toolgen.virtualization import NO_TOOL
 
 KEYWORDS = (5, 14)
 """Fewest and most words of one `keywords` example."""

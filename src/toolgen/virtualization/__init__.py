@@ -9,13 +9,11 @@ every tool is exactly one token.
 from toolgen.virtualization.embeddings import INITIALIZATIONS, Initialization, initialize_rows, output_rows, resize_rows
 from toolgen.virtualization.protocol import PromptProtocol
 from toolgen.virtualization.tokenizer import add_tool_tokens, find_end_marker
-from toolgen.virtualization.vocabulary import FINISH, FINISH_SCHEMA, NO_TOOL, ToolVocabulary
+from toolgen.virtualization.vocabulary import FINISH_SCHEMA, ToolVocabulary
 
 __all__ = [
-    "FINISH",
     "FINISH_SCHEMA",
     "INITIALIZATIONS",
-    "NO_TOOL",
     "Initialization",
     "PromptProtocol",
     "ToolVocabulary",

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.errors import CheckpointError
 
-FINISH = "finish"
-"""Action that ends the task; its arguments are the answer, or that the model gave up."""
-NO_TOOL = "no_tool"
-"""Action that declines: no tool of the catalog fits. It takes no arguments."""
 ACTIONS = (FINISH, NO_TOOL)
 
 FINISH_SCHEMA: Mapping[str, Any] = {

@@ -79,10 +79,3 @@ def result_text(value: object) -> str:
         return json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
     except (PydanticSerializationError, TypeError, ValueError):
         return str(value)
-
-
-def cut_text(text: str, limit: int) -> str:
-    """`text` with at most `limit` characters, and a note of how much is missing. A small model's context is short."""
-    if len(text) <= limit:
-        return text
-    return f"{text[:limit]}... [cut: {len(text) - limit:,} more characters]"

@@ -1,4 +1,4 @@
-"""The chat messages of a trajectory, in the one form that loop, recording and training share.
+"""The chat messages of a trajectory, in the one form that importers, loop, recording and training share.
 
 OpenAI chat messages; `function.name` is the tool id, "finish" or "no_tool"; one call a message. Knows no model.
 """
@@ -9,10 +9,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from toolgen.agent.environments.protocol import cut_text
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.trajectory import Message
-from toolgen.virtualization.vocabulary import FINISH, NO_TOOL
+
+FINISH = "finish"
+"""Action that ends the task; its arguments are the answer, or that the model gave up."""
+NO_TOOL = "no_tool"
+"""Action that declines: no tool of the catalog fits. It takes no arguments."""
 
 # What BFCL says for the user in the turn in which functions that it held back become available.
 MORE_FUNCTIONS = "I have updated some more functions you can choose from. What about now?"
@@ -68,3 +71,10 @@ def actions_of(message: Message) -> Iterator[tuple[str, dict[str, Any]]]:
     """The (tool id, "finish" or "no_tool"; arguments) of an assistant message."""
     for call in message.get("tool_calls") or ():
         yield call["function"]["name"], json.loads(call["function"]["arguments"])
+
+
+def cut_text(text: str, limit: int) -> str:
+    """`text` with at most `limit` characters, and a note of how much is missing. A small model's context is short."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}... [cut: {len(text) - limit:,} more characters]"

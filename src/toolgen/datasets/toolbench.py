@@ -1,0 +1,333 @@
+"""Importer of ToolBench and StableToolBench: any of their files, or a folder that is searched for them.
+
+    toolenv/tools/<category>/<tool>.json         all APIs of a tool                      -> tools
+    toolenv/response_examples/<category>/*.json  the form of its responses               -> `returns` of these tools
+    instruction/*.json, test_instruction/*.json  requests with `api_list` and `relevant APIs` -> tools, queries
+    retrieval/<group>/                           corpus.tsv, *.query.txt, qrels.*.tsv    -> tools, queries
+    answer/<group>/*.json                        runs of the depth-first search          -> trajectories
+    trajectories/*.json                          runs in ToolEval's form                 -> trajectories
+
+An API is a tool, a tool of ToolBench its provider. Requests of instruction files are split by hash, all of one text
+together; retrieval files keep their splits. A trajectory goes with its request. Where no file has its request with the
+relevant tools, the tools that it called are taken for them (`meta["tools_from"] = "trajectory"`), in the training split.
+Source: Qin et al., ToolLLM, arXiv 2307.16789; Guo et al., StableToolBench, arXiv 2403.07714.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.loaders.rapidapi import api_tool, response_schema
+from toolgen.catalog.loaders.report import LoadReport, Loss
+from toolgen.catalog.naming import unique_ids
+from toolgen.catalog.tool import Tool, canonical_json
+from toolgen.datasets.folder import Dataset
+from toolgen.datasets.json_lines import parse_json, read_lines, read_text
+from toolgen.datasets.messages import calls_by_turn
+from toolgen.datasets.query import Query
+from toolgen.datasets.splits import SPLITS, in_development_tenth, split_of, text_group
+from toolgen.datasets.toolbench_runs import (
+    FINISH_FUNCTION,
+    Run,
+    function_name,
+    function_tool,
+    normal_name,
+    read_runs,
+    trajectory_of,
+)
+from toolgen.datasets.trajectory import Trajectory
+from toolgen.errors import CatalogError, DatasetError
+
+DATASET_NAME = "toolbench"
+LICENCE = "Apache-2.0"
+CORPUS = "corpus.tsv"
+_PUBLISHED_SPLITS = {"train": "train", "dev": "dev", "eval": "dev", "test": "test"}
+
+Json = dict[str, Any]
+ApiKey = tuple[str, str, str]
+"""Category, tool and API: what ToolBench tells its APIs apart by."""
+
+
+@dataclass
+class _Found:
+    """What the files hold, before ids are given and requests are resolved."""
+
+    apis: dict[ApiKey, Tool] = field(default_factory=dict)
+    responses: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)  # category and tool, normalized
+    requests: list[_Request] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    read: dict[str, ApiKey] = field(default_factory=dict)  # canonical record: requests repeat the APIs that they offer
+    by_function: dict[str, ApiKey] = field(default_factory=dict)  # the name that runs call an API by
+    files: int = 0
+
+
+@dataclass(frozen=True)
+class _Request:
+    id: str
+    text: str
+    relevant: tuple[ApiKey, ...]
+    offered: tuple[ApiKey, ...]
+    group: str
+    split: str | None  # None: by hash
+
+
+def import_toolbench(path: Path) -> Dataset:
+    """The dataset of a file or folder in any of ToolBench's layouts.
+
+    What is in none of these forms, requests without a relevant API and runs without a usable step are losses; steps
+    that call what does not exist are left out of their run and noted. DatasetError if nothing is found at `path`.
+    """
+    root = Path(path)
+    found = _Found()
+    for file in _files(root):
+        found.files += 1
+        try:
+            _read_file(file, root, found)
+        except DatasetError as error:
+            found.losses.append(Loss(_shown(file, root), str(error).removeprefix(f"{file}: ")))
+    tools = _with_ids(found)
+    queries = _queries(found.requests, tools, found.losses)
+    trajectories = _trajectories(found, tools, queries)
+    report = LoadReport(
+        source=f"toolbench:{root.name}",
+        loaded=len(tools),
+        losses=tuple(found.losses),
+        notes=tuple(found.notes),
+        counts={
+            "files": found.files,
+            "queries": sum(map(len, queries.values())),
+            "trajectories": sum(map(len, trajectories.values())),
+        },
+    )
+    return Dataset(
+        name=DATASET_NAME,
+        version="",
+        source=f"toolbench:{root.resolve().name}",
+        licence=LICENCE,
+        catalog=Catalog(tools.values()),
+        queries={split: tuple(one) for split, one in queries.items()},
+        trajectories={split: tuple(one) for split, one in trajectories.items()},
+        reports=(report,),
+    )
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _files(root: Path) -> list[Path]:
+    if root.is_file():
+        return [root]
+    files = sorted(file for file in root.rglob("*") if file.suffix == ".json" or file.name == CORPUS)
+    if not files:
+        raise DatasetError(
+            f"{root} holds no file of ToolBench (*.json or {CORPUS}); name its folder or one of its files"
+        )
+    return files
+
+
+def _shown(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix() if file != root else file.name
+
+
+def _read_file(file: Path, root: Path, found: _Found) -> None:
+    if file.name == CORPUS:
+        return _read_retrieval(file, found)
+    document = parse_json(read_text(file), str(file))
+    if isinstance(document, list):
+        return _read_instructions(document, file, found)
+    if not isinstance(document, dict):
+        raise DatasetError(f"{file}: expected a list or an object, got {type(document).__name__}")
+    if isinstance(document.get("api_list"), list):
+        return _read_tool(document, file, found)
+    if "answer_generation" in document or all(isinstance(one, dict) and "answer" in one for one in document.values()):
+        group = file.parent.name if "answer_generation" in document else ""
+        for run in read_runs(document, "-".join(part for part in (group, file.stem) if part)):
+            if isinstance(run, DatasetError):
+                name, _, reason = str(run).partition(": ")
+                found.losses.append(Loss(name, reason))
+            else:
+                found.runs.append(run)
+        return None
+    raise DatasetError(f"{file}: in none of ToolBench's forms")
+
+
+def _read_tool(document: Json, file: Path, found: _Found) -> None:
+    """A tool of `toolenv/tools`, or the responses of one."""
+    category = file.parent.name
+    if "tool_name" not in document:
+        schemas = {
+            one["name"]: one["schema"] for one in document["api_list"] if isinstance(one, dict) and "schema" in one
+        }
+        found.responses[normal_name(category), file.stem] = schemas
+        return
+    for api in document["api_list"]:
+        if not isinstance(api, dict):
+            found.losses.append(Loss(f"{file.stem}", f"expected an API, got {type(api).__name__}"))
+            continue
+        record = api | {"category_name": category, "tool_name": document["tool_name"], "api_name": api.get("name")}
+        _add_api(record | {"api_description": api.get("description"), "template_response": api.get("schema")}, found)
+
+
+def _read_instructions(records: Sequence[Any], file: Path, found: _Found) -> None:
+    for number, record in enumerate(records, start=1):
+        name = f"{file.stem}-{record.get('query_id', number) if isinstance(record, dict) else number}"
+        if not isinstance(record, dict) or not isinstance(record.get("query"), str):
+            found.losses.append(Loss(f"request {name}", "expected an object with a 'query'"))
+            continue
+        keys = [key for api in record.get("api_list") or () if (key := _add_api(api, found))]
+        named = record.get("relevant APIs")
+        if not named:
+            found.losses.append(Loss(f"request {name}", "it states no relevant APIs"))
+            continue
+        relevant = [_resolve(pair, keys) for pair in named]
+        if None in relevant:
+            missing = named[relevant.index(None)]
+            found.losses.append(Loss(f"request {name}", f"its relevant API {str(missing)!r} is not in its api_list"))
+            continue
+        known = tuple(dict.fromkeys(key for key in relevant if key))
+        found.requests.append(
+            _Request(name, record["query"].strip(), known, tuple(dict.fromkeys(keys)), file.stem, None)
+        )
+
+
+def _resolve(pair: Any, keys: Iterable[ApiKey]) -> ApiKey | None:
+    """The API that `[tool, api]` means among those of its own request: names repeat across categories."""
+    wanted = tuple(str(part).strip() for part in pair) if isinstance(pair, list) else ()
+    return next((key for key in keys if key[1:] == wanted), None)
+
+
+def _add_api(record: Any, found: _Found) -> ApiKey | None:
+    """The key of a record's API; of several definitions the first with a description is kept."""
+    text = canonical_json(record)
+    if text in found.read:
+        return found.read[text]
+    try:
+        tool = api_tool(record, dataset=DATASET_NAME, on_note=found.notes.append)
+    except CatalogError as error:
+        found.losses.append(Loss("API", str(error)))
+        return None
+    key = (tool.category, tool.provider, tool.name)
+    known = found.apis.setdefault(key, tool)
+    if known.content_hash != tool.content_hash:
+        found.notes.append(f"{tool.id}: it is described in different ways; one was kept")
+        if tool.description and not known.description:
+            found.apis[key] = tool
+    found.read[text] = key
+    return key
+
+
+def _read_retrieval(corpus: Path, found: _Found) -> None:
+    """`corpus.tsv` (docid, JSON of the API) and beside it `<split>.query.txt` (id, text) and `qrels.<split>.tsv`."""
+    documents: dict[str, ApiKey] = {}
+    for number, line in enumerate(read_lines(corpus), start=1):
+        name, tab, content = line.partition("\t")
+        if number == 1 and name == "docid":
+            continue
+        if not tab:
+            raise DatasetError(f"{corpus}, line {number}: expected docid and JSON with a tab between them")
+        if content.startswith('"'):
+            content = content[1:-1].replace('""', '"')  # how TSV writes a field that holds quotes
+        if key := _add_api(parse_json(content, f"{corpus}, line {number}"), found):
+            documents[name] = key
+    files = {file.name.partition(".")[0]: file for file in sorted(corpus.parent.glob("*.query.txt"))}
+    for published, file in files.items():
+        if published not in _PUBLISHED_SPLITS:
+            found.losses.append(Loss(file.name, f"no split {published!r}; expected {', '.join(_PUBLISHED_SPLITS)}"))
+            continue
+        split = _PUBLISHED_SPLITS[published]
+        carve = split == "train" and not any(_PUBLISHED_SPLITS.get(other) == "dev" for other in files)
+        relevant = _read_qrels(file.with_name(f"qrels.{published}.tsv"))
+        for line in read_lines(file):
+            name, _, text = line.partition("\t")
+            keys = [documents.get(document) for document in relevant.get(name, ())]
+            if not keys or None in keys:
+                reason = "a relevant document is not in the corpus" if keys else "no document is judged relevant to it"
+                found.losses.append(Loss(f"request {corpus.parent.name}-{name}", reason))
+                continue
+            own = "dev" if carve and in_development_tenth(text_group(text)) else split
+            distinct = tuple(dict.fromkeys(key for key in keys if key))
+            group = corpus.parent.name
+            found.requests.append(_Request(f"{group}-{name}", text.strip(), distinct, (), group, own))
+
+
+def _read_qrels(path: Path) -> dict[str, list[str]]:
+    """Query id to the ids of its relevant documents, from lines of query id, 0, document id and label."""
+    relevant: dict[str, list[str]] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        fields = line.split("\t")
+        if len(fields) != 4:
+            raise DatasetError(f"{path}, line {number}: expected query id, 0, document id and label, got {line[:60]!r}")
+        if fields[3].strip() != "0":
+            relevant.setdefault(fields[0], []).append(fields[2])
+    return relevant
+
+
+# --- what becomes of them ---------------------------------------------------------------------------------------------
+
+
+def _with_ids(found: _Found) -> dict[ApiKey, Tool]:
+    """All tools by key, ids unique, with the responses that a file of its own describes."""
+    by_function: dict[str, ApiKey] = {function_name(key[1], key[2]): key for key in reversed(found.apis)}
+    for run in found.runs:
+        for function in run.functions:
+            name = str(function.get("name"))
+            if name != FINISH_FUNCTION and name not in by_function:
+                tool = function_tool(function, DATASET_NAME, found.notes.append)
+                by_function[name] = ("", tool.provider, tool.name)
+                found.apis.setdefault(by_function[name], tool)
+    found.by_function.update(by_function)
+    unique = unique_ids(tool.id for tool in found.apis.values())
+    found.notes.extend(
+        f"{new}: id {given!r} was taken by the tool of another category" for given, new in unique.renamed
+    )
+    tools = {}
+    for (key, tool), new in zip(found.apis.items(), unique.ids, strict=True):
+        responses = found.responses.get((normal_name(key[0]), normal_name(key[1])), {})
+        returns = tool.returns or response_schema(responses.get(key[2]))
+        tools[key] = replace(tool, id=new, returns=returns)
+    return tools
+
+
+def _queries(requests: Sequence[_Request], tools: Mapping[ApiKey, Tool], losses: list[Loss]) -> dict[str, list[Query]]:
+    queries: dict[str, list[Query]] = {split: [] for split in SPLITS}
+    seen: set[str] = set()
+    for request in requests:
+        if request.id in seen:
+            losses.append(Loss(f"request {request.id}", "its id occurs again; the first one was kept"))
+            continue
+        seen.add(request.id)
+        meta: Json = {"category": request.group}
+        meta |= {"candidates": [tools[key].id for key in request.offered]} if request.offered else {}
+        relevant = tuple(tools[key].id for key in request.relevant)
+        query = Query(id=request.id, text=request.text, tools=relevant, meta=meta)
+        queries[request.split or split_of(text_group(request.text))].append(query)
+    return queries
+
+
+def _trajectories(
+    found: _Found, tools: Mapping[ApiKey, Tool], queries: Mapping[str, list[Query]]
+) -> dict[str, list[Trajectory]]:
+    """One trajectory a run, beside its request; a request that no file has comes with it."""
+    trajectories: dict[str, list[Trajectory]] = {split: [] for split in SPLITS}
+    known = {query.text: (split, query.id) for split, found_ in queries.items() for query in found_}
+    for run in found.runs:
+        names = {str(function.get("name")) for function in run.functions}
+        callable_ = {name: tools[found.by_function[name]] for name in names if name in found.by_function}
+        split, query = known.get(run.text, ("train", run.id))
+        trajectory = trajectory_of(run, query, callable_, found.notes.append)
+        if run.text not in known:
+            called = tuple(dict.fromkeys(call.tool for turn in calls_by_turn(trajectory.messages) for call in turn))
+            if not called:
+                found.losses.append(Loss(f"run {run.id}", "it calls no tool, and no file has its request"))
+                continue
+            meta = {"category": "trajectory", "tools_from": "trajectory"}
+            queries[split].append(Query(id=run.id, text=run.text, tools=called, meta=meta))
+            known[run.text] = (split, run.id)
+        trajectories[split].append(trajectory)
+    return trajectories
