@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from toolgen.catalog.schema import (
     MAX_DEPTH,
+    SchemaChecks,
     check_schema,
     close_object,
     merge_schemas,
@@ -162,6 +164,21 @@ def test_whatever_comes_in_the_result_is_a_valid_schema_of_an_object(foreign: An
 def test_normalizing_twice_changes_nothing(foreign: Any) -> None:
     once = normalize_schema(foreign)
     assert normalize_schema(once) == once
+
+
+@given(st.lists(foreign_schemas | st.builds(normalize_schema, foreign_schemas), max_size=4))
+def test_checking_many_schemas_says_of_each_what_checking_it_alone_says(schemas: list[Any]) -> None:
+    checks = SchemaChecks()
+    for schema in [*schemas, *schemas]:
+        assert _verdict(checks.check, schema) == _verdict(check_schema, schema)
+
+
+def _verdict(check: Callable[[Any], None], schema: Any) -> str:
+    try:
+        check(schema)
+    except CatalogError as error:
+        return str(error)
+    return "valid"
 
 
 def test_check_schema_says_where_a_schema_is_wrong() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from toolgen.catalog.schema import check_schema
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.messages import actions_of
 from toolgen.datasets.toolbench import import_toolbench
@@ -234,9 +233,6 @@ def test_the_published_requests_of_stabletoolbench(shared_data: Path) -> None:
     dataset = import_toolbench(shared_data / "stabletoolbench" / "test_instruction")
     assert (len(dataset.catalog), len(queries_of(dataset)), dataset.reports[0].losses) == (1_684, 474, ())
     assert {split: len(found) for split, found in dataset.queries.items()} == {"train": 323, "dev": 46, "test": 105}
-    for tool in dataset.catalog:
-        check_schema(tool.parameters)
-        check_schema(tool.returns or {})
     assert not validate_dataset(dataset).errors
 
 

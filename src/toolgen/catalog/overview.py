@@ -12,7 +12,7 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog, CatalogDiff
 from toolgen.catalog.naming import token_collisions
-from toolgen.catalog.schema import check_schema
+from toolgen.catalog.schema import SchemaChecks
 from toolgen.catalog.text import document
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.errors import CatalogError
@@ -64,8 +64,9 @@ def catalog_errors(catalog: Catalog, on_progress: Callable[[int, int], None] | N
     """What breaks the rules of a catalog, one line each: argument or result schemas that are not valid JSON Schema, and
     argument schemas that are not of an object."""
     errors = []
+    checks = SchemaChecks()
     for done, tool in enumerate(catalog, start=1):
-        errors += _tool_errors(tool)
+        errors += _tool_errors(tool, checks)
         if on_progress:
             on_progress(done, len(catalog))
     return errors
@@ -124,13 +125,13 @@ def _differing(old: Tool, new: Tool) -> list[str]:
     return [key for key in before if before[key] != after[key] and key != "source"]
 
 
-def _tool_errors(tool: Tool) -> list[str]:
+def _tool_errors(tool: Tool, checks: SchemaChecks) -> list[str]:
     errors = []
     for name, schema in (("parameters", tool.parameters), ("returns", tool.returns)):
         if schema is None:
             continue
         try:
-            check_schema(schema)
+            checks.check(schema)
         except CatalogError as error:
             errors.append(f"{tool.id}: {name}: {error}")
     if tool.parameters.get("type") != "object":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ _COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minPrope
 _LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _TEXTS = frozenset({"title", "description", "format", "$ref", "$id", "$schema", "$anchor", "$comment",
                     "contentEncoding", "contentMediaType"})  # fmt: skip
+_PLAIN_TEXTS = frozenset({"title", "description", "$comment"})  # of _TEXTS: any text is allowed
+_UNCONSTRAINED = frozenset({"default", "const"})
 _FLAGS = frozenset({"uniqueItems", "deprecated", "readOnly", "writeOnly"})
 
 
@@ -55,6 +58,55 @@ def check_schema(schema: Any) -> None:
         raise CatalogError(f"invalid JSON Schema at {place}: {error.message[:200]}") from error
     except RecursionError:
         raise CatalogError("invalid JSON Schema: nested too deeply to be checked") from None
+
+
+class SchemaChecks:
+    """`check_schema` for many schemas. The metaschema says of each object what its own keywords may be and that its
+    subschemas are schemas, so an object whose keywords look like those of a checked one needs no second check."""
+
+    def __init__(self) -> None:
+        self._sound: set[str] = set()
+
+    def check(self, schema: Any) -> None:
+        """CatalogError unless `schema` is a valid JSON Schema of draft 2020-12."""
+        if not self._is_sound(schema, 0):
+            check_schema(schema)  # knows the place and the fault
+
+    def _is_sound(self, schema: Any, depth: int) -> bool:
+        if isinstance(schema, bool):
+            return True
+        if not isinstance(schema, dict) or depth > MAX_DEPTH:
+            return False
+        outline: Schema = {}
+        for key, value in schema.items():
+            if key in _UNCONSTRAINED or (key in _PLAIN_TEXTS and isinstance(value, str)):
+                continue
+            subschemas: Iterable[Any] = ()
+            if key in _SCHEMA_KEYWORDS:
+                outline[key], subschemas = True, (value,)
+            elif key in _SCHEMA_LISTS and isinstance(value, list):
+                outline[key], subschemas = [True] * bool(value), value
+            elif key in _SCHEMA_MAPS and isinstance(value, dict):
+                outline[key] = dict.fromkeys(value, True) if key == "patternProperties" else {}
+                subschemas = value.values()
+            elif key == "required" and _are_names(value):
+                continue
+            else:
+                outline[key] = value
+            if not all(self._is_sound(one, depth + 1) for one in subschemas):
+                return False
+        text = repr(outline)
+        if text not in self._sound:
+            try:
+                check_schema(outline)
+            except CatalogError:
+                return False
+            self._sound.add(text)
+        return True
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
 
 
 def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
@@ -222,10 +274,12 @@ def _is_valid_plain(key: str, value: Any) -> bool:
 
 
 def _is_pattern(text: str) -> bool:
-    try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError):
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # a foreign `[[a]` is none of the user's doing
+        try:
+            re.compile(text)
+        except (re.error, OverflowError, RecursionError):
+            return False
     return True
 
 
