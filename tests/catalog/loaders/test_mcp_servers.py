@@ -1,0 +1,243 @@
+"""MCP servers as sources: good ones of the SDK over both transports, and hostile ones that speak raw JSON-RPC."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolgen.catalog.loaders.mcp_servers import load_mcp
+from toolgen.catalog.schema import check_schema, schema_errors
+from toolgen.errors import CatalogError, MissingExtraError, UsageError
+
+pytest.importorskip("mcp")
+
+GOOD = '''
+import asyncio, sys
+from typing import TypedDict
+from mcp.server import MCPServer
+from mcp_types import ToolAnnotations
+
+class Sum(TypedDict):
+    total: int
+
+server = MCPServer("sums")
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True, title="Adds"))
+def add(a: int, b: int = 2) -> Sum:
+    """Add two numbers."""
+    return {"total": a + b}
+
+@server.tool()
+def größe(wort: str) -> str:
+    """Die Länge eines Worts."""
+    return str(len(wort))
+
+if sys.argv[1:]:
+    server.run("streamable-http", port=int(sys.argv[1]))
+else:
+    server.run("stdio")
+'''
+
+# Speaks revision 2025-11-25; `answer(cursor)` gives the result of tools/list, or does something else.
+RAW = """
+import json, os, sys, time
+
+def tool(name, **more):
+    return {"name": name, "inputSchema": {"type": "object", "properties": {"x": {"type": "integer"}}}, **more}
+
+BODY
+
+for line in sys.stdin:
+    request = json.loads(line)
+    if "id" not in request:
+        continue
+    answer_to = {"jsonrpc": "2.0", "id": request["id"]}
+    if request["method"] == "initialize":
+        about = {"capabilities": {"tools": {}}, "serverInfo": {"name": "raw", "version": "1"}}
+        answer_to["result"] = {"protocolVersion": "2025-11-25", **about}
+    elif request["method"] == "tools/list":
+        answer_to["result"] = answer((request.get("params") or {}).get("cursor"))
+    else:
+        answer_to["error"] = {"code": -32601, "message": "no such method"}
+    print(json.dumps(answer_to), flush=True)
+"""
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a raw server with this body and gives its command line."""
+
+    def write(body: str) -> str:
+        script = tmp_path / "raw.py"
+        script.write_text(RAW.replace("BODY", body), encoding="utf-8")
+        return shlex.join([sys.executable, str(script)])
+
+    return write
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    script = tmp_path / "good.py"
+    script.write_text(GOOD, encoding="utf-8")
+    return script
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running(tmp_path: Path) -> Iterator[None]:
+    yield
+    if not Path("/proc").is_dir():
+        return
+    command_lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if os.access(path, os.R_OK)]
+    assert not [line for line in command_lines if os.fsencode(tmp_path) in line]
+
+
+def test_a_server_over_stdio(good: Path) -> None:
+    loaded = load_mcp(shlex.join([sys.executable, str(good)]))
+    add, length = loaded.tools
+    assert (add.id, add.provider, add.description) == ("sums&&add", "sums", "Add two numbers.")
+    assert add.required == ("a",) and add.properties["b"]["default"] == 2
+    assert not schema_errors({"a": 1}, add.parameters) and schema_errors({"a": "x"}, add.parameters)
+    assert add.returns is not None and add.returns["properties"]["total"]["type"] == "integer"
+    assert add.endpoint is not None and add.endpoint["annotations"] == {"readOnlyHint": True, "title": "Adds"}
+    assert length.id == "sums&&größe" and length.description == "Die Länge eines Worts."
+    assert loaded.report.losses == () and str(good.parent) not in json.dumps([tool.to_dict() for tool in loaded.tools])
+
+
+def test_a_server_over_http(good: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = subprocess.Popen([sys.executable, str(good), str(port)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        loaded = load_mcp(f"http://127.0.0.1:{port}/mcp?key=secret", timeout=20)
+    finally:
+        running.kill()
+        running.wait()
+    assert [tool.id for tool in loaded.tools] == ["sums&&add", "sums&&größe"]
+    assert loaded.tools[0].endpoint is not None
+    assert loaded.tools[0].endpoint["url"] == f"http://127.0.0.1:{port}/mcp"
+
+
+def test_all_pages_are_read_and_what_breaks_the_protocol_is_a_loss_each(raw: Callable[[str], str]) -> None:
+    command = raw("""
+def answer(cursor):
+    if cursor is None:
+        return {"tools": [tool("a"), tool(""), {"name": "bare"}, 7, tool("a")], "nextCursor": "2"}
+    odd = {"type": "object", "properties": {"y": {"type": "HashMap"}, "z": {"$ref": "#/$defs/z"}}}
+    described = tool("b", description="x\\0y", outputSchema={"type": "object"})
+    return {"tools": [described, {"name": "c", "inputSchema": odd}]}
+""")
+    loaded = load_mcp(command, timeout=20)
+    assert [tool.id for tool in loaded.tools] == ["raw&&a", "raw&&a#2", "raw&&b", "raw&&c"]
+    assert loaded.tools[2].description == "xy" and loaded.tools[2].returns == {"type": "object"}
+    for tool in loaded.tools:
+        check_schema(tool.parameters)
+    assert [loss.name for loss in loaded.report.losses] == ["tool 2", "bare", "tool 4"]
+    assert all(loss.reason.startswith("not a tool of MCP: ") for loss in loaded.report.losses)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("time.sleep(600)", "it did not answer within 2 s"),
+        ("sys.exit('no key was given')", r"Connection closed \(no key was given\)"),
+        ("import nothing_like_this", r"\(ModuleNotFoundError: No module named 'nothing_like_this'\)"),
+        ("while True: print('noise' * 1000)", r"\(it wrote more than 128 MB\)"),
+        ("while True: sys.stdout.write('x' * 100_000)", r"\(it wrote more than 128 MB\)"),
+        ("while True: sys.stderr.write('x' * 100_000)", "it did not answer within 2 s"),
+        ("def answer(cursor): sys.exit('gone')", r"Connection closed \(gone\)"),
+        ("def answer(cursor): return {'tools': 'none'}", "tools"),
+        ("def answer(cursor): return 3", "MCP server"),
+        ("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef answer(cursor): time.sleep(600)", "2 s"),
+    ],
+)
+def test_a_server_that_fails_is_one_clear_line(raw: Callable[[str], str], body: str, message: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(CatalogError, match=message) as error:
+        load_mcp(raw(body), timeout=2)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 700
+    assert time.monotonic() - begin < 15
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [
+        ("sys.exit('broke')", "broke"),
+        ("time.sleep(600)", "within 2 s"),
+        ("return {'tools': [], 'nextCursor': '2'}", "in circles"),
+        ("return {'tools': [tool('b', description='\\ud800')]}", "a message of it cannot be read"),
+    ],
+)
+def test_what_was_read_before_a_server_failed_is_kept(raw: Callable[[str], str], then: str, reason: str) -> None:
+    body = f"""
+def answer(cursor):
+    if cursor: {then}
+    return {{"tools": [tool("a")], "nextCursor": "2"}}
+"""
+    loaded = load_mcp(raw(body), timeout=2)
+    assert [tool.id for tool in loaded.tools] == ["raw&&a"]
+    (loss,) = loaded.report.losses
+    assert reason in loss.reason
+
+
+def test_endless_pages_end(raw: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolgen.catalog.loaders.mcp_servers.MAX_TOOLS", 50)
+    body = """
+def answer(cursor):
+    n = int(cursor or 0)
+    return {"tools": [tool(f"t{n}")], "nextCursor": str(n + 1)}
+"""
+    loaded = load_mcp(raw(body), timeout=20)
+    assert len(loaded.tools) == 50 and "more than 50 tools" in loaded.report.losses[0].reason
+
+
+def test_the_file_of_a_client(tmp_path: Path, good: Path) -> None:
+    servers: dict[str, Any] = {
+        "mine": {"command": sys.executable, "args": [str(good)], "env": {"TOKEN": "secret"}},
+        "absent": {"command": "there-is-no-such-program"},
+        "closed": {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "secret"}},
+    }
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": servers}))
+    loaded = load_mcp(str(file), timeout=20)
+    assert [tool.id for tool in loaded.tools] == ["mine&&add", "mine&&größe"]
+    assert [loss.name for loss in loaded.report.losses] == ["absent", "closed"]
+    assert "secret" not in json.dumps([loaded.report.to_dict(), *(tool.to_dict() for tool in loaded.tools)])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"mcpServers": {}}', '{"mcpServers": {"a": {"command": 3}}}'])
+def test_a_file_without_servers_says_what_is_expected(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "servers.json"
+    file.write_text(content)
+    with pytest.raises(CatalogError, match=r"expected|cannot read|needs a 'command'"):
+        load_mcp(str(file))
+
+
+def test_bad_places() -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_mcp("python 'unclosed")
+    with pytest.raises(UsageError, match="lacks a server"):
+        load_mcp(" ")
+    with pytest.raises(CatalogError, match="there is no program 'no-such-program'"):
+        load_mcp("no-such-program --x")
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolgen.catalog.loaders.mcp_servers.version", lambda _: "1.30.0")
+    with pytest.raises(MissingExtraError, match=r"toolgen\[mcp\]"):
+        load_mcp("x")
