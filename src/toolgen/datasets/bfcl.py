@@ -32,7 +32,7 @@ from toolgen.catalog.schema import (
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Call, Query
-from toolgen.datasets.splits import SPLITS, is_held_out, split_of, split_outside_training, text_group
+from toolgen.datasets.splits import is_held_out, split_queries, text_group
 from toolgen.errors import DatasetError
 from toolgen.fetching import read_origin
 
@@ -106,7 +106,7 @@ def import_bfcl(package_root: Path) -> Dataset:
         source="PyPI package bfcl-eval, https://github.com/ShishirPatil/gorilla",
         licence="Apache-2.0",
         catalog=catalog,
-        queries=_split(queries),
+        queries=split_queries(queries, _group),
         reports=(_report(catalog, queries, single),),
     )
 
@@ -355,16 +355,6 @@ def _without_tuples(value: Any) -> Any:
 
 
 # --- splits and report ------------------------------------------------------------------------------------------------
-
-
-def _split(queries: Sequence[Query]) -> dict[str, tuple[Query, ...]]:
-    """Queries of one leakage group stay together; a group that asks for a held-out tool stays out of training."""
-    held_out = {_group(query) for query in queries if query.meta["unseen_tools"]}
-    splits: dict[str, list[Query]] = {split: [] for split in SPLITS}
-    for query in queries:
-        group = _group(query)
-        splits[split_outside_training(group) if group in held_out else split_of(group)].append(query)
-    return {split: tuple(found) for split, found in splits.items()}
 
 
 def _group(query: Query) -> str:

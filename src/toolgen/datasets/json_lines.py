@@ -38,9 +38,17 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parse_json(text: str, place: str) -> Any:
+    """The value of a JSON text, cleaned of what no UTF-8 file can hold; DatasetError as for `parse_raw_json`."""
+    try:
+        return scrub(parse_raw_json(text, place))
+    except RecursionError:
+        raise DatasetError(f"{place}: nested too deeply") from None
+
+
+def parse_raw_json(text: str, place: str) -> Any:
     """The value of a JSON text; DatasetError that begins with `place` if it is none or nested too deeply."""
     try:
-        return scrub(json.loads(text))
+        return json.loads(text)
     except RecursionError:
         raise DatasetError(f"{place}: nested too deeply") from None
     except ValueError as error:

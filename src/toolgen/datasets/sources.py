@@ -46,6 +46,7 @@ TOOL_KINDS = {
 DATASET_KINDS = {
     "bfcl": Kind("toolgen.datasets.bfcl", "import_bfcl", "", fetched="bfcl"),
     "beir": Kind("toolgen.datasets.beir", "import_beir", "toollens/"),
+    "functioncalls": Kind("toolgen.datasets.function_calls", "import_function_calls", "xlam.json"),
     "toolbench": Kind("toolgen.datasets.toolbench", "import_toolbench", "toolbench/data/"),
     "sealtools": Kind("toolgen.datasets.seal_tools", "import_seal_tools", "seal-tools/"),
 }
@@ -90,6 +91,7 @@ def build_dataset(
     *,
     on_message: OnMessage | None = None,
     on_dataset: OnDataset | None = None,
+    allow_references: bool = False,
     debug: bool = False,
 ) -> Dataset:
     """One dataset of all sources, with one report each.
@@ -98,14 +100,15 @@ def build_dataset(
     exception is raised instead. Where two sources give the same id, the first published dataset keeps it, then the
     earlier source; the other gets a counting suffix, which its report notes. `name` is used unless the only source is a
     published dataset. `on_dataset` may change a published dataset before it is put together with others, for example
-    add trajectories. DatasetError if nothing was loaded.
+    add trajectories. `allow_references` lets OpenAPI descriptions refer to other files and addresses. DatasetError if
+    nothing was loaded.
     """
     ordered = sorted(sources, key=lambda source: source.kind not in DATASET_KINDS)  # stable: published ones first
     parts = []
     for source in ordered:
         if on_message and len(ordered) > 1:
             on_message(f"reading {source}")
-        parts.append(_read(source, on_message, on_dataset, debug))
+        parts.append(_read(source, on_message, on_dataset, allow_references, debug))
     if not any(len(part.catalog) for part in parts):
         raise DatasetError(f"no tool could be loaded: {_first_reason([r for part in parts for r in part.reports])}")
     if len(sources) == 1 and sources[0].kind in DATASET_KINDS:
@@ -113,11 +116,17 @@ def build_dataset(
     return join(parts, name=name, source=", ".join(_shown(source) for source in sources))
 
 
-def _read(source: Source, on_message: OnMessage | None, on_dataset: OnDataset | None, debug: bool) -> Dataset:
+def _read(
+    source: Source,
+    on_message: OnMessage | None,
+    on_dataset: OnDataset | None,
+    allow_references: bool,
+    debug: bool,
+) -> Dataset:
     """What one source holds; an empty dataset with one loss if it cannot be read."""
     try:
         if source.kind in TOOL_KINDS:
-            return _of_tools(source, _load_tools(source))
+            return _of_tools(source, _load_tools(source, allow_references))
         dataset = _import_dataset(source, on_message)
         return on_dataset(source, dataset) if on_dataset else dataset
     except UsageError:
@@ -132,10 +141,11 @@ def _read(source: Source, on_message: OnMessage | None, on_dataset: OnDataset | 
     return _of_tools(source, LoadedTools((), report))
 
 
-def _load_tools(source: Source) -> LoadedTools:
+def _load_tools(source: Source, allow_references: bool) -> LoadedTools:
     kind = TOOL_KINDS[source.kind]
-    load: Callable[[str | Path], LoadedTools] = getattr(import_module(kind.module), kind.function)
-    return load(Path(source.place) if kind.takes_path else source.place)
+    load: Callable[..., LoadedTools] = getattr(import_module(kind.module), kind.function)
+    options = {"allow_references": True} if allow_references and source.kind == "openapi" else {}
+    return load(Path(source.place) if kind.takes_path else source.place, **options)
 
 
 def _import_dataset(source: Source, on_message: OnMessage | None) -> Dataset:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Callable, Iterable
+
+from toolgen.datasets.query import Query
 
 SPLITS = ("train", "dev", "test")
 TRAIN_SHARE, DEV_SHARE = 0.7, 0.1  # the rest is test
@@ -48,3 +51,14 @@ def text_group(text: str) -> str:
     """The leakage group of a request: its words without case, punctuation and spacing."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or text
+
+
+def split_queries(queries: Iterable[Query], group_of: Callable[[Query], str]) -> dict[str, tuple[Query, ...]]:
+    """Queries of one leakage group stay together; a group that asks for a held-out tool (`meta["unseen_tools"]`) stays
+    out of training."""
+    grouped = [(group_of(query), query) for query in queries]
+    held_out = {group for group, query in grouped if query.meta["unseen_tools"]}
+    splits: dict[str, list[Query]] = {split: [] for split in SPLITS}
+    for group, query in grouped:
+        splits[split_outside_training(group) if group in held_out else split_of(group)].append(query)
+    return {split: tuple(found) for split, found in splits.items()}

@@ -12,7 +12,6 @@ makes the request from it. Body arguments are required as the body's schema says
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -79,8 +78,7 @@ def load_openapi(place: str | Path = "", *, allow_references: bool = False) -> L
     loading = _Loading()
     root = Path(place) if not is_url(str(place)) else None
     root = root.parent if root is not None and documents.single else root
-    with garbage_collection_paused(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # what Python thinks of foreign patterns such as [[a]
+    with garbage_collection_paused():
         for document in documents.items:
             if isinstance(document, Loss):
                 loading.losses.append(document)
