@@ -8,6 +8,7 @@
     ├── FetchError            a download failed: no network, wrong checksum, full disk
     ├── CheckpointError       a checkpoint folder is not what its metadata says
     ├── LanguageModelError    a language model that was asked for text cannot be opened or reached
+    ├── ProcessesError        one of several processes that train together has ended
     ├── MissingExtraError     an optional dependency is not installed
     └── EnvironmentSetupError an environment could not be started (a failing *tool* is a result, not an error)
 
@@ -52,6 +53,10 @@ class CheckpointError(ToolgenError):
 
 class LanguageModelError(ToolgenError):
     """A language model that was asked for text cannot be opened or reached."""
+
+
+class ProcessesError(ToolgenError):
+    """One of several processes that train together has ended."""
 
 
 class MissingExtraError(ToolgenError):

@@ -6,6 +6,7 @@ Knows no command and no package of toolgen.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JS
 OnProgress = Callable[[int, int], None]
 """Called with (done, total); total 0 means that it is not known."""
 
-console = Console(stderr=True)
+IS_FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
+"""False in all but one of the processes that `torchrun` or `accelerate launch` starts: these only report errors."""
+
+console = Console(stderr=True, quiet=not IS_FIRST_PROCESS)
 
 SECONDS_BETWEEN_LINES = 5.0
 # A table that is piped into a file must not be cut at the 80 columns that rich assumes there.
@@ -35,11 +39,13 @@ def message(text: str) -> None:
 
 def fail(text: str) -> None:
     """One line `error: ...` on stderr. Line breaks inside the text are folded so that it stays one line."""
-    console.print(f"[bold red]error:[/] {escape(' '.join(text.split()))}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(' '.join(text.split()))}", highlight=False, soft_wrap=True)
 
 
 def show(result: RenderableType) -> None:
     """A result on stdout: text as it is, anything else as rich draws it."""
+    if not IS_FIRST_PROCESS:
+        return
     if isinstance(result, str):
         typer.echo(result)
         return
@@ -52,7 +58,7 @@ def show(result: RenderableType) -> None:
 def emit(data: Any, as_json: bool, render: Callable[[], RenderableType]) -> None:
     """The answer of a command: `data` as one JSON document with `--json`, else what `render` returns."""
     if as_json:
-        typer.echo(json.dumps(data, ensure_ascii=False, indent=2))
+        show(json.dumps(data, ensure_ascii=False, indent=2))
     else:
         show(render())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from toolgen.cli.console import message
+from toolgen.cli.console import IS_FIRST_PROCESS, message
 from toolgen.cli.searching import CHECKPOINT_FILE
 from toolgen.errors import CheckpointError, UsageError
 
@@ -27,6 +27,9 @@ def checkpoint_output(path: Path, *, overwrite: bool) -> Iterator[None]:
     An existing checkpoint is replaced only with `overwrite`, and anything else that is there never. The lock is a file
     beside the folder; the system releases that of a process that dies. CheckpointError if another process holds it.
     """
+    if not IS_FIRST_PROCESS:
+        yield  # the first of the processes that train together writes, and holds the right
+        return
     _check_free(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock_file = path.with_name(f".{path.name}.lock")

@@ -1,7 +1,8 @@
 """The one loop that all stages run: batches in, a trained checkpoint and `metrics.jsonl` out.
 
-Precision, clipping, schedules, saved states and loggers are accelerate's and transformers'; the loss is in `model.py`, the
-batches in `examples.py`. Stops cleanly at a step on Ctrl-C and goes on from there. Knows no stage.
+Precision, clipping, schedules, saved states, loggers and the exchange of gradients between processes are accelerate's and
+transformers'; the loss is in `model.py`, the batches in `examples.py`. Stops cleanly at a step on Ctrl-C and goes on from
+there, on any number of processes: each takes its part of every batch, so the curve is the same. Knows no stage.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -21,11 +22,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, set_seed
 from transformers import get_scheduler
 
 from toolgen.checkpoint import METRICS, Checkpoint, read_records, replace_folder, write_records
-from toolgen.errors import MissingExtraError, UsageError
+from toolgen.errors import MissingExtraError, ProcessesError, UsageError
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
 from toolgen.training.examples import TrainingExample, batches
@@ -61,19 +62,26 @@ def train(
     fingerprint: Mapping[str, Any],
     unasked: Sequence[int] = (),
     silent: Sequence[int] = (),
+    restart: bool = False,
     tensorboard: bool = False,
     on_step: OnStep | None = None,
 ) -> list[dict[str, Any]]:
     """Trains `checkpoint` in place and returns the records of `work/metrics.jsonl`.
 
-    A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed; another run's state is a
-    UsageError. KeyboardInterrupt leaves the state behind. For `unasked` and `silent` see `TrainableModel`.
+    A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed, unless `restart`;
+    another run's state is a UsageError. KeyboardInterrupt leaves the state behind. `on_step` is called in the first process
+    only. For `unasked` and `silent` see `TrainableModel`.
     """
-    prepare_work(work, fingerprint)
     tune_allocator()
     set_seed(config.seed)
     precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
     accelerator = _accelerator(precision, work, tensorboard=tensorboard)
+    if config.batch_size < accelerator.num_processes:
+        raise UsageError(
+            f"a batch of {config.batch_size} examples cannot be parted among {accelerator.num_processes} processes; "
+            "set batch_size to at least their number"
+        )
+    prepare_work(work, fingerprint, restart=restart, accelerator=accelerator)
     checkpoint.model.to(accelerator.device)
     trainable = TrainableModel(
         checkpoint,
@@ -95,16 +103,21 @@ def train(
     return read_records(work / METRICS)
 
 
-def prepare_work(work: Path, fingerprint: Mapping[str, Any]) -> None:
+def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, accelerator: Accelerator) -> None:
     """Opens the folder of a run; UsageError if it holds the state of another. A run that saved no state can be replaced."""
     path = work / FINGERPRINT
-    if (work / STATE).exists() and json.loads(path.read_text(encoding="utf-8")) != fingerprint:
+    if not restart and (work / STATE).exists() and json.loads(path.read_text(encoding="utf-8")) != fingerprint:
         raise UsageError(
             f"{work} holds an unfinished run with other settings, data or input; repeat that command to go on with it, "
             "or add --restart to begin anew"
         )
-    work.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(fingerprint, ensure_ascii=False), encoding="utf-8")
+    accelerator.wait_for_everyone()  # all have looked
+    if accelerator.is_main_process:
+        if restart:
+            shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(fingerprint, ensure_ascii=False), encoding="utf-8")
+    accelerator.wait_for_everyone()
 
 
 def _frozen_layers(checkpoint: Checkpoint, config: StageConfig) -> int:
@@ -117,7 +130,18 @@ def _accelerator(precision: str, work: Path, *, tensorboard: bool) -> Accelerato
         raise MissingExtraError("tensorboard", "tensorboard")
     AcceleratorState._reset_state(reset_partial_state=True)
     trackers = "tensorboard" if tensorboard else None
-    accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=str(work))
+    exchange = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # several processes find each other on a CPU only if it is named
+        mixed_precision=precision,
+        log_with=trackers,
+        project_dir=str(work),
+        kwargs_handlers=[exchange],
+    )
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise UsageError(
+            f"training keeps a whole model in each process; launch it without {accelerator.distributed_type.value}"
+        )
     if tensorboard:
         accelerator.init_trackers("tensorboard", config={})
     return accelerator
@@ -144,13 +168,16 @@ class _Run:
         self.model, self.optimizer = accelerator.prepare(trainable, optimizer)
         self.schedule = schedule  # not prepared: accelerate would step it once per process
         accelerator.register_for_checkpointing(schedule)
+        self.processes = accelerator.num_processes
         self.progress = self._resume()
 
     def go(self, data: Iterator[list[TrainingExample]], on_step: OnStep | None) -> None:
         """Steps until the end or until an interrupt, which is honoured between two steps."""
         started, before = time.monotonic(), self.progress.seconds
         saved = started
-        with _deferred_interrupt() as interrupted, (self.work / METRICS).open("a", encoding="utf-8") as log:
+        main = self.accelerator.is_main_process
+        log_file = (self.work / METRICS).open("a", encoding="utf-8") if main else nullcontext()
+        with _deferred_interrupt() as interrupted, _named_failure(self.processes), log_file as log:
             for batch in islice(data, self.progress.step, self.config.steps):
                 record = self._step(batch)
                 seconds = before + time.monotonic() - started
@@ -159,38 +186,47 @@ class _Run:
                 )
                 record = {"stage": self.stage, "step": self.progress.step, **record, "tokens": self.progress.tokens}
                 record["seconds"] = round(seconds, 2)
-                log.write(json.dumps(record) + "\n")
-                log.flush()
                 self.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=self.progress.step)
-                if on_step:
-                    on_step(record)
-                if interrupted():
-                    self._save()
-                    raise KeyboardInterrupt
-                if time.monotonic() - saved > 60 * self.config.save_minutes and self.progress.step < self.config.steps:
+                if log:
+                    log.write(json.dumps(record) + "\n")
+                    log.flush()
+                    if on_step:
+                        on_step(record)
+                due = (
+                    time.monotonic() - saved > 60 * self.config.save_minutes and self.progress.step < self.config.steps
+                )
+                stop, save = self._agree(interrupted(), due)
+                if stop or save:
                     self._save()
                     saved = time.monotonic()
+                if stop:
+                    raise KeyboardInterrupt
 
     def _step(self, batch: Sequence[TrainingExample]) -> dict[str, Any]:
         choices = max(1, sum(len(example.choices) for example in batch))
         texts = max(1, sum(len(example.text) for example in batch))
-        totals = {"choice": 0.0, "text": 0.0}
-        for part in micro_batches(batch, self.config.micro_batch_tokens):
-            with self.accelerator.autocast():
-                losses = self.model(collate(part).to(self.accelerator.device))
-            loss = losses.choice / choices + self.config.text_weight * losses.text / texts
-            self.accelerator.backward(loss)
-            totals["choice"] += losses.choice.item() / choices
-            totals["text"] += losses.text.item() / texts
+        own = sorted(batch, key=len)[self.accelerator.process_index :: self.processes]
+        parts = micro_batches(own, self.config.micro_batch_tokens)
+        sums = torch.zeros(2, device=self.accelerator.device)
+        for number, part in enumerate(parts, start=1):
+            # Gradients are exchanged once a step, after the last part of each process.
+            exchange = nullcontext() if number == len(parts) else self.accelerator.no_sync(self.model)
+            with exchange:
+                with self.accelerator.autocast():
+                    losses = self.model(collate(part).to(self.accelerator.device))
+                loss = losses.choice / choices + self.config.text_weight * losses.text / texts
+                self.accelerator.backward(loss * self.processes)  # the exchange takes the mean over the processes
+            sums += torch.stack([losses.choice.detach() / choices, losses.text.detach() / texts])
+        choice, text = self.accelerator.reduce(sums, "sum").tolist()
         norm = self.accelerator.clip_grad_norm_(self._unwrapped().trunk_parameters(), self.config.clip)
         rate = self.schedule.get_last_lr()[0]
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         return {
-            "loss": totals["choice"] + self.config.text_weight * totals["text"],
-            "choice_loss": totals["choice"],
-            "text_loss": totals["text"],
+            "loss": choice + self.config.text_weight * text,
+            "choice_loss": choice,
+            "text_loss": text,
             "gradient_norm": 0.0 if norm is None else float(norm),
             "learning_rate": rate,
             "batch_tokens": sum(map(len, batch)),
@@ -200,13 +236,25 @@ class _Run:
         model: TrainableModel = self.accelerator.unwrap_model(self.model)
         return model
 
+    def _agree(self, interrupted: bool, due: bool) -> tuple[bool, bool]:
+        """Whether all processes stop, and whether they save: yes as soon as one of them wants to."""
+        if self.processes == 1:
+            return interrupted, due
+        wanted = torch.tensor([float(interrupted), float(due)], device=self.accelerator.device)
+        stop, save = (self.accelerator.reduce(wanted, "sum") > 0).tolist()
+        return stop, save
+
     def _save(self) -> None:
         """State under a temporary name, then renamed: an interrupt while saving costs nothing but time."""
         temporary = self.work / (STATE + ".writing")
-        shutil.rmtree(temporary, ignore_errors=True)
+        if self.accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(temporary))
-        (temporary / "progress.json").write_text(json.dumps(vars(self.progress)), encoding="utf-8")
-        replace_folder(temporary, self.work / STATE)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            (temporary / "progress.json").write_text(json.dumps(vars(self.progress)), encoding="utf-8")
+            replace_folder(temporary, self.work / STATE)
 
     def _resume(self) -> Progress:
         state = self.work / STATE
@@ -214,9 +262,29 @@ class _Run:
         if state.exists():
             self.accelerator.load_state(str(state))
             progress = Progress(**json.loads((state / "progress.json").read_text(encoding="utf-8")))
-        records = read_records(self.work / METRICS)
-        write_records((record for record in records if record["step"] <= progress.step), self.work / METRICS)
+        if self.accelerator.is_main_process:
+            records = read_records(self.work / METRICS)
+            write_records((record for record in records if record["step"] <= progress.step), self.work / METRICS)
+        self.accelerator.wait_for_everyone()
         return progress
+
+
+@contextmanager
+def _named_failure(processes: int) -> Iterator[None]:
+    """When one of several processes dies, the others fail while they wait for it; this says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if processes == 1 or not _is_lost_peer(error):
+            raise
+        raise ProcessesError(
+            "another process of this run has ended; what was saved last is kept, and the same command goes on from there "
+            f"({' '.join(str(error).split())[:120]})"
+        ) from error
+
+
+def _is_lost_peer(error: RuntimeError) -> bool:
+    return isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in ("gloo", "NCCL"))
 
 
 @contextmanager

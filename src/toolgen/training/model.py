@@ -57,9 +57,10 @@ class TrainableModel(nn.Module):
         self._model = (model,)  # a tuple, so that its head is not a part of this module
         self._matrices = (inputs, outputs)  # a tuple for the same reason: they are frozen
         self.input_rows = nn.Parameter(inputs[self.first : self.stop].detach().clone())
+        self._has_frozen_layers = frozen_layers > 0
         if not self.tied:
             self.untied_output_rows = nn.Parameter(outputs[self.first : self.stop].detach().clone())
-        self._has_frozen_layers = frozen_layers > 0
+            self.input_rows.requires_grad_(not self._has_frozen_layers)
         self._unasked = torch.tensor(list(unasked), dtype=torch.long, device=inputs.device)
         self._silent = torch.tensor(list(silent), dtype=torch.long, device=inputs.device)
         self._bias = getattr(model.get_output_embeddings(), "bias", None)
@@ -100,8 +101,9 @@ class TrainableModel(nn.Module):
         return self.input_rows if self.tied else self.untied_output_rows
 
     def row_parameters(self) -> list[nn.Parameter]:
-        """The rows of tools and actions."""
-        return [self.input_rows] if self.tied else [self.input_rows, self.output_rows]
+        """The rows of tools and actions that are trained."""
+        rows = [self.input_rows] if self.tied else [self.input_rows, self.output_rows]
+        return [row for row in rows if row.requires_grad]
 
     def embed(self, ids_T: Tensor) -> Tensor:
         """Input embeddings (T, D); tool tokens take the rows in training. Below frozen layers the rows learn as outputs
@@ -109,7 +111,9 @@ class TrainableModel(nn.Module):
         own_T = (ids_T >= self.first) & (ids_T < self.stop)
         embedded = functional.embedding(ids_T.masked_fill(own_T, 0), self._matrices[0])
         if not own_T.any():
-            return embedded  # no gradient enters here, so the backward pass stops at the lowest trainable layer
+            if self.tied or self._has_frozen_layers:
+                return embedded  # no gradient enters here, so the backward pass stops at the lowest trainable layer
+            return embedded + 0 * self.input_rows[0]  # several processes wait for the gradient of every parameter
         rows = self.input_rows.detach() if self._has_frozen_layers else self.input_rows
         own = functional.embedding((ids_T - self.first).clamp(0, self.stop - self.first - 1), rows)
         return torch.where(own_T[..., None], own.to(embedded.dtype), embedded)

@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from toolgen.catalog.tool import canonical_json
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
@@ -39,6 +41,8 @@ def run_stage(
 ) -> Checkpoint:
     """Trains `checkpoint` (in place) and saves it as `output`; repeated after an interrupt, it goes on where it stopped.
 
+    Started by `torchrun` or `accelerate launch`, each process takes its part of every batch, and the first one saves.
+
     The dataset's catalog must be the checkpoint's. Raises UsageError otherwise, and KeyboardInterrupt after saving the
     state when the user stops it.
     """
@@ -48,8 +52,6 @@ def run_stage(
             f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens"
         )
     work = work_folder(output)
-    if restart:
-        shutil.rmtree(work, ignore_errors=True)
     sources = stage_examples(stage, checkpoint, dataset, config)
     records = train(
         checkpoint,
@@ -60,6 +62,7 @@ def run_stage(
         fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
         unasked=_unasked(checkpoint, dataset) if config.contrast == "asked" else (),
         silent=_silent(checkpoint, sources) if config.contrast == "asked" else (),
+        restart=restart,
         tensorboard=tensorboard,
         on_step=on_step,
     )
@@ -71,6 +74,8 @@ def run_stage(
         "result": records[-1] if records else {},
     }
     trained = replace(checkpoint, stages=[*checkpoint.stages, entry], metrics=[*checkpoint.metrics, *records])
+    if not PartialState().is_main_process:
+        return trained
     trained.save(output)
     if (work / "tensorboard").exists():
         shutil.move(work / "tensorboard", output / "tensorboard")

@@ -1,0 +1,166 @@
+"""Time of one search: the bare forward pass, toolgen's search, and the beam search of the original.
+
+    python benchmarks/search.py CKPT DATASET [--split test] [--queries 40] [--rounds 3] [-o RESULT.json]
+
+Each request is timed alone, the variants in turns, in one process:
+
+    bare     the trunk's forward pass over the prompt: no head, no ranking
+    search   `GenerativeRetriever.search`: prompt, forward pass, product with the tool rows, exact top 10
+    int8     the same with the trunk's linear layers in int8 (dynamic quantization); rankings can differ
+    beam     five beams of `generate`, constrained by a Python trie to a tool token and the end of the turn, as the
+             original (arXiv 2410.03439) searches
+
+`same_first` and `same_five` say of how many requests the variant's best tool, and the set of its five best, are those of
+`search`; `ndcg_at_1` and `recall_at_5` are measured on the same requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from toolgen.checkpoint import Checkpoint
+from toolgen.datasets import Query, load_dataset
+from toolgen.evaluation.provenance import hardware
+from toolgen.retrieval.generative import GenerativeRetriever
+
+BEAMS = 5
+Search = Callable[[str], Sequence[str]]
+
+
+def beam_search(checkpoint: Checkpoint) -> Search:
+    """`generate` with a trie in Python: after the prompt any tool token, after a tool token the end of the turn."""
+    vocabulary, protocol = checkpoint.vocabulary, checkpoint.protocol
+    end = checkpoint.tokenizer.eos_token_id
+    trie = {token: {end: {}} for token in vocabulary.tool_token_ids}
+
+    def search(text: str) -> Sequence[str]:
+        prompt = protocol.prompt([{"role": "user", "content": text}])
+
+        def allowed(_beam: int, ids: torch.Tensor) -> list[int]:
+            node = trie
+            for token in ids[len(prompt) :].tolist():
+                node = node.get(token, {})
+            return list(node) or [end]
+
+        found = checkpoint.model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            num_beams=BEAMS,
+            num_return_sequences=BEAMS,
+            max_new_tokens=2,
+            do_sample=False,
+            prefix_allowed_tokens_fn=allowed,
+            pad_token_id=end,
+            eos_token_id=end,
+        )
+        return [vocabulary.tool_ids[int(row[len(prompt)]) - vocabulary.tool_token_ids.start] for row in found]
+
+    return search
+
+
+def int8(checkpoint: Checkpoint) -> Checkpoint:
+    """The same checkpoint with the trunk's linear layers quantized; rows and embeddings stay as they are."""
+    from torch.ao.quantization import quantize_dynamic
+
+    model = copy.copy(checkpoint.model)
+    model._modules = dict(model._modules)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this interface will move to another package
+        model._modules["model"] = quantize_dynamic(checkpoint.model.base_model, {torch.nn.Linear}, dtype=torch.qint8)
+    return replace(checkpoint, model=model)
+
+
+def quality(found: Sequence[Sequence[str]], queries: Sequence[Query]) -> dict[str, float]:
+    """Share of the requests whose first tool is relevant, and of relevant tools among the first five, in percent."""
+    first = [ranking[0] in query.tools for ranking, query in zip(found, queries, strict=True)]
+    five = [
+        len(set(ranking[:5]) & set(query.tools)) / len(query.tools)
+        for ranking, query in zip(found, queries, strict=True)
+    ]
+    return {"ndcg_at_1": round(100 * statistics.mean(first), 1), "recall_at_5": round(100 * statistics.mean(five), 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--queries", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", "-o", type=Path)
+    options = parser.parse_args()
+
+    checkpoint = Checkpoint.load(options.checkpoint)
+    queries = [query for query in load_dataset(options.dataset).queries[options.split] if query.tools]
+    queries = queries[: options.queries]
+    retriever, quantized = GenerativeRetriever(checkpoint), GenerativeRetriever(int8(checkpoint))
+    trunk, protocol = checkpoint.model.base_model, checkpoint.protocol
+
+    def bare(text: str) -> Sequence[str]:
+        with torch.inference_mode():
+            trunk(input_ids=torch.tensor([protocol.prompt([{"role": "user", "content": text}])]), use_cache=False)
+        return ()
+
+    variants: dict[str, Search] = {
+        "bare": bare,
+        "search": lambda text: retriever.search([text], 10)[0].tools,
+        "int8": lambda text: quantized.search([text], 10)[0].tools,
+        "beam": beam_search(checkpoint),
+    }
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    found: dict[str, list[Sequence[str]]] = {name: [] for name in variants}
+    for number in range(options.rounds + 1):  # the first round warms up and keeps the rankings
+        for query in queries:
+            for name, search in variants.items():
+                started = time.perf_counter()
+                ranking = search(query.text)
+                if number:
+                    times[name].append(1000 * (time.perf_counter() - started))
+                else:
+                    found[name].append(ranking)
+    started = time.perf_counter()
+    retriever.search([query.text for query in queries], 10)
+    batched = 1000 * (time.perf_counter() - started) / len(queries)
+    median = {name: statistics.median(values) for name, values in times.items()}
+    ranked = {name: rankings for name, rankings in found.items() if name != "bare"}
+    result = {
+        "benchmark": "search",
+        "tools": len(checkpoint.catalog),
+        "queries": len(queries),
+        "prompt_tokens": statistics.median(
+            len(protocol.prompt([{"role": "user", "content": q.text}])) for q in queries
+        ),
+        "milliseconds": {name: round(value, 2) for name, value in median.items()},
+        "milliseconds_batched": round(batched, 2),
+        "search_over_bare": round(median["search"] / median["bare"], 3),
+        "beam_over_search": round(median["beam"] / median["search"], 2),
+        "search_over_int8": round(median["search"] / median["int8"], 2),
+        "quality": {name: quality(rankings, queries) for name, rankings in ranked.items()},
+        "same_first": {
+            name: sum(a[0] == b[0] for a, b in zip(rankings, found["search"], strict=True))
+            for name, rankings in ranked.items()
+        },
+        "same_five": {
+            name: sum(set(a[:5]) == set(b[:5]) for a, b in zip(rankings, found["search"], strict=True))
+            for name, rankings in ranked.items()
+        },
+        "hardware": hardware(),
+    }
+    print(json.dumps(result, indent=2))
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
