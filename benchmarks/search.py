@@ -11,7 +11,8 @@ Each request is timed alone, the variants in turns, in one process:
              original (arXiv 2410.03439) searches
 
 `same_first` and `same_five` say of how many requests the variant's best tool, and the set of its five best, are those of
-`search`; `ndcg_at_1` and `recall_at_5` are measured on the same requests.
+`search`; `ndcg_at_1` and `recall_at_5` are measured on the same requests. In a dataset without requests, descriptions of
+tools stand for them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pathlib import Path
 import torch
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.datasets import Query, load_dataset
+from toolgen.datasets import Dataset, Query, load_dataset
 from toolgen.evaluation.provenance import hardware
 from toolgen.retrieval.generative import GenerativeRetriever
 
@@ -70,13 +71,14 @@ def beam_search(checkpoint: Checkpoint) -> Search:
 
 def int8(checkpoint: Checkpoint) -> Checkpoint:
     """The same checkpoint with the trunk's linear layers quantized; rows and embeddings stay as they are."""
-    from torch.ao.quantization import quantize_dynamic
+    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
     model = copy.copy(checkpoint.model)
     model._modules = dict(model._modules)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this interface will move to another package
-        model._modules["model"] = quantize_dynamic(checkpoint.model.base_model, {torch.nn.Linear}, dtype=torch.qint8)
+        trunk = quantize_dynamic(checkpoint.model.base_model, {torch.nn.Linear: per_channel_dynamic_qconfig})
+        model._modules[model.base_model_prefix] = trunk
     return replace(checkpoint, model=model)
 
 
@@ -90,6 +92,15 @@ def quality(found: Sequence[Sequence[str]], queries: Sequence[Query]) -> dict[st
     return {"ndcg_at_1": round(100 * statistics.mean(first), 1), "recall_at_5": round(100 * statistics.mean(five), 1)}
 
 
+def requests(dataset: Dataset, split: str, count: int) -> list[Query]:
+    """The first requests of a split that some tool answers; of a dataset without any, evenly chosen descriptions."""
+    found = [query for query in dataset.queries[split] if query.tools][:count]
+    if found:
+        return found
+    tools = [tool for tool in dataset.catalog[:: len(dataset.catalog) // (2 * count)] if tool.description][:count]
+    return [Query(id=tool.id, text=tool.description[:200], tools=(tool.id,)) for tool in tools]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
@@ -101,8 +112,7 @@ def main() -> None:
     options = parser.parse_args()
 
     checkpoint = Checkpoint.load(options.checkpoint)
-    queries = [query for query in load_dataset(options.dataset).queries[options.split] if query.tools]
-    queries = queries[: options.queries]
+    queries = requests(load_dataset(options.dataset), options.split, options.queries)
     retriever, quantized = GenerativeRetriever(checkpoint), GenerativeRetriever(int8(checkpoint))
     trunk, protocol = checkpoint.model.base_model, checkpoint.protocol
 

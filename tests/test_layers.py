@@ -21,11 +21,13 @@ ORDER = (
     "virtualization",
     "checkpoint",
     "training",
+    "planning",
     "decoding",
     "retrieval",
     "agent",
     "evaluation",
     "cli",
+    "__main__",
 )
 # What tests are made of may use everything that is tested; only the command line may not be among it.
 FAKES = "testing"

@@ -21,6 +21,7 @@ COMMAND_MODULES = (
     "toolgen.cli.quickstart",
     "toolgen.cli.fetch",
     "toolgen.cli.catalog",
+    "toolgen.cli.plan",
     "toolgen.cli.virtualize",
     "toolgen.cli.train",
     "toolgen.cli.search",

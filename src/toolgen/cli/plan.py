@@ -1,0 +1,162 @@
+"""`toolgen plan`: memory and time of a training, before anything is downloaded or run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from toolgen.cli.console import JsonOption, emit, message
+from toolgen.cli.training_progress import duration
+from toolgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolgen.planning import Plan, Workload
+
+CHARACTERS_PER_TOKEN = 4.2  # English text and SmolLM2's tokenizer; others differ by some ten percent
+TEMPLATE_TOKENS = 9  # turn markers around a request
+CONVERSATION_TOKENS = 208  # a recorded one with a call or two: request, token, documentation, arguments, result, answer
+KEYWORD_TOKENS = 8  # the name of a tool, or some words of its documentation
+USUAL_CHARACTERS = {"request": 130, "description": 80}  # without a dataset: the means of BFCL
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `plan`."""
+    app.command("plan", epilog="Example: toolgen plan --tools 125000 --base smollm2-135m-instruct --memory 8")(plan)
+
+
+def plan(
+    dataset: Annotated[
+        Path | None, typer.Argument(metavar="[DATASET]", show_default=False, help="A dataset folder; or --tools.")
+    ] = None,
+    tools: Annotated[int | None, typer.Option("--tools", min=1, help="Number of tools, without a dataset.")] = None,
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base", metavar="BASE", help="A model folder, a config.json, or the name of a base that is fetched."
+        ),
+    ] = "smollm2-135m-instruct",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="[STAGE.]KEY=VALUE", help="As for train, for all stages or for one; may be repeated."
+        ),
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option("--memory", metavar="GIB", help="Memory for each process; default: this machine's.")
+    ] = None,
+    gflops: Annotated[
+        float | None,
+        typer.Option("--gflops", help="Best rate of a product, for each process; default: measured here in a second."),
+    ] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that train together.")] = 1,
+    utilization: Annotated[
+        float | None, typer.Option("--utilization", min=0.01, max=1, help="Share of that rate which training reaches.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what each stage takes in memory and time, and what to change where it does not fit.
+
+    Nothing is trained. The figures are arithmetic: expect them within a quarter of the truth.
+    """
+    from toolgen.planning import Machine, ModelShape
+    from toolgen.planning import plan as make_plan
+    from toolgen.planning.cost import UTILIZATION
+    from toolgen.training import STAGES, resolve_config
+
+    if (dataset is None) == (tools is None):
+        raise UsageError("plan needs either a DATASET or --tools N")
+    workload = _workload(dataset, tools)
+    shape = ModelShape.from_config(_config_place(base))
+    configs = {stage: resolve_config(stage, None, _settings_of(stage, settings or ())) for stage in STAGES}
+    machine = Machine(
+        memory_gib=memory if memory is not None else _memory_gib() / processes,
+        gflops=gflops if gflops is not None else _measured_gflops(shape.hidden, shape.intermediate) / processes,
+        processes=processes,
+        utilization=utilization if utilization is not None else UTILIZATION,
+    )
+    made = make_plan(shape, workload, configs, machine)
+    answer = made.to_dict() | {"machine": vars(machine)}
+    emit(answer, as_json, lambda: _table(made))
+    message(f"reckoned with {machine.gflops:,.0f} GFLOPS and {machine.memory_gib:.1f} GiB for each process")
+    if not made.fits:
+        raise typer.Exit(1)
+
+
+def _settings_of(stage: str, settings: list[str] | tuple[str, ...]) -> list[str]:
+    """The settings that mean this stage, without its name in front."""
+    from toolgen.training import STAGES
+
+    parted = [(text.partition("."), text) for text in settings]
+    return [rest if head in STAGES else text for (head, _, rest), text in parted if head == stage or head not in STAGES]
+
+
+def _workload(dataset: Path | None, tools: int | None) -> Workload:
+    from toolgen.planning import Workload
+
+    count, characters = tools or 0, dict(USUAL_CHARACTERS)
+    if dataset is not None:
+        from toolgen.datasets import load_dataset
+
+        data = load_dataset(dataset)
+        count = len(data.catalog)
+        sample = data.catalog[:: max(1, count // 1000)]
+        characters["description"] = round(statistics.mean(min(len(tool.description), 600) for tool in sample))
+        if requests := [min(len(query.text), 600) for query in data.queries["train"]]:
+            characters["request"] = round(statistics.mean(requests))
+    request, description = (
+        TEMPLATE_TOKENS + characters[kind] / CHARACTERS_PER_TOKEN for kind in ("request", "description")
+    )
+    keywords = float(TEMPLATE_TOKENS + KEYWORD_TOKENS)
+    tokens = {"requests": request, "abstentions": request, "description": description, "keywords": keywords}
+    tokens |= {"name": keywords, "trajectories": float(CONVERSATION_TOKENS)}
+    return Workload(tools=count, tokens=tokens, prompt_tokens=request)
+
+
+def _config_place(base: str) -> Path:
+    from toolgen.fetching import resolve_base
+
+    path = Path(base)
+    if path.is_file() or (path / "config.json").is_file():
+        return path
+    return resolve_base(base, on_message=message)
+
+
+def _memory_gib() -> float:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    except (ValueError, OSError, AttributeError) as error:
+        raise UsageError("the memory of this system cannot be read; give --memory GIB") from error
+
+
+def _measured_gflops(hidden: int, intermediate: int, seconds: float = 1.0) -> float:
+    """The best rate of a float32 product of the model's own shape on this machine."""
+    import torch
+    from torch.nn import functional
+
+    left, right = torch.randn(1024, hidden), torch.randn(intermediate, hidden)
+    best = 0.0
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        functional.linear(left, right)
+        best = max(best, 2 * left.numel() * right.shape[0] / (time.perf_counter() - started) / 1e9)
+    return best
+
+
+def _table(made: Plan) -> Any:
+    table = Table(title=f"{made.model}, {made.tools:,} tools, {made.parameters:,} parameters", title_justify="left")
+    for name in ("", "steps", "tokens", "tokens/s", "time", "memory", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    for stage in made.stages:
+        numbers = (f"{stage.steps:,}", f"{stage.tokens:,}", f"{stage.tokens_per_second:,.0f}", duration(stage.seconds))
+        verdict = "fits" if stage.fits else f"does not fit: {stage.advice}"
+        table.add_row(stage.stage, *numbers, f"{stage.memory_gib:.1f} GiB", verdict)
+    table.add_row("search", "", "", "", f"{made.search_ms:.0f} ms", f"{made.search_gib:.1f} GiB", "")
+    table.add_row("checkpoint", "", "", "", "", f"{made.checkpoint_gib:.1f} GiB", "on disk")
+    return table

@@ -1,0 +1,165 @@
+"""Memory and time of training and searching, counted from sizes. Knows no file and no tensor.
+
+Multiplications dominate: 2 operations a weight and token forwards, 4 more where weights are trained, and the product with
+all rows where a token is chosen or written. A machine reaches a share of its peak in them (`utilization`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from toolgen.planning.shape import ModelShape
+from toolgen.training.config import Stage, StageConfig
+
+GIB = 1 << 30
+PROCESS_GIB = 0.6
+"""Python, torch and a dataset in memory; measured with the quickstart's."""
+UTILIZATION = 0.6
+"""Share of the peak of products that training reaches: 0.65 in benchmarks/training.py, less where batches are short."""
+SUPERVISED = {"memorization": 0.03, "retrieval": 0.03, "agent": 0.35}
+"""Share of an example's tokens whose next token has a loss: one choice in a request, what the assistant writes in a
+conversation."""
+ADAM_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`memory_gib` for each process, `gflops` the best product of one process. `bytes_per_weight` is 4 (fp32; with bf16
+    autocast the weights stay fp32 too)."""
+
+    memory_gib: float
+    gflops: float
+    processes: int = 1
+    utilization: float = UTILIZATION
+    bytes_per_weight: int = 4
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`tokens` is the mean length of an example of each source (`requests`, `description`, ..., as in `shares`),
+    `prompt_tokens` that of a search."""
+
+    tools: int
+    tokens: Mapping[str, float]
+    prompt_tokens: float = 40.0
+
+    def mean_tokens(self, config: StageConfig) -> float:
+        """Of the examples of a stage, mixed as its shares say. Sources without a length are taken to be empty."""
+        shares = {name: share for name, share in config.shares.items() if share > 0 and name in self.tokens}
+        return sum(share * self.tokens[name] for name, share in shares.items()) / (sum(shares.values()) or 1)
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What one stage takes, in each process."""
+
+    stage: Stage
+    steps: int
+    tokens: int
+    tokens_per_second: float
+    seconds: float
+    memory_gib: float
+    fits: bool
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole: the model, the stages, and searching with the result."""
+
+    model: str
+    tools: int
+    parameters: int
+    checkpoint_gib: float
+    stages: tuple[StageCost, ...]
+    search_gib: float
+    search_ms: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether everything fits into the memory."""
+        return all(stage.fits for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A record for JSON."""
+        return asdict(self) | {"fits": self.fits}
+
+
+def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageConfig], machine: Machine) -> Plan:
+    """Memory and time of each configured stage and of one search, with advice where the memory does not suffice."""
+    weights = shape.parameters(workload.tools) * machine.bytes_per_weight
+    stages = tuple(_stage(stage, shape, workload, config, machine) for stage, config in configs.items())
+    head = 2 * (workload.tools) * shape.hidden
+    search = (2 * shape.layer_parameters * workload.prompt_tokens + head) / (machine.gflops * 1e9)
+    return Plan(
+        model=shape.name,
+        tools=workload.tools,
+        parameters=shape.parameters(workload.tools),
+        checkpoint_gib=weights / GIB,
+        stages=stages,
+        search_gib=PROCESS_GIB + weights / GIB,
+        search_ms=1000 * search / machine.utilization,
+    )
+
+
+def memory_gib(shape: ModelShape, tools: int, stage: Stage, config: StageConfig, bytes_per_weight: int = 4) -> float:
+    """Peak memory of one process: weights, a copy of the rows in training, gradients, Adam's two moments, the copy that
+    `blend` goes back to, activations of the layers that are trained, and the logits of one micro-batch."""
+    trained = _trained(shape, tools, config)
+    rows = tools * shape.hidden * shape.matrices
+    weights = (shape.parameters(tools) + rows) * bytes_per_weight
+    state = trained * (4 + ADAM_BYTES + (4 if config.blend < 1 else 0))
+    # Of each token and trained layer: inputs of its products, normalized and rotated states, the gated product's parts.
+    width = 10 * shape.hidden + 4 * shape.intermediate
+    trained_layers = shape.layers - _frozen(shape, config)
+    activations = config.micro_batch_tokens * (trained_layers + 1) * width * 4
+    positions = max(1, math.ceil(SUPERVISED[stage] * config.micro_batch_tokens))
+    logits = positions * (shape.vocabulary + tools) * 4 * 4  # float logits, their softmax, a masked copy, the gradient
+    return PROCESS_GIB + (weights + state + activations + logits) / GIB
+
+
+def operations_per_token(shape: ModelShape, tools: int, stage: Stage, config: StageConfig) -> float:
+    """Multiplications and additions of forward and backward pass, for each token of an example."""
+    trained_share = 1 - _frozen(shape, config) / shape.layers
+    layers = shape.layer_parameters * (2 + 4 * trained_share)
+    head = SUPERVISED[stage] * shape.hidden * (4 * (shape.vocabulary + tools) + 2 * tools)
+    return layers + head
+
+
+def _stage(stage: Stage, shape: ModelShape, workload: Workload, config: StageConfig, machine: Machine) -> StageCost:
+    tokens = round(config.steps * config.batch_size * workload.mean_tokens(config))
+    operations = operations_per_token(shape, workload.tools, stage, config)
+    rate = machine.processes * machine.gflops * 1e9 * machine.utilization / operations
+    # The optimizer reads and writes every trained value seven times, about as fast as 10 GB/s a process on a CPU.
+    updates = config.steps * _trained(shape, workload.tools, config) * 28 / 10e9
+    seconds = tokens / rate + updates
+    memory = memory_gib(shape, workload.tools, stage, config, machine.bytes_per_weight)
+    fits = memory <= machine.memory_gib
+    advice = "" if fits else _advice(stage, shape, workload.tools, config, machine)
+    return StageCost(stage, config.steps, tokens, tokens / seconds, seconds, memory, fits, advice)
+
+
+def _advice(stage: Stage, shape: ModelShape, tools: int, config: StageConfig, machine: Machine) -> str:
+    """The first of the changes that is enough: smaller micro-batches, no blend, fewer trained layers."""
+    changes: dict[str, Any] = {}
+    for key, value in (("micro_batch_tokens", 256), ("blend", 1.0), ("frozen_share", 0.75), ("frozen_share", 1.0)):
+        if getattr(config, key) == value:
+            continue
+        changes[key] = value
+        changed = config.model_copy(update=changes)
+        if memory_gib(shape, tools, stage, changed, machine.bytes_per_weight) <= machine.memory_gib:
+            return "set " + ", ".join(f"{name}={value:g}" for name, value in changes.items())
+    least = memory_gib(shape, tools, stage, config.model_copy(update=changes), machine.bytes_per_weight)
+    return f"needs {least:.1f} GiB even with every layer frozen; take a smaller base, fewer tools or more memory"
+
+
+def _frozen(shape: ModelShape, config: StageConfig) -> int:
+    return int(config.frozen_share * shape.layers)
+
+
+def _trained(shape: ModelShape, tools: int, config: StageConfig) -> float:
+    upper = 1 - _frozen(shape, config) / shape.layers
+    return shape.layer_parameters * upper + tools * shape.hidden * shape.matrices

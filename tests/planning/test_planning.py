@@ -1,0 +1,126 @@
+"""Plans: sizes counted as the model has them, figures near those of real runs, and advice that is enough."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from toolgen.cli.app import make_app
+from toolgen.errors import InputError
+from toolgen.planning import Machine, ModelShape, Workload, plan
+from toolgen.planning.cost import memory_gib
+from toolgen.testing import ARCHITECTURES, Architecture, tiny_checkpoint
+from toolgen.training import STAGES, Stage, resolve_config
+
+SMOLLM = ModelShape(
+    name="SmolLM2-135M",
+    layers=30,
+    hidden=576,
+    intermediate=1536,
+    vocabulary=49_152,
+    tied=True,
+    layer_parameters=106_202_880,
+    other_parameters=576,
+)
+BFCL = Workload(
+    tools=1_415,
+    tokens={
+        "requests": 42.0,
+        "abstentions": 42.0,
+        "description": 28.0,
+        "keywords": 17.0,
+        "name": 17.0,
+        "trajectories": 208.0,
+    },
+    prompt_tokens=42.0,
+)
+CONFIGS = {stage: resolve_config(stage) for stage in STAGES}
+# Two Emerald Rapids cores, 24 November 2026; tokens, seconds and the largest process of `make quickstart`.
+MEASURED: dict[Stage, tuple[int, float]] = {
+    "memorization": (22_660, 54.0),
+    "retrieval": (141_730, 333),
+    "agent": (152_728, 390),
+}
+MEASURED_GFLOPS, MEASURED_PEAK_GIB = 317.0, 3.1
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_the_sizes_are_those_of_the_model(tmp_path: Path, architecture: Architecture, tied: bool) -> None:
+    checkpoint = tiny_checkpoint(architecture=architecture, tied=tied, chatml=architecture != "gpt2")
+    checkpoint.save(tmp_path / "model")
+    for place in (tmp_path / "model", tmp_path / "model" / "config.json"):
+        shape = ModelShape.from_config(place)
+        assert shape.parameters(0) == sum(parameter.numel() for parameter in checkpoint.model.parameters())
+        assert (shape.tied, shape.matrices) == (tied, 1 if tied else 2)
+        assert shape.layers == checkpoint.model.config.num_hidden_layers
+        assert shape.layer_parameters > 0
+        assert shape.parameters(10) - shape.parameters(0) == 10 * shape.hidden * shape.matrices
+
+
+def test_a_file_that_is_no_configuration_is_one_clear_line(tmp_path: Path) -> None:
+    for content in ("{}", "no JSON"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(InputError, match="expected the configuration of a causal language model"):
+            ModelShape.from_config(tmp_path / "config.json")
+
+
+def test_a_plan_is_near_the_quickstart_that_was_measured() -> None:
+    made = plan(SMOLLM, BFCL, CONFIGS, Machine(memory_gib=23.5, gflops=MEASURED_GFLOPS))
+    for stage in made.stages:
+        tokens, seconds = MEASURED[stage.stage]
+        assert stage.tokens == pytest.approx(tokens, rel=0.05)
+        assert stage.seconds == pytest.approx(seconds, rel=0.1)
+    assert max(stage.memory_gib for stage in made.stages) == pytest.approx(MEASURED_PEAK_GIB, rel=0.15)
+    assert made.fits and made.parameters == 106_202_880 + 576 + (49_152 + 1_415) * 576
+
+
+def test_more_tools_layers_and_processes_cost_what_they_should() -> None:
+    machine = Machine(memory_gib=100, gflops=300)
+    stage: Stage = "retrieval"
+    small = plan(SMOLLM, BFCL, CONFIGS, machine).stages[1]
+    many = plan(SMOLLM, replace(BFCL, tools=125_200), CONFIGS, machine).stages[1]
+    whole = plan(SMOLLM, BFCL, {stage: resolve_config(stage, None, ["frozen_share=0"])}, machine).stages[0]
+    two = plan(SMOLLM, BFCL, CONFIGS, replace(machine, processes=2)).stages[1]
+    assert many.memory_gib > small.memory_gib + 1 and many.seconds > small.seconds
+    assert whole.seconds == pytest.approx(1.5 * small.seconds, rel=0.05)  # measured: 1.51
+    assert small.seconds > two.seconds > small.seconds / 2
+    assert memory_gib(replace(SMOLLM, tied=False), 125_200, stage, CONFIGS[stage]) > many.memory_gib + 0.5
+
+
+@pytest.mark.parametrize("memory", [4.5, 4.0, 3.3, 2.9])
+def test_the_advice_is_enough(memory: float) -> None:
+    machine = Machine(memory_gib=memory, gflops=300)
+    workload = replace(BFCL, tools=125_200)
+    for stage in plan(SMOLLM, workload, CONFIGS, machine).stages:
+        if stage.fits:
+            assert not stage.advice
+            continue
+        assert stage.advice.startswith("set ")
+        settings = stage.advice.removeprefix("set ").split(", ")
+        changed = {stage.stage: resolve_config(stage.stage, None, settings)}
+        assert plan(SMOLLM, workload, changed, machine).fits
+
+
+def test_what_never_fits_is_said() -> None:
+    made = plan(SMOLLM, BFCL, CONFIGS, Machine(memory_gib=0.9, gflops=300))
+    assert not made.fits
+    assert all("even with every layer frozen" in stage.advice for stage in made.stages)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    tiny_checkpoint().save(tmp_path / "model")
+    command = ["plan", "--tools", "1000", "--base", str(tmp_path / "model"), "--gflops", "100", "--memory", "8"]
+    found = CliRunner().invoke(make_app(), [*command, "--set", "agent.steps=7", "--set", "seed=3", "--json"])
+    assert found.exit_code == 0, found.output
+    answer = json.loads(found.stdout)
+    assert [stage["steps"] for stage in answer["stages"]] == [16, 126, 7]
+    assert answer["tools"] == 1000 and answer["fits"]
+    refused = CliRunner().invoke(make_app(), [*command[:-1], "0.1"])
+    assert refused.exit_code == 1 and "does not fit" in " ".join(refused.output.split())
+    for wrong in (["plan"], ["plan", str(tmp_path), "--tools", "3"]):
+        assert CliRunner().invoke(make_app(), wrong).exit_code == 2
