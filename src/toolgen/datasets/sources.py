@@ -137,7 +137,8 @@ def _read(
         if debug:
             raise
         reason = f"unexpected {type(error).__name__}{_place(error)}: {error} (toolgen --debug ... shows the traceback)"
-    report = LoadReport(source=str(source), loaded=0, losses=(Loss(str(source), " ".join(reason.split())),))
+    shown = _shown(source)  # what is written down holds no password
+    report = LoadReport(source=shown, loaded=0, losses=(Loss(shown, " ".join(reason.split())),))
     return _of_tools(source, LoadedTools((), report))
 
 
