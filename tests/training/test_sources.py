@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import StageConfig
+from toolgen.training.examples import targets_of
 from toolgen.training.sources import (
     STAGE_SOURCES,
     abstentions,
@@ -22,6 +24,7 @@ from toolgen.training.sources import (
     trajectories,
     view_source,
 )
+from toolgen.virtualization import PromptProtocol
 
 CHECKPOINT = tiny_checkpoint()
 CONFIG = StageConfig(max_tokens=320)
@@ -58,8 +61,8 @@ def test_synthetic_requests_are_a_source_of_their_own(dataset: Dataset) -> None:
     tool = dataset.catalog[0]
     made = Query(id="s", text="do it", tools=(tool.id,), meta={"synthetic": {"by": "rules", "style": "vague"}})
     more = replace(dataset, queries={**dataset.queries, "train": (*dataset.queries["train"], made)})
-    assert requests(CHECKPOINT, more, CONFIG) == requests(CHECKPOINT, dataset, CONFIG)
-    assert synthetic(CHECKPOINT, dataset, CONFIG) == []
+    assert list(requests(CHECKPOINT, more, CONFIG)) == list(requests(CHECKPOINT, dataset, CONFIG))
+    assert not synthetic(CHECKPOINT, dataset, CONFIG)
     (example,) = synthetic(CHECKPOINT, more, CONFIG)
     assert example.choices[0][1] == (CHECKPOINT.vocabulary.token_id(tool.id),)
     assert not example.spares
@@ -92,7 +95,7 @@ def test_development_and_test_requests_are_never_trained_on(dataset: Dataset) ->
 
 def test_multi_turn_tasks_are_no_requests(dataset: Dataset) -> None:
     queries = (Query(id="m", text="first", tools=("clock&&now",), meta={"turns": ["first", "second"]}),)
-    assert requests(CHECKPOINT, replace(dataset, queries={"train": queries}), CONFIG) == []
+    assert not requests(CHECKPOINT, replace(dataset, queries={"train": queries}), CONFIG)
 
 
 def test_a_conversation_is_supervised_where_the_assistant_writes(dataset: Dataset) -> None:
@@ -130,3 +133,24 @@ def test_a_source_without_a_share_is_not_made(dataset: Dataset) -> None:
     assert stage_examples(
         "retrieval", CHECKPOINT, dataset, StageConfig(shares={"requests": 1.0, "name": 0})
     ).keys() == {"requests"}
+
+
+def test_examples_are_made_when_they_are_drawn_and_know_their_targets_before(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = StageConfig(shares={"requests": 0.5, "keywords": 0.2, "description": 0.1, "abstentions": 0.2})
+    prompts = []
+
+    def counted(*arguments: Any, **options: Any) -> list[int]:
+        prompts.append(arguments)
+        return prompt(*arguments, **options)
+
+    prompt = PromptProtocol.prompt
+    monkeypatch.setattr(PromptProtocol, "prompt", counted)
+    sources = stage_examples("retrieval", CHECKPOINT, dataset, config)
+    assert not prompts
+    for examples in sources.values():
+        known = targets_of(examples)
+        assert known and known == targets_of(list(examples))
+        assert examples[0] == examples[:1][0]
+    assert prompts

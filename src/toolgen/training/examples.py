@@ -7,10 +7,13 @@ several examples that contradict each other. Its loss is the cross-entropy again
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar, overload
 
 from toolgen.errors import UsageError
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,37 @@ class TrainingExample:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class LazyExamples(Sequence[TrainingExample], Generic[Item]):
+    """Examples that are made when they are drawn: a short run sees a thousandth of 125,000 documentations, and to
+    tokenize all of them would take longer than the run. `targets` are the token ids that some example chooses."""
+
+    items: Sequence[Item]
+    make: Callable[[Item], TrainingExample]
+    targets: frozenset[int]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, place: int) -> TrainingExample: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[TrainingExample]: ...
+
+    def __getitem__(self, place: int | slice) -> TrainingExample | list[TrainingExample]:
+        if isinstance(place, slice):
+            return [self.make(item) for item in self.items[place]]
+        return self.make(self.items[place])
+
+
+def targets_of(examples: Sequence[TrainingExample]) -> frozenset[int]:
+    """The token ids that some of the examples chooses."""
+    if isinstance(examples, LazyExamples):
+        return examples.targets
+    return frozenset(token for example in examples for _, tokens in example.choices for token in tokens)
 
 
 def choice_example(prompt: Sequence[int], tokens: Sequence[int], *, spares: bool = False) -> TrainingExample:

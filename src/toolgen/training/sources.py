@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from toolgen.catalog.text import views
 from toolgen.catalog.tool import Tool
@@ -18,85 +18,91 @@ from toolgen.datasets import Dataset, Query
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
 from toolgen.training.config import Stage, StageConfig
-from toolgen.training.examples import TrainingExample, choice_example, conversation_example
+from toolgen.training.examples import LazyExamples, TrainingExample, choice_example, conversation_example
 
 KEYWORDS = (5, 14)
 """Fewest and most words of one `keywords` example."""
 KEYWORD_SAMPLES = 3
 """`keywords` examples a tool."""
 
-Source = Callable[[Checkpoint, Dataset, StageConfig], list[TrainingExample]]
+Source = Callable[[Checkpoint, Dataset, StageConfig], Sequence[TrainingExample]]
+
+
+class _Request(NamedTuple):
+    """What becomes an example that asks for tools."""
+
+    text: str
+    tools: tuple[str, ...]
+    spares: bool = False
+
+
+class _Keywords(NamedTuple):
+    """The n-th sample of a tool's words."""
+
+    tool: Tool
+    sample: int
 
 
 def view_source(view: str) -> Source:
     """One view of a tool's documentation (`document`, `name`, `description`, `parameters`) to its token."""
 
-    def examples(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+    def examples(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
         del dataset
-        return [
-            _request(checkpoint, text, [tool.id], config)
-            for tool in checkpoint.catalog
-            if (text := views(tool).get(view))
-        ]
+        texts = ((tool.id, views(tool).get(view)) for tool in checkpoint.catalog)
+        return _requests(checkpoint, config, (_Request(text, (tool_id,)) for tool_id, text in texts if text))
 
     return examples
 
 
-def keywords(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+def keywords(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Some of the words of a tool's documentation, in order, to its token: what short and vague requests look like, for
     tools that no training request asks for as well."""
     del dataset
-    examples = []
-    for tool in checkpoint.catalog:
-        words = _documentation_words(tool)
-        chooser = random.Random(f"{config.seed}/{tool.id}")
-        for _ in range(KEYWORD_SAMPLES):
+
+    def make(item: _Keywords) -> TrainingExample:
+        words = _documentation_words(item.tool)
+        chooser = random.Random(f"{config.seed}/{item.tool.id}")
+        for _ in range(item.sample + 1):
             count = min(len(words), chooser.randint(*KEYWORDS))
             kept = sorted(chooser.sample(range(len(words)), count))
-            examples.append(_request(checkpoint, " ".join(words[i] for i in kept), [tool.id], config))
-    return examples
+        return _example(checkpoint, config, _Request(" ".join(words[i] for i in kept), (item.tool.id,)))
+
+    items = [_Keywords(tool, sample) for tool in checkpoint.catalog for sample in range(KEYWORD_SAMPLES)]
+    return LazyExamples(items, make, frozenset(checkpoint.vocabulary.tool_token_ids))
 
 
-def recall(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+def recall(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """A tool's token to its documentation, in the turns in which the agent will read it."""
     del dataset
     protocol, header = checkpoint.protocol, checkpoint.protocol.prompt([])
-    examples = []
-    for tool in checkpoint.catalog:
-        body = protocol.after_tool(tool.id)
-        ids = [*header, checkpoint.vocabulary.token_id(tool.id), *body][: config.max_tokens]
+
+    def make(tool_id: str) -> TrainingExample:
+        body = protocol.after_tool(tool_id)
+        ids = [*header, checkpoint.vocabulary.token_id(tool_id), *body][: config.max_tokens]
         written = range(len(header) + 1, min(len(ids), len(header) + 1 + len(body) - len(header)))
-        examples.append(TrainingExample(tuple(ids), text=tuple(i - 1 for i in written)))
-    return examples
+        return TrainingExample(tuple(ids), text=tuple(i - 1 for i in written))
+
+    return LazyExamples(checkpoint.catalog.ids, make, frozenset())
 
 
-def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Requests of the training split to the set of their tools. Multi-turn tasks are left out: their first turn does not
     ask for all the tools that the task needs. Synthetic ones are a source of their own."""
-    return [
-        _request(checkpoint, query.text, query.tools, config, spares=True)
-        for query in _single_turn(dataset)
-        if query.tools and not query.is_synthetic
-    ]
+    asked = (query for query in _single_turn(dataset) if query.tools and not query.is_synthetic)
+    return _requests(checkpoint, config, (_Request(query.text, query.tools, spares=True) for query in asked))
 
 
-def synthetic(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+def synthetic(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Requests made from documentation (`toolgen catalog queries`) to their tools."""
-    return [
-        _request(checkpoint, query.text, query.tools, config)
-        for query in _single_turn(dataset)
-        if query.tools and query.is_synthetic
-    ]
+    asked = (query for query in _single_turn(dataset) if query.tools and query.is_synthetic)
+    return _requests(checkpoint, config, (_Request(query.text, query.tools) for query in asked))
 
 
-def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Requests that no tool fits, to `no_tool`; not those whose very text is elsewhere a request that has tools."""
     answered = {query.text for query in _single_turn(dataset) if query.tools}
-    return [
-        _request(checkpoint, query.text, [NO_TOOL], config, spares=True)
-        for query in _single_turn(dataset)
-        if not query.tools and query.text not in answered
-    ]
+    texts = (query.text for query in _single_turn(dataset) if not query.tools and query.text not in answered)
+    return _requests(checkpoint, config, (_Request(text, (NO_TOOL,), spares=True) for text in texts))
 
 
 def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
@@ -150,7 +156,7 @@ STAGE_SOURCES: Mapping[Stage, Mapping[str, Source]] = {
 
 def stage_examples(
     stage: Stage, checkpoint: Checkpoint, dataset: Dataset, config: StageConfig
-) -> dict[str, list[TrainingExample]]:
+) -> dict[str, Sequence[TrainingExample]]:
     """The sources that `config.shares` asks for; UsageError for a name that the stage does not know."""
     known = STAGE_SOURCES[stage]
     if unknown := config.shares.keys() - known.keys():
@@ -171,13 +177,12 @@ def _single_turn(dataset: Dataset) -> Iterator[Query]:
     return (query for query in dataset.queries["train"] if "turns" not in query.meta)
 
 
-def _request(
-    checkpoint: Checkpoint,
-    text: str,
-    tools: list[str] | tuple[str, ...],
-    config: StageConfig,
-    *,
-    spares: bool = False,
-) -> TrainingExample:
-    prompt = checkpoint.protocol.prompt([{"role": "user", "content": text}], max_tokens=config.max_tokens)
-    return choice_example(prompt, [checkpoint.vocabulary.token_id(tool) for tool in tools], spares=spares)
+def _requests(checkpoint: Checkpoint, config: StageConfig, items: Iterable[_Request]) -> Sequence[TrainingExample]:
+    items = list(items)
+    targets = {checkpoint.vocabulary.token_id(tool) for item in items for tool in item.tools}
+    return LazyExamples(items, lambda item: _example(checkpoint, config, item), frozenset(targets))
+
+
+def _example(checkpoint: Checkpoint, config: StageConfig, item: _Request) -> TrainingExample:
+    prompt = checkpoint.protocol.prompt([{"role": "user", "content": item.text}], max_tokens=config.max_tokens)
+    return choice_example(prompt, [checkpoint.vocabulary.token_id(tool) for tool in item.tools], spares=item.spares)

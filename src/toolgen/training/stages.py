@@ -23,7 +23,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
 from toolgen.training.config import Stage, StageConfig
-from toolgen.training.examples import TrainingExample
+from toolgen.training.examples import TrainingExample, targets_of
 from toolgen.training.loop import OnStep, train, work_folder
 from toolgen.training.sources import stage_examples
 
@@ -91,9 +91,7 @@ def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
 
 def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExample]]) -> list[int]:
     """Token ids of tools and actions that no example of this stage asks for: `finish` before the agent stage."""
-    asked = {
-        token for examples in sources.values() for one in examples for _, tokens in one.choices for token in tokens
-    }
+    asked = frozenset[int]().union(*map(targets_of, sources.values()))
     return [token for token in checkpoint.vocabulary.action_token_ids if token not in asked]
 
 
@@ -119,7 +117,9 @@ def _fingerprint(
         "input": _digest([canonical_json([checkpoint.base, checkpoint.stages])]),
         "catalog": checkpoint.catalog.content_hash,
         "dataset": [dataset.name, dataset.version],
-        "examples": {name: _digest(map(repr, examples)) for name, examples in sources.items()},
+        "examples": {name: len(examples) for name, examples in sources.items()},
+        "requests": _digest(canonical_json(query.to_dict()) for query in dataset.queries["train"]),
+        "trajectories": _digest(canonical_json(one.to_dict()) for one in dataset.trajectories["train"]),
         "config": config.model_dump(),
     }
 
