@@ -212,6 +212,8 @@ def test_the_names_of_functions_are_spelled_as_toolbench_does() -> None:
         ("[" * 100_000, "nested too deeply"),
         ("3", "expected a list or an object, got int"),
         ('{"a": 1}', "in none of ToolBench's forms"),
+        ('{"api_list": [{"schema": 3}]}', "in none of ToolBench's forms"),
+        ('[{"query": "x", "api_list": 3}]', "in none of ToolBench's forms"),
         ("\udcff\x00", "cannot read|not JSON"),
     ],
 )

@@ -91,6 +91,9 @@ def import_toolbench(path: Path) -> Dataset:
             _read_file(file, root, found)
         except DatasetError as error:
             found.losses.append(Loss(_shown(file, root), str(error).removeprefix(f"{file}: ")))
+        except (KeyError, TypeError, AttributeError) as error:
+            reason = f"in none of ToolBench's forms ({type(error).__name__}: {error})"
+            found.losses.append(Loss(_shown(file, root), reason))
     tools = _with_ids(found)
     queries = _queries(found.requests, tools, found.losses)
     trajectories = _trajectories(found, tools, queries)
@@ -315,12 +318,12 @@ def _trajectories(
 ) -> dict[str, list[Trajectory]]:
     """One trajectory a run, beside its request; a request that no file has comes with it."""
     trajectories: dict[str, list[Trajectory]] = {split: [] for split in SPLITS}
-    known = {query.text: (split, query.id) for split, found_ in queries.items() for query in found_}
+    known = {query.text: (split, query.id) for split, some in queries.items() for query in some}
     for run in found.runs:
         names = {str(function.get("name")) for function in run.functions}
-        callable_ = {name: tools[found.by_function[name]] for name in names if name in found.by_function}
+        offered = {name: tools[found.by_function[name]] for name in names if name in found.by_function}
         split, query = known.get(run.text, ("train", run.id))
-        trajectory = trajectory_of(run, query, callable_, found.notes.append)
+        trajectory = trajectory_of(run, query, offered, found.notes.append)
         if run.text not in known:
             called = tuple(dict.fromkeys(call.tool for turn in calls_by_turn(trajectory.messages) for call in turn))
             if not called:

@@ -119,7 +119,7 @@ def trajectory_of(run: Run, query: str, tools: Mapping[str, Tool], note: Note) -
     messages = [user_message(run.text)]
     left_out = 0
     for step in run.steps:
-        tool = tools.get(step.function)
+        tool = tools.get(str(step.function))
         arguments = _object(step.arguments)
         if tool is None or arguments is None:
             what = (
@@ -169,7 +169,9 @@ def _search_run(answer: Json, name: str) -> Run:
             if called := message.get("function_call"):
                 steps.append(Step(called["name"], called["arguments"], "", "\n".join(thoughts)))
                 thoughts = []
-    return Run(name, answer["query"].strip(), tuple(answer["function"]), _without_finish(steps), answer["final_answer"])
+    return Run(
+        name, answer["query"].strip(), _functions(answer["function"]), _without_finish(steps), answer["final_answer"]
+    )
 
 
 def _evaluated_run(record: Json, name: str) -> Run:
@@ -186,7 +188,11 @@ def _evaluated_run(record: Json, name: str) -> Run:
             thoughts = []
         nodes = node["next"]
     return Run(
-        name, record["query"].strip(), tuple(record["available_tools"]), _without_finish(steps), answer["final_answer"]
+        name,
+        record["query"].strip(),
+        _functions(record["available_tools"]),
+        _without_finish(steps),
+        answer["final_answer"],
     )
 
 
@@ -206,6 +212,12 @@ def _evaluated_step(message: Any, thought: str, name: str) -> Step:
     if message.startswith(f"{{'name': '{FINISH_FUNCTION}'"):
         return Step(FINISH_FUNCTION, "", "", thought)  # its arguments are in final_answer too
     raise DatasetError(f"run {name}: the text of a call is cut off in the file before its arguments end")
+
+
+def _functions(value: Any) -> tuple[Json, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise TypeError("its functions are no list of objects")
+    return tuple(value)
 
 
 def _without_finish(steps: Sequence[Step]) -> tuple[Step, ...]:
