@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jsonschema
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.schema import normalize_schema, schema_errors
 from toolgen.datasets import Dataset, Query
-from toolgen.datasets.synthetic import Draft, drafts_by_rule, keep_useful, tools_to_ask_for, with_queries
+from toolgen.datasets.synthetic import LONGEST, Draft, drafts_by_rule, keep_useful, tools_to_ask_for, with_queries
 
 NEWS = Tool(
     id="a&&get_news",
@@ -90,3 +95,55 @@ def test_only_unasked_leaves_out_what_a_training_request_asks_for() -> None:
     asked = dataset(Query(id="q", text="t", tools=(NEWS.id,)))
     assert tools_to_ask_for(asked, only_unasked=True) == (AREA,)
     assert len(tools_to_ask_for(asked, only_unasked=False)) == 2
+
+
+hostile_texts = st.text(max_size=30) | st.sampled_from(["", " ", "{", "`" * 50, "$$", "<<a&&b>>", "\u202e", "x" * 600])
+leaves = st.sampled_from(
+    [
+        {"type": "string", "pattern": "^[a-f]{40}$"},
+        {"type": "string", "enum": ["", "\u202e", "a"]},
+        {"type": "string", "minLength": 500},
+        {"type": "string", "format": "date-time"},
+        {"type": "integer", "minimum": 10, "maximum": 1},
+        {"type": "number", "multipleOf": 1e-12},
+        {"type": "array", "minItems": 3, "uniqueItems": True, "items": {"enum": [1]}},
+        {"type": ["null", "boolean"]},
+        {"anyOf": [{"type": "null"}, {"$ref": "#/nowhere"}]},
+        {"not": {}},
+        {"const": {"a": [None]}},
+        {"default": 10**400},
+        {"examples": ["x", 3]},
+        {},
+    ]
+)
+schemas = st.recursive(
+    leaves,
+    lambda inner: (
+        st.dictionaries(hostile_texts, inner, max_size=3).map(
+            lambda found: {"type": "object", "properties": found, "required": list(found)[:2]}
+        )
+        | inner.map(lambda one: {"type": "array", "items": one})
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    name=hostile_texts.filter(bool),
+    description=hostile_texts,
+    parameters=st.dictionaries(hostile_texts, schemas, max_size=4),
+    seed=st.integers(0, 3),
+)
+@settings(deadline=None)
+def test_any_tool_gets_requests_whose_calls_fit_it_or_none(
+    name: str, description: str, parameters: dict[str, Any], seed: int
+) -> None:
+    schema = normalize_schema({"type": "object", "properties": parameters, "required": list(parameters)[:1]})
+    tool = Tool(id=name, provider="", name=name, description=description, parameters=schema)
+    drafts = list(drafts_by_rule(tool, 6, seed))
+    assert drafts == list(drafts_by_rule(tool, 6, seed))
+    for one in drafts:
+        assert one.text.strip() and len(one.text) <= LONGEST
+        if one.call:
+            assert one.call.tool == tool.id
+            assert not schema_errors(one.call.arguments, tool.parameters)

@@ -23,6 +23,7 @@ from toolgen.datasets.query import SYNTHETIC, Call, Query
 
 STYLES = ("vague", "specified", "descriptive")
 TURNS = 3  # requests of one style for one tool, at most: more only repeat each other
+LONGEST = 400  # characters of a request
 SPARE = 3  # drafts for each request wanted, since the filter drops some
 
 Find = Callable[[Sequence[str]], Sequence[Sequence[str]]]
@@ -55,7 +56,12 @@ def tools_to_ask_for(dataset: Dataset, *, only_unasked: bool) -> tuple[Tool, ...
 
 
 def drafts_by_rule(tool: Tool, per_tool: int, seed: int) -> Iterator[Draft]:
-    """Requests in all styles, the same for the same tool and seed whatever else is in the catalog."""
+    """Requests in all styles, the same for the same tool and seed whatever else is in the catalog. What nobody would type,
+    such as a documentation without spaces, is left out."""
+    return (draft for draft in _drafts(tool, per_tool, seed) if len(draft.text) <= LONGEST)
+
+
+def _drafts(tool: Tool, per_tool: int, seed: int) -> Iterator[Draft]:
     random = Random(f"{seed}/{tool.id}")
     each = -(-per_tool * SPARE // len(STYLES))
     for text in vague(tool, random)[:each]:
