@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -235,6 +236,14 @@ def test_bad_places() -> None:
         load_mcp(" ")
     with pytest.raises(CatalogError, match="there is no program 'no-such-program'"):
         load_mcp("no-such-program --x")
+
+
+def test_inside_a_running_event_loop_it_says_so() -> None:
+    async def inside() -> None:
+        load_mcp(sys.executable)
+
+    with pytest.raises(CatalogError, match="running event loop; use a thread"):
+        asyncio.run(inside())
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ Source: Model Context Protocol, revisions 2025-11-25 and 2026-07-28.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import shlex
@@ -17,7 +18,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -144,14 +145,13 @@ def _list_tools(server: Server, timeout: float) -> _Listing:
 
     if server.command and not shutil.which(server.command[0]):
         raise CatalogError(f"MCP server {server}: there is no program {server.command[0]!r}; is it installed?")
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise CatalogError("MCP servers cannot be read inside a running event loop; use a thread")
     listing = _Listing()
     with tempfile.TemporaryFile() as errors, _quiet_sdk():
         try:
             anyio.run(_read_pages, server, listing, timeout, errors)
-        except RuntimeError as error:
-            if "Already running" in str(error):
-                raise CatalogError("MCP servers cannot be read inside a running event loop; use a thread") from error
-            raise
         except Exception as error:  # SDK, transport and validation all have families of their own
             words = _last_words(errors) or listing.unreadable
             reason = f"MCP server {server}: {_reason(error, timeout)}" + (f" ({words})" if words else "")
