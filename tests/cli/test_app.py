@@ -15,7 +15,7 @@ from toolgen import __version__
 from toolgen.cli.app import CommandGroup, _options, make_app
 from toolgen.errors import FetchError, UsageError
 
-ORDER = ["quickstart", "fetch", "catalog", "virtualize", "train", "search", "run", "evaluate", "report"]
+ORDER = ["quickstart", "fetch", "catalog", "plan", "virtualize", "train", "search", "run", "evaluate", "report"]
 
 
 def outcome_of(command: Callable[[], None], *options: str) -> Result:
@@ -50,6 +50,7 @@ COMMANDS = (
     "catalog validate",
     "catalog duplicates",
     "catalog queries",
+    "plan",
     "virtualize",
     "train memorization",
     "train retrieval",
