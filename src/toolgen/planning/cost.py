@@ -108,8 +108,8 @@ def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageCon
 
 
 def memory_gib(shape: ModelShape, tools: int, stage: Stage, config: StageConfig, bytes_per_weight: int = 4) -> float:
-    """Peak memory of one process: two catalogs, weights, a copy of the rows in training, gradients, Adam's two moments, the copy that
-    `blend` goes back to, activations of the layers that are trained, and the logits of one micro-batch."""
+    """Peak memory of one process: two catalogs, weights, a copy of the rows in training, gradients, Adam's two moments, the
+    copy that `blend` goes back to, activations of the layers that are trained, and the logits of one micro-batch."""
     trained = _trained(shape, tools, config)
     rows = tools * shape.hidden * shape.matrices
     weights = (shape.parameters(tools) + rows) * bytes_per_weight
