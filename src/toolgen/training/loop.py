@@ -7,6 +7,8 @@ there, on any number of processes: each takes its part of every batch, so the cu
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import shutil
 import signal
@@ -99,7 +101,9 @@ def train(
     finally:
         checkpoint.model.eval()
         trainable.release()
-        accelerator.end_training()
+        # Not end_training, which also drops the process group while the wrapped model is alive: see _leave_processes.
+        for tracker in accelerator.trackers:
+            tracker.finish()
     return read_records(work / METRICS)
 
 
@@ -130,7 +134,7 @@ def _accelerator(precision: str, work: Path, *, tensorboard: bool) -> Accelerato
         raise MissingExtraError("tensorboard", "tensorboard")
     AcceleratorState._reset_state(reset_partial_state=True)
     trackers = "tensorboard" if tensorboard else None
-    exchange = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    exchange = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),  # several processes find each other on a CPU only if it is named
         mixed_precision=precision,
@@ -142,9 +146,19 @@ def _accelerator(precision: str, work: Path, *, tensorboard: bool) -> Accelerato
         raise UsageError(
             f"training keeps a whole model in each process; launch it without {accelerator.distributed_type.value}"
         )
+    if accelerator.num_processes > 1:
+        atexit.register(_leave_processes)
     if tensorboard:
         accelerator.init_trackers("tensorboard", config={})
     return accelerator
+
+
+def _leave_processes() -> None:
+    """Ends the process group when everything that uses it is gone. Its thread needs the interpreter's lock to let go of
+    gradients: it must be joined before the interpreter ends, and not by the wrapped model, whose destructor holds the lock."""
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class _Run:
