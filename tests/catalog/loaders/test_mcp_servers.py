@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,20 @@ def nothing_is_left_running(tmp_path: Path) -> Iterator[None]:
     yield
     if not Path("/proc").is_dir():
         return
-    command_lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if os.access(path, os.R_OK)]
-    assert not [line for line in command_lines if os.fsencode(tmp_path) in line]
+    deadline = time.monotonic() + 5  # a killed process takes a moment to go
+    while left := _running(os.fsencode(tmp_path)):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
+def _running(text: bytes) -> list[bytes]:
+    """The command lines with this text in them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended in the meantime, or is not ours
+            if text in (line := path.read_bytes()):
+                found.append(line)
+    return found
 
 
 def test_a_server_over_stdio(good: Path) -> None:
