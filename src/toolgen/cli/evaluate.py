@@ -12,17 +12,25 @@ from rich.table import Table
 from rich.text import Text
 
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.searching import RetrieverOption, is_checkpoint, open_retriever, origin_of
+from toolgen.cli.searching import EncoderOption, RetrieverOption, is_checkpoint, open_retriever, origin_of
 from toolgen.datasets import Dataset, load_dataset
 from toolgen.errors import UsageError
 from toolgen.evaluation import RetrievalResult, evaluate_retrieval
 from toolgen.evaluation.metrics import Interval
+from toolgen.evaluation.retrieval import Candidates
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder with the requests.")]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="RESULT", help="Where to write the result with every record.")
 ]
 SplitOption = Annotated[str, typer.Option("--split", help="train, dev or test.")]
+CandidatesOption = Annotated[
+    Candidates,
+    typer.Option(
+        "--candidates",
+        help="What is ranked: the whole catalog (multi-domain), or only tools that requests of the split need (in-domain).",
+    ),
+]
 
 SHOWN_METRICS = {"ndcg@1": "NDCG@1", "ndcg@5": "NDCG@5", "recall@5": "recall@5", "comp@5": "COMP@5"}
 SHOWN_GROUPS = ("all", "seen", "unseen")
@@ -42,6 +50,8 @@ def retrieval(
     folder: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a dataset (bm25 or dense).")],
     dataset: DatasetArgument,
     retriever: RetrieverOption = None,
+    encoder: EncoderOption = None,
+    candidates: CandidatesOption = "catalog",
     split: SplitOption = "test",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first requests of the split.")] = None,
     output: OutputOption = None,
@@ -49,15 +59,22 @@ def retrieval(
 ) -> None:
     """Rank the whole catalog for every held-out request and report NDCG, recall and COMP with 95% intervals.
 
-    Groups: seen (a training request asks for every needed tool), unseen, number of tools, category.
+    Groups: seen (a training request asks for every needed tool), unseen, number of tools, words of the request, category.
     """
     requests = load_dataset(dataset)
     with progress("indexing tools") as on_index:
-        finder = open_retriever(folder, retriever, on_index)
+        finder = open_retriever(folder, retriever, on_index, encoder=encoder)
         finder.index(requests.catalog)
     with progress(f"searching with {finder.name}") as on_progress:
         result = evaluate_retrieval(
-            finder, requests, split, limit=limit, config=origin_of(folder), indexed=True, on_progress=on_progress
+            finder,
+            requests,
+            split,
+            candidates=candidates,
+            limit=limit,
+            config=origin_of(folder),
+            indexed=True,
+            on_progress=on_progress,
         )
     if output:
         result.save(output)

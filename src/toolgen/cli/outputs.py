@@ -1,4 +1,4 @@
-"""What the commands that write a checkpoint share: which folder they may write, and that only one process writes it.
+"""What the commands that write a model folder share: which folder they may write, and that only one process writes it.
 
 Knows no model.
 """
@@ -21,16 +21,19 @@ NO_HINTS = "TOOLGEN_NO_HINTS"
 
 
 @contextmanager
-def checkpoint_output(path: Path, *, overwrite: bool) -> Iterator[None]:
+def checkpoint_output(
+    path: Path, *, overwrite: bool, kind: str = "checkpoint", marker: str = CHECKPOINT_FILE
+) -> Iterator[None]:
     """Holds the right to write a checkpoint to `path`; UsageError, before any work, if it must not be written.
 
-    An existing checkpoint is replaced only with `overwrite`, and anything else that is there never. The lock is a file
+    Another `kind` of folder is known by its file `marker`. An existing one is replaced only with `overwrite`, and anything
+    else that is there never. The lock is a file
     beside the folder; the system releases that of a process that dies. CheckpointError if another process holds it.
     """
     if not IS_FIRST_PROCESS:
         yield  # the first of the processes that train together writes, and holds the right
         return
-    _check_free(path, overwrite)
+    _check_free(path, overwrite, kind, marker)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock_file = path.with_name(f".{path.name}.lock")
     lock = FileLock(lock_file)
@@ -41,7 +44,7 @@ def checkpoint_output(path: Path, *, overwrite: bool) -> Iterator[None]:
             f"another process is writing {path}; wait for it, or give another output folder"
         ) from None
     try:
-        _check_free(path, overwrite)  # the process that held the lock may have just finished it
+        _check_free(path, overwrite, kind, marker)  # the process that held the lock may have just finished it
         yield
     finally:
         with suppress(OSError):
@@ -49,16 +52,14 @@ def checkpoint_output(path: Path, *, overwrite: bool) -> Iterator[None]:
         lock.release()
 
 
-def _check_free(path: Path, overwrite: bool) -> None:
+def _check_free(path: Path, overwrite: bool, kind: str, marker: str) -> None:
     if path.is_file():
-        raise UsageError(f"{path} is a file; give a folder for the checkpoint")
-    if (path / CHECKPOINT_FILE).is_file():
+        raise UsageError(f"{path} is a file; give a folder for the {kind}")
+    if (path / marker).is_file():
         if not overwrite:
-            raise UsageError(
-                f"{path} is a checkpoint already; give another output folder, or --overwrite to replace it"
-            )
+            raise UsageError(f"{path} is a{'n' * (kind[0] in 'aeiou')} {kind} already; give another output folder, or --overwrite to replace it")
     elif path.is_dir() and any(path.iterdir()):
-        raise UsageError(f"{path} exists and is not a checkpoint; give another output folder")
+        raise UsageError(f"{path} exists and is no {kind}; give another output folder")
 
 
 def folder_size(path: Path) -> int:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from toolgen.catalog import Catalog
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.searching import RetrieverOption, load_catalog, open_retriever
+from toolgen.cli.searching import EncoderOption, RetrieverOption, load_catalog, open_retriever
 from toolgen.errors import InputError, UsageError
 from toolgen.evaluation.results import write_text
 from toolgen.retrieval import Ranking, Retriever
@@ -47,6 +47,7 @@ def search(
         typer.Option("--output", "-o", metavar="FILE", help='Where to write {"id", "tools", "scores"} lines.'),
     ] = None,
     retriever: RetrieverOption = None,
+    encoder: EncoderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the tools for a request: one forward pass of the model, over all tools at once.
@@ -60,7 +61,7 @@ def search(
     requests = _read_requests(queries) if queries else [_Request("", text or "")]
     catalog = load_catalog(folder)
     with progress("indexing tools") as on_progress:
-        finder = open_retriever(folder, retriever, on_progress)
+        finder = open_retriever(folder, retriever, on_progress, encoder=encoder)
         finder.index(catalog)
     if queries:
         _search_file(finder, requests, k, output)

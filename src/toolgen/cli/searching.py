@@ -26,6 +26,11 @@ RetrieverOption = Annotated[
     ),
 ]
 
+EncoderOption = Annotated[
+    Path | None,
+    typer.Option("--encoder", metavar="ENCODER", help="What `toolgen train encoder` wrote, for toolretriever."),
+]
+
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether the folder is a checkpoint; InputError if it is neither a checkpoint nor a dataset."""
@@ -56,13 +61,19 @@ def load_catalog(folder: Path) -> Catalog:
     return Catalog.load(folder / "catalog.jsonl")
 
 
-def open_retriever(folder: Path, name: str | None, on_progress: Callable[[int, int], None] | None = None) -> Retriever:
+def open_retriever(
+    folder: Path,
+    name: str | None,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    encoder: Path | None = None,
+) -> Retriever:
     """The retriever `name` for a checkpoint or dataset folder; weights are read only if it is a generative one."""
     has_checkpoint = is_checkpoint(folder)
     name = name or ("generative" if has_checkpoint else "bm25")
     checkpoint = None
-    if has_checkpoint and "generative" in name.split("+"):
+    if has_checkpoint and any(part.startswith("generative") for part in name.split("+")):
         from toolgen.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(folder)
-    return make_retriever(name, checkpoint, on_progress=on_progress)
+    return make_retriever(name, checkpoint, encoder=encoder, on_progress=on_progress)

@@ -11,6 +11,7 @@ import typer
 
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.outputs import checkpoint_output, hint
+from toolgen.cli.train_encoder import encoder
 from toolgen.cli.training_progress import duration, training_progress
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
@@ -66,12 +67,13 @@ TensorboardOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `train memorization`, `train retrieval` and `train agent`."""
+    """Adds `train memorization`, `train retrieval`, `train agent` and `train encoder`."""
     group = typer.Typer(no_args_is_help=True)
     for stage, text in HELP.items():
         example = f"Example: toolgen train {stage} CKPT DATASET -o CKPT2 --set steps=200"
         group.command(stage, help=text, epilog=example)(_command(stage))
-    app.add_typer(group, name="train", help="Train a checkpoint, in three stages; interrupted, it resumes.")
+    group.command("encoder", epilog="Example: toolgen train encoder DATASET -o ENCODER")(encoder)
+    app.add_typer(group, name="train", help="Train a checkpoint, in three stages that resume when interrupted; or a baseline.")
 
 
 def _command(stage: Stage) -> Callable[..., None]:

@@ -44,7 +44,7 @@ class QueryRecord:
 class RetrievalResult:
     """How well one retriever finds tools.
 
-    `metrics` maps a group (`all`, `seen`, `unseen`, `tools=1`, `category=...`) to metric to Interval. `depth` is how
+    `metrics` maps a group (`all`, `seen`, `unseen`, `tools=1`, `words<=8`, `category=...`) to metric to Interval. `depth` is how
     many tools were asked for. `latency` holds `median_ms` (one request at a time) and `queries_per_second` (batches).
     """
 
@@ -148,9 +148,14 @@ def paired_difference(
     )
 
 
+SIZES = ("tools=1", "tools=2", "tools>=3")
+LENGTHS = ("words<=8", "words=9-20", "words>20")
+
+
 def groups_of(record: QueryRecord) -> tuple[str, ...]:
     """The groups that a query counts in."""
-    count = len(set(record.relevant))
-    size = f"tools={count}" if count < 3 else "tools>=3"
+    size = SIZES[min(len(set(record.relevant)), len(SIZES)) - 1]
+    words = len(record.text.split())
+    length = LENGTHS[(words > 8) + (words > 20)]
     category = (f"category={record.category}",) if record.category else ()
-    return ("all", "seen" if record.seen else "unseen", size, *category)
+    return ("all", "seen" if record.seen else "unseen", size, length, *category)

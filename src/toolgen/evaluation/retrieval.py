@@ -8,16 +8,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Query
 from toolgen.errors import DatasetError, InputError, UsageError
 from toolgen.evaluation.metrics import Interval, bootstrap, comp, ndcg, ndcg_toolgen, recall
 from toolgen.evaluation.provenance import collect_provenance
-from toolgen.evaluation.results import QueryRecord, RetrievalResult, groups_of
+from toolgen.evaluation.results import LENGTHS, SIZES, QueryRecord, RetrievalResult, groups_of
 from toolgen.retrieval.protocol import Ranking, Retriever
 
+Candidates = Literal["catalog", "split"]
 DEPTH = 10
 CUTOFFS = (1, 3, 5)
 
@@ -31,6 +32,7 @@ def evaluate_retrieval(
     split: str = "test",
     *,
     depth: int = DEPTH,
+    candidates: Candidates = "catalog",
     batch_size: int = 32,
     limit: int | None = None,
     config: Mapping[str, Any] | None = None,
@@ -40,7 +42,8 @@ def evaluate_retrieval(
     """Asks the retriever for `depth` tools for every request of the split, over the whole catalog, and scores it.
 
     Requests without a relevant tool and tasks of several turns are left out (see `retrieval_queries`); `limit` takes
-    the first that many. `config` is recorded. The retriever indexes the dataset's catalog unless that is done
+    the first that many. `candidates` "split" is the in-domain setting: tools that no request of the split needs are taken out
+    of every ranking. `config` is recorded. The retriever indexes the dataset's catalog unless that is done
     (`indexed`). Raises UsageError for an unknown split, DatasetError if it has no request to score, InputError if the
     retriever breaks its protocol.
     """
@@ -50,7 +53,12 @@ def evaluate_retrieval(
         raise DatasetError(f"split {split!r} of {dataset.name} has no request with a relevant tool; nothing to score")
     if not indexed:
         retriever.index(dataset.catalog)
-    rankings, seconds = _search(retriever, queries, depth, batch_size, on_progress)
+    kept = None
+    if candidates == "split":
+        kept = frozenset(tool for query in retrieval_queries(dataset, split) for tool in query.tools)
+    rankings, seconds = _search(
+        retriever, queries, depth if kept is None else len(dataset.catalog), batch_size, on_progress, kept
+    )
     trained = dataset.asked_tools
     records = tuple(_record(query, ranking, trained, depth) for query, ranking in zip(queries, rankings, strict=True))
     latency = {"queries_per_second": len(queries) / seconds, "median_ms": _median_ms(retriever, queries, depth)}
@@ -58,6 +66,7 @@ def evaluate_retrieval(
         "retriever": {"name": retriever.name, **getattr(retriever, "config", {})},
         "split": split,
         "depth": depth,
+        "candidates": candidates,
         "batch_size": batch_size,
         "limit": limit,
         **(config or {}),
@@ -94,8 +103,8 @@ def summarize(records: Sequence[QueryRecord]) -> dict[str, dict[str, Interval]]:
 
 
 def _group_order(group: str) -> tuple[int, str]:
-    main = ("all", "seen", "unseen")
-    return (main.index(group) if group in main else len(main) + group.startswith("category="), group)
+    main = ("all", "seen", "unseen", *SIZES, *LENGTHS)
+    return (main.index(group) if group in main else len(main), group)
 
 
 def _search(
@@ -104,8 +113,9 @@ def _search(
     depth: int,
     batch_size: int,
     on_progress: Callable[[int, int], None] | None,
+    kept: frozenset[str] | None,
 ) -> tuple[list[Ranking], float]:
-    """One ranking a query, and the seconds that the searches took."""
+    """One ranking a query, of the tools `kept` if there are such, and the seconds that the searches took."""
     rankings: list[Ranking] = []
     seconds = 0.0
     for start in range(0, len(queries), batch_size):
@@ -117,10 +127,15 @@ def _search(
             raise InputError(
                 f"{retriever.name} returned {len(found)} rankings for {len(texts)} queries; expected one each"
             )
-        rankings += found
+        rankings += found if kept is None else [_only(ranking, kept) for ranking in found]
         if on_progress:
             on_progress(len(rankings), len(queries))
     return rankings, seconds
+
+
+def _only(ranking: Ranking, kept: frozenset[str]) -> Ranking:
+    pairs = [pair for pair in zip(ranking.tools, ranking.scores, strict=True) if pair[0] in kept]
+    return Ranking(tuple(tool for tool, _ in pairs), tuple(score for _, score in pairs))
 
 
 def _median_ms(retriever: Retriever, queries: Sequence[Query], depth: int) -> float:

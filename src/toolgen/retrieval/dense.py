@@ -41,11 +41,12 @@ class DenseRetriever:
         self,
         model: Path | str,
         *,
+        name: str = "dense",
         cache: Path | None = None,
         batch_size: int = 16,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.name = "dense"
+        self.name = name
         self.model, self.cache, self.batch_size, self.on_progress = Path(model), cache, batch_size, on_progress
         self._ids: tuple[str, ...] = ()
         self._documents_ND: Matrix | None = None

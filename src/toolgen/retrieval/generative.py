@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -20,11 +22,17 @@ from toolgen.retrieval.protocol import Ranking, top_ranking
 
 
 class GenerativeRetriever:
-    """Ranks the tools of a checkpoint's catalog. `batch_tokens` bounds the padded tokens of one pass."""
+    """Ranks the tools of a checkpoint's catalog. `batch_tokens` bounds the padded tokens of one pass.
 
-    name = "generative"
+    Without `constrained` a tool competes with every token of the vocabulary, and what is no tool leaves its place in the
+    ranking empty: the difference tells how much of the recall is the constraint's and how much the model has internalized.
+    """
 
-    def __init__(self, checkpoint: Checkpoint, *, max_tokens: int = 1024, batch_tokens: int = 1024) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, constrained: bool = True, max_tokens: int = 1024, batch_tokens: int = 1024
+    ) -> None:
+        self.name = "generative" if constrained else "generative-unconstrained"
+        self._constrained = constrained
         self._checkpoint = checkpoint
         self._max_tokens = min(max_tokens, checkpoint.context_length)
         self._batch_tokens = batch_tokens
@@ -38,7 +46,7 @@ class GenerativeRetriever:
             )
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        """The exact k best tools of each query, best first; a score is a logit."""
+        """The exact k best tools of each query, best first; a score is a logit. Unconstrained: those of the best k tokens."""
         protocol = self._checkpoint.protocol
         prompts = [
             protocol.prompt([{"role": "user", "content": query}], max_tokens=self._max_tokens) for query in queries
@@ -48,8 +56,20 @@ class GenerativeRetriever:
             for part in self._parts(prompts):
                 scores_BN = self._scores([prompts[i] for i in part]).cpu().numpy()
                 for i, scores_N in zip(part, scores_BN, strict=True):
-                    rankings[i] = top_ranking(self._checkpoint.vocabulary.tool_ids, scores_N, k)
+                    rankings[i] = self._ranking(scores_N, k)
         return rankings
+
+    def _ranking(self, scores: npt.NDArray[np.float32], k: int) -> Ranking:
+        """From the scores of all tools, or of the whole vocabulary."""
+        vocabulary = self._checkpoint.vocabulary
+        if self._constrained:
+            return top_ranking(vocabulary.tool_ids, scores, k)
+        ids = vocabulary.tool_token_ids
+        beaten = scores[: ids.start]
+        ranking = top_ranking(vocabulary.tool_ids, scores[ids.start : ids.stop], k)
+        places = [place + int((beaten > score).sum()) for place, score in enumerate(ranking.scores)]
+        count = sum(place < k for place in places)
+        return Ranking(ranking.tools[:count], ranking.scores[:count])
 
     def _parts(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
         """Positions of prompts of like length, each part within the token budget."""
@@ -62,7 +82,10 @@ class GenerativeRetriever:
         return parts
 
     def _scores(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Logits of the tool tokens after each prompt (B, N). Right padding: the model is causal, so it needs no mask."""
+        """Logits of the tool tokens after each prompt (B, N), unconstrained those of the whole vocabulary.
+
+        Right padding: the model is causal, so it needs no mask.
+        """
         model, ids = self._checkpoint.model, self._checkpoint.vocabulary.tool_token_ids
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         ids_BT = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long)
@@ -70,6 +93,9 @@ class GenerativeRetriever:
             ids_BT[row, : len(prompt)] = torch.tensor(prompt)
         hidden_BTD = model.base_model(input_ids=ids_BT.to(model.device), use_cache=False).last_hidden_state
         last_BD = hidden_BTD[torch.arange(len(prompts)), lengths - 1]
+        if not self._constrained:
+            logits: Tensor = model.get_output_embeddings()(last_BD)
+            return logits[:, : ids.stop].float()
         bias = getattr(model.get_output_embeddings(), "bias", None)
         own_bias = None if bias is None else bias[ids.start : ids.stop]
         return functional.linear(last_BD, self._checkpoint.tool_rows, own_bias).float()
