@@ -45,7 +45,7 @@ ACTION_TEXTS = ("finish the task and answer", "no tool fits this request")
 @dataclass
 class Checkpoint:
     """A model that knows a catalog. `stages` is its history, one record a stage with its resolved configuration; `metrics`
-    its training curve, one record a step over all stages."""
+    its training curve, one record a step over all stages; `tool_sets` the tools that training requests asked for together."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -54,6 +54,7 @@ class Checkpoint:
     base: str
     stages: list[dict[str, Any]] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    tool_sets: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def protocol(self) -> PromptProtocol:
@@ -70,6 +71,7 @@ class Checkpoint:
             "catalog_hash": self.catalog.content_hash,
             "vocabulary": self.vocabulary.to_dict(),
             "stages": self.stages,
+            "tool_sets": [[self.catalog.position(tool) for tool in one] for one in self.tool_sets],
         }
 
     @property
@@ -133,6 +135,7 @@ class Checkpoint:
         model, tokenizer = _open(folder, dtype)
         checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], list(metadata["stages"]))
         checkpoint.metrics = read_records(folder / METRICS)
+        checkpoint.tool_sets = _tool_sets(folder, metadata, catalog)
         checkpoint._check(folder)
         return checkpoint
 
@@ -228,6 +231,13 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if missing := {"base", "catalog_hash", "vocabulary", "stages"} - metadata.keys():
         raise CheckpointError(f"{folder / METADATA} is damaged: it lacks {', '.join(sorted(missing))}")
     return metadata
+
+
+def _tool_sets(folder: Path, metadata: Mapping[str, Any], catalog: Catalog) -> tuple[tuple[str, ...], ...]:
+    try:
+        return tuple(tuple(catalog.ids[position] for position in one) for one in metadata.get("tool_sets", ()))
+    except (IndexError, TypeError) as error:
+        raise CheckpointError(f"{folder / METADATA} is damaged: its tool_sets are no places in the catalog") from error
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.catalog import Tool, document, views
+from toolgen.catalog.text import numbered
 
 BOOK = Tool(
     id="travel&&book",
@@ -68,3 +69,15 @@ def test_every_normalized_schema_has_a_text(properties: dict[str, object]) -> No
 
     tool = Tool(id="n", provider="", name="n", parameters=normalize_schema({"properties": properties}))
     assert document(tool).startswith("n")
+
+
+def test_a_numbered_list_has_one_line_a_tool() -> None:
+    assert numbered([BOOK, Tool(id="x", provider="", name="x")], 1000) == "1. travel.book: Books a flight.\n2. x"
+    assert numbered([], 1000) == ""
+
+
+@given(st.integers(1, 30), st.integers(0, 2000))
+def test_a_numbered_list_keeps_to_its_budget(count: int, budget: int) -> None:
+    text = numbered([BOOK] * count, budget)
+    assert len(text.splitlines()) == count
+    assert len(text) <= max(budget, 4 * count)

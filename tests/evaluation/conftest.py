@@ -27,7 +27,8 @@ class Told:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         self.asked.append(k)
-        return [Ranking(tuple(self.answers[q][:k]), tuple(-float(i) for i in range(k))) for q in queries]
+        answers = [tuple(self.answers[query][:k]) for query in queries]
+        return [Ranking(tools, tuple(-float(place) for place in range(len(tools)))) for tools in answers]
 
 
 def query(name: str, *tools: str, **meta: object) -> Query:

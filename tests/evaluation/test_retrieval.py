@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_request_is_seen_if_training_asks_for_all_its_tools(measure: Callable[
 def test_metrics_are_means_over_the_records_of_each_group(measure: Callable[..., RetrievalResult]) -> None:
     result = measure()
     assert list(result.metrics) == [
-        "all", "seen", "unseen", "tools=1", "tools=2", "tools>=3", "category=parallel", "category=simple",
+        "all", "seen", "unseen", "tools=1", "tools=2", "tools>=3", "words<=8", "category=parallel", "category=simple",
     ]  # fmt: skip
     by_id = {record.id: record for record in result.records}
     assert by_id["seen"].metrics["ndcg@1"] == 1.0
@@ -110,3 +111,21 @@ def test_a_result_says_where_it_comes_from(dataset: Dataset) -> None:
     assert origin.seconds >= 0
     assert "numpy" in origin.versions
     assert result.latency["median_ms"] > 0
+
+
+def test_in_domain_only_tools_that_the_split_needs_are_candidates(dataset: Dataset, told: Told) -> None:
+    needed = {tool for query in dataset.queries["test"] for tool in query.tools if "turns" not in query.meta}
+    whole, inner = evaluate_retrieval(told, dataset), evaluate_retrieval(told, dataset, candidates="split")
+    for before, after in zip(whole.records, inner.records, strict=True):
+        order = told.answers[before.text]
+        assert list(after.ranked) == [tool for tool in order if tool in needed][: inner.depth]
+    assert inner.provenance.config["candidates"] == "split"
+    assert inner.metrics["all"]["recall@10"].mean == 1
+
+
+@pytest.mark.parametrize(("words", "group"), [(8, "words<=8"), (9, "words=9-20"), (20, "words=9-20"), (21, "words>20")])
+def test_requests_are_grouped_by_their_words(dataset: Dataset, words: int, group: str) -> None:
+    long = replace(dataset.queries["test"][0], text="word " * words)
+    one = replace(dataset, queries={**dataset.queries, "test": (long,)})
+    result = evaluate_retrieval(Odd(Ranking(("p&&t0",), (1.0,))), one)
+    assert group in result.metrics

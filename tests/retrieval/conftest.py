@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from toolgen.catalog import Catalog, Tool
+from toolgen.llm import ChatMessage
 from toolgen.retrieval import DenseRetriever
 from toolgen.retrieval.bm25 import words
 
@@ -66,3 +67,26 @@ def encoder_folder(tmp_path: Path) -> Path:
 def dense(encoder: BagOfWordsEncoder, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> DenseRetriever:
     monkeypatch.setattr(DenseRetriever, "_load", lambda self: encoder)
     return DenseRetriever(encoder_folder)
+
+
+class ScriptedWriter:
+    """Stands in for a language model: answers by a function of the last message, and keeps what it was asked."""
+
+    name = "scripted"
+
+    def __init__(self, answer: Callable[[str], str] = lambda text: "") -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+
+    def write(
+        self, prompts: Sequence[Sequence[ChatMessage]], *, max_tokens: int, temperature: float = 0.7, seed: int = 0
+    ) -> list[str]:
+        del max_tokens, temperature, seed
+        texts = [prompt[-1]["content"] for prompt in prompts]
+        self.asked += texts
+        return [self.answer(text) for text in texts]
+
+
+@pytest.fixture
+def scripted() -> type[ScriptedWriter]:
+    return ScriptedWriter

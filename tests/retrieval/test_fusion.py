@@ -75,10 +75,24 @@ def test_retrievers_have_names() -> None:
 
 @pytest.mark.parametrize("name", ["bm52", "bm25+nothing", ""])
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(UsageError, match="generative, bm25, dense, fusion"):
+    with pytest.raises(UsageError, match="generative, generative-unconstrained, bm25, dense, fusion"):
         make_retriever(name)
 
 
 def test_the_generative_retriever_asks_for_a_checkpoint() -> None:
     with pytest.raises(UsageError, match="needs a checkpoint"):
         make_retriever("generative")
+
+
+@pytest.mark.parametrize("name", ["toolretriever", "toolretriever-sets", "bm25+toolretriever"])
+def test_toolretriever_says_how_to_train_its_encoder(name: str) -> None:
+    with pytest.raises(UsageError, match=r"needs --encoder ENCODER; .* toolgen train encoder"):
+        make_retriever(name)
+
+
+@pytest.mark.parametrize("name", ["re-invoke", "iterfeedback", "bm25+long-context"])
+def test_what_asks_a_language_model_says_how_to_give_one(name: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"needs a language model; give --writer BASE .* --endpoint URL and --model NAME"
+    ):
+        make_retriever(name)

@@ -108,3 +108,17 @@ def test_searching_leaves_the_model_as_it_was(checkpoint: Checkpoint) -> None:
     GenerativeRetriever(checkpoint).search(QUERIES, k=3)
     assert all(torch.equal(value, before[name]) for name, value in checkpoint.model.state_dict().items())
     assert all(parameter.grad is None for parameter in checkpoint.model.parameters())
+
+
+def test_unconstrained_a_tool_competes_with_every_token() -> None:
+    checkpoint = tiny_checkpoint(extra_rows=50)
+    vocabulary, tokens = checkpoint.vocabulary, checkpoint.vocabulary.action_token_ids.stop
+    free = GenerativeRetriever(checkpoint, constrained=False)
+    for k in (1, 20, tokens):
+        for query, ranking in zip(QUERIES, free.search(QUERIES, k), strict=True):
+            ids = checkpoint.protocol.prompt([{"role": "user", "content": query}])
+            with torch.inference_mode():
+                logits = checkpoint.model(input_ids=torch.tensor([ids])).logits[0, -1, :tokens]
+            best = logits.argsort(descending=True)[:k].tolist()
+            expected = [tool for tool in map(vocabulary.tool_id, best) if tool in checkpoint.catalog]
+            assert list(ranking.tools) == [tool for tool in expected if tool is not None]

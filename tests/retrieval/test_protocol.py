@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,15 +12,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.catalog import Catalog
-from toolgen.retrieval import BM25Retriever, DenseRetriever, FusionRetriever, Ranking, Retriever
+from toolgen.retrieval import (
+    BM25Retriever,
+    DenseRetriever,
+    FusionRetriever,
+    Ranking,
+    Resources,
+    Retriever,
+    make_retriever,
+)
 from toolgen.retrieval.protocol import top_ranking
 
+if TYPE_CHECKING:
+    from tests.retrieval.conftest import ScriptedWriter
 
-@pytest.fixture(params=["bm25", "dense", "fusion"])
-def retriever(request: pytest.FixtureRequest, dense: DenseRetriever) -> Retriever:
+
+@pytest.fixture(params=["bm25", "dense", "fusion", "re-invoke", "iterfeedback", "long-context"])
+def retriever(
+    request: pytest.FixtureRequest, dense: DenseRetriever, scripted: type[ScriptedWriter], tmp_path: Path
+) -> Retriever:
     if request.param == "dense":
         return dense
-    return BM25Retriever() if request.param == "bm25" else FusionRetriever([BM25Retriever(), dense])
+    if request.param == "fusion":
+        return FusionRetriever([BM25Retriever(), dense])
+    return make_retriever(request.param, Resources(writer=scripted(), base_retriever="bm25", cache=tmp_path))
 
 
 def test_a_retriever_fits_the_protocol(retriever: Retriever) -> None:

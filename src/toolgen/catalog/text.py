@@ -6,12 +6,13 @@ Short on purpose: a model of 135M parameters reads it, and every token of it is 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolgen.catalog.tool import Tool
 
 MAX_CHOICES = 12  # values of an enumeration that are spelled out
+ELLIPSIS = "..."
 
 
 def display_name(tool: Tool) -> str:
@@ -35,6 +36,17 @@ def views(tool: Tool) -> dict[str, str]:
         "parameters": _parameters(tool),
     }
     return {key: text for key, text in every.items() if text}
+
+
+def numbered(tools: Sequence[Tool], budget: int) -> str:
+    """A list for a prompt, one line `1. name: description` a tool. Each line gets an equal share of `budget` characters and
+    is cut to it."""
+    lines = [
+        f"{number}. " + ": ".join(part for part in (display_name(tool), _one_line(tool.description)) if part)
+        for number, tool in enumerate(tools, start=1)
+    ]
+    width = max(budget // max(len(lines), 1) - 1, len(ELLIPSIS))  # 1 for the end of the line
+    return "\n".join(line if len(line) <= width else line[: width - len(ELLIPSIS)] + ELLIPSIS for line in lines)
 
 
 def _parameters(tool: Tool) -> str:

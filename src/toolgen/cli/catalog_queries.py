@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.searching import open_writer
 from toolgen.cli.virtualize import DEFAULT_BASE
-from toolgen.errors import InputError, UsageError
+from toolgen.errors import InputError
 
 if TYPE_CHECKING:
     from toolgen.catalog.tool import Tool
@@ -66,7 +67,9 @@ def queries(
     if by == "rules":
         drafts = [*_by_rule(tools, per_tool, seed)]
     else:
-        drafts = [*_by_model(tools, _writer(base, endpoint, model), per_tool, seed, work)]
+        writer = open_writer(base, endpoint, model)
+        assert writer is not None, "there is always a base"
+        drafts = [*_by_model(tools, writer, per_tool, seed, work)]
     retriever = BM25Retriever()
     retriever.index(loaded.catalog)
     filtered = keep_useful(
@@ -113,15 +116,3 @@ def _by_model(tools: tuple[Tool, ...], writer: TextWriter, per_tool: int, seed: 
     message(f"{writer.name} writes requests; interrupted, the same command goes on from {work}")
     with progress("asking for requests") as on_progress:
         yield from drafts_by_model(tools, writer, per_tool, seed, work, on_progress=on_progress)
-
-
-def _writer(base: str, endpoint: str | None, model: str | None) -> TextWriter:
-    from toolgen.llm import EndpointWriter, LocalWriter
-
-    if (endpoint is None) != (model is None):
-        raise UsageError("an endpoint needs --endpoint URL and --model NAME together")
-    if endpoint is not None and model is not None:
-        return EndpointWriter(model, endpoint)
-    from toolgen.fetching import resolve_base
-
-    return LocalWriter(resolve_base(base, on_message=message))

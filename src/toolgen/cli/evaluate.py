@@ -12,12 +12,24 @@ from rich.table import Table
 from rich.text import Text
 
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.searching import EncoderOption, RetrieverOption, is_checkpoint, open_retriever, origin_of
+from toolgen.cli.searching import (
+    BaseRetrieverOption,
+    EncoderOption,
+    EndpointOption,
+    ModelOption,
+    RetrieverOption,
+    WriterOption,
+    is_checkpoint,
+    open_retriever,
+    open_writer,
+    origin_of,
+)
 from toolgen.datasets import Dataset, load_dataset
 from toolgen.errors import UsageError
 from toolgen.evaluation import RetrievalResult, evaluate_retrieval
 from toolgen.evaluation.metrics import Interval
 from toolgen.evaluation.retrieval import Candidates
+from toolgen.retrieval import Resources
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder with the requests.")]
 OutputOption = Annotated[
@@ -51,6 +63,10 @@ def retrieval(
     dataset: DatasetArgument,
     retriever: RetrieverOption = None,
     encoder: EncoderOption = None,
+    writer: WriterOption = None,
+    endpoint: EndpointOption = None,
+    model: ModelOption = None,
+    base_retriever: BaseRetrieverOption = None,
     candidates: CandidatesOption = "catalog",
     split: SplitOption = "test",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first requests of the split.")] = None,
@@ -63,7 +79,14 @@ def retrieval(
     """
     requests = load_dataset(dataset)
     with progress("indexing tools") as on_index:
-        finder = open_retriever(folder, retriever, on_index, encoder=encoder)
+        resources = Resources(
+            encoder=encoder,
+            writer=open_writer(writer, endpoint, model),
+            base_retriever=base_retriever,
+            tool_sets=requests.tool_sets,
+            on_progress=on_index,
+        )
+        finder = open_retriever(folder, retriever, resources)
         finder.index(requests.catalog)
     with progress(f"searching with {finder.name}") as on_progress:
         result = evaluate_retrieval(

@@ -57,7 +57,9 @@ def _check_free(path: Path, overwrite: bool, kind: str, marker: str) -> None:
         raise UsageError(f"{path} is a file; give a folder for the {kind}")
     if (path / marker).is_file():
         if not overwrite:
-            raise UsageError(f"{path} is a{'n' * (kind[0] in 'aeiou')} {kind} already; give another output folder, or --overwrite to replace it")
+            raise UsageError(
+                f"{path} is already a folder of this kind ({kind}); give another output folder, or --overwrite to replace it"
+            )
     elif path.is_dir() and any(path.iterdir()):
         raise UsageError(f"{path} exists and is no {kind}; give another output folder")
 

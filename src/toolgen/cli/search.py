@@ -15,10 +15,20 @@ from rich.text import Text
 
 from toolgen.catalog import Catalog
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.searching import EncoderOption, RetrieverOption, load_catalog, open_retriever
+from toolgen.cli.searching import (
+    BaseRetrieverOption,
+    EncoderOption,
+    EndpointOption,
+    ModelOption,
+    RetrieverOption,
+    WriterOption,
+    load_catalog,
+    open_retriever,
+    open_writer,
+)
 from toolgen.errors import InputError, UsageError
 from toolgen.evaluation.results import write_text
-from toolgen.retrieval import Ranking, Retriever
+from toolgen.retrieval import Ranking, Resources, Retriever
 
 _BATCH = 32
 _DESCRIPTION = 90
@@ -48,6 +58,10 @@ def search(
     ] = None,
     retriever: RetrieverOption = None,
     encoder: EncoderOption = None,
+    writer: WriterOption = None,
+    endpoint: EndpointOption = None,
+    model: ModelOption = None,
+    base_retriever: BaseRetrieverOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the tools for a request: one forward pass of the model, over all tools at once.
@@ -61,7 +75,13 @@ def search(
     requests = _read_requests(queries) if queries else [_Request("", text or "")]
     catalog = load_catalog(folder)
     with progress("indexing tools") as on_progress:
-        finder = open_retriever(folder, retriever, on_progress, encoder=encoder)
+        resources = Resources(
+            encoder=encoder,
+            writer=open_writer(writer, endpoint, model),
+            base_retriever=base_retriever,
+            on_progress=on_progress,
+        )
+        finder = open_retriever(folder, retriever, resources)
         finder.index(catalog)
     if queries:
         _search_file(finder, requests, k, output)

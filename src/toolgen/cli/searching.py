@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolgen.catalog import Catalog
-from toolgen.errors import CheckpointError, InputError
-from toolgen.retrieval import RETRIEVERS, Retriever, make_retriever
+from toolgen.cli.console import message
+from toolgen.errors import CheckpointError, InputError, UsageError
+from toolgen.fetching import resolve_base
+from toolgen.retrieval import RETRIEVERS, Resources, Retriever, make_retriever
+
+if TYPE_CHECKING:
+    from toolgen.llm import TextWriter
 
 CHECKPOINT_FILE = "toolgen.json"
 DATASET_FILE = "dataset.json"
@@ -29,6 +34,25 @@ RetrieverOption = Annotated[
 EncoderOption = Annotated[
     Path | None,
     typer.Option("--encoder", metavar="ENCODER", help="What `toolgen train encoder` wrote, for toolretriever."),
+]
+WriterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--writer",
+        metavar="BASE",
+        help="The language model of re-invoke, iterfeedback and long-context: a base to fetch or a local model folder.",
+    ),
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option("--endpoint", metavar="URL", help="An OpenAI-compatible endpoint instead; key in OPENAI_API_KEY."),
+]
+ModelOption = Annotated[str | None, typer.Option("--model", metavar="NAME", help="The endpoint's model.")]
+BaseRetrieverOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base-retriever", metavar="NAME", help="What these three stand on; by default dense, for long-context bm25."
+    ),
 ]
 
 
@@ -61,19 +85,27 @@ def load_catalog(folder: Path) -> Catalog:
     return Catalog.load(folder / "catalog.jsonl")
 
 
-def open_retriever(
-    folder: Path,
-    name: str | None,
-    on_progress: Callable[[int, int], None] | None = None,
-    *,
-    encoder: Path | None = None,
-) -> Retriever:
-    """The retriever `name` for a checkpoint or dataset folder; weights are read only if it is a generative one."""
+def open_writer(base: str | None, endpoint: str | None, model: str | None) -> TextWriter | None:
+    """The language model that was asked for, local or behind an endpoint; None if none was."""
+    from toolgen.llm import EndpointWriter, LocalWriter
+
+    if (endpoint is None) != (model is None):
+        raise UsageError("an endpoint needs --endpoint URL and --model NAME together")
+    if endpoint is not None and model is not None:
+        return EndpointWriter(model, endpoint)
+    return LocalWriter(resolve_base(base, on_message=message)) if base else None
+
+
+def open_retriever(folder: Path, name: str | None, resources: Resources) -> Retriever:
+    """The retriever `name` for a checkpoint or dataset folder; weights are read only if it is a generative one.
+
+    Sets of tools, where the resources have none, are those of the checkpoint.
+    """
     has_checkpoint = is_checkpoint(folder)
     name = name or ("generative" if has_checkpoint else "bm25")
-    checkpoint = None
     if has_checkpoint and any(part.startswith("generative") for part in name.split("+")):
         from toolgen.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(folder)
-    return make_retriever(name, checkpoint, encoder=encoder, on_progress=on_progress)
+        resources = replace(resources, checkpoint=checkpoint, tool_sets=resources.tool_sets or checkpoint.tool_sets)
+    return make_retriever(name, resources)

@@ -73,7 +73,9 @@ def register(app: typer.Typer) -> None:
         example = f"Example: toolgen train {stage} CKPT DATASET -o CKPT2 --set steps=200"
         group.command(stage, help=text, epilog=example)(_command(stage))
     group.command("encoder", epilog="Example: toolgen train encoder DATASET -o ENCODER")(encoder)
-    app.add_typer(group, name="train", help="Train a checkpoint, in three stages that resume when interrupted; or a baseline.")
+    app.add_typer(
+        group, name="train", help="Train a checkpoint, in three stages that resume when interrupted; or a baseline."
+    )
 
 
 def _command(stage: Stage) -> Callable[..., None]:

@@ -64,6 +64,13 @@ class Dataset:
         return frozenset(tool for query in self.queries["train"] if not query.is_synthetic for tool in query.tools)
 
     @property
+    def tool_sets(self) -> tuple[tuple[str, ...], ...]:
+        """The distinct sets of several tools that single-turn training requests ask for together, in the catalog's order."""
+        asked = (query for query in self.queries["train"] if not query.is_synthetic and "turns" not in query.meta)
+        found = {tuple(sorted(set(query.tools), key=self.catalog.position)) for query in asked if len(query.tools) > 1}
+        return tuple(sorted((one for one in found if len(one) > 1), key=lambda one: [*map(self.catalog.position, one)]))
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many records there are of each kind, as in `dataset.json`."""
         counts = {"tools": len(self.catalog)}

@@ -63,12 +63,16 @@ def parse_requests(answer: str, tool: Tool) -> list[str]:
     """The requests in an answer: a list of lines or a JSON list; bullets and quotes are taken off. Lines that name the
     tool's identifier, introduce the list, copy the prompt, or are too short or too long are no requests."""
     found = []
-    for line in _lines(answer):
-        text = " ".join(_BULLET.sub("", line, count=1).split()).strip("\"'` ")
+    for text in listed(answer):
         is_sentence = 2 <= len(text.split()) <= 60 and re.search(r"[^\W\d_]", text) is not None
         if is_sentence and text not in _COPIES and not _NO_REQUEST.search(text) and not _names(text, tool):
             found.append(text)
     return list(dict.fromkeys(found))
+
+
+def listed(answer: str) -> list[str]:
+    """The items of an answer that is a list of lines or a JSON list, without bullets and quotes."""
+    return [" ".join(_BULLET.sub("", line, count=1).split()).strip("\"'` ") for line in _lines(answer)]
 
 
 def drafts_by_model(
@@ -78,10 +82,12 @@ def drafts_by_model(
     seed: int,
     work: Path,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    spare: int = SPARE,
 ) -> Iterator[Draft]:
-    """Drafts for each tool, half of each style. Answers are kept in `work` as they come, so that an interrupted run goes
-    on where it stopped; UsageError if that file was begun with other settings."""
-    each = -(-per_tool * SPARE // len(STYLES))
+    """`spare` drafts for each of `per_tool` requests, half of each style. Answers are kept in `work` as they come, so that
+    an interrupted run goes on where it stopped; UsageError if that file was begun with other settings."""
+    each = -(-per_tool * spare // len(STYLES))
     settings = {"model": writer.name, "per_style": each, "seed": seed}
     answers = _answers_so_far(work, settings)
     missing = [tool for tool in tools if _key(tool) not in answers]

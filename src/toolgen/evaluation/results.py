@@ -44,8 +44,8 @@ class QueryRecord:
 class RetrievalResult:
     """How well one retriever finds tools.
 
-    `metrics` maps a group (`all`, `seen`, `unseen`, `tools=1`, `words<=8`, `category=...`) to metric to Interval. `depth` is how
-    many tools were asked for. `latency` holds `median_ms` (one request at a time) and `queries_per_second` (batches).
+    `metrics` maps a group (`all`, `seen`, `unseen`, `tools=1`, `words<=8`, `category=...`) to metric to Interval. `depth` is
+    how many tools were asked for. `latency` holds `median_ms` (one request at a time) and `queries_per_second` (batches).
     """
 
     retriever: str

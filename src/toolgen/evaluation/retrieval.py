@@ -16,7 +16,7 @@ from toolgen.errors import DatasetError, InputError, UsageError
 from toolgen.evaluation.metrics import Interval, bootstrap, comp, ndcg, ndcg_toolgen, recall
 from toolgen.evaluation.provenance import collect_provenance
 from toolgen.evaluation.results import LENGTHS, SIZES, QueryRecord, RetrievalResult, groups_of
-from toolgen.retrieval.protocol import Ranking, Retriever
+from toolgen.retrieval.protocol import Ranking, Retriever, described
 
 Candidates = Literal["catalog", "split"]
 DEPTH = 10
@@ -63,7 +63,7 @@ def evaluate_retrieval(
     records = tuple(_record(query, ranking, trained, depth) for query, ranking in zip(queries, rankings, strict=True))
     latency = {"queries_per_second": len(queries) / seconds, "median_ms": _median_ms(retriever, queries, depth)}
     resolved = {
-        "retriever": {"name": retriever.name, **getattr(retriever, "config", {})},
+        "retriever": described(retriever),
         "split": split,
         "depth": depth,
         "candidates": candidates,

@@ -58,3 +58,13 @@ def top_ranking(ids: Sequence[str], scores_N: npt.NDArray[np.floating[Any]], k: 
     candidates = np.flatnonzero(scores_N >= threshold)
     best = candidates[np.argsort(-scores_N[candidates], kind="stable")][:count]
     return Ranking(tuple(ids[row] for row in best), tuple(float(scores_N[row]) for row in best))
+
+
+def placed_ranking(tools: Sequence[str]) -> Ranking:
+    """The ranking of a method that only orders: scores are 1 / place, places counted from 1."""
+    return Ranking(tuple(tools), tuple(1.0 / place for place in range(1, len(tools) + 1)))
+
+
+def described(retriever: Retriever) -> dict[str, Any]:
+    """What a result file records of a retriever: its name and, if it has one, what its `config` says."""
+    return {"name": retriever.name, **getattr(retriever, "config", {})}

@@ -5,77 +5,121 @@ Knows which ones exist and what each needs; the methods themselves are in their 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolgen.errors import UsageError
+from toolgen.llm import TextWriter
 from toolgen.retrieval.bm25 import BM25Retriever
 from toolgen.retrieval.dense import DenseRetriever
 from toolgen.retrieval.fusion import FusionRetriever
+from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
+from toolgen.retrieval.long_context import LongContextRetriever
 from toolgen.retrieval.protocol import Retriever
+from toolgen.retrieval.re_invoke import ReInvokeRetriever
+from toolgen.retrieval.tool_sets import ToolSetRetriever
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
 
 DENSE_MODEL = "all-minilm-l6-v2"
 
-RETRIEVERS = ("generative", "bm25", "dense", "fusion", "toolretriever", "generative-unconstrained")
+# Methods that ask a language model, and the retriever each stands on unless another is named: that of its paper, or the
+# cheapest one.
+WRITTEN = {"re-invoke": "dense", "iterfeedback": "dense", "long-context": "bm25"}
+
+# Methods whose ranking can be decided by sets of tools, and what turns their scores into logits: nothing, or the scale at which
+# encoders are trained.
+SETS = "-sets"
+LOGIT_SCALES = {"generative": 1.0, "dense": 20.0, "toolretriever": 20.0}
+
+RETRIEVERS = (
+    *("generative", "generative-unconstrained", "bm25", "dense", "fusion", "toolretriever", *WRITTEN),
+    *(name + SETS for name in LOGIT_SCALES),
+)
 
 
-def make_retriever(
-    name: str,
-    checkpoint: Checkpoint | None = None,
-    *,
-    dense_model: Path | None = None,
-    encoder: Path | None = None,
-    cache: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Retriever:
-    """The retriever of this name.
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What retrievers are made of; each takes what it needs.
 
-    `generative` needs a loaded checkpoint; `fusion` is BM25 and dense; names joined by `+` (`generative+bm25`) are
-    fused by their places. `dense_model` is the folder of the untrained encoder (by default the fetched MiniLM), `encoder`
-    that of one trained by `toolgen train encoder`, which `toolretriever` needs; `cache` the folder of
-    its document matrices (by default inside toolgen's cache).
-    Raises UsageError for another name, or a missing checkpoint or encoder.
+    `checkpoint`: generative ones. `encoder`: a folder that `toolgen train encoder` wrote, for toolretriever. `dense_model`: the
+    encoder's folder for dense, by default the fetched MiniLM. `writer`: the language model of re-invoke, iterfeedback and
+    long-context, which stand on `base_retriever`, by default WRITTEN's. `tool_sets`: the tools (ids) of each training request,
+    for names that end in `-sets`. `cache`: a folder for document matrices and synthetic requests, by default inside toolgen's.
     """
-    if name == "fusion":
-        name = "bm25+dense"
-        label = "fusion"
-    else:
-        label = name
-    if "+" in name:
-        parts = [
-            make_retriever(
-                part, checkpoint, dense_model=dense_model, encoder=encoder, cache=cache, on_progress=on_progress
-            )
-            for part in name.split("+")
-        ]
-        return FusionRetriever(parts, name=label)
-    if name == "bm25":
-        return BM25Retriever()
-    if name == "dense":
-        return _dense(dense_model, cache, on_progress)
-    if name == "toolretriever":
-        if encoder is None:
-            raise UsageError("toolretriever needs --encoder ENCODER; train one with: toolgen train encoder DATASET -o ENCODER")
-        return _dense(encoder, cache, on_progress, name)
-    if name in ("generative", "generative-unconstrained"):
-        return _generative(checkpoint, constrained=name == "generative")
+
+    checkpoint: Checkpoint | None = None
+    encoder: Path | None = None
+    dense_model: Path | None = None
+    writer: TextWriter | None = None
+    base_retriever: str | None = None
+    tool_sets: Sequence[Sequence[str]] = ()
+    cache: Path | None = None
+    on_progress: Callable[[int, int], None] | None = None
+
+
+def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
+    """The retriever of this name: one of RETRIEVERS, or several joined by `+` (`generative+bm25`), fused by their places.
+
+    `fusion` is BM25 and dense. Raises UsageError for another name, or where something is missing that the retriever needs.
+    """
+    resources = resources or Resources()
+    parts = ("bm25", "dense") if name == "fusion" else name.split("+")
+    if len(parts) > 1:
+        return FusionRetriever([make_retriever(part, resources) for part in parts], name=name)
+    base = name.removesuffix(SETS)
+    if base != name and base in LOGIT_SCALES:
+        return ToolSetRetriever(make_retriever(base, resources), resources.tool_sets, scale=LOGIT_SCALES[base])
+    match name:
+        case "bm25":
+            return BM25Retriever()
+        case "dense":
+            return _dense(name, resources.dense_model, resources)
+        case "toolretriever":
+            if resources.encoder is None:
+                raise UsageError(
+                    "toolretriever needs --encoder ENCODER; train one with: toolgen train encoder DATASET -o ENCODER"
+                )
+            return _dense(name, resources.encoder, resources)
+        case "generative" | "generative-unconstrained":
+            return _generative(resources.checkpoint, constrained=name == "generative")
+        case _ if name in WRITTEN:
+            return _written(name, resources)
     raise UsageError(
         f"there is no retriever {name!r}; choose one of {', '.join(RETRIEVERS)}, or several joined by + to fuse them"
     )
 
 
-def _dense(
-    model: Path | None, cache: Path | None, on_progress: Callable[[int, int], None] | None, name: str = "dense"
-) -> Retriever:
+def _dense(name: str, model: Path | None, resources: Resources) -> Retriever:
     from toolgen.fetching import cache_folder, resolve_base
 
     return DenseRetriever(
-        model or resolve_base(DENSE_MODEL), name=name, cache=cache or cache_folder() / "dense", on_progress=on_progress
+        model or resolve_base(DENSE_MODEL),
+        name=name,
+        cache=resources.cache or cache_folder() / "dense",
+        on_progress=resources.on_progress,
     )
+
+
+def _written(name: str, resources: Resources) -> Retriever:
+    writer = resources.writer
+    if writer is None:  # before the base, which may have to be fetched
+        raise UsageError(
+            f"the retriever {name} needs a language model; give --writer BASE for a local one, or --endpoint URL and "
+            "--model NAME"
+        )
+    base = make_retriever(resources.base_retriever or WRITTEN[name], resources)
+    if name == "iterfeedback":
+        return IterFeedbackRetriever(base, writer)
+    if name == "long-context":
+        return LongContextRetriever(base, writer)
+    from toolgen.fetching import cache_folder
+
+    cache = resources.cache or cache_folder() / "re-invoke"
+    return ReInvokeRetriever(base, writer, cache=cache, on_progress=resources.on_progress)
 
 
 def _generative(checkpoint: Checkpoint | None, *, constrained: bool) -> Retriever:

@@ -62,8 +62,9 @@ def train_encoder(
 ) -> dict[str, Any]:
     """Fine-tunes the sentence-transformers folder `base` on the training split and writes another one to `output`.
 
-    `on_step` gets `step`, `loss`, `tokens` and `seconds`. Returns the record that is also written into the folder. Raises DatasetError if there is no such request, InputError if `base` is no encoder,
-    MissingExtraError without sentence-transformers.
+    `on_step` gets `step`, `loss`, `tokens` and `seconds`. Returns the record that is also written into the folder. Raises
+    DatasetError if there is no request to learn from, InputError if `base` is no encoder, MissingExtraError without
+    sentence-transformers.
     """
     queries = encoder_queries(dataset)
     if not queries:
@@ -136,7 +137,9 @@ def _encode(encoder: Any, texts: Sequence[str]) -> tuple[Tensor, int]:
     for start in range(0, len(order), _CHUNK):
         features = encoder.preprocess([texts[i] for i in order[start : start + _CHUNK]])
         tokens += int(features["attention_mask"].sum())
-        on_device = {key: value.to(encoder.device) if isinstance(value, Tensor) else value for key, value in features.items()}
+        on_device = {
+            key: value.to(encoder.device) if isinstance(value, Tensor) else value for key, value in features.items()
+        }
         vectors.append(encoder(on_device)["sentence_embedding"])
     places = torch.tensor(order).argsort()
     return functional.normalize(torch.cat(vectors)[places.to(vectors[0].device)], dim=-1), tokens

@@ -73,7 +73,12 @@ def run_stage(
         "config": config.model_dump(),
         "result": records[-1] if records else {},
     }
-    trained = replace(checkpoint, stages=[*checkpoint.stages, entry], metrics=[*checkpoint.metrics, *records])
+    trained = replace(
+        checkpoint,
+        stages=[*checkpoint.stages, entry],
+        metrics=[*checkpoint.metrics, *records],
+        tool_sets=dataset.tool_sets if stage == "retrieval" else checkpoint.tool_sets,
+    )
     if not PartialState().is_main_process:
         return trained
     trained.save(output)
