@@ -15,7 +15,19 @@ from toolgen import __version__
 from toolgen.cli.app import CommandGroup, _options, make_app
 from toolgen.errors import FetchError, UsageError
 
-ORDER = ["quickstart", "fetch", "catalog", "plan", "virtualize", "train", "search", "run", "evaluate", "report"]
+ORDER = [
+    "quickstart",
+    "fetch",
+    "catalog",
+    "plan",
+    "virtualize",
+    "train",
+    "search",
+    "run",
+    "evaluate",
+    "experiment",
+    "report",
+]
 
 
 def outcome_of(command: Callable[[], None], *options: str) -> Result:
@@ -55,10 +67,12 @@ COMMANDS = (
     "train memorization",
     "train retrieval",
     "train agent",
+    "train encoder",
     "search",
     "run",
     "evaluate retrieval",
     "evaluate agent",
+    "experiment",
     "report",
 )
 

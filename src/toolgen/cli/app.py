@@ -27,6 +27,7 @@ COMMAND_MODULES = (
     "toolgen.cli.search",
     "toolgen.cli.run",
     "toolgen.cli.evaluate",
+    "toolgen.cli.experiment",
     "toolgen.cli.report",
 )
 

@@ -27,6 +27,7 @@ from toolgen.cli.searching import (
 from toolgen.datasets import Dataset, load_dataset
 from toolgen.errors import UsageError
 from toolgen.evaluation import RetrievalResult, evaluate_retrieval
+from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.metrics import Interval
 from toolgen.evaluation.retrieval import Candidates
 from toolgen.retrieval import Resources
@@ -204,12 +205,8 @@ def _retrieval_table(result: RetrievalResult) -> Table:
     for group in SHOWN_GROUPS:
         if metrics := result.metrics.get(group):
             count = next(iter(metrics.values())).count
-            table.add_row(group, str(count), *(_shown(metrics[name]) for name in SHOWN_METRICS if name in metrics))
+            table.add_row(group, str(count), *(shown(metrics[name]) for name in SHOWN_METRICS if name in metrics))
     return table
-
-
-def _shown(interval: Interval) -> str:
-    return f"{100 * interval.mean:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
 
 
 def _agent_table(metrics: Mapping[str, Any]) -> Table:
@@ -219,6 +216,6 @@ def _agent_table(metrics: Mapping[str, Any]) -> Table:
     for kind, groups in metrics.items():
         values = groups.get("all", groups)
         for name, value in values.items():
-            shown = _shown(Interval(**value)) if isinstance(value, Mapping) else f"{value:,.4g}"
-            table.add_row(Text(kind.replace("_", " ")), Text(name.replace("_", " ")), shown)
+            text = shown(Interval(**value)) if isinstance(value, Mapping) else f"{value:,.4g}"
+            table.add_row(Text(kind.replace("_", " ")), Text(name.replace("_", " ")), text)
     return table

@@ -1,0 +1,148 @@
+"""Experiments: a file that says which methods are measured on which datasets, and the table of what came out.
+
+Knows results, not how they are made; `toolgen experiment` makes them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from toolgen.errors import UsageError
+from toolgen.evaluation.metrics import Difference, Interval
+from toolgen.evaluation.results import RetrievalResult, paired_difference
+from toolgen.evaluation.retrieval import Candidates
+
+
+class Method(BaseModel):
+    """One row of the table. `{dataset}` in a path stands for the dataset's name in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    retriever: str
+    checkpoint: str | None = None
+    encoder: str | None = None
+    writer: str | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    base_retriever: str | None = None
+    candidates: Candidates = "catalog"
+
+    def on(self, dataset: str) -> Method:
+        """The same with the dataset's name filled in."""
+        values = {
+            key: value.replace("{dataset}", dataset) if isinstance(value, str) else value
+            for key, value in self.model_dump().items()
+        }
+        return Method(**values)
+
+
+class Experiment(BaseModel):
+    """The content of an experiment file. Paths are relative to where the command is run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output: Path
+    steps: tuple[str, ...] = ()
+    datasets: dict[str, Path] = Field(min_length=1)
+    methods: dict[str, Method] = Field(min_length=1)
+    split: Literal["train", "dev", "test"] = "test"
+    limit: int | None = Field(None, ge=1)
+    against: str | None = None
+    metrics: tuple[str, ...] = ("ndcg@1", "ndcg@5", "recall@5", "comp@5")
+    groups: tuple[str, ...] = ("all", "seen", "unseen")
+
+
+def read_experiment(path: Path) -> Experiment:
+    """The experiment in a YAML file; UsageError says what does not fit."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read the experiment {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"the experiment {path} should map keys to values; it holds a {type(content).__name__}")
+    try:
+        experiment = Experiment(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}{_near(first)}") from error
+    if experiment.against is not None and experiment.against not in experiment.methods:
+        raise UsageError(
+            f"{path}: against names no method {experiment.against!r}; methods are {', '.join(experiment.methods)}"
+        )
+    return experiment
+
+
+def _near(error: Mapping[str, Any]) -> str:
+    if error["type"] != "extra_forbidden":
+        return ""
+    known = (Method if error["loc"][0] == "methods" else Experiment).model_fields
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
+
+
+Results = Mapping[str, Mapping[str, RetrievalResult]]
+"""Dataset to method to result."""
+
+
+def table(experiment: Experiment, results: Results) -> str:
+    """All results as Markdown: percent with 95% intervals, one table a dataset, then differences to `against`."""
+    parts = []
+    for dataset, found in results.items():
+        parts.append(f"## {dataset}, split {experiment.split}\n")
+        parts.append(_markdown(("requests", "method", *_labels(experiment)), _rows(experiment, found)))
+        base = experiment.against
+        if base is not None and base in found and len(found) > 1:
+            parts.append(f"Difference to {base} on the same requests (bold: the interval leaves out zero):\n")
+            parts.append(_markdown(("requests", "method", *_labels(experiment)), _differences(experiment, found, base)))
+    return "\n".join(parts)
+
+
+def _labels(experiment: Experiment) -> list[str]:
+    return [name if name.startswith("recall") else name.upper() for name in experiment.metrics]
+
+
+def _rows(experiment: Experiment, found: Mapping[str, RetrievalResult]) -> Iterator[list[str]]:
+    for group in experiment.groups:
+        for method, result in found.items():
+            if values := result.metrics.get(group):
+                count = next(iter(values.values())).count
+                cells = [shown(values[name]) if name in values else "" for name in experiment.metrics]
+                yield [f"{group} ({count:,})", method, *cells]
+
+
+def _differences(experiment: Experiment, found: Mapping[str, RetrievalResult], base: str) -> Iterator[list[str]]:
+    for group in experiment.groups:
+        for method, result in found.items():
+            if method == base or group not in result.metrics:
+                continue
+            cells = [
+                _signed(paired_difference(result, found[base], name, group)) if name in result.metrics[group] else ""
+                for name in experiment.metrics
+            ]
+            yield [group, method, *cells]
+
+
+def shown(interval: Interval) -> str:
+    """`80.9 (78.3–83.3)`, in percent."""
+    return f"{100 * interval.mean:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+
+
+def _signed(difference: Difference) -> str:
+    mean, low, high = (f"{100 * value:+.1f}" for value in (difference.mean, difference.low, difference.high))
+    text = f"**{mean}** ({low} to {high})" if difference.significant else f"{mean} ({low} to {high})"
+    return text.replace("-", "−")
+
+
+def _markdown(header: Sequence[str], rows: Iterator[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(_cell(cell) for cell in line) + " |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,62 @@
+"""Experiment files: what they may say, and the table of their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from toolgen.errors import UsageError
+from toolgen.evaluation import RetrievalResult
+from toolgen.evaluation.experiment import Experiment, Method, read_experiment, table
+
+PLAIN = "output: out\ndatasets: {demo: data}\nmethods:\n  BM25: {retriever: bm25}\n"
+
+
+def read(tmp_path: Path, text: str) -> Experiment:
+    (tmp_path / "e.yaml").write_text(text, encoding="utf-8")
+    return read_experiment(tmp_path / "e.yaml")
+
+
+def test_a_file_with_the_least_it_needs(tmp_path: Path) -> None:
+    found = read(tmp_path, PLAIN)
+    assert found.methods == {"BM25": Method(retriever="bm25")} and found.split == "test"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a list", "should map keys to values"),
+        (": [", "cannot read the experiment"),
+        (PLAIN + "metric: [ndcg@1]", "did you mean 'metrics'"),
+        (PLAIN.replace("retriever:", "retreiver:"), "methods.BM25"),
+        (PLAIN + "against: BM26", "against names no method 'BM26'; methods are BM25"),
+        (PLAIN.replace("{demo: data}", "{}"), "datasets"),
+        (PLAIN + "limit: 0", "limit"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        read(tmp_path, text)
+    assert "\n" not in str(error.value)
+
+
+def test_the_dataset_s_name_fills_paths() -> None:
+    assert Method(retriever="generative", checkpoint="runs/{dataset}-2").on("bfcl").checkpoint == "runs/bfcl-2"
+
+
+def test_the_table_holds_every_method_and_the_differences(
+    tmp_path: Path, measure: Callable[..., RetrievalResult]
+) -> None:
+    text = (
+        PLAIN + "  'a|b': {retriever: dense}\nagainst: BM25\nmetrics: [ndcg@1, comp@3]\ngroups: [all, unseen, gone]\n"
+    )
+    experiment = read(tmp_path, text)
+    shown = table(experiment, {"demo": {"BM25": measure(), "a|b": measure()}})
+    lines = shown.splitlines()
+    assert lines[0] == "## demo, split test"
+    assert "| requests | method | NDCG@1 | COMP@3 |" in lines
+    assert sum(line.startswith("| all (4) | BM25 |") for line in lines) == 1
+    assert any(line.startswith("| all | a\\|b | +0.0 (+0.0 to +0.0)") for line in lines)
+    assert not any("gone" in line for line in lines)
