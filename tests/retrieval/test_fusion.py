@@ -71,9 +71,10 @@ def test_one_retriever_is_no_fusion() -> None:
 def test_retrievers_have_names() -> None:
     assert make_retriever("bm25").name == "bm25"
     assert make_retriever("bm25+bm25").name == "bm25+bm25"
+    assert make_retriever("bm25+bm25-sets").name == "bm25+bm25-sets"
 
 
-@pytest.mark.parametrize("name", ["bm52", "bm25+nothing", ""])
+@pytest.mark.parametrize("name", ["bm52", "nothing-at-all", ""])
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
     with pytest.raises(UsageError, match="generative, generative-unconstrained, bm25, dense, fusion"):
         make_retriever(name)
@@ -90,7 +91,13 @@ def test_toolretriever_says_how_to_train_its_encoder(name: str) -> None:
         make_retriever(name)
 
 
-@pytest.mark.parametrize("name", ["re-invoke", "iterfeedback", "bm25+long-context"])
+@pytest.mark.parametrize("name", ["generative-unconstrained+bm25", "bm25+fusion", "fusion-sets"])
+def test_only_logits_can_be_added_or_decided_by_sets(name: str) -> None:
+    with pytest.raises(UsageError, match=r"needs a checkpoint|are no logits; those of generative, bm25"):
+        make_retriever(name)
+
+
+@pytest.mark.parametrize("name", ["re-invoke", "iterfeedback", "long-context"])
 def test_what_asks_a_language_model_says_how_to_give_one(name: str) -> None:
     with pytest.raises(
         UsageError, match=r"needs a language model; give --writer BASE .* --endpoint URL and --model NAME"

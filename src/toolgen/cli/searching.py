@@ -26,7 +26,7 @@ RetrieverOption = Annotated[
     typer.Option(
         "--retriever",
         metavar="NAME",
-        help=f"{', '.join(RETRIEVERS)}, or several joined by + to fuse them (generative+bm25). "
+        help=f"{', '.join(RETRIEVERS)}, or several joined by + to add their logits (generative+bm25). "
         "By default generative for a checkpoint, bm25 for a dataset.",
     ),
 ]
@@ -103,7 +103,7 @@ def open_retriever(folder: Path, name: str | None, resources: Resources) -> Retr
     """
     has_checkpoint = is_checkpoint(folder)
     name = name or ("generative" if has_checkpoint else "bm25")
-    if has_checkpoint and any(part.startswith("generative") for part in name.split("+")):
+    if has_checkpoint and "generative" in name:
         from toolgen.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(folder)

@@ -12,6 +12,7 @@ from toolgen.retrieval.long_context import LongContextRetriever
 from toolgen.retrieval.protocol import Ranking, Retriever
 from toolgen.retrieval.re_invoke import ReInvokeRetriever
 from toolgen.retrieval.registry import RETRIEVERS, Resources, make_retriever
+from toolgen.retrieval.summed import SumRetriever
 from toolgen.retrieval.tool_sets import ToolSetRetriever
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ReInvokeRetriever",
     "Resources",
     "Retriever",
+    "SumRetriever",
     "ToolSetRetriever",
     "make_retriever",
 ]

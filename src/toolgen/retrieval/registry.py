@@ -19,6 +19,7 @@ from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
 from toolgen.retrieval.long_context import LongContextRetriever
 from toolgen.retrieval.protocol import Retriever
 from toolgen.retrieval.re_invoke import ReInvokeRetriever
+from toolgen.retrieval.summed import SumRetriever
 from toolgen.retrieval.tool_sets import ToolSetRetriever
 
 if TYPE_CHECKING:
@@ -30,14 +31,14 @@ DENSE_MODEL = "all-minilm-l6-v2"
 # cheapest one.
 WRITTEN = {"re-invoke": "dense", "iterfeedback": "dense", "long-context": "bm25"}
 
-# Methods whose ranking can be decided by sets of tools, and what turns their scores into logits: nothing, or the scale at which
-# encoders are trained.
+# What turns a method's scores into logits, so that they can be added, or decided by sets of tools. Encoders: the scale at which
+# they are trained. BM25: chosen on the development split of BFCL.
+LOGIT_SCALES = {"generative": 1.0, "bm25": 0.5, "dense": 20.0, "toolretriever": 20.0}
 SETS = "-sets"
-LOGIT_SCALES = {"generative": 1.0, "dense": 20.0, "toolretriever": 20.0}
 
 RETRIEVERS = (
     *("generative", "generative-unconstrained", "bm25", "dense", "fusion", "toolretriever", *WRITTEN),
-    *(name + SETS for name in LOGIT_SCALES),
+    *(name + SETS for name in LOGIT_SCALES if name != "bm25"),
 )
 
 
@@ -62,17 +63,21 @@ class Resources:
 
 
 def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
-    """The retriever of this name: one of RETRIEVERS, or several joined by `+` (`generative+bm25`), fused by their places.
+    """The retriever of this name: one of RETRIEVERS, or several joined by `+` (`generative+bm25`), whose logits are added.
 
-    `fusion` is BM25 and dense. Raises UsageError for another name, or where something is missing that the retriever needs.
+    `fusion` is BM25 and dense, fused by their places. `-sets` at the end (`generative+bm25-sets`) reorders by sets of tools.
+    Raises UsageError for another name, or where something is missing that the retriever needs.
     """
     resources = resources or Resources()
-    parts = ("bm25", "dense") if name == "fusion" else name.split("+")
-    if len(parts) > 1:
-        return FusionRetriever([make_retriever(part, resources) for part in parts], name=name)
-    base = name.removesuffix(SETS)
-    if base != name and base in LOGIT_SCALES:
-        return ToolSetRetriever(make_retriever(base, resources), resources.tool_sets, scale=LOGIT_SCALES[base])
+    if name == "fusion":
+        return FusionRetriever([make_retriever("bm25", resources), make_retriever("dense", resources)], name=name)
+    if name.endswith(SETS):
+        base = name.removesuffix(SETS)
+        scale = 1.0 if "+" in base else _logit_scale(base, name)
+        return ToolSetRetriever(make_retriever(base, resources), resources.tool_sets, scale=scale)
+    if "+" in name:
+        members = [(make_retriever(part, resources), _logit_scale(part, name)) for part in name.split("+")]
+        return SumRetriever(members, name=name)
     match name:
         case "bm25":
             return BM25Retriever()
@@ -89,8 +94,14 @@ def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
         case _ if name in WRITTEN:
             return _written(name, resources)
     raise UsageError(
-        f"there is no retriever {name!r}; choose one of {', '.join(RETRIEVERS)}, or several joined by + to fuse them"
+        f"there is no retriever {name!r}; choose one of {', '.join(RETRIEVERS)}, or several joined by + to add their logits"
     )
+
+
+def _logit_scale(part: str, name: str) -> float:
+    if part not in LOGIT_SCALES:
+        raise UsageError(f"{name}: the scores of {part!r} are no logits; those of {', '.join(LOGIT_SCALES)} are")
+    return LOGIT_SCALES[part]
 
 
 def _dense(name: str, model: Path | None, resources: Resources) -> Retriever:

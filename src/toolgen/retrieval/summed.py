@@ -1,0 +1,58 @@
+"""Sums of logits: several retrievers multiply their probabilities, so that each can rule out what another takes for likely.
+
+A product of experts (Hinton, "Training products of experts by minimizing contrastive divergence", 2002) without training:
+every member's scores, times its weight, are logits. Reciprocal rank fusion (`fusion.py`) sees places alone; here a member that
+is sure weighs more than one that hardly prefers anything. Knows rankings only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolgen.catalog.catalog import Catalog
+from toolgen.errors import UsageError
+from toolgen.retrieval.protocol import Ranking, Retriever, described, top_ranking
+
+
+class SumRetriever:
+    """A tool scores the weighted sum of its scores in `members`. A tool that a member does not rank gets that member's least
+    score. Needs members that can rank the whole catalog."""
+
+    def __init__(self, members: Sequence[tuple[Retriever, float]], *, name: str = "") -> None:
+        if len(members) < 2:
+            raise UsageError(f"a sum needs at least two retrievers; got {len(members)}")
+        self.members = tuple(members)
+        self.name = name or "+".join(member.name for member, _ in self.members)
+        self._positions: dict[str, int] = {}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a result file records of this retriever."""
+        return {
+            "form": "sum of logits",
+            "members": [{**described(one), "weight": weight} for one, weight in self.members],
+        }
+
+    def index(self, catalog: Catalog) -> None:
+        """Lets every member index the catalog."""
+        self._positions = {tool_id: position for position, tool_id in enumerate(catalog.ids)}
+        for member, _ in self.members:
+            member.index(catalog)
+
+    def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
+        """The best k tools for each query by the sum."""
+        ids = tuple(self._positions)
+        found = [member.search(queries, len(ids)) for member, _ in self.members]
+        return [top_ranking(ids, self._sum(rankings), k) for rankings in zip(*found, strict=True)]
+
+    def _sum(self, rankings: Sequence[Ranking]) -> npt.NDArray[np.float64]:
+        total_N = np.zeros(len(self._positions))
+        for (_, weight), ranking in zip(self.members, rankings, strict=True):
+            scores_N = np.full(len(total_N), min(ranking.scores, default=0.0))
+            scores_N[[self._positions[tool] for tool in ranking.tools]] = ranking.scores
+            total_N += weight * scores_N
+        return total_N

@@ -1,0 +1,71 @@
+"""Sums of logits: the formula, what a member does not rank, and names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolgen.catalog import Catalog, Tool
+from toolgen.errors import UsageError
+from toolgen.retrieval import BM25Retriever, Ranking, Retriever, SumRetriever, make_retriever
+
+IDS = tuple(f"p&&{letter}" for letter in "abcd")
+CATALOG = Catalog(Tool(id=tool, provider="p", name=tool[-1], description=f"about {tool[-1]}") for tool in IDS)
+
+
+class Fixed:
+    """Gives every request these scores, the best first; None is not ranked."""
+
+    name = "fixed"
+
+    def __init__(self, *scores: float | None) -> None:
+        pairs = [(tool, score) for tool, score in zip(IDS, scores, strict=True) if score is not None]
+        self.pairs = sorted(pairs, key=lambda pair: -pair[1])
+
+    def index(self, catalog: Catalog) -> None:
+        pass
+
+    def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
+        tools, scores = zip(*self.pairs[:k], strict=True) if self.pairs else ((), ())
+        return [Ranking(tools, scores) for _ in queries]
+
+
+def search(*members: tuple[Retriever, float], k: int = len(IDS)) -> Ranking:
+    retriever = SumRetriever(members)
+    retriever.index(CATALOG)
+    return retriever.search(["anything"], k)[0]
+
+
+numbers = st.lists(st.floats(-10, 10), min_size=len(IDS), max_size=len(IDS))
+
+
+@given(first=numbers, second=numbers, weight=st.floats(0, 30))
+def test_scores_are_weighted_sums(first: list[float], second: list[float], weight: float) -> None:
+    ranking = search((Fixed(*first), 1.0), (Fixed(*second), weight))
+    expected = {tool: a + weight * b for tool, a, b in zip(IDS, first, second, strict=True)}
+    assert dict(zip(ranking.tools, ranking.scores, strict=True)) == pytest.approx(expected, abs=1e-9)
+    assert list(ranking.scores) == sorted(ranking.scores, reverse=True)
+
+
+def test_a_sure_member_outweighs_one_that_hardly_prefers_anything() -> None:
+    sure, unsure = Fixed(9.0, 1.0, 0.0, 0.0), Fixed(0.0, 0.3, 0.2, 0.1)
+    assert search((sure, 1.0), (unsure, 1.0)).tools[0] == IDS[0]
+
+
+def test_a_tool_that_a_member_does_not_rank_gets_its_least_score() -> None:
+    ranking = search((Fixed(3.0, 2.0, None, None), 1.0), (Fixed(0.0, 0.0, 5.0, 0.0), 1.0), k=1)
+    assert (ranking.tools, ranking.scores) == ((IDS[2],), (7.0,))
+    assert search((Fixed(None, None, None, None), 1.0), (Fixed(1.0, 4.0, 2.0, 3.0), 1.0)).tools[0] == IDS[1]
+
+
+def test_a_sum_is_recorded_with_its_weights_and_needs_two() -> None:
+    made = make_retriever("bm25+bm25")
+    assert isinstance(made, SumRetriever)
+    assert [member["weight"] for member in made.config["members"]] == [0.5, 0.5]
+    made.index(CATALOG)
+    assert made.search(["about c"], 1)[0].tools == (IDS[2],)
+    with pytest.raises(UsageError, match="at least two"):
+        SumRetriever([(BM25Retriever(), 1.0)])
