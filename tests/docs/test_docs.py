@@ -23,12 +23,15 @@ from typer.testing import CliRunner
 from toolgen.catalog import Catalog, Tool
 from toolgen.cli.app import make_app
 from toolgen.cli.reference import reference
+from toolgen.evaluation.experiment import read_experiment
+from toolgen.retrieval import RETRIEVERS
 from toolgen.testing import tiny_base, tiny_checkpoint
 from toolgen.training import STAGES, resolve_config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")])
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 UPDATE = bool(os.environ.get("TOOLGEN_UPDATE_DOCS"))
 
@@ -172,6 +175,30 @@ def test_every_recipe_resolves_and_says_what_it_is_for(recipe: Path) -> None:
     assert recipe.read_text(encoding="utf-8").startswith("# ")
     for stage in STAGES:
         assert resolve_config(stage, recipe) != resolve_config(stage), "a recipe that changes nothing"
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda path: path.name)
+def test_every_experiment_can_be_run_as_far_as_can_be_told_without_its_data(file: Path) -> None:
+    experiment = read_experiment(file)
+    made = [shlex.split(step)[shlex.split(step).index("-o") + 1] for step in experiment.steps]
+    for step in experiment.steps:
+        parse(shlex.split(step))
+    for dataset, folder in experiment.datasets.items():
+        assert str(folder) in made
+        for method in experiment.methods.values():
+            filled = method.on(dataset)
+            assert {filled.checkpoint, filled.encoder} - {None} <= {*made}
+            parse(
+                [
+                    "evaluate",
+                    "retrieval",
+                    filled.checkpoint or str(folder),
+                    str(folder),
+                    "--retriever",
+                    filled.retriever,
+                ]
+            )
+            assert all(part.removesuffix("-sets") in RETRIEVERS for part in filled.retriever.split("+"))
 
 
 @pytest.mark.slow

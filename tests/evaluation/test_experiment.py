@@ -34,6 +34,7 @@ def test_a_file_with_the_least_it_needs(tmp_path: Path) -> None:
         (PLAIN + "against: BM26", "against names no method 'BM26'; methods are BM25"),
         (PLAIN.replace("{demo: data}", "{}"), "datasets"),
         (PLAIN + "limit: 0", "limit"),
+        (PLAIN + "steps:\n  - catalog build bfcl: -o data", "steps.0: .* put a command that has a colon in quotes"),
     ],
 )
 def test_a_mistake_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:

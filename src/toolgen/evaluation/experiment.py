@@ -79,6 +79,8 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def _near(error: Mapping[str, Any]) -> str:
+    if error["loc"][0] == "steps":
+        return "; put a command that has a colon in quotes"
     if error["type"] != "extra_forbidden":
         return ""
     known = (Method if error["loc"][0] == "methods" else Experiment).model_fields
