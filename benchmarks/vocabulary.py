@@ -69,7 +69,7 @@ def train(dataset: Path, folder: Path, stage: str, steps: int) -> dict[str, Any]
     from toolgen.training import resolve_config, run_stage
 
     data = load_dataset(dataset)
-    checkpoint = Checkpoint.load(folder)
+    checkpoint = Checkpoint.load(folder, catalog=data.catalog)
     opened = time.perf_counter()
     records: list[dict[str, Any]] = []
     config = resolve_config(stage, None, [f"steps={steps}"])  # type: ignore[arg-type]

@@ -208,6 +208,28 @@ def test_a_damaged_folder_is_one_clear_line(saved: Path, damage: Callable[[Path]
     assert str(saved) in str(caught.value) or "vocabulary" in str(caught.value)
 
 
+def test_a_catalog_that_is_as_it_was_written_or_in_memory_is_not_parsed(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Checkpoint.load(saved)
+    monkeypatch.setattr(Catalog, "load", lambda path: pytest.fail("every tool was parsed"))
+    assert Checkpoint.load(saved).catalog == before.catalog
+    assert Checkpoint.load(saved, catalog=before.catalog).catalog is before.catalog
+    other = Catalog(before.catalog[:-1])
+    assert Checkpoint.load(saved, catalog=other).catalog == before.catalog
+
+
+def test_sets_of_tools_are_kept(saved: Path, tmp_path: Path) -> None:
+    checkpoint = Checkpoint.load(saved)
+    assert checkpoint.tool_sets == ()
+    checkpoint.tool_sets = (checkpoint.catalog.ids[:2], checkpoint.catalog.ids[1:4])
+    checkpoint.save(tmp_path / "again")
+    assert Checkpoint.load(tmp_path / "again").tool_sets == checkpoint.tool_sets
+    edit_metadata(lambda m: m.update(tool_sets=[[0, 99]]))(tmp_path / "again")
+    with pytest.raises(CheckpointError, match="tool_sets are no places in the catalog"):
+        Checkpoint.load(tmp_path / "again")
+
+
 def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a toolgen checkpoint"):
         Checkpoint.load(tmp_path / "nothing")

@@ -7,6 +7,7 @@ written under a temporary name and renamed: an interrupted save leaves no half c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import stat
@@ -106,7 +107,8 @@ class Checkpoint:
             self.tokenizer.save_pretrained(temporary)
             self.catalog.save(temporary / CATALOG)
             write_records(self.metrics, temporary / METRICS)
-            (temporary / METADATA).write_text(json.dumps(self.metadata, ensure_ascii=False, indent=1), encoding="utf-8")
+            metadata = {**self.metadata, "catalog_sha256": _sha256(temporary / CATALOG)}
+            (temporary / METADATA).write_text(json.dumps(metadata, ensure_ascii=False, indent=1), encoding="utf-8")
             _share(temporary, like=temporary / METADATA)
             replace_folder(temporary, target)
         except (OSError, SafetensorError) as error:
@@ -115,17 +117,18 @@ class Checkpoint:
             shutil.rmtree(temporary, ignore_errors=True)
 
     @classmethod
-    def load(cls, path: str | Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
+    def load(
+        cls, path: str | Path, *, dtype: torch.dtype = torch.float32, catalog: Catalog | None = None
+    ) -> Checkpoint:
         """Opens a folder and checks it: format, catalog hash, vocabulary against the tokenizer and the matrices.
 
-        Raises CheckpointError with what differs.
+        `catalog` is one that is in memory already, a dataset's: if it is this checkpoint's, it is not read a second time, which
+        saves 1.3 GiB with 125,000 tools. Raises CheckpointError with what differs.
         """
         folder = Path(path)
         metadata = read_metadata(folder)
-        try:
-            catalog = Catalog.load(folder / CATALOG)
-        except CatalogError as error:
-            raise CheckpointError(f"{folder}: {error}") from error
+        if catalog is None or catalog.content_hash != metadata["catalog_hash"]:
+            catalog = _open_catalog(folder, metadata)
         if catalog.content_hash != metadata["catalog_hash"]:
             raise CheckpointError(
                 f"{folder / CATALOG} is not the catalog that this checkpoint was made with "
@@ -202,6 +205,22 @@ def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrained
             f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model anew"
         )
     return model, tokenizer
+
+
+def _open_catalog(folder: Path, metadata: Mapping[str, Any]) -> Catalog:
+    """A file that is still as it was written is sound, and its tools are parsed when they are asked for."""
+    path = folder / CATALOG
+    try:
+        if path.is_file() and _sha256(path) == metadata.get("catalog_sha256"):
+            return Catalog.open(path, metadata["catalog_hash"])
+        return Catalog.load(path)
+    except CatalogError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _end_turns(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

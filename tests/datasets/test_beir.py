@@ -125,4 +125,5 @@ def test_the_published_toollens(shared_data: Path, tmp_path: Path) -> None:
     assert dataset.reports[0].counts["repeated_judgements"] == 170
     assert (len(dataset.queries["train"]), len(dataset.queries["dev"])) == (15_198, 1_695)
     assert len(dataset.asked_tools) == 464
+    assert len(dataset.tool_sets) == 423 and dataset.tool_sets == tuple(dict.fromkeys(dataset.tool_sets))
     assert not validate_dataset(dataset).errors

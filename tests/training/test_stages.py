@@ -52,7 +52,7 @@ def interrupt_at(step: int, number: int = signal.SIGINT) -> Callable[[Mapping[st
 @architectures
 @ties
 def test_every_stage_runs_and_hands_its_checkpoint_on(
-    run: Runner, tmp_path: Path, architecture: Architecture, tied: bool
+    run: Runner, dataset: Dataset, tmp_path: Path, architecture: Architecture, tied: bool
 ) -> None:
     checkpoint = tiny_checkpoint(architecture=architecture, tied=tied, chatml=architecture != "gpt2")
     for stage in STAGE_NAMES:
@@ -66,6 +66,9 @@ def test_every_stage_runs_and_hands_its_checkpoint_on(
     for name, value in weights(loaded).items():
         assert torch.equal(value, checkpoint.model.state_dict()[name]), name
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(STAGE_NAMES)
+    # What requests asked for together is known from the retrieval stage on.
+    sets = [Checkpoint.load(tmp_path / stage).tool_sets for stage in STAGE_NAMES]
+    assert sets[0] == () and sets[1] == sets[2] == dataset.tool_sets != ()
 
 
 def test_a_stage_records_what_made_it(run: Runner) -> None:

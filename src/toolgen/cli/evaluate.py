@@ -150,7 +150,7 @@ def agent(
     package = bfcl or _bfcl_package(tasks, config.kinds)
     with progress("carrying out tasks") as on_progress:
         result = evaluate_agent(
-            Checkpoint.load(checkpoint),
+            Checkpoint.load(checkpoint, catalog=tasks.catalog),
             tasks,
             config,
             package_root=package,

@@ -124,7 +124,7 @@ def run(
     from toolgen.training import run_stage
 
     data = load_dataset(dataset)
-    checkpoint = Checkpoint.load(folder)
+    checkpoint = Checkpoint.load(folder, catalog=data.catalog)
     for line in (inherited(folder, checkpoint), overridden(stage, config), _resumed(output, restart)):
         if line:
             message(line)

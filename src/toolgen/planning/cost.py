@@ -18,7 +18,7 @@ GIB = 1 << 30
 PROCESS_GIB = 0.6
 """Python, torch and a dataset in memory; measured with the quickstart's."""
 TOOL_KIB = 11
-"""A described tool as Python objects: 125,200 operations took 1.3 GiB. Training holds the dataset's and the checkpoint's."""
+"""A described tool as Python objects: 125,200 operations took 1.3 GiB. """
 UTILIZATION = 0.6
 """Share of the peak of products that training reaches: 0.65 in benchmarks/training.py, less where batches are short."""
 SUPERVISED = {"memorization": 0.03, "retrieval": 0.03, "agent": 0.35}
@@ -108,7 +108,7 @@ def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageCon
 
 
 def memory_gib(shape: ModelShape, tools: int, stage: Stage, config: StageConfig, bytes_per_weight: int = 4) -> float:
-    """Peak memory of one process: two catalogs, weights, a copy of the rows in training, gradients, Adam's two moments, the
+    """Peak memory of one process: the catalog, weights, a copy of the rows in training, gradients, Adam's two moments, the
     copy that `blend` goes back to, activations of the layers that are trained, and the logits of one micro-batch."""
     trained = _trained(shape, tools, config)
     rows = tools * shape.hidden * shape.matrices
@@ -120,7 +120,7 @@ def memory_gib(shape: ModelShape, tools: int, stage: Stage, config: StageConfig,
     activations = config.micro_batch_tokens * (trained_layers + 1) * width * 4
     positions = max(1, math.ceil(SUPERVISED[stage] * config.micro_batch_tokens))
     logits = positions * (shape.vocabulary + tools) * 4 * 4  # float logits, their softmax, a masked copy, the gradient
-    return PROCESS_GIB + 2 * _catalog_gib(tools) + (weights + state + activations + logits) / GIB
+    return PROCESS_GIB + _catalog_gib(tools) + (weights + state + activations + logits) / GIB
 
 
 def operations_per_token(shape: ModelShape, tools: int, stage: Stage, config: StageConfig) -> float:
