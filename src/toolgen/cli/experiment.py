@@ -13,8 +13,9 @@ import typer
 from rich.markup import escape
 
 from toolgen.catalog.tool import canonical_json
+from toolgen.cli.app import INTERRUPTED
 from toolgen.cli.console import JsonOption, console, emit, message
-from toolgen.cli.searching import CHECKPOINT_FILE, DATASET_FILE
+from toolgen.cli.searching import CHECKPOINT_FILE, DATASET_FILE, ENCODER_FILE
 from toolgen.cli.subcommand import run_command, shown_command
 from toolgen.errors import ToolgenError, UsageError
 from toolgen.evaluation import RetrievalResult, load_result
@@ -22,7 +23,6 @@ from toolgen.evaluation.experiment import Experiment, Method, read_experiment, t
 from toolgen.evaluation.results import write_json, write_text
 
 LEDGER, TABLE = "done.json", "table.md"
-_INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
@@ -113,8 +113,8 @@ class _Run:
     def measure(self, debug: bool) -> bool:
         """Runs the evaluation; False if it failed. typer.Exit if the user stopped it."""
         code = _run(self.arguments, debug)
-        if code == _INTERRUPTED or code < 0:
-            raise typer.Exit(_INTERRUPTED)
+        if code == INTERRUPTED or code < 0:
+            raise typer.Exit(INTERRUPTED)
         if code:
             return False
         write_json(self.folder / LEDGER, {**_read_ledger(self.folder), self.place.name: self.key})
@@ -147,9 +147,9 @@ def _arguments(method: Method, content: Experiment, dataset: Path, place: Path) 
 def _inputs(method: Method, dataset: Path) -> list[Path]:
     inputs = [dataset / DATASET_FILE]
     if method.checkpoint:
-        inputs += [Path(method.checkpoint) / name for name in (CHECKPOINT_FILE, "metrics.jsonl")]
+        inputs.append(Path(method.checkpoint) / CHECKPOINT_FILE)  # with the losses of its stages
     if method.encoder:
-        inputs += [Path(method.encoder) / "toolgen-encoder.json"]
+        inputs.append(Path(method.encoder) / ENCODER_FILE)
     return inputs
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_FILE = "toolgen.json"
 DATASET_FILE = "dataset.json"
+ENCODER_FILE = "toolgen-encoder.json"
 
 RetrieverOption = Annotated[
     str | None,

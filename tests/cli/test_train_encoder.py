@@ -1,0 +1,57 @@
+"""`toolgen train encoder`: a folder that `--retriever toolretriever` takes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Invoke
+
+from toolgen.cli.searching import ENCODER_FILE
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel
+
+    from toolgen.testing import tiny_tokenizer
+
+    folder = tmp_path_factory.mktemp("base")
+    tokenizer = tiny_tokenizer("wordpiece")
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(tokenizer), **shape)).save_pretrained(folder / "bert")
+    tokenizer.save_pretrained(folder / "bert")
+    modules = [Transformer(str(folder / "bert"), max_seq_length=64), Pooling(32)]
+    sentence_transformers.SentenceTransformer(modules=modules, device="cpu").save(
+        str(folder / "encoder"), create_model_card=False
+    )
+    return folder / "encoder"
+
+
+def test_an_encoder_is_trained_used_and_not_overwritten(
+    toolgen: Invoke, base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOOLGEN_CACHE", str(tmp_path / "cache"))
+    train = ("train", "encoder", dataset_folder, "-o", tmp_path / "out", "--base", base, "--epochs", 1)
+    done = toolgen(*train, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] > 0 and (tmp_path / "out" / ENCODER_FILE).is_file()
+    for method in ("toolretriever", "toolretriever-sets", "bm25+toolretriever"):
+        options = ("--retriever", method, "--encoder", tmp_path / "out", "--split", "dev", "--json")
+        result = toolgen("evaluate", "retrieval", dataset_folder, dataset_folder, *options)
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["retriever"] == method
+    again = toolgen(*train)
+    assert again.exit_code == 2 and "(encoder); give another output folder, or --overwrite" in " ".join(
+        again.stderr.split()
+    )
+    assert toolgen(*train, "--overwrite").exit_code == 0
+
+
+def test_it_does_not_take_the_place_of_anything_else(toolgen: Invoke, dataset_folder: Path, base: Path) -> None:
+    result = toolgen("train", "encoder", dataset_folder, "-o", dataset_folder, "--base", base)
+    assert result.exit_code == 2 and "is no encoder" in " ".join(result.stderr.split())
+    assert (dataset_folder / "dataset.json").is_file()
