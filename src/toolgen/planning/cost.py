@@ -18,7 +18,9 @@ GIB = 1 << 30
 PROCESS_GIB = 0.6
 """Python, torch and a dataset in memory; measured with the quickstart's."""
 TOOL_KIB = 11
-"""A described tool as Python objects: 125,200 operations took 1.3 GiB. """
+"""A described tool as Python objects: 125,200 operations took 1.3 GiB."""
+UNREAD_TOOL_KIB = 3.4
+"""A tool of a catalog that was opened and not read through, as a search does: its line, its id and its token."""
 UTILIZATION = 0.6
 """Share of the peak of products that training reaches: 0.65 in benchmarks/training.py, less where batches are short."""
 SUPERVISED = {"memorization": 0.03, "retrieval": 0.03, "agent": 0.35}
@@ -102,7 +104,7 @@ def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageCon
         parameters=shape.parameters(workload.tools),
         checkpoint_gib=weights / GIB,
         stages=stages,
-        search_gib=PROCESS_GIB + weights / GIB + _catalog_gib(workload.tools),
+        search_gib=PROCESS_GIB + weights / GIB + workload.tools * UNREAD_TOOL_KIB / (1 << 20),
         search_ms=1000 * search / machine.utilization,
     )
 
