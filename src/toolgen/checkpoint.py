@@ -7,7 +7,6 @@ written under a temporary name and renamed: an interrupted save leaves no half c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import stat
@@ -26,6 +25,7 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import views
 from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.fetching.dequantize import without_progress_bars
+from toolgen.fetching.wheels import sha256_of
 from toolgen.virtualization import (
     Initialization,
     PromptProtocol,
@@ -107,7 +107,7 @@ class Checkpoint:
             self.tokenizer.save_pretrained(temporary)
             self.catalog.save(temporary / CATALOG)
             write_records(self.metrics, temporary / METRICS)
-            metadata = {**self.metadata, "catalog_sha256": _sha256(temporary / CATALOG)}
+            metadata = {**self.metadata, "catalog_sha256": sha256_of(temporary / CATALOG)}
             (temporary / METADATA).write_text(json.dumps(metadata, ensure_ascii=False, indent=1), encoding="utf-8")
             _share(temporary, like=temporary / METADATA)
             replace_folder(temporary, target)
@@ -211,16 +211,11 @@ def _open_catalog(folder: Path, metadata: Mapping[str, Any]) -> Catalog:
     """A file that is still as it was written is sound, and its tools are parsed when they are asked for."""
     path = folder / CATALOG
     try:
-        if path.is_file() and _sha256(path) == metadata.get("catalog_sha256"):
+        if path.is_file() and sha256_of(path) == metadata.get("catalog_sha256"):
             return Catalog.open(path, metadata["catalog_hash"])
         return Catalog.load(path)
     except CatalogError as error:
         raise CheckpointError(f"{folder}: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _end_turns(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

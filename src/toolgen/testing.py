@@ -47,6 +47,7 @@ __all__ = [
     "tiny_catalog",
     "tiny_checkpoint",
     "tiny_dataset",
+    "tiny_encoder",
     "tiny_model",
     "tiny_tokenizer",
 ]
@@ -206,6 +207,27 @@ def tiny_base(
     tiny_model(architecture, tied=tied, rows=len(tokens) + extra_rows, seed=seed, **settings).save_pretrained(folder)
     tokens.save_pretrained(folder)
     return folder
+
+
+def tiny_encoder(folder: Path) -> Path:
+    """Saves a random sentence encoder (BERT of 2 layers of 32 dimensions, mean pooling) as a sentence-transformers folder and
+    returns the folder. Needs sentence-transformers."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel
+
+    tokens = tiny_tokenizer("wordpiece")
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = BertModel(BertConfig(vocab_size=len(tokens), **shape))
+    words = folder / "bert"
+    model.save_pretrained(words)
+    tokens.save_pretrained(words)
+    modules = [Transformer(str(words), max_seq_length=64), Pooling(32)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "encoder"), create_model_card=False)
+    return folder / "encoder"
 
 
 def _schema(*, required: tuple[str, ...] = (), **types: str) -> dict[str, Any]:

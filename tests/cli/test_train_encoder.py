@@ -9,26 +9,13 @@ import pytest
 from tests.cli.conftest import Invoke
 
 from toolgen.cli.searching import ENCODER_FILE
+from toolgen.testing import tiny_encoder
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sentence_transformers = pytest.importorskip("sentence_transformers")
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from transformers import BertConfig, BertModel
-
-    from toolgen.testing import tiny_tokenizer
-
-    folder = tmp_path_factory.mktemp("base")
-    tokenizer = tiny_tokenizer("wordpiece")
-    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    BertModel(BertConfig(vocab_size=len(tokenizer), **shape)).save_pretrained(folder / "bert")
-    tokenizer.save_pretrained(folder / "bert")
-    modules = [Transformer(str(folder / "bert"), max_seq_length=64), Pooling(32)]
-    sentence_transformers.SentenceTransformer(modules=modules, device="cpu").save(
-        str(folder / "encoder"), create_model_card=False
-    )
-    return folder / "encoder"
+    pytest.importorskip("sentence_transformers")
+    return tiny_encoder(tmp_path_factory.mktemp("base"))
 
 
 def test_an_encoder_is_trained_used_and_not_overwritten(

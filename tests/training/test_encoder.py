@@ -12,28 +12,15 @@ import torch
 
 from toolgen.errors import DatasetError, InputError
 from toolgen.retrieval import Resources, make_retriever
-from toolgen.testing import tiny_dataset, tiny_tokenizer
+from toolgen.testing import tiny_dataset, tiny_encoder
 from toolgen.training.encoder import SETTINGS_FILE, EncoderConfig, encoder_steps, ranking_loss, train_encoder
 
-sentence_transformers = pytest.importorskip("sentence_transformers")
+pytest.importorskip("sentence_transformers")
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random encoder of two small layers."""
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = tiny_tokenizer("wordpiece")
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(tokenizer), **shape)).save_pretrained(folder / "bert")
-    tokenizer.save_pretrained(folder / "bert")
-    words = Transformer(str(folder / "bert"), max_seq_length=64)
-    made = sentence_transformers.SentenceTransformer(modules=[words, Pooling(32)], device="cpu")
-    made.save(str(folder / "encoder"), create_model_card=False)
-    return folder / "encoder"
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def test_the_loss_is_cross_entropy_without_a_request_s_other_tools() -> None:

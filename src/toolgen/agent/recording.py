@@ -80,7 +80,7 @@ class _Recorder:
 
     def record(self, query: Query) -> Trajectory | None:
         """The trajectory of a query, or None if its calls are not known or cannot be executed here."""
-        if "turns" in query.meta:
+        if query.is_multi_turn:
             return self._multi_turn(query, self._bfcl) if self._bfcl else None
         if not query.tools:
             return self._declined(query)

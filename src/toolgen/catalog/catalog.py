@@ -96,7 +96,9 @@ class Catalog(Iterable[Tool], Sized):
         return digest.hexdigest()
 
     def diff(self, other: Catalog) -> CatalogDiff:
-        """What `other` added, removed and changed against this catalog."""
+        """What `other` added, removed and changed against this catalog; known at once where the content is the same."""
+        if self.content_hash == other.content_hash:
+            return CatalogDiff((), (), ())
         return CatalogDiff(
             added=tuple(t.id for t in other if t.id not in self),
             removed=tuple(t.id for t in self if t.id not in other),

@@ -30,7 +30,6 @@ from toolgen.evaluation import RetrievalResult, evaluate_retrieval
 from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.metrics import Interval
 from toolgen.evaluation.retrieval import Candidates
-from toolgen.retrieval import Resources
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder with the requests.")]
 OutputOption = Annotated[
@@ -80,14 +79,15 @@ def retrieval(
     """
     requests = load_dataset(dataset)
     with progress("indexing tools") as on_index:
-        resources = Resources(
+        finder = open_retriever(
+            folder,
+            retriever,
             encoder=encoder,
             writer=open_writer(writer, endpoint, model),
             base_retriever=base_retriever,
-            tool_sets=requests.tool_sets,
+            dataset=requests,
             on_progress=on_index,
         )
-        finder = open_retriever(folder, retriever, resources)
         finder.index(requests.catalog)
     with progress(f"searching with {finder.name}") as on_progress:
         result = evaluate_retrieval(
@@ -185,7 +185,7 @@ def _limits(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, int] | None
 
 def _bfcl_package(dataset: Dataset, kinds: Sequence[str]) -> Path | None:
     """The fetched BFCL package, if tasks of this dataset are executed in it."""
-    if "multi_turn" not in kinds or not any("turns" in q.meta for split in dataset.queries.values() for q in split):
+    if "multi_turn" not in kinds or not any(q.is_multi_turn for split in dataset.queries.values() for q in split):
         return None
     from toolgen.fetching import fetch_dataset
 

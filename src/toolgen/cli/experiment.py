@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,11 +110,8 @@ class _Run:
         return self.place.is_file() and _read_ledger(self.folder).get(self.place.name) == self.key
 
     def measure(self, debug: bool) -> bool:
-        """Runs the evaluation; False if it failed. typer.Exit if the user stopped it."""
-        code = _run(self.arguments, debug)
-        if code == INTERRUPTED or code < 0:
-            raise typer.Exit(INTERRUPTED)
-        if code:
+        """Runs the evaluation; False if it failed."""
+        if _run(self.arguments, debug):
             return False
         write_json(self.folder / LEDGER, {**_read_ledger(self.folder), self.place.name: self.key})
         return True
@@ -128,19 +124,10 @@ class _Run:
 
 
 def _arguments(method: Method, content: Experiment, dataset: Path, place: Path) -> list[str]:
-    options: Mapping[str, Any] = {
-        "--retriever": method.retriever,
-        "--encoder": method.encoder,
-        "--writer": method.writer,
-        "--endpoint": method.endpoint,
-        "--model": method.model,
-        "--base-retriever": method.base_retriever,
-        "--candidates": method.candidates if method.candidates != "catalog" else None,
-        "--split": content.split,
-        "--limit": content.limit,
-        "--output": place,
-    }
-    given = [part for option, value in options.items() if value is not None for part in (option, str(value))]
+    """A method's keys are the options of `evaluate retrieval`; its checkpoint is what is evaluated."""
+    options: dict[str, Any] = method.model_dump(exclude={"checkpoint"}, exclude_defaults=True)
+    options |= {"split": content.split, **({"limit": content.limit} if content.limit else {}), "output": place}
+    given = [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))]
     return ["evaluate", "retrieval", method.checkpoint or str(dataset), str(dataset), *given]
 
 
@@ -154,8 +141,13 @@ def _inputs(method: Method, dataset: Path) -> list[Path]:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
+    """The exit code of the command, which is shown; typer.Exit if the user stopped it."""
     console.print(f"[cyan]$ {escape(shown_command(arguments))}[/]", highlight=False, soft_wrap=True)
-    return run_command(arguments, debug=debug)
+    code = run_command(arguments, debug=debug)
+    if code == INTERRUPTED or code < 0:
+        message("experiment stopped; the same command goes on there")
+        raise typer.Exit(INTERRUPTED)
+    return code
 
 
 def _read_ledger(folder: Path) -> dict[str, str]:

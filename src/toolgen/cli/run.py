@@ -134,7 +134,7 @@ def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path |
         if not text:
             raise UsageError("give a task, or choose one of BFCL's with --environment bfcl:TASK_ID")
         return _Task(Query(id="task", text=text, tools=()), environment)
-    tasks = {q.id: q for queries in import_bfcl(package).queries.values() for q in queries if "turns" in q.meta}
+    tasks = {q.id: q for queries in import_bfcl(package).queries.values() for q in queries if q.is_multi_turn}
     if task_id not in tasks:
         raise UsageError(f"BFCL has no multi-turn task {task_id!r}; they are named like {next(iter(tasks))}")
     if text:

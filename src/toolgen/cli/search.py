@@ -28,7 +28,7 @@ from toolgen.cli.searching import (
 )
 from toolgen.errors import InputError, UsageError
 from toolgen.evaluation.results import write_text
-from toolgen.retrieval import Ranking, Resources, Retriever
+from toolgen.retrieval import Ranking, Retriever
 
 _BATCH = 32
 _DESCRIPTION = 90
@@ -75,13 +75,14 @@ def search(
     requests = _read_requests(queries) if queries else [_Request("", text or "")]
     catalog = load_catalog(folder)
     with progress("indexing tools") as on_progress:
-        resources = Resources(
+        finder = open_retriever(
+            folder,
+            retriever,
             encoder=encoder,
             writer=open_writer(writer, endpoint, model),
             base_retriever=base_retriever,
             on_progress=on_progress,
         )
-        finder = open_retriever(folder, retriever, resources)
         finder.index(catalog)
     if queries:
         _search_file(finder, requests, k, output)

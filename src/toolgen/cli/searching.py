@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +14,10 @@ from toolgen.cli.console import message
 from toolgen.errors import CheckpointError, InputError, UsageError
 from toolgen.fetching import resolve_base
 from toolgen.retrieval import RETRIEVERS, Resources, Retriever, make_retriever
+from toolgen.retrieval.registry import SETS
 
 if TYPE_CHECKING:
+    from toolgen.datasets import Dataset
     from toolgen.llm import TextWriter
 
 CHECKPOINT_FILE = "toolgen.json"
@@ -97,16 +99,37 @@ def open_writer(base: str | None, endpoint: str | None, model: str | None) -> Te
     return LocalWriter(resolve_base(base, on_message=message)) if base else None
 
 
-def open_retriever(folder: Path, name: str | None, resources: Resources) -> Retriever:
+def open_retriever(
+    folder: Path,
+    name: str | None,
+    *,
+    encoder: Path | None = None,
+    writer: TextWriter | None = None,
+    base_retriever: str | None = None,
+    dataset: Dataset | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Retriever:
     """The retriever `name` for a checkpoint or dataset folder; weights are read only if it is a generative one.
 
-    Sets of tools, where the resources have none, are those of the checkpoint.
+    `dataset` is the one whose requests are searched for, if there is one: its catalog is shared, and sets of tools are those
+    of its training requests; otherwise those of the checkpoint.
     """
     has_checkpoint = is_checkpoint(folder)
     name = name or ("generative" if has_checkpoint else "bm25")
+    checkpoint = None
     if has_checkpoint and "generative" in name:
         from toolgen.checkpoint import Checkpoint
 
-        checkpoint = Checkpoint.load(folder)
-        resources = replace(resources, checkpoint=checkpoint, tool_sets=resources.tool_sets or checkpoint.tool_sets)
-    return make_retriever(name, resources)
+        checkpoint = Checkpoint.load(folder, catalog=dataset.catalog if dataset else None)
+    tool_sets = dataset.tool_sets if dataset and name.endswith(SETS) else ()
+    return make_retriever(
+        name,
+        Resources(
+            checkpoint=checkpoint,
+            encoder=encoder,
+            writer=writer,
+            base_retriever=base_retriever,
+            tool_sets=tool_sets or (checkpoint.tool_sets if checkpoint else ()),
+            on_progress=on_progress,
+        ),
+    )

@@ -10,7 +10,6 @@ Knows no source format and no model.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from toolgen.datasets.query import Query
 from toolgen.datasets.splits import SPLITS
 from toolgen.datasets.trajectory import Trajectory
 from toolgen.errors import DatasetError, ToolgenError
+from toolgen.fetching.wheels import sha256_of
 
 FORMAT_VERSION = 1
 METADATA_FILE = "dataset.json"
@@ -66,7 +66,7 @@ class Dataset:
     @property
     def tool_sets(self) -> tuple[tuple[str, ...], ...]:
         """The distinct sets of several tools that single-turn training requests ask for together, in the catalog's order."""
-        asked = (query for query in self.queries["train"] if not query.is_synthetic and "turns" not in query.meta)
+        asked = (query for query in self.queries["train"] if not query.is_synthetic and not query.is_multi_turn)
         found = {tuple(sorted(set(query.tools), key=self.catalog.position)) for query in asked if len(query.tools) > 1}
         return tuple(sorted((one for one in found if len(one) > 1), key=lambda one: [*map(self.catalog.position, one)]))
 
@@ -156,7 +156,7 @@ def verify_files(path: Path, metadata: Mapping[str, Any]) -> None:
         file = Path(path) / name
         if not file.is_file():
             raise DatasetError(f"{path} is incomplete: {name} is missing; build the dataset again")
-        if (found := _sha256(file)) != expected:
+        if (found := sha256_of(file)) != expected:
             raise DatasetError(
                 f"{file} was changed or damaged: its sha256 is {found[:12]}..., {METADATA_FILE} says {expected[:12]}..."
             )
@@ -175,7 +175,7 @@ def _write_files(dataset: Dataset, folder: Path) -> None:
         "licence": dataset.licence,
         "counts": dataset.counts,
         "catalog_hash": dataset.catalog.content_hash,
-        "files": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
+        "files": {file.name: sha256_of(file) for file in sorted(folder.iterdir())},
         "reports": [report.to_dict() for report in dataset.reports],
     }
     text = json.dumps(metadata, ensure_ascii=False, indent=2)
@@ -225,8 +225,3 @@ def _move_into_place(building: Path, path: Path) -> None:
         aside.rename(path)
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -41,6 +41,11 @@ class Query:
         """Whether it was made from documentation (`toolgen catalog queries`)."""
         return SYNTHETIC in self.meta
 
+    @property
+    def is_multi_turn(self) -> bool:
+        """Whether it is a task of several requests, one after another, in `meta["turns"]`."""
+        return "turns" in self.meta
+
     def to_dict(self) -> dict[str, Any]:
         """The record of `queries.*.jsonl`."""
         record: dict[str, Any] = {"id": self.id, "text": self.text, "tools": list(self.tools)}

@@ -157,7 +157,7 @@ def agent_tasks(dataset: Dataset, config: AgentEvaluation, *, multi_turn: bool =
 
 def kind_of(query: Query) -> str | None:
     """ "single_turn", "multi_turn" or "irrelevance"; None for a request whose calls are not known."""
-    if "turns" in query.meta:
+    if query.is_multi_turn:
         return "multi_turn"
     if not query.tools:
         return "irrelevance"
@@ -207,7 +207,7 @@ class _Judge:
     def _policy_for(self, query: Query) -> Policy:
         if not self._config.given_tools or not isinstance(self._policy, GenerativePolicy):
             return self._policy
-        turns = ground_truth_turns(query) if "turns" in query.meta else [query.calls or ()]
+        turns = ground_truth_turns(query) if query.is_multi_turn else [query.calls or ()]
         return GivenTools(self._policy, [tool for turn in turns for tool in (*(call.tool for call in turn), FINISH)])
 
     def _judge_single_turn(self, query: Query, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:

@@ -86,7 +86,7 @@ def retrieval_queries(dataset: Dataset, split: str) -> list[Query]:
     """The requests that a ranking can be scored on: they have a relevant tool and are asked in one turn."""
     if split not in dataset.queries:
         raise UsageError(f"dataset {dataset.name} has no split {split!r}; it has {', '.join(dataset.queries)}")
-    return [query for query in dataset.queries[split] if query.tools and "turns" not in query.meta]
+    return [query for query in dataset.queries[split] if query.tools and not query.is_multi_turn]
 
 
 def summarize(records: Sequence[QueryRecord]) -> dict[str, dict[str, Interval]]:

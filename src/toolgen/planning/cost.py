@@ -104,7 +104,7 @@ def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageCon
         parameters=shape.parameters(workload.tools),
         checkpoint_gib=weights / GIB,
         stages=stages,
-        search_gib=PROCESS_GIB + weights / GIB + workload.tools * UNREAD_TOOL_KIB / (1 << 20),
+        search_gib=PROCESS_GIB + weights / GIB + _catalog_gib(workload.tools, UNREAD_TOOL_KIB),
         search_ms=1000 * search / machine.utilization,
     )
 
@@ -122,7 +122,7 @@ def memory_gib(shape: ModelShape, tools: int, stage: Stage, config: StageConfig,
     activations = config.micro_batch_tokens * (trained_layers + 1) * width * 4
     positions = max(1, math.ceil(SUPERVISED[stage] * config.micro_batch_tokens))
     logits = positions * (shape.vocabulary + tools) * 4 * 4  # float logits, their softmax, a masked copy, the gradient
-    return PROCESS_GIB + _catalog_gib(tools) + (weights + state + activations + logits) / GIB
+    return PROCESS_GIB + _catalog_gib(tools, TOOL_KIB) + (weights + state + activations + logits) / GIB
 
 
 def operations_per_token(shape: ModelShape, tools: int, stage: Stage, config: StageConfig) -> float:
@@ -160,8 +160,8 @@ def _advice(stage: Stage, shape: ModelShape, tools: int, config: StageConfig, ma
     return f"needs {least:.1f} GiB even with every layer frozen; take a smaller base, fewer tools or more memory"
 
 
-def _catalog_gib(tools: int) -> float:
-    return tools * TOOL_KIB / (1 << 20)
+def _catalog_gib(tools: int, kib: float) -> float:
+    return tools * kib / (1 << 20)
 
 
 def _frozen(shape: ModelShape, config: StageConfig) -> int:

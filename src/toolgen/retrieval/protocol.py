@@ -6,7 +6,7 @@ Shapes: N tools of the catalog, k results.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -58,6 +58,13 @@ def top_ranking(ids: Sequence[str], scores_N: npt.NDArray[np.floating[Any]], k: 
     candidates = np.flatnonzero(scores_N >= threshold)
     best = candidates[np.argsort(-scores_N[candidates], kind="stable")][:count]
     return Ranking(tuple(ids[row] for row in best), tuple(float(scores_N[row]) for row in best))
+
+
+def scores_of_all(ranking: Ranking, positions: Mapping[str, int]) -> npt.NDArray[np.float64]:
+    """The scores of all N tools by their positions (N); what the ranking leaves out is as bad as the last that it names."""
+    scores_N = np.full(len(positions), min(ranking.scores, default=0.0))
+    scores_N[[positions[tool] for tool in ranking.tools]] = ranking.scores
+    return scores_N
 
 
 def placed_ranking(tools: Sequence[str]) -> Ranking:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.errors import UsageError
-from toolgen.retrieval.protocol import Ranking, Retriever, described, top_ranking
+from toolgen.retrieval.protocol import Ranking, Retriever, described, scores_of_all, top_ranking
 
 
 class SumRetriever:
@@ -52,7 +52,5 @@ class SumRetriever:
     def _sum(self, rankings: Sequence[Ranking]) -> npt.NDArray[np.float64]:
         total_N = np.zeros(len(self._positions))
         for (_, weight), ranking in zip(self.members, rankings, strict=True):
-            scores_N = np.full(len(total_N), min(ranking.scores, default=0.0))
-            scores_N[[self._positions[tool] for tool in ranking.tools]] = ranking.scores
-            total_N += weight * scores_N
+            total_N += weight * scores_of_all(ranking, self._positions)
         return total_N

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.errors import UsageError
-from toolgen.retrieval.protocol import Ranking, Retriever, described, top_ranking
+from toolgen.retrieval.protocol import Ranking, Retriever, described, scores_of_all, top_ranking
 
 Vector = npt.NDArray[np.float64]
 
@@ -83,10 +83,7 @@ class ToolSetRetriever:
     def _scores(self, ranking: Ranking) -> Vector:
         """Log of the probability that a tool is needed (N), from the base's scores of all tools."""
         assert self._members_F is not None
-        logits_N = np.full(len(self._positions), -np.inf)
-        logits_N[[self._positions[tool] for tool in ranking.tools]] = self.scale * np.array(ranking.scores)
-        # What the base did not rank is as unlikely as the last that it did.
-        tools_N = _log_softmax(np.maximum(logits_N, self.scale * min(ranking.scores)))
+        tools_N = _log_softmax(self.scale * scores_of_all(ranking, self._positions))
         means_S = np.add.reduceat(tools_N[self._members_F], self._starts_S) / self._sizes_S
         # -KL(equal shares of the set || distribution over tools)
         sets_S = np.exp(_log_softmax(self.sharpness * (means_S + np.log(self._sizes_S))))

@@ -48,8 +48,8 @@ class EncoderConfig:
 
 
 def encoder_queries(dataset: Dataset) -> list[Query]:
-    """What an encoder is trained on, and the generative model's retrieval stage too: single-turn requests that have tools."""
-    return [query for query in dataset.queries["train"] if query.tools and "turns" not in query.meta]
+    """What an encoder is trained on: single-turn requests that have tools, synthetic ones (the source `synthetic`) included."""
+    return [query for query in dataset.queries["train"] if query.tools and not query.is_multi_turn]
 
 
 def encoder_steps(dataset: Dataset, config: EncoderConfig) -> int:

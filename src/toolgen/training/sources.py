@@ -174,7 +174,7 @@ def _documentation_words(tool: Tool) -> list[str]:
 
 
 def _single_turn(dataset: Dataset) -> Iterator[Query]:
-    return (query for query in dataset.queries["train"] if "turns" not in query.meta)
+    return (query for query in dataset.queries["train"] if not query.is_multi_turn)
 
 
 def _requests(checkpoint: Checkpoint, config: StageConfig, items: Iterable[_Request]) -> Sequence[TrainingExample]:

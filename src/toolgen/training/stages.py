@@ -101,8 +101,6 @@ def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExamp
 
 
 def _check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    if checkpoint.catalog is dataset.catalog:
-        return
     difference = checkpoint.catalog.diff(dataset.catalog)
     if difference:
         raise UsageError(
