@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from toolgen.cli.app import make_app
 from toolgen.errors import InputError
 from toolgen.planning import Machine, ModelShape, Workload, plan
-from toolgen.planning.cost import memory_gib
+from toolgen.planning.cost import SUPERVISED, memory_gib
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_checkpoint
-from toolgen.training import STAGES, Stage, resolve_config
+from toolgen.training import Stage, resolve_config
 
 SMOLLM = ModelShape(
     name="SmolLM2-135M",
@@ -38,7 +38,7 @@ BFCL = Workload(
     },
     prompt_tokens=42.0,
 )
-CONFIGS = {stage: resolve_config(stage) for stage in STAGES}
+CONFIGS = {stage: resolve_config(stage) for stage in SUPERVISED}
 # Two Emerald Rapids cores, 24 November 2026; tokens, seconds and the largest process of `make quickstart`.
 MEASURED: dict[Stage, tuple[int, float]] = {
     "memorization": (22_660, 54.0),

@@ -17,6 +17,7 @@ from toolgen.training.examples import targets_of
 from toolgen.training.sources import (
     STAGE_SOURCES,
     abstentions,
+    asking,
     recall,
     requests,
     stage_examples,
@@ -55,6 +56,16 @@ def test_recall_writes_the_documentation_after_the_token_as_the_agent_will_read_
 def test_recall_is_cut_at_the_limit(dataset: Dataset) -> None:
     for example in recall(CHECKPOINT, dataset, StageConfig(max_tokens=24)):
         assert len(example) <= 24 and max(example.text) + 1 < 24
+
+
+def test_asking_writes_one_request_of_each_tool_that_is_asked_for_alone(dataset: Dataset) -> None:
+    alone = [query for query in dataset.queries["train"] if len(query.tools) == 1 and not query.is_multi_turn]
+    examples = asking(CHECKPOINT, dataset, CONFIG)
+    assert len(examples) == len({query.tools for query in alone}) > 1
+    for example in examples:
+        request = read([example.ids[i + 1] for i in example.text]).removesuffix("<|im_end|>")
+        (tool,) = {query.tools[0] for query in alone if query.text == request}
+        assert views(dataset.catalog.get(tool))["name"] in read(example.ids) and not example.choices
 
 
 def test_synthetic_requests_are_a_source_of_their_own(dataset: Dataset) -> None:

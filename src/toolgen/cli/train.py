@@ -1,4 +1,4 @@
-"""`toolgen train memorization | retrieval | agent`: one stage, checkpoint in, checkpoint out."""
+"""`toolgen train memorization | retrieval | agent | writer`: one stage, checkpoint in, checkpoint out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
     from toolgen.training import StageConfig
 
-Stage = Literal["memorization", "retrieval", "agent"]
+Stage = Literal["memorization", "retrieval", "agent", "writer"]
 
 HELP: Mapping[Stage, str] = {
     "memorization": """Stage 1, tool memorization: each tool's documentation to its token, and back.
@@ -33,12 +33,17 @@ HELP: Mapping[Stage, str] = {
 
     The loss is on what the assistant writes. It reads the trajectories of the train split. Source: ToolGen, section
     3.5.""",
+    "writer": """Documentation to request: a writer of requests for tools that nobody has asked for yet.
+
+    It learns from the train split, in whose style it then writes for `toolgen catalog queries --by llm --base CKPT2`. Source:
+    doc2query, arXiv 1904.08375.""",
 }
 
 NEXT: Mapping[Stage, str] = {
     "memorization": "toolgen train retrieval {output} {dataset} -o CKPT",
     "retrieval": "toolgen train agent {output} {dataset} -o CKPT",
     "agent": "toolgen evaluate retrieval {output} {dataset} -o RESULT",
+    "writer": "toolgen catalog queries {dataset} --by llm --base {output} -o DATASET2",
 }
 
 # Optional in the signature, so that --show-config works without them; a run says what is missing.
@@ -67,14 +72,16 @@ TensorboardOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `train memorization`, `train retrieval`, `train agent` and `train encoder`."""
+    """Adds `train memorization`, `train retrieval`, `train agent`, `train writer` and `train encoder`."""
     group = typer.Typer(no_args_is_help=True)
     for stage, text in HELP.items():
         example = f"Example: toolgen train {stage} CKPT DATASET -o CKPT2 --set steps=200"
         group.command(stage, help=text, epilog=example)(_command(stage))
     group.command("encoder", epilog="Example: toolgen train encoder DATASET -o ENCODER")(encoder)
     app.add_typer(
-        group, name="train", help="Train a checkpoint, in three stages that resume when interrupted; or a baseline."
+        group,
+        name="train",
+        help="Train a checkpoint, in three stages that resume when interrupted; a writer of requests; or a baseline.",
     )
 
 

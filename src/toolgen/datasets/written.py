@@ -21,6 +21,7 @@ from toolgen.llm import ChatMessage, TextWriter
 MAX_DOCUMENTATION = 1200  # characters of a tool's documentation in the prompt
 TOOLS_AT_ONCE = 16  # after so many the answers are saved
 TOKENS_A_REQUEST = 40
+SHORT_DOCUMENTATION = 450  # characters of it that a trained writer reads; more only makes it slower
 
 STYLES: Mapping[str, str] = {
     "vague": "Requests are short, 2 to 8 words, as people type them into a search box, without details.",
@@ -57,6 +58,11 @@ def prompt_for(tool: Tool, style: str, count: int) -> list[ChatMessage]:
         {"role": "assistant", "content": example},
         {"role": "user", "content": f"{document(tool)[:MAX_DOCUMENTATION]}\n\nWrite {count} requests."},
     ]
+
+
+def documentation_turn(tool: Tool) -> ChatMessage:
+    """What a trained writer (`toolgen train writer`) answers with a request for this tool."""
+    return {"role": "documentation", "content": document(tool)[:SHORT_DOCUMENTATION]}
 
 
 def parse_requests(answer: str, tool: Tool) -> list[str]:

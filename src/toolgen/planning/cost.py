@@ -23,9 +23,9 @@ UNREAD_TOOL_KIB = 3.4
 """A tool of a catalog that was opened and not read through, as a search does: its line, its id and its token."""
 UTILIZATION = 0.6
 """Share of the peak of products that training reaches: 0.65 in benchmarks/training.py, less where batches are short."""
-SUPERVISED = {"memorization": 0.03, "retrieval": 0.03, "agent": 0.35}
+SUPERVISED: Mapping[Stage, float] = {"memorization": 0.03, "retrieval": 0.03, "agent": 0.35}
 """Share of an example's tokens whose next token has a loss: one choice in a request, what the assistant writes in a
-conversation."""
+conversation. The stages that are planned; a writer of requests takes less than any of them."""
 ADAM_BYTES = 8
 
 

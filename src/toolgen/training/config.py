@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toolgen.errors import UsageError
 
-Stage = Literal["memorization", "retrieval", "agent"]
+Stage = Literal["memorization", "retrieval", "agent", "writer"]
 
 
 class StageConfig(BaseModel):
@@ -87,6 +87,16 @@ STAGES: Mapping[Stage, Mapping[str, Any]] = {
         "max_tokens": 320,
         "shares": {"trajectories": 0.5, "requests": 0.15, "abstentions": 0.05, "description": 0.1, "keywords": 0.2},
         "blend": 0.6,
+    },
+    # No stage of the paper, and nothing follows it: a copy of the model learns to write requests. All tool rows are
+    # contrasted, so that it does not answer a documentation with a tool, which memorization taught it.
+    "writer": {
+        "steps": 25,
+        "batch_size": 32,
+        "row_learning_rate": 1e-4,
+        "max_tokens": 224,
+        "shares": {"asking": 1.0},
+        "contrast": "all",
     },
 }
 """What each stage changes of the defaults."""

@@ -16,6 +16,7 @@ from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset, Query
 from toolgen.datasets.messages import NO_TOOL
+from toolgen.datasets.written import documentation_turn
 from toolgen.errors import UsageError
 from toolgen.training.config import Stage, StageConfig
 from toolgen.training.examples import LazyExamples, TrainingExample, choice_example, conversation_example
@@ -92,6 +93,26 @@ def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> S
     return _requests(checkpoint, config, (_Request(query.text, query.tools, spares=True) for query in asked))
 
 
+def asking(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
+    """A tool's documentation to a training request for it alone, as doc2query learns it (arXiv 1904.08375): one of each tool's
+    requests by seed, so that a tool that many ask for is not all that is learned. Too long conversations are left out."""
+    protocol, chooser = checkpoint.protocol, random.Random(config.seed)
+    asked: dict[str, list[str]] = {}
+    for query in _single_turn(dataset):
+        if len(query.tools) == 1 and not query.is_synthetic:
+            asked.setdefault(query.tools[0], []).append(query.text)
+    examples = []
+    for tool_id, texts in asked.items():
+        turns = [
+            documentation_turn(dataset.catalog.get(tool_id)),
+            {"role": "assistant", "content": chooser.choice(texts)},
+        ]
+        ids, mask = protocol.supervised(turns)
+        if len(ids) <= config.max_tokens:
+            examples.append(conversation_example(ids, mask, checkpoint.vocabulary.action_token_ids))
+    return examples
+
+
 def synthetic(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Requests made from documentation (`toolgen catalog queries`) to their tools."""
     asked = (query for query in _single_turn(dataset) if query.tools and query.is_synthetic)
@@ -151,6 +172,7 @@ STAGE_SOURCES: Mapping[Stage, Mapping[str, Source]] = {
         **_DOCUMENTATION,
     },
     "agent": {"trajectories": trajectories, "requests": requests, "abstentions": abstentions, **_DOCUMENTATION},
+    "writer": {"asking": asking},
 }
 
 
