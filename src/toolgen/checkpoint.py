@@ -1,7 +1,7 @@
 """Checkpoint: model, tokenizer, vocabulary and catalog in one folder.
 
 The folder is an ordinary Hugging Face model folder, which `AutoModelForCausalLM` and `AutoTokenizer` open without toolgen,
-plus `toolgen.json` (format, indexing, vocabulary, catalog hash, base, history of stages) and `catalog.jsonl`. It is
+plus `toolgen.json` (format, vocabulary with its indexing, catalog hash, base, history of stages) and `catalog.jsonl`. It is
 written under a temporary name and renamed: an interrupted save leaves no half checkpoint.
 """
 
@@ -27,15 +27,20 @@ from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.fetching.dequantize import without_progress_bars
 from toolgen.fetching.wheels import sha256_of
 from toolgen.virtualization import (
+    Indexing,
     Initialization,
     PromptProtocol,
     ToolVocabulary,
     add_tool_tokens,
+    document_vectors,
+    encode,
     initialize_rows,
     output_rows,
     resize_rows,
+    spell,
 )
 from toolgen.virtualization.protocol import RESPONSE_TEMPLATE, chat_template
+from toolgen.virtualization.tokenizer import check_sequences
 from toolgen.virtualization.vocabulary import ACTIONS
 
 FORMAT = 1
@@ -67,7 +72,6 @@ class Checkpoint:
         """The content of `toolgen.json`."""
         return {
             "format": FORMAT,
-            "indexing": "atomic",
             "base": self.base,
             "catalog_hash": self.catalog.content_hash,
             "vocabulary": self.vocabulary.to_dict(),
@@ -77,14 +81,21 @@ class Checkpoint:
 
     @property
     def action_rows(self) -> torch.Tensor:
-        """Output rows of finish, no_tool and every tool, a view of shape (2 + N, D)."""
+        """Output rows of finish, no_tool and the tools' tokens, a view of shape (2 + N, D) under atomic indexing."""
         ids = self.vocabulary.action_token_ids
         return output_rows(self.model)[ids.start : ids.stop]
 
     @property
     def tool_rows(self) -> torch.Tensor:
-        """Output rows of the tools alone in catalog order, a view of shape (N, D)."""
+        """Output rows of the tools' tokens alone, a view of shape (N, D), in catalog order, under atomic indexing."""
         return self.action_rows[len(ACTIONS) :]
+
+    def tool_vectors(self) -> torch.Tensor:
+        """One vector a tool in catalog order (N, D): its output row, or the mean of those of its tokens."""
+        if self.vocabulary.is_atomic:
+            return self.tool_rows
+        rows = output_rows(self.model)
+        return torch.stack([rows[list(sequence)].mean(0) for sequence in self.vocabulary.sequences])
 
     @property
     def context_length(self) -> int:
@@ -150,21 +161,42 @@ class Checkpoint:
         ]
         if wrong:
             raise CheckpointError(f"{folder}: {len(wrong)} tokens have other ids in the tokenizer, first {wrong[0]!r}")
+        if not self.vocabulary.is_atomic:
+            check_sequences(self.tokenizer, self.vocabulary)
         rows = output_rows(self.model).shape[0]
         if rows < ids.stop:
             raise CheckpointError(f"{folder}: the model has {rows} rows, the vocabulary needs {ids.stop}")
 
     @classmethod
     def create(
-        cls, base: str | Path, catalog: Catalog, *, initialization: Initialization = "documentation", seed: int = 0
+        cls,
+        base: str | Path,
+        catalog: Catalog,
+        *,
+        indexing: Indexing = "atomic",
+        tool_sets: Sequence[Sequence[str]] = (),
+        initialization: Initialization = "documentation",
+        seed: int = 0,
     ) -> Checkpoint:
-        """Virtualizes a catalog into a base model (a Hugging Face folder): new tokens, new rows, our chat template."""
+        """Virtualizes a catalog into a base model (a Hugging Face folder): new tokens, new rows, our chat template.
+
+        `tool_sets`: the tools (ids) that training requests ask for together, which indexing by `codes` pulls together.
+        """
         if not (Path(base) / "config.json").is_file():
             raise CheckpointError(
                 f"{base} is not a model folder (config.json is missing); get one with `toolgen fetch base`"
             )
         model, tokenizer = _open(Path(base), torch.float32)
-        return cls.from_model(model, tokenizer, catalog, base=str(base), initialization=initialization, seed=seed)
+        return cls.from_model(
+            model,
+            tokenizer,
+            catalog,
+            base=str(base),
+            indexing=indexing,
+            tool_sets=tool_sets,
+            initialization=initialization,
+            seed=seed,
+        )
 
     @classmethod
     def from_model(
@@ -174,17 +206,28 @@ class Checkpoint:
         catalog: Catalog,
         *,
         base: str,
+        indexing: Indexing = "atomic",
+        tool_sets: Sequence[Sequence[str]] = (),
         initialization: Initialization = "documentation",
         seed: int = 0,
     ) -> Checkpoint:
         """As `create`, with a model and tokenizer in memory; both are changed."""
         if not len(catalog):
             raise UsageError("the catalog is empty; a checkpoint needs at least one tool")
-        vocabulary = add_tool_tokens(tokenizer, catalog)
+        documentation = [views(tool) for tool in catalog]
+        spelling = spell(
+            indexing,
+            catalog,
+            vectors=lambda: document_vectors(model, tokenizer, documentation),
+            encode=lambda texts: encode(tokenizer, texts),
+            tool_sets=[[catalog.position(tool) for tool in one] for one in tool_sets],
+            seed=seed,
+        )
+        vocabulary = add_tool_tokens(tokenizer, catalog, spelling)
         tokenizer.chat_template = chat_template()
         tokenizer.response_template = dict(RESPONSE_TEMPLATE)
         resize_rows(model, len(tokenizer))
-        texts = [*({"name": text} for text in ACTION_TEXTS), *(views(tool) for tool in catalog)]
+        texts = [*({"name": text} for text in ACTION_TEXTS), *documentation]
         initialize_rows(model, tokenizer, vocabulary, texts, method=initialization, seed=seed)
         _end_turns(model, tokenizer)
         return cls(model.eval(), tokenizer, catalog, vocabulary, base)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from toolgen.agent.policy import ScriptedPolicy
     from toolgen.checkpoint import Checkpoint
-    from toolgen.virtualization import Initialization
+    from toolgen.virtualization import Indexing, Initialization
 
 TokenizerKind = Literal["bpe", "wordpiece", "unigram"]
 TOKENIZER_KINDS: tuple[TokenizerKind, ...] = get_args(TokenizerKind)
@@ -175,6 +175,7 @@ def tiny_checkpoint(
     tokenizer: TokenizerKind = "bpe",
     chatml: bool = True,
     catalog: Catalog | None = None,
+    indexing: Indexing = "atomic",
     initialization: Initialization = "documentation",
     extra_rows: int = 0,
     seed: int = 0,
@@ -187,7 +188,13 @@ def tiny_checkpoint(
     model = tiny_model(architecture, tied=tied, rows=len(tokens) + extra_rows, seed=seed, **settings)
     catalog = tiny_catalog() if catalog is None else catalog
     return Checkpoint.from_model(
-        model, tokens, catalog, base=f"tiny-{architecture}", initialization=initialization, seed=seed
+        model,
+        tokens,
+        catalog,
+        base=f"tiny-{architecture}",
+        indexing=indexing,
+        initialization=initialization,
+        seed=seed,
     )
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from filelock import FileLock
 from typer.testing import Result
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.cli.virtualize import InitOption
-from toolgen.virtualization import INITIALIZATIONS
+from toolgen.cli.virtualize import IndexingOption, InitOption
+from toolgen.virtualization import INDEXINGS, INITIALIZATIONS
 
 Invoke = Callable[..., Result]
 
@@ -74,3 +75,36 @@ def test_an_unknown_base_is_one_clear_line(toolgen: Invoke, dataset_folder: Path
 
 def test_the_initializations_are_those_of_the_library() -> None:
     assert get_args(get_args(InitOption)[0]) == INITIALIZATIONS
+
+
+def test_the_indexings_are_those_of_the_library() -> None:
+    assert get_args(get_args(IndexingOption)[0]) == INDEXINGS
+
+
+@pytest.mark.parametrize("indexing", INDEXINGS)
+def test_every_indexing_goes_from_a_dataset_to_a_ranking(
+    indexing: str, toolgen: Invoke, base_folder: Path, dataset_folder: Path, tmp_path: Path
+) -> None:
+    folders = [tmp_path / str(number) for number in range(3)]
+    made = toolgen(
+        *("virtualize", dataset_folder, "--base", base_folder, "--indexing", indexing, "-o", folders[0], "--json")
+    )
+    assert made.exit_code == 0, made.output
+    answer = json.loads(made.stdout)
+    assert answer["rows"] == answer["first_token_id"] + 2 + answer["new_tokens"]
+    assert (answer["tokens_per_tool"] == 1) == (indexing == "atomic")
+    for stage, before, after in (("memorization", *folders[:2]), ("retrieval", *folders[1:])):
+        trained = toolgen(
+            *("train", stage, before, dataset_folder, "-o", after, "--set", "steps=2", "--set", "batch_size=8")
+        )
+        assert trained.exit_code == 0, trained.output
+    found = toolgen("search", folders[2], "a taxi", "-k", "3", "--json")
+    assert found.exit_code == 0, found.output
+    assert len(json.loads(found.stdout)["tools"]) == 3
+    beam = () if indexing == "atomic" else ("--beam", "3")
+    result = tmp_path / "result.json"
+    measured = toolgen("evaluate", "retrieval", folders[2], dataset_folder, "--limit", "3", "-o", result, *beam)
+    assert measured.exit_code == 0, measured.output
+    assert json.loads(result.read_text())["provenance"]["config"]["retriever"]["indexing"] == indexing
+    unconstrained = toolgen("search", folders[2], "a taxi", "--retriever", "generative-unconstrained")
+    assert unconstrained.exit_code == (0 if indexing == "atomic" else 2), unconstrained.output

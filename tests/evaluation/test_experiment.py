@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,18 @@ def test_the_table_holds_every_method_and_the_differences(
     assert sum(line.startswith("| all (4) | BM25 |") for line in lines) == 1
     assert any(line.startswith("| all | a\\|b | +0.0 (+0.0 to +0.0)") for line in lines)
     assert not any("gone" in line for line in lines)
+
+
+def test_what_a_search_takes_and_a_tool_is_spelled_with_is_shown_on_request(
+    tmp_path: Path, measure: Callable[..., RetrievalResult]
+) -> None:
+    result = measure()
+    named = {**result.provenance.config, "retriever": {"name": "generative", "tokens_per_tool": 2.0}}
+    spelled = replace(result, provenance=replace(result.provenance, config=named), latency={"median_ms": 41.6})
+    found = {"demo": {"BM25": replace(result, latency={"median_ms": 0.4}), "codes": spelled}}
+    assert "median ms" not in table(read(tmp_path, PLAIN), found)
+    lines = table(read(tmp_path, PLAIN + "latency: true\n"), found).splitlines()
+    assert lines[lines.index("| method | tokens a tool | median ms |") + 2 :][:2] == [
+        "| BM25 |  | 0 |",
+        "| codes | 2.0 | 42 |",
+    ]

@@ -133,3 +133,30 @@ def test_the_command(tmp_path: Path) -> None:
     assert refused.exit_code == 1 and "does not fit" in " ".join(refused.output.split())
     for wrong in (["plan"], ["plan", str(tmp_path), "--tools", "3"]):
         assert CliRunner().invoke(make_app(), wrong).exit_code == 2
+
+
+def test_shared_tokens_need_fewer_rows_and_a_search_more_passes(tmp_path: Path) -> None:
+    tiny_checkpoint().save(tmp_path / "model")
+    command = [
+        "plan",
+        "--tools",
+        "100000",
+        "--base",
+        str(tmp_path / "model"),
+        "--gflops",
+        "100",
+        "--memory",
+        "8",
+        "--json",
+    ]
+    plans = {}
+    for indexing in ("atomic", "numeric", "hierarchical", "semantic", "codes"):
+        found = CliRunner().invoke(make_app(), [*command, "--indexing", indexing])
+        assert found.exit_code == 0, found.output
+        plans[indexing] = json.loads(found.stdout)
+    atomic = plans.pop("atomic")
+    for made in plans.values():
+        assert made["parameters"] < atomic["parameters"] and made["checkpoint_gib"] < atomic["checkpoint_gib"]
+        assert made["search_ms"] > atomic["search_ms"]
+        assert made["stages"][1]["tokens"] > atomic["stages"][1]["tokens"]
+        assert made["stages"][1]["memory_gib"] < atomic["stages"][1]["memory_gib"]

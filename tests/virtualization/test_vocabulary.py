@@ -60,3 +60,62 @@ def test_the_saved_form_reads_back_in_the_order_of_the_catalog() -> None:
 def test_a_saved_vocabulary_of_another_catalog_says_what_differs(tools: tuple[str, ...], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         ToolVocabulary.from_dict(VOCABULARY.to_dict(), tools)
+
+
+SHARED = ToolVocabulary(
+    ("a", "b", "c"),
+    ("<<1:0>>", "<<1:1>><<2:0>>", "<<1:1>><<2:1>>"),
+    first_id=100,
+    indexing="hierarchical",
+    shared=("<<1:0>>", "<<1:1>>", "<<2:0>>", "<<2:1>>"),
+    sequences=((102,), (103, 104), (103, 105)),
+)
+
+
+def test_shared_tokens_spell_tools_both_ways() -> None:
+    assert [SHARED.sequence(name) for name in (FINISH, NO_TOOL, "a", "b", "c")] == [
+        (100,),
+        (101,),
+        (102,),
+        (103, 104),
+        (103, 105),
+    ]
+    assert [SHARED.tool_id(*SHARED.sequence(name)) for name in (FINISH, "a", "b", "c")] == [FINISH, "a", "b", "c"]
+    assert SHARED.tool_id(103) is None and SHARED.tool_id(103, 104, 105) is None
+    assert SHARED.tool_token_ids == range(102, 106) and SHARED.action_token_ids == range(100, 106)
+    assert SHARED.all_tokens[2:] == SHARED.shared
+    assert SHARED.token("b") == "<<1:1>><<2:0>>" and SHARED.token(FINISH) == "<<finish>>"
+    assert SHARED.tokens_per_tool == pytest.approx(5 / 3)
+
+
+def test_a_tool_of_several_tokens_has_no_token_id_of_its_own() -> None:
+    assert SHARED.token_id("a") == 102
+    with pytest.raises(CheckpointError, match="'b' is written with 2 tokens under hierarchical indexing"):
+        SHARED.token_id("b")
+
+
+def test_shared_tokens_are_saved_and_read_in_the_order_of_the_catalog() -> None:
+    record = json.loads(json.dumps(SHARED.to_dict()))
+    assert ToolVocabulary.from_dict(record, ("a", "b", "c")) == SHARED
+    assert ToolVocabulary.from_dict(record, ("c", "a", "b")).sequences == ((103, 105), (102,), (103, 104))
+
+
+@pytest.mark.parametrize(
+    ("sequences", "message"),
+    [
+        (((102,), (103, 104), (103, 104)), "'b' and 'c' cannot be told apart"),
+        (((103,), (103, 104), (103, 105)), "'a' and 'b' cannot be told apart"),
+        (((), (103, 104), (103, 105)), "'a' and 'b' cannot be told apart"),
+        (((102,), (103, 104)), "3 tools but 2 sequences"),
+    ],
+)
+def test_sequences_that_do_not_tell_tools_apart_are_refused(
+    sequences: tuple[tuple[int, ...], ...], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        ToolVocabulary(("a", "b", "c"), SHARED.tokens, 100, "codes", SHARED.shared, sequences)
+
+
+def test_an_unknown_indexing_is_named() -> None:
+    with pytest.raises(CheckpointError, match="unknown indexing 'roman'"):
+        ToolVocabulary.from_dict({**SHARED.to_dict(), "indexing": "roman"}, SHARED.tool_ids)

@@ -6,6 +6,7 @@ Short on purpose: a model of 135M parameters reads it, and every token of it is 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,13 @@ def views(tool: Tool) -> dict[str, str]:
         "parameters": _parameters(tool),
     }
     return {key: text for key, text in every.items() if text}
+
+
+def spaced_words(text: str) -> str:
+    """A text in small letters with identifiers as words and a space before each: `getCurrentWeather` becomes
+    ` get current weather`, which shares sub-tokens with a request."""
+    plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", re.sub(r"[_.]", " ", text))
+    return " " + " ".join(plain.lower().split())
 
 
 def numbered(tools: Sequence[Tool], budget: int) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.searching import (
     BaseRetrieverOption,
+    BeamOption,
     EncoderOption,
     EndpointOption,
     ModelOption,
@@ -67,6 +68,7 @@ def retrieval(
     endpoint: EndpointOption = None,
     model: ModelOption = None,
     base_retriever: BaseRetrieverOption = None,
+    beam: BeamOption = None,
     candidates: CandidatesOption = "catalog",
     split: SplitOption = "test",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first requests of the split.")] = None,
@@ -85,6 +87,7 @@ def retrieval(
             encoder=encoder,
             writer=open_writer(writer, endpoint, model),
             base_retriever=base_retriever,
+            beam=beam,
             dataset=requests,
             on_progress=on_index,
         )

@@ -13,10 +13,12 @@ from rich.table import Table
 
 from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.training_progress import duration
+from toolgen.cli.virtualize import IndexingOption
 from toolgen.errors import UsageError
 
 if TYPE_CHECKING:
     from toolgen.planning import Plan, Workload
+    from toolgen.virtualization import Indexing
 
 CHARACTERS_PER_TOKEN = 4.2  # English text and SmolLM2's tokenizer; others differ by some ten percent
 TEMPLATE_TOKENS = 9  # turn markers around a request
@@ -41,6 +43,7 @@ def plan(
             "--base", metavar="BASE", help="A model folder, a config.json, or the name of a base that is fetched."
         ),
     ] = "smollm2-135m-instruct",
+    indexing: IndexingOption = "atomic",
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,7 +74,7 @@ def plan(
 
     if (dataset is None) == (tools is None):
         raise UsageError("plan needs either a DATASET or --tools N")
-    workload = _workload(dataset, tools)
+    workload = _workload(dataset, tools, indexing)
     shape = ModelShape.from_config(_config_place(base))
     configs = {stage: resolve_config(stage, None, _settings_of(stage, settings or ())) for stage in SUPERVISED}
     machine = Machine(
@@ -96,8 +99,10 @@ def _settings_of(stage: str, settings: list[str] | tuple[str, ...]) -> list[str]
     return [rest if head in STAGES else text for (head, _, rest), text in parted if head == stage or head not in STAGES]
 
 
-def _workload(dataset: Path | None, tools: int | None) -> Workload:
+def _workload(dataset: Path | None, tools: int | None, indexing: Indexing) -> Workload:
     from toolgen.planning import Workload
+    from toolgen.retrieval.generative import BEAM
+    from toolgen.virtualization.indexing import expected_size
 
     count, characters = tools or 0, dict(USUAL_CHARACTERS)
     if dataset is not None:
@@ -115,7 +120,14 @@ def _workload(dataset: Path | None, tools: int | None) -> Workload:
     keywords = float(TEMPLATE_TOKENS + KEYWORD_TOKENS)
     tokens = {"requests": request, "abstentions": request, "description": description, "keywords": keywords}
     tokens |= {"name": keywords, "trajectories": float(CONVERSATION_TOKENS)}
-    return Workload(tools=count, tokens=tokens, prompt_tokens=request)
+    size = expected_size(indexing, count)
+    more = size.tokens_per_tool - 1  # in every example, and at most BEAM times in a search
+    return Workload(
+        tools=count,
+        tokens={source: length + more for source, length in tokens.items()},
+        prompt_tokens=request + BEAM * more,
+        new_rows=size.new_tokens,
+    )
 
 
 def _config_place(base: str) -> Path:

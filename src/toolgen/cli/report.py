@@ -88,7 +88,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _tool_map(folder: Path, *, required: bool) -> ToolMap | None:
-    """The plane view of a checkpoint's output rows. Without the checkpoint asked for, a page without a map will do."""
+    """The plane view of a checkpoint's tools. Without the checkpoint asked for, a page without a map will do."""
     from toolgen.checkpoint import Checkpoint
 
     try:
@@ -100,7 +100,7 @@ def _tool_map(folder: Path, *, required: bool) -> ToolMap | None:
         return None
     catalog = checkpoint.catalog
     return ToolMap(
-        points=project_rows(checkpoint.tool_rows.detach().float().cpu().numpy()).tolist(),
+        points=project_rows(checkpoint.tool_vectors().detach().float().cpu().numpy()).tolist(),
         # A provider that is only the dataset's name says nothing about a tool.
         labels=["" if tool.provider == tool.source.get("dataset") else tool.provider for tool in catalog],
         names=[tool.name for tool in catalog],

@@ -17,6 +17,7 @@ from toolgen.catalog import Catalog
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.searching import (
     BaseRetrieverOption,
+    BeamOption,
     EncoderOption,
     EndpointOption,
     ModelOption,
@@ -62,6 +63,7 @@ def search(
     endpoint: EndpointOption = None,
     model: ModelOption = None,
     base_retriever: BaseRetrieverOption = None,
+    beam: BeamOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the tools for a request: one forward pass of the model, over all tools at once.
@@ -81,6 +83,7 @@ def search(
             encoder=encoder,
             writer=open_writer(writer, endpoint, model),
             base_retriever=base_retriever,
+            beam=beam,
             on_progress=on_progress,
         )
         finder.index(catalog)

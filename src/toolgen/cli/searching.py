@@ -57,6 +57,15 @@ BaseRetrieverOption = Annotated[
         "--base-retriever", metavar="NAME", help="What these three stand on; by default dense, for long-context bm25."
     ),
 ]
+BeamOption = Annotated[
+    int | None,
+    typer.Option(
+        "--beam",
+        min=1,
+        help="Where a tool is several tokens: beginnings of tools that the search keeps at each step, at least as many as "
+        "results; by default 32.",
+    ),
+]
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -103,6 +112,7 @@ def open_retriever(
     folder: Path,
     name: str | None,
     *,
+    beam: int | None = None,
     encoder: Path | None = None,
     writer: TextWriter | None = None,
     base_retriever: str | None = None,
@@ -126,6 +136,7 @@ def open_retriever(
         name,
         Resources(
             checkpoint=checkpoint,
+            beam=beam,
             encoder=encoder,
             writer=writer,
             base_retriever=base_retriever,

@@ -25,6 +25,15 @@ InitOption = Annotated[
     ),
 ]
 
+IndexingOption = Annotated[
+    Literal["atomic", "numeric", "hierarchical", "semantic", "codes"],
+    typer.Option(
+        "--indexing",
+        help="atomic: one token a tool. With few shared tokens: numeric (its number, digit by digit), hierarchical (its path "
+        "through clusters of documentation), codes (two learned codes); semantic: its name, in the base's own tokens.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds `virtualize`."""
@@ -42,22 +51,25 @@ def virtualize(
         ),
     ] = DEFAULT_BASE,
     init: InitOption = "documentation",
-    indexing: Annotated[Literal["atomic"], typer.Option("--indexing", help="atomic: one token a tool.")] = "atomic",
-    seed: Annotated[int, typer.Option("--seed", help="Of the rows, for --init random.")] = 0,
+    indexing: IndexingOption = "atomic",
+    seed: Annotated[int, typer.Option("--seed", help="Of the rows for --init random, and of clusters and codes.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Add one token a tool to a base model: new rows in its input and output matrix, and our chat template.
+    """Add tokens for tools to a base model, one a tool: new rows in its input and output matrix, and our chat template.
 
     The checkpoint is an ordinary Hugging Face model folder. It does not know its tools yet: train it.
     """
-    catalog = load_dataset(dataset).catalog
+    data = load_dataset(dataset)
+    catalog = data.catalog
     with checkpoint_output(output, overwrite=overwrite):
         folder = resolve_base(base, on_message=message)
         message(f"adding {len(catalog):,} tools to {base}")
         from toolgen.checkpoint import Checkpoint
 
-        made = Checkpoint.create(folder, catalog, initialization=init, seed=seed)
+        made = Checkpoint.create(
+            folder, catalog, indexing=indexing, tool_sets=data.tool_sets, initialization=init, seed=seed
+        )
         # The name that was typed says more, on every machine, than the place of the cache on this one.
         checkpoint = replace(made, base=base)
         checkpoint.save(output)
@@ -66,6 +78,8 @@ def virtualize(
         "base": base,
         "indexing": indexing,
         "tools": len(catalog),
+        "new_tokens": len(checkpoint.vocabulary.tool_token_ids),
+        "tokens_per_tool": checkpoint.vocabulary.tokens_per_tool,
         "first_token_id": checkpoint.vocabulary.first_id,
         "rows": int(checkpoint.model.get_input_embeddings().weight.shape[0]),
         "parameters": sum(parameter.numel() for parameter in checkpoint.model.parameters()),
@@ -76,7 +90,8 @@ def virtualize(
 
 
 def _text(answer: dict[str, Any]) -> str:
+    shared = f"{answer['new_tokens']:,} shared tokens, {answer['tokens_per_tool']:.1f} a tool, "
     return (
         f"wrote {answer['checkpoint']}: {answer['tools']:,} tools of {answer['rows']:,} rows, "
-        f"{answer['parameters']:,} parameters, {shown_size(answer['bytes'])}"
+        f"{'' if answer['indexing'] == 'atomic' else shared}{answer['parameters']:,} parameters, {shown_size(answer['bytes'])}"
     )

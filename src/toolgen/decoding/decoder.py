@@ -1,6 +1,7 @@
 """ToolDecoder: what the model may write at each point, so that every call it emits is one that can be carried out.
 
-The choice of a tool is one pass and one argmax over the tool rows; the arguments follow the tool's JSON Schema token by
+The choice of a tool is one pass and one argmax over the tool rows, or, where a tool is several tokens, a walk down the trie of
+their sequences, one such choice a token; the arguments follow the tool's JSON Schema token by
 token. Each step also looks at what the model would have written without these rules: that is how the result can say
 how often it would have called a tool that does not exist, or written arguments that do not parse or validate.
 Knows a checkpoint's model, tokenizer, vocabulary and catalog; no conversation and no environment.
@@ -13,13 +14,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler, Matcher
 from toolgen.decoding.sampling import Sampling, pick
 from toolgen.decoding.session import Session
+from toolgen.decoding.trie import ROOT, Trie
 from toolgen.decoding.values import is_plain_json
 from toolgen.virtualization.vocabulary import ACTIONS
 
@@ -51,9 +53,9 @@ class DecodingOptions:
 class ToolChoice:
     """The chosen tool id (or "finish" or "no_tool") and its share of the probability among what was legal.
 
-    `tool_exists`: the token that the model rated highest over its whole vocabulary is a tool token, finish or no_tool.
-    Otherwise an unconstrained model would have written text here, that is, no call or one of a name it makes up.
-    `tool_allowed`: that token also was among those allowed here.
+    `tool_exists`: the token that the model rated highest over its whole vocabulary is one that a tool, finish or no_tool begins
+    with (and so on behind it, where a tool is several tokens). Otherwise an unconstrained model would have written text here,
+    that is, no call or one of a name it makes up. `tool_allowed`: that token also was among those allowed here.
     """
 
     tool: str
@@ -85,6 +87,13 @@ class Arguments:
         return self.steps
 
 
+class _Actions(NamedTuple):
+    """What can be chosen: a trie of token sequences, and the name of each of them."""
+
+    trie: Trie
+    names: tuple[str, ...]
+
+
 class ToolDecoder:
     """Decodes choices and arguments with one checkpoint; sessions hold the state, the decoder holds none.
 
@@ -105,28 +114,44 @@ class ToolDecoder:
         )
         # Decoders are few and live long; the caches below are theirs.
         self._grammar_of = lru_cache(maxsize=4096)(self._compile)
-        self._legal_of = lru_cache(maxsize=64)(self._legal_ids)
+        self._actions_of = lru_cache(maxsize=64)(self._make_actions)
 
     def session(self) -> Session:
         """An empty sequence for this model."""
         return Session(self.checkpoint.model)
 
     def choose(self, session: Session, allowed: Sequence[str] | None = None) -> ToolChoice:
-        """The next action where the session ends: a tool of `allowed` (default: all), finish or no_tool."""
-        legal_L = self._legal_of(None if allowed is None else tuple(allowed))
-        scores_L = session.logits_V[legal_L]
-        index = pick(scores_L, self.options.sampling, self._generator)
-        best = int(session.logits_V.argmax())
-        return ToolChoice(
-            tool=self._action(int(legal_L[index])),
-            probability=float(scores_L.softmax(0)[index]),
-            tool_exists=best in self._action_ids,
-            tool_allowed=bool((legal_L == best).any()),
-        )
+        """The next action where the session ends: a tool of `allowed` (default: all), finish or no_tool.
+
+        Where tools are several tokens, each is chosen behind those before it; the session is left as it was.
+        """
+        import torch
+
+        every = self._actions_of(None)
+        legal = every if allowed is None else self._actions_of(tuple(allowed))
+        start, node, place = list(session.ids), ROOT, ROOT  # in the trie of what is legal, and in that of everything
+        probability, exists, permitted = 1.0, True, True
+        while legal.trie.rows_M[node] < 0:
+            logits_V, children = session.logits_V, legal.trie.children(node)
+            tokens_L = legal.trie.tokens_M[children]
+            scores_L = logits_V[torch.from_numpy(tokens_L).to(logits_V.device)]
+            index = pick(scores_L, self.options.sampling, self._generator)
+            best, token = int(logits_V.argmax()), int(tokens_L[index])
+            exists = exists and every.trie.child(place, best) is not None
+            permitted = permitted and legal.trie.child(node, best) is not None
+            probability *= float(scores_L.softmax(0)[index])
+            node, place = children.start + index, every.trie.child(place, token) or ROOT
+            if legal.trie.rows_M[node] < 0:
+                session.extend([token])
+        if len(session.ids) > len(start):
+            session.sync(start)
+        tool = legal.names[int(legal.trie.rows_M[node])]
+        return ToolChoice(tool=tool, probability=probability, tool_exists=exists, tool_allowed=permitted)
 
     def begin_call(self, session: Session, action: str) -> None:
-        """Appends the action's token and what the protocol puts between it and its arguments (the documentation)."""
-        session.extend([self.token_id(action), *self.checkpoint.protocol.after_tool(action)])
+        """Appends the action's tokens and what the protocol puts between them and its arguments (the documentation)."""
+        sequence = self.checkpoint.vocabulary.sequence(action)
+        session.extend([*sequence, *self.checkpoint.protocol.after_tool(action)])
 
     def arguments(self, session: Session, action: str) -> Arguments:
         """The argument object of `action` where the session ends; afterwards the session may end inside it: `sync`."""
@@ -150,27 +175,16 @@ class ToolDecoder:
             written.append(token_id)
         return written
 
-    def token_id(self, action: str) -> int:
-        """The token of a tool id, "finish" or "no_tool"."""
-        return int(self.checkpoint.vocabulary.token_id(action))
-
     @cached_property
     def _generator(self) -> torch.Generator:
         import torch
 
         return torch.Generator(device=self.checkpoint.model.device).manual_seed(self.options.sampling.seed)
 
-    def _action(self, token_id: int) -> str:
-        action = self.checkpoint.vocabulary.tool_id(token_id)
-        assert action is not None, "legal ids are made from the vocabulary"
-        return action
-
-    def _legal_ids(self, allowed: tuple[str, ...] | None) -> torch.Tensor:
-        """Token ids of the allowed actions [L], on the model's device."""
-        import torch
-
-        ids = self._action_ids if allowed is None else map(self.token_id, (*ACTIONS, *allowed))
-        return torch.tensor(list(ids), device=self.checkpoint.model.device)
+    def _make_actions(self, allowed: tuple[str, ...] | None) -> _Actions:
+        vocabulary = self.checkpoint.vocabulary
+        names = (*ACTIONS, *(vocabulary.tool_ids if allowed is None else dict.fromkeys(allowed)))
+        return _Actions(Trie.build([vocabulary.sequence(name) for name in names]), names)
 
     def _compile(self, action: str) -> ArgumentGrammar:
         return self._grammars.compile(self.checkpoint.protocol.arguments_schema(action))

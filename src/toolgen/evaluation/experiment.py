@@ -31,6 +31,7 @@ class Method(BaseModel):
     endpoint: str | None = None
     model: str | None = None
     base_retriever: str | None = None
+    beam: int | None = None
     candidates: Candidates = "catalog"
 
     def on(self, dataset: str) -> Method:
@@ -56,6 +57,8 @@ class Experiment(BaseModel):
     against: str | None = None
     metrics: tuple[str, ...] = ("ndcg@1", "ndcg@5", "recall@5", "comp@5")
     groups: tuple[str, ...] = ("all", "seen", "unseen")
+    latency: bool = False
+    """Also a table of what one search takes, and of the tokens that a generative one spells a tool with."""
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -98,6 +101,8 @@ def table(experiment: Experiment, results: Results) -> str:
     for dataset, found in results.items():
         parts.append(f"## {dataset}, split {experiment.split}\n")
         parts.append(_markdown(("requests", "method", *_labels(experiment)), _rows(experiment, found)))
+        if experiment.latency:
+            parts.append(_markdown(("method", "tokens a tool", "median ms"), _latency(found)))
         base = experiment.against
         if base is not None and base in found and len(found) > 1:
             parts.append(f"Difference to {base} on the same requests (bold: the interval leaves out zero):\n")
@@ -116,6 +121,12 @@ def _rows(experiment: Experiment, found: Mapping[str, RetrievalResult]) -> Itera
                 count = next(iter(values.values())).count
                 cells = [shown(values[name]) if name in values else "" for name in experiment.metrics]
                 yield [f"{group} ({count:,})", method, *cells]
+
+
+def _latency(found: Mapping[str, RetrievalResult]) -> Iterator[list[str]]:
+    for method, result in found.items():
+        tokens = result.provenance.config.get("retriever", {}).get("tokens_per_tool", "")
+        yield [method, str(tokens), f"{result.latency['median_ms']:.0f}"]
 
 
 def _differences(experiment: Experiment, found: Mapping[str, RetrievalResult], base: str) -> Iterator[list[str]]:

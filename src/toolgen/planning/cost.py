@@ -44,11 +44,18 @@ class Machine:
 @dataclass(frozen=True)
 class Workload:
     """`tokens` is the mean length of an example of each source (`requests`, `description`, ..., as in `shares`),
-    `prompt_tokens` that of a search."""
+    `prompt_tokens` that of a search, nodes of a beam search included. `new_rows` are the rows that the tools need: one each,
+    unless they share tokens."""
 
     tools: int
     tokens: Mapping[str, float]
     prompt_tokens: float = 40.0
+    new_rows: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows of the tools' tokens."""
+        return self.tools if self.new_rows is None else self.new_rows
 
     def mean_tokens(self, config: StageConfig) -> float:
         """Of the examples of a stage, mixed as its shares say. Sources without a length are taken to be empty."""
@@ -94,14 +101,14 @@ class Plan:
 
 def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageConfig], machine: Machine) -> Plan:
     """Memory and time of each configured stage and of one search, with advice where the memory does not suffice."""
-    weights = shape.parameters(workload.tools) * machine.bytes_per_weight
+    weights = shape.parameters(workload.rows) * machine.bytes_per_weight
     stages = tuple(_stage(stage, shape, workload, config, machine) for stage, config in configs.items())
-    head = 2 * (workload.tools) * shape.hidden
+    head = 2 * workload.rows * shape.hidden
     search = (2 * shape.layer_parameters * workload.prompt_tokens + head) / (machine.gflops * 1e9)
     return Plan(
         model=shape.name,
         tools=workload.tools,
-        parameters=shape.parameters(workload.tools),
+        parameters=shape.parameters(workload.rows),
         checkpoint_gib=weights / GIB,
         stages=stages,
         search_gib=PROCESS_GIB + weights / GIB + _catalog_gib(workload.tools, UNREAD_TOOL_KIB),
@@ -109,44 +116,59 @@ def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageCon
     )
 
 
-def memory_gib(shape: ModelShape, tools: int, stage: Stage, config: StageConfig, bytes_per_weight: int = 4) -> float:
+def memory_gib(
+    shape: ModelShape,
+    tools: int,
+    stage: Stage,
+    config: StageConfig,
+    bytes_per_weight: int = 4,
+    *,
+    new_rows: int | None = None,
+) -> float:
     """Peak memory of one process: the catalog, weights, a copy of the rows in training, gradients, Adam's two moments, the
     copy that `blend` goes back to, activations of the layers that are trained, and the logits of one micro-batch."""
-    trained = _trained(shape, tools, config)
-    rows = tools * shape.hidden * shape.matrices
-    weights = (shape.parameters(tools) + rows) * bytes_per_weight
+    own_rows = tools if new_rows is None else new_rows
+    trained = _trained(shape, own_rows, config)
+    rows = own_rows * shape.hidden * shape.matrices
+    weights = (shape.parameters(own_rows) + rows) * bytes_per_weight
     state = trained * (4 + ADAM_BYTES + (4 if config.blend < 1 else 0))
     # Of each token and trained layer: inputs of its products, normalized and rotated states, the gated product's parts.
     width = 10 * shape.hidden + 4 * shape.intermediate
     trained_layers = shape.layers - _frozen(shape, config)
     activations = config.micro_batch_tokens * (trained_layers + 1) * width * 4
     positions = max(1, math.ceil(SUPERVISED[stage] * config.micro_batch_tokens))
-    logits = positions * (shape.vocabulary + tools) * 4 * 4  # float logits, their softmax, a masked copy, the gradient
+    logits = (
+        positions * (shape.vocabulary + own_rows) * 4 * 4
+    )  # float logits, their softmax, a masked copy, the gradient
     return PROCESS_GIB + _catalog_gib(tools, TOOL_KIB) + (weights + state + activations + logits) / GIB
 
 
-def operations_per_token(shape: ModelShape, tools: int, stage: Stage, config: StageConfig) -> float:
+def operations_per_token(shape: ModelShape, rows: int, stage: Stage, config: StageConfig) -> float:
     """Multiplications and additions of forward and backward pass, for each token of an example."""
     trained_share = 1 - _frozen(shape, config) / shape.layers
     layers = shape.layer_parameters * (2 + 4 * trained_share)
-    head = SUPERVISED[stage] * shape.hidden * (4 * (shape.vocabulary + tools) + 2 * tools)
+    head = SUPERVISED[stage] * shape.hidden * (4 * (shape.vocabulary + rows) + 2 * rows)
     return layers + head
 
 
 def _stage(stage: Stage, shape: ModelShape, workload: Workload, config: StageConfig, machine: Machine) -> StageCost:
     tokens = round(config.steps * config.batch_size * workload.mean_tokens(config))
-    operations = operations_per_token(shape, workload.tools, stage, config)
+    operations = operations_per_token(shape, workload.rows, stage, config)
     rate = machine.processes * machine.gflops * 1e9 * machine.utilization / operations
     # The optimizer reads and writes every trained value seven times, about as fast as 10 GB/s a process on a CPU.
-    updates = config.steps * _trained(shape, workload.tools, config) * 28 / 10e9
+    updates = config.steps * _trained(shape, workload.rows, config) * 28 / 10e9
     seconds = tokens / rate + updates
-    memory = memory_gib(shape, workload.tools, stage, config, machine.bytes_per_weight)
+    memory = _memory(stage, shape, workload, config, machine)
     fits = memory <= machine.memory_gib
-    advice = "" if fits else _advice(stage, shape, workload.tools, config, machine)
+    advice = "" if fits else _advice(stage, shape, workload, config, machine)
     return StageCost(stage, config.steps, tokens, tokens / seconds, seconds, memory, fits, advice)
 
 
-def _advice(stage: Stage, shape: ModelShape, tools: int, config: StageConfig, machine: Machine) -> str:
+def _memory(stage: Stage, shape: ModelShape, workload: Workload, config: StageConfig, machine: Machine) -> float:
+    return memory_gib(shape, workload.tools, stage, config, machine.bytes_per_weight, new_rows=workload.new_rows)
+
+
+def _advice(stage: Stage, shape: ModelShape, workload: Workload, config: StageConfig, machine: Machine) -> str:
     """The first of the changes that is enough: smaller micro-batches, no blend, fewer trained layers."""
     changes: dict[str, Any] = {}
     for key, value in (("micro_batch_tokens", 256), ("blend", 1.0), ("frozen_share", 0.75), ("frozen_share", 1.0)):
@@ -154,9 +176,9 @@ def _advice(stage: Stage, shape: ModelShape, tools: int, config: StageConfig, ma
             continue
         changes[key] = value
         changed = config.model_copy(update=changes)
-        if memory_gib(shape, tools, stage, changed, machine.bytes_per_weight) <= machine.memory_gib:
+        if _memory(stage, shape, workload, changed, machine) <= machine.memory_gib:
             return "set " + ", ".join(f"{name}={value:g}" for name, value in changes.items())
-    least = memory_gib(shape, tools, stage, config.model_copy(update=changes), machine.bytes_per_weight)
+    least = _memory(stage, shape, workload, config.model_copy(update=changes), machine)
     return f"needs {least:.1f} GiB even with every layer frozen; take a smaller base, fewer tools or more memory"
 
 
@@ -168,6 +190,6 @@ def _frozen(shape: ModelShape, config: StageConfig) -> int:
     return int(config.frozen_share * shape.layers)
 
 
-def _trained(shape: ModelShape, tools: int, config: StageConfig) -> float:
+def _trained(shape: ModelShape, rows: int, config: StageConfig) -> float:
     upper = 1 - _frozen(shape, config) / shape.layers
-    return shape.layer_parameters * upper + tools * shape.hidden * shape.matrices
+    return shape.layer_parameters * upper + rows * shape.hidden * shape.matrices

@@ -46,13 +46,15 @@ RETRIEVERS = (
 class Resources:
     """What retrievers are made of; each takes what it needs.
 
-    `checkpoint`: generative ones. `encoder`: a folder that `toolgen train encoder` wrote, for toolretriever. `dense_model`: the
-    encoder's folder for dense, by default the fetched MiniLM. `writer`: the language model of re-invoke, iterfeedback and
-    long-context, which stand on `base_retriever`, by default WRITTEN's. `tool_sets`: the tools (ids) of each training request,
-    for names that end in `-sets`. `cache`: a folder for document matrices and synthetic requests, by default inside toolgen's.
+    `checkpoint`: generative ones; `beam`: how many beginnings they keep where a tool is several tokens. `encoder`: a folder
+    that `toolgen train encoder` wrote, for toolretriever. `dense_model`: the encoder's folder for dense, by default the fetched
+    MiniLM. `writer`: the language model of re-invoke, iterfeedback and long-context, which stand on `base_retriever`, by
+    default WRITTEN's. `tool_sets`: the tools (ids) of each training request, for names that end in `-sets`. `cache`: a folder
+    for document matrices and synthetic requests, by default inside toolgen's.
     """
 
     checkpoint: Checkpoint | None = None
+    beam: int | None = None
     encoder: Path | None = None
     dense_model: Path | None = None
     writer: TextWriter | None = None
@@ -90,7 +92,7 @@ def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
                 )
             return _dense(name, resources.encoder, resources)
         case "generative" | "generative-unconstrained":
-            return _generative(resources.checkpoint, constrained=name == "generative")
+            return _generative(resources.checkpoint, constrained=name == "generative", beam=resources.beam)
         case _ if name in WRITTEN:
             return _written(name, resources)
     raise UsageError(
@@ -133,7 +135,7 @@ def _written(name: str, resources: Resources) -> Retriever:
     return ReInvokeRetriever(base, writer, cache=cache, on_progress=resources.on_progress)
 
 
-def _generative(checkpoint: Checkpoint | None, *, constrained: bool) -> Retriever:
+def _generative(checkpoint: Checkpoint | None, *, constrained: bool, beam: int | None) -> Retriever:
     if checkpoint is None:
         raise UsageError(
             "the generative retriever needs a checkpoint; give a trained checkpoint folder, or --retriever bm25 or "
@@ -141,4 +143,4 @@ def _generative(checkpoint: Checkpoint | None, *, constrained: bool) -> Retrieve
         )
     from toolgen.retrieval.generative import GenerativeRetriever
 
-    return GenerativeRetriever(checkpoint, constrained=constrained)
+    return GenerativeRetriever(checkpoint, constrained=constrained, beam=beam)

@@ -67,6 +67,12 @@ def choice_example(prompt: Sequence[int], tokens: Sequence[int], *, spares: bool
     return TrainingExample(tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),), spares=spares)
 
 
+def sequence_example(prompt: Sequence[int], sequence: Sequence[int], *, spares: bool = False) -> TrainingExample:
+    """A prompt after which the tokens of `sequence` are right, each a choice behind those before it (teacher forcing)."""
+    choices = tuple((len(prompt) - 1 + place, (token,)) for place, token in enumerate(sequence))
+    return TrainingExample((*prompt, *sequence[:-1]), choices=choices, spares=spares)
+
+
 def conversation_example(
     ids: Sequence[int], mask: Sequence[bool], choice_ids: range, *, spares: bool = False
 ) -> TrainingExample:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from toolgen.catalog.text import views
@@ -19,7 +20,13 @@ from toolgen.datasets.messages import NO_TOOL
 from toolgen.datasets.written import documentation_turn
 from toolgen.errors import UsageError
 from toolgen.training.config import Stage, StageConfig
-from toolgen.training.examples import LazyExamples, TrainingExample, choice_example, conversation_example
+from toolgen.training.examples import (
+    LazyExamples,
+    TrainingExample,
+    choice_example,
+    conversation_example,
+    sequence_example,
+)
 
 KEYWORDS = (5, 14)
 """Fewest and most words of one `keywords` example."""
@@ -69,7 +76,7 @@ def keywords(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> S
         return _example(checkpoint, config, _Request(" ".join(words[i] for i in kept), (item.tool.id,)))
 
     items = [_Keywords(tool, sample) for tool in checkpoint.catalog for sample in range(KEYWORD_SAMPLES)]
-    return LazyExamples(items, make, frozenset(checkpoint.vocabulary.tool_token_ids))
+    return LazyExamples(items, make, frozenset(chain.from_iterable(checkpoint.vocabulary.sequences)))
 
 
 def recall(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
@@ -78,17 +85,18 @@ def recall(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Seq
     protocol, header = checkpoint.protocol, checkpoint.protocol.prompt([])
 
     def make(tool_id: str) -> TrainingExample:
-        body = protocol.after_tool(tool_id)
-        ids = [*header, checkpoint.vocabulary.token_id(tool_id), *body][: config.max_tokens]
-        written = range(len(header) + 1, min(len(ids), len(header) + 1 + len(body) - len(header)))
+        named, body = [*header, *checkpoint.vocabulary.sequence(tool_id)], protocol.after_tool(tool_id)
+        ids = [*named, *body][: config.max_tokens]
+        written = range(len(named), min(len(ids), len(named) + len(body) - len(header)))
         return TrainingExample(tuple(ids), text=tuple(i - 1 for i in written))
 
     return LazyExamples(checkpoint.catalog.ids, make, frozenset())
 
 
 def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
-    """Requests of the training split to the set of their tools. Multi-turn tasks are left out: their first turn does not
-    ask for all the tools that the task needs. Synthetic ones are a source of their own."""
+    """Requests of the training split to the set of their tools; where a tool is several tokens, to each of them. Multi-turn
+    tasks are left out: their first turn does not ask for all the tools that the task needs. Synthetic requests are a source of
+    their own."""
     asked = (query for query in _single_turn(dataset) if query.tools and not query.is_synthetic)
     return _requests(checkpoint, config, (_Request(query.text, query.tools, spares=True) for query in asked))
 
@@ -200,11 +208,18 @@ def _single_turn(dataset: Dataset) -> Iterator[Query]:
 
 
 def _requests(checkpoint: Checkpoint, config: StageConfig, items: Iterable[_Request]) -> Sequence[TrainingExample]:
-    items = list(items)
-    targets = {checkpoint.vocabulary.token_id(tool) for item in items for tool in item.tools}
-    return LazyExamples(items, lambda item: _example(checkpoint, config, item), frozenset(targets))
+    """An example a request; where a tool is several tokens, one for each of its tools, as in the paper: behind the first token
+    several tools cannot be one target set."""
+    items, vocabulary = list(items), checkpoint.vocabulary
+    if not vocabulary.is_atomic:
+        items = [item._replace(tools=(tool,)) for item in items for tool in item.tools]
+    targets = frozenset(token for item in items for tool in item.tools for token in vocabulary.sequence(tool))
+    return LazyExamples(items, lambda item: _example(checkpoint, config, item), targets)
 
 
 def _example(checkpoint: Checkpoint, config: StageConfig, item: _Request) -> TrainingExample:
+    vocabulary = checkpoint.vocabulary
     prompt = checkpoint.protocol.prompt([{"role": "user", "content": item.text}], max_tokens=config.max_tokens)
-    return choice_example(prompt, [checkpoint.vocabulary.token_id(tool) for tool in item.tools], spares=item.spares)
+    if len(item.tools) == 1:
+        return sequence_example(prompt, vocabulary.sequence(item.tools[0]), spares=item.spares)
+    return choice_example(prompt, [vocabulary.token_id(tool) for tool in item.tools], spares=item.spares)

@@ -89,9 +89,12 @@ def run_stage(
 
 
 def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
-    """Token ids of the tools that no training request, task or conversation asks for."""
+    """Token ids of the tools that no training request, task or conversation asks for; of shared tokens, those that only such
+    tools are written with."""
     asked = dataset.asked_tools.union(*(one.called_tools for one in dataset.trajectories["train"]))
-    return [checkpoint.vocabulary.token_id(tool.id) for tool in checkpoint.catalog if tool.id not in asked]
+    vocabulary = checkpoint.vocabulary
+    used = {token for tool in vocabulary.tool_ids if tool in asked for token in vocabulary.sequence(tool)}
+    return [token for token in vocabulary.tool_token_ids if token not in used]
 
 
 def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExample]]) -> list[int]:

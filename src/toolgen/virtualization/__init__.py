@@ -1,25 +1,38 @@
 """In: a Catalog and a base language model.
-Out: the same model with one new token per tool, its tokenizer, and the ToolVocabulary that maps both ways.
+Out: the same model with new tokens for the tools, its tokenizer, and the ToolVocabulary that maps both ways.
 
-`vocabulary` numbers the tokens, `tokenizer` adds them and proves that they round-trip, `embeddings` gives their rows
-first values, `protocol` renders conversations with them. Atomic indexing (ToolGen, arXiv 2410.03439, section 3.2):
-every tool is exactly one token.
+`indexing` decides how a tool is written, by default as exactly one token (ToolGen, arXiv 2410.03439, section 3.2);
+`vocabulary` numbers the tokens, `tokenizer` adds them and proves that they round-trip, `embeddings` gives their rows first
+values, `protocol` renders conversations with them.
 """
 
-from toolgen.virtualization.embeddings import INITIALIZATIONS, Initialization, initialize_rows, output_rows, resize_rows
+from toolgen.virtualization.embeddings import (
+    INITIALIZATIONS,
+    Initialization,
+    document_vectors,
+    initialize_rows,
+    output_rows,
+    resize_rows,
+)
+from toolgen.virtualization.indexing import INDEXINGS, Indexing, spell
 from toolgen.virtualization.protocol import PromptProtocol
-from toolgen.virtualization.tokenizer import add_tool_tokens, find_end_marker
+from toolgen.virtualization.tokenizer import add_tool_tokens, encode, find_end_marker
 from toolgen.virtualization.vocabulary import FINISH_SCHEMA, ToolVocabulary
 
 __all__ = [
     "FINISH_SCHEMA",
+    "INDEXINGS",
     "INITIALIZATIONS",
+    "Indexing",
     "Initialization",
     "PromptProtocol",
     "ToolVocabulary",
     "add_tool_tokens",
+    "document_vectors",
+    "encode",
     "find_end_marker",
     "initialize_rows",
     "output_rows",
     "resize_rows",
+    "spell",
 ]

@@ -4,22 +4,25 @@ Two ways, and a control. `name` is the paper's: the mean of the embeddings of th
 more: a bag of the words of the whole documentation, so that a tool which no request ever asks for still starts where
 its words are, and the model learns one thing for all tools (text to the bag of its words) instead of an arbitrary
 vector for each. Without any training, ranking by such bags finds half of BFCL's tools first; `docs/experiments.md` has
-the figures. Rows are not trained here; see `toolgen.training`. Shapes: V base vocabulary, D hidden size, R new rows.
+the figures. Rows are not trained here; see `toolgen.training`.
+Shapes: V base vocabulary, D hidden size, N tools (or actions and tools), R new rows, P uses of a new token by one of N.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from toolgen.virtualization.vocabulary import ToolVocabulary
+from toolgen.catalog.text import spaced_words
+from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
 
 Initialization = Literal["documentation", "name", "random"]
 INITIALIZATIONS: tuple[Initialization, ...] = get_args(Initialization)
@@ -56,10 +59,11 @@ def initialize_rows(
     method: Initialization = "documentation",
     seed: int = 0,
 ) -> None:
-    """Writes the rows of the actions and tools; `texts[i]` holds the views of the i-th of them (actions first).
+    """Writes the rows of the actions and of the tools' tokens; `texts[i]` holds the views of the i-th action or tool (actions
+    first).
 
-    Every row gets the mean length of the base's own rows, so that no tool starts out mute. Output rows of an untied model
-    come from the *output* rows of the same words.
+    A token that tools share starts as the mean of their directions. Every row gets the mean length of the base's own rows, so
+    that no tool starts out mute. Output rows of an untied model come from the *output* rows of the same words.
     """
     start, stop = vocabulary.action_token_ids.start, vocabulary.action_token_ids.stop
     generator = torch.Generator().manual_seed(seed)
@@ -70,9 +74,33 @@ def initialize_rows(
             rows = torch.randn((stop - start, base_VD.shape[1]), generator=generator)
         else:
             words_VD = _whitened(base_VD) if method == "documentation" else base_VD
-            rows = torch.stack([_sum(words_VD, bag) for bag in bags])
+            rows = _shared_rows(torch.stack([_sum(words_VD, bag) for bag in bags]), vocabulary)
         rows *= base_VD.norm(dim=1).mean() / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
         weight[start:stop] = rows.to(weight.dtype)
+
+
+@torch.no_grad()
+def document_vectors(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]
+) -> npt.NDArray[np.float32]:
+    """The bag of each documentation as a vector of length 1 (N, D), by which indexings know what tools are alike; no second
+    model is needed. `tokenizer` is the base's, before tokens are added."""
+    words_VD = _whitened(model.get_input_embeddings().weight[: len(tokenizer)].float())
+    vectors_ND = torch.stack([_sum(words_VD, bag) for bag in _bags(tokenizer, texts)])
+    return np.asarray(torch.nn.functional.normalize(vectors_ND).numpy())
+
+
+def _shared_rows(named_ND: Tensor, vocabulary: ToolVocabulary) -> Tensor:
+    """From a row for each action and tool to one for each new token (R, D): the mean direction of those that use it."""
+    if vocabulary.is_atomic:
+        return named_ND
+    named_ND = torch.nn.functional.normalize(named_ND)
+    sequences = [vocabulary.sequence(name) for name in (*ACTIONS, *vocabulary.tool_ids)]
+    pairs = [(token, i) for i, sequence in enumerate(sequences) for token in {*sequence}]
+    own = [(token - vocabulary.first_id, i) for token, i in pairs if token >= vocabulary.first_id]
+    rows_P, named_P = torch.tensor(own).T
+    summed = torch.zeros(len(vocabulary.action_token_ids), named_ND.shape[1])
+    return summed.index_add(0, rows_P, named_ND[named_P])  # the caller sets the length
 
 
 def _names(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> list[Counter[int]]:
@@ -93,10 +121,8 @@ def _bags(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> list[di
 
 
 def _word_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Sub-tokens of each text, identifiers as words: `getCurrentWeather` shares sub-tokens with a request only as
-    ` get current weather`. All at once: one call a text took most of the time of 125,000 tools."""
-    plain = [re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", re.sub(r"[_.]", " ", text)) for text in texts]
-    spaced = [" " + " ".join(text.lower().split()) for text in plain]
+    """Sub-tokens of the words of each text. All at once: one call a text took most of the time of 125,000 tools."""
+    spaced = [spaced_words(text) for text in texts]
     ids: list[list[int]] = tokenizer(spaced, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     return ids
 

@@ -1,34 +1,50 @@
-"""Adds tool tokens to a Hugging Face tokenizer and proves that each of them round-trips.
+"""Adds the tokens of tools to a Hugging Face tokenizer and proves that each of them, and each tool, round-trips.
 
 Knows no model. The tokens are ordinary added tokens, not special ones, so that `skip_special_tokens=True` keeps them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
-from toolgen.catalog.naming import assign_tokens
 from toolgen.errors import CheckpointError
-from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
+from toolgen.virtualization.indexing import Spelling, atomic
+from toolgen.virtualization.vocabulary import ACTION_TOKENS, ToolVocabulary
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 
 
-def add_tool_tokens(tokenizer: PreTrainedTokenizerBase, catalog: Catalog) -> ToolVocabulary:
-    """Adds turn markers (where the base lacks them), the actions and one token per tool, in that order.
+def add_tool_tokens(
+    tokenizer: PreTrainedTokenizerBase, catalog: Catalog, spelling: Spelling | None = None
+) -> ToolVocabulary:
+    """Adds turn markers (where the base lacks them), the actions and the new tokens of a spelling (atomic by default), in that
+    order.
 
-    Changes `tokenizer`. Raises CheckpointError when a token already exists in the base or does not round-trip.
+    Changes `tokenizer`. Raises CheckpointError when a token already exists in the base or does not round-trip, or when two
+    tools cannot be told apart by their tokens.
     """
-    by_tool = assign_tokens(catalog)
-    tokens = tuple(by_tool[tool_id] for tool_id in catalog.ids)
-    _refuse_existing(tokenizer, ToolVocabulary(catalog.ids, tokens, first_id=0))
+    spelling = atomic(catalog) if spelling is None else spelling
+    _refuse_existing(tokenizer, spelling.tokens)
     _add_markers(tokenizer)
-    vocabulary = ToolVocabulary(catalog.ids, tokens, first_id=len(tokenizer))
-    _add(tokenizer, vocabulary)
+    first_id = len(tokenizer)
+    _add(tokenizer, (*ACTION_TOKENS, *spelling.tokens))
+    shared: dict[str, Any] = {}
+    if spelling.indexing != "atomic":
+        sequences = tuple(map(tuple, encode(tokenizer, spelling.texts)))
+        shared = {"indexing": spelling.indexing, "shared": spelling.tokens, "sequences": sequences}
+    vocabulary = ToolVocabulary(catalog.ids, spelling.texts, first_id, **shared)
+    check_round_trip(tokenizer, vocabulary)
     return vocabulary
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, without what a tokenizer puts around it."""
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return ids
 
 
 def find_end_marker(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -37,8 +53,8 @@ def find_end_marker(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(token_id)
 
 
-def _refuse_existing(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> None:
-    existing = tokenizer.get_vocab().keys() & set(vocabulary.all_tokens)
+def _refuse_existing(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
+    existing = tokenizer.get_vocab().keys() & {*ACTION_TOKENS, *tokens}
     if existing:
         raise CheckpointError(
             f"the base already has {len(existing)} of the tokens that would be added, for instance {min(existing)!r}; "
@@ -55,25 +71,37 @@ def _add_markers(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = TURN_END
 
 
-def _add(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> None:
+def _add(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
     from tokenizers import AddedToken
 
-    tokens = vocabulary.all_tokens
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in tokens])
-    check_round_trip(tokenizer, vocabulary)
 
 
 def check_round_trip(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> None:
-    """Every token encodes to exactly its id, also inside a sentence, and decodes to itself.
+    """Every new token encodes to exactly its id, also inside a sentence, and decodes to itself; a tool of several tokens has
+    the same ones alone and inside a sentence.
 
-    Raises CheckpointError with the first token that does not.
+    Raises CheckpointError with the first that does not.
     """
     tokens, ids = vocabulary.all_tokens, vocabulary.action_token_ids
-    alone = tokenizer(list(tokens), add_special_tokens=False)["input_ids"]
-    inside = tokenizer([f"use {token}{{" for token in tokens], add_special_tokens=False)["input_ids"]
-    for token, token_id, encoded, sentence in zip(tokens, ids, alone, inside, strict=True):
-        if list(encoded) != [token_id] or token_id not in sentence or tokenizer.decode([token_id]) != token:
+    inside = encode(tokenizer, [f"use {token}{{" for token in tokens])
+    for token, token_id, encoded, sentence in zip(tokens, ids, encode(tokenizer, tokens), inside, strict=True):
+        if encoded != [token_id] or token_id not in sentence or tokenizer.decode([token_id]) != token:
             raise CheckpointError(
                 f"the token {token!r} does not round-trip through this tokenizer: expected id {token_id}, got {encoded}; "
-                f"{len(ACTIONS)} actions and {len(vocabulary)} tools were added from id {vocabulary.first_id}"
+                f"{len(tokens)} tokens were added from id {vocabulary.first_id}"
+            )
+    if not vocabulary.is_atomic:
+        check_sequences(tokenizer, vocabulary)
+
+
+def check_sequences(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> None:
+    """The tokenizer cuts each tool's text into the tool's sequence, in the middle of a text too; CheckpointError names the
+    first tool for which it does not."""
+    sentences = encode(tokenizer, [f"use {text}{{" for text in vocabulary.tokens])
+    for tool_id, sequence, sentence in zip(vocabulary.tool_ids, vocabulary.sequences, sentences, strict=True):
+        start = sentence.index(sequence[0]) if sequence[0] in sentence else 0
+        if tuple(sentence[start : start + len(sequence)]) != sequence:
+            raise CheckpointError(
+                f"the tokens of {tool_id!r} do not round-trip through this tokenizer: expected {list(sequence)}, got {sentence}"
             )

@@ -1,7 +1,8 @@
-"""ToolVocabulary: tool id to token id and back, under atomic indexing.
+"""ToolVocabulary: tool id to its sequence of token ids and back, under every indexing.
 
-All rows of a vocabulary are contiguous: the two actions `finish` and `no_tool`, then one row a tool in catalog order.
-So "only tool tokens" is one slice of the logits. Knows no tokenizer library and no tensor.
+All new rows are contiguous: the two actions `finish` and `no_tool`, then the tokens that tools are written with. Under atomic
+indexing that is one row a tool in catalog order, so "only tool tokens" is one slice of the logits; the other indexings share
+rows. No sequence is the beginning of another. Knows no tokenizer library and no tensor.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.errors import CheckpointError
+from toolgen.virtualization.indexing import INDEXINGS, Indexing
 
 ACTIONS = (FINISH, NO_TOOL)
+ACTION_TOKENS = tuple(f"<<{action}>>" for action in ACTIONS)
 
 FINISH_SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -27,26 +31,50 @@ FINISH_SCHEMA: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class ToolVocabulary:
-    """`tool_ids[i]` owns token id `first_id + len(ACTIONS) + i`, written `tokens[i]` in text.
+    """`tool_ids[i]` is written `tokens[i]` in text. Under atomic indexing that is one token, `first_id + len(ACTIONS) + i`;
+    otherwise the token ids are `sequences[i]`, and `shared` are the texts of the new tokens behind the actions.
 
-    `tool_id`, `token_id` and `row` are three things: the catalog's name, the id in the tokenizer, and the position
-    among the tool rows (equal to the position in the catalog).
+    `tool_id`, `token_id` and `row` are three things: the catalog's name, the id in the tokenizer, and the position among the
+    tool rows (under atomic indexing the position in the catalog).
     """
 
     tool_ids: tuple[str, ...]
     tokens: tuple[str, ...]
     first_id: int
+    indexing: Indexing = "atomic"
+    shared: tuple[str, ...] = ()
+    sequences: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.tool_ids) != len(self.tokens):
             raise CheckpointError(f"{len(self.tool_ids)} tools but {len(self.tokens)} tokens in the vocabulary")
+        if self.is_atomic:
+            object.__setattr__(self, "sequences", tuple((token_id,) for token_id in self.tool_token_ids))
+        elif len(self.sequences) != len(self.tool_ids):
+            raise CheckpointError(f"{len(self.tool_ids)} tools but {len(self.sequences)} sequences in the vocabulary")
+        elif clash := _first_prefix(self.sequences):
+            names = " and ".join(repr(self.tool_ids[i]) for i in clash)
+            raise CheckpointError(
+                f"the tools {names} cannot be told apart by their tokens under {self.indexing} indexing; rename one of them or "
+                "choose another --indexing"
+            )
 
     def __len__(self) -> int:
         return len(self.tool_ids)
 
+    @property
+    def is_atomic(self) -> bool:
+        """Whether every tool is one token of its own."""
+        return self.indexing == "atomic"
+
     @cached_property
-    def _token_ids(self) -> Mapping[str, int]:
-        return {name: self.first_id + i for i, name in enumerate((*ACTIONS, *self.tool_ids))}
+    def _sequences(self) -> Mapping[str, tuple[int, ...]]:
+        actions = zip(ACTIONS, ((self.finish_id,), (self.no_tool_id,)), strict=True)
+        return {**dict(actions), **dict(zip(self.tool_ids, self.sequences, strict=True))}
+
+    @cached_property
+    def _owners(self) -> Mapping[tuple[int, ...], str]:
+        return {sequence: name for name, sequence in self._sequences.items()}
 
     @property
     def finish_id(self) -> int:
@@ -60,48 +88,73 @@ class ToolVocabulary:
 
     @property
     def action_token_ids(self) -> range:
-        """Token ids of everything the model may choose: finish, no_tool, then every tool."""
-        return range(self.first_id, self.first_id + len(ACTIONS) + len(self.tool_ids))
+        """Token ids of all new tokens: finish, no_tool, then those of the tools."""
+        return range(self.first_id, self.first_id + len(ACTIONS) + len(self._tool_tokens))
 
     @property
     def tool_token_ids(self) -> range:
-        """Token ids of the tools alone, in catalog order."""
+        """Token ids of the new tokens that tools are written with; under atomic indexing one a tool, in catalog order."""
         return self.action_token_ids[len(ACTIONS) :]
 
-    def token_id(self, tool_id: str) -> int:
-        """Token id of a tool, or of the actions `finish` and `no_tool`."""
+    def sequence(self, tool_id: str) -> tuple[int, ...]:
+        """The token ids that name a tool, or one of the actions `finish` and `no_tool`."""
         try:
-            return self._token_ids[tool_id]
+            return self._sequences[tool_id]
         except KeyError:
             raise CheckpointError(f"no token for {tool_id!r}: the vocabulary holds {len(self)} other tools") from None
 
-    def tool_id(self, token_id: int) -> str | None:
-        """The tool (or action) that a token id names; None for an ordinary token."""
-        position = token_id - self.first_id
-        if not 0 <= position < len(ACTIONS) + len(self.tool_ids):
-            return None
-        return ACTIONS[position] if position < len(ACTIONS) else self.tool_ids[position - len(ACTIONS)]
+    def token_id(self, tool_id: str) -> int:
+        """The only token id of a tool, or of the actions; CheckpointError where a tool has several."""
+        sequence = self.sequence(tool_id)
+        if len(sequence) != 1:
+            raise CheckpointError(f"{tool_id!r} is written with {len(sequence)} tokens under {self.indexing} indexing")
+        return sequence[0]
+
+    def tool_id(self, *token_ids: int) -> str | None:
+        """The tool (or action) that a sequence of token ids names; None if it names none."""
+        return self._owners.get(token_ids)
 
     def token(self, tool_id: str) -> str:
-        """The text of a tool's (or action's) token, `<<provider&&name>>`."""
-        return self.all_tokens[self.token_id(tool_id) - self.first_id]
+        """The text of a tool's (or action's) token, `<<provider&&name>>`, or of its tokens."""
+        self.sequence(tool_id)  # says what is wrong with an unknown one
+        return self._texts[tool_id]
+
+    @cached_property
+    def _texts(self) -> Mapping[str, str]:
+        return dict(zip((*ACTIONS, *self.tool_ids), (*ACTION_TOKENS, *self.tokens), strict=True))
+
+    @property
+    def _tool_tokens(self) -> tuple[str, ...]:
+        return self.tokens if self.is_atomic else self.shared
 
     @cached_property
     def all_tokens(self) -> tuple[str, ...]:
-        """Token texts in the order of their ids, the actions first."""
-        return (*(f"<<{action}>>" for action in ACTIONS), *self.tokens)
+        """Texts of the new tokens in the order of their ids, the actions first."""
+        return (*ACTION_TOKENS, *self._tool_tokens)
+
+    @property
+    def tokens_per_tool(self) -> float:
+        """Mean length of the sequences."""
+        return sum(map(len, self.sequences)) / max(1, len(self))
 
     def to_dict(self) -> dict[str, Any]:
         """The part of `toolgen.json` that describes the vocabulary."""
-        return {"first_id": self.first_id, "tokens": dict(zip(self.tool_ids, self.tokens, strict=True))}
+        record: dict[str, Any] = {"indexing": self.indexing, "first_id": self.first_id}
+        if not self.is_atomic:
+            record |= {"shared": list(self.shared), "sequences": dict(zip(self.tool_ids, self.sequences, strict=True))}
+        return record | {"tokens": dict(zip(self.tool_ids, self.tokens, strict=True))}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], tool_ids: Sequence[str]) -> ToolVocabulary:
         """Reads `to_dict`; `tool_ids` gives the order of the catalog. Says which tools lack a token."""
         try:
             first_id, tokens = int(record["first_id"]), dict(record["tokens"])
+            indexing = record.get("indexing", "atomic")
+            shared, sequences = tuple(record.get("shared", ())), dict(record.get("sequences", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the vocabulary is damaged: expected first_id and tokens ({error!r})") from error
+        if indexing not in INDEXINGS:
+            raise CheckpointError(f"unknown indexing {indexing!r}; this toolgen reads {', '.join(INDEXINGS)}")
         missing = [tool_id for tool_id in tool_ids if tool_id not in tokens]
         extra = tokens.keys() - set(tool_ids)
         if missing or extra:
@@ -109,4 +162,21 @@ class ToolVocabulary:
                 f"vocabulary and catalog differ: {len(missing)} tools without a token {missing[:3]}, "
                 f"{len(extra)} tokens without a tool {sorted(extra)[:3]}"
             )
-        return cls(tuple(tool_ids), tuple(tokens[tool_id] for tool_id in tool_ids), first_id)
+        return cls(
+            tuple(tool_ids),
+            tuple(tokens[tool_id] for tool_id in tool_ids),
+            first_id,
+            indexing,
+            shared,
+            tuple(tuple(sequences[tool_id]) for tool_id in tool_ids if tool_id in sequences),
+        )
+
+
+def _first_prefix(sequences: Sequence[tuple[int, ...]]) -> tuple[int, int] | None:
+    """The places of two sequences of which one begins with the other; in sorted order they are neighbours. An empty sequence
+    begins every other."""
+    order = sorted(range(len(sequences)), key=sequences.__getitem__)
+    for first, second in pairwise(order):
+        if sequences[second][: len(sequences[first])] == sequences[first]:
+            return first, second
+    return None
