@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.catalog import Tool
-from toolgen.datasets.written import TOOLS_AT_ONCE, drafts_by_model, parse_requests, prompt_for
+from toolgen.datasets.written import AT_ONCE, drafts_by_model, parse_requests, prompt_for
 from toolgen.errors import UsageError
 from toolgen.llm import ChatMessage
 
@@ -76,10 +76,10 @@ def test_an_interrupted_run_asks_only_for_what_is_missing(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         [*drafts_by_model(TOOLS, Echo(calls=1), 2, 0, work)]
     with work.open("a", encoding="utf-8") as file:
-        file.write('{"tool": "p&&cut o')  # the line that was being written
+        file.write('{"key": "p&&cut o')  # the line that was being written
     again = Echo()
     assert [*drafts_by_model(TOOLS, again, 2, 0, work)] == whole
-    assert again.asked == 2 * (len(TOOLS) - TOOLS_AT_ONCE)
+    assert again.asked == 2 * (len(TOOLS) - AT_ONCE)
 
 
 def test_answers_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:

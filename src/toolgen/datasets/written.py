@@ -19,7 +19,7 @@ from toolgen.errors import UsageError
 from toolgen.llm import ChatMessage, TextWriter
 
 MAX_DOCUMENTATION = 1200  # characters of a tool's documentation in the prompt
-TOOLS_AT_ONCE = 16  # after so many the answers are saved
+AT_ONCE = 16  # after the answers for so many tools or requests they are saved
 TOKENS_A_REQUEST = 40
 
 STYLES: Mapping[str, str] = {
@@ -88,24 +88,57 @@ def drafts_by_model(
     """`spare` drafts for each of `per_tool` requests, half of each style. Answers are kept in `work` as they come, so that
     an interrupted run goes on where it stopped; UsageError if that file was begun with other settings."""
     each = -(-per_tool * spare // len(STYLES))
-    settings = {"model": writer.name, "per_style": each, "seed": seed}
-    answers = _answers_so_far(work, settings)
-    missing = [tool for tool in tools if _key(tool) not in answers]
-    with work.open("a", encoding="utf-8") as file:
-        for start in range(0, len(missing), TOOLS_AT_ONCE):
-            part = missing[start : start + TOOLS_AT_ONCE]
-            prompts = [prompt_for(tool, style, each) for tool in part for style in STYLES]
-            texts = writer.write(prompts, max_tokens=each * TOKENS_A_REQUEST, seed=seed + start)
-            for i, tool in enumerate(part):
-                answers[_key(tool)] = texts[i * len(STYLES) : (i + 1) * len(STYLES)]
-                file.write(json.dumps({"tool": _key(tool), "answers": answers[_key(tool)]}) + "\n")
-            file.flush()
-            if on_progress:
-                on_progress(len(tools) - len(missing) + start + len(part), len(tools))
-    for tool in tools:
-        for style, answer in zip(STYLES, answers[_key(tool)], strict=True):
+    answers = ask_in_parts(
+        [_key(tool) for tool in tools],
+        lambda place: [prompt_for(tools[place], style, each) for style in STYLES],
+        writer,
+        work,
+        {"model": writer.name, "per_style": each, "seed": seed},
+        max_tokens=each * TOKENS_A_REQUEST,
+        seed=seed,
+        on_progress=on_progress,
+    )
+    for tool, written in zip(tools, answers, strict=True):
+        for style, answer in zip(STYLES, written, strict=True):
             for text in parse_requests(answer, tool)[:each]:
                 yield Draft(tool.id, text, style, writer.name)
+
+
+def ask_in_parts(
+    keys: Sequence[str],
+    prompts: Callable[[int], Sequence[Sequence[ChatMessage]]],
+    writer: TextWriter,
+    work: Path,
+    settings: Mapping[str, Any],
+    *,
+    max_tokens: int,
+    temperature: float = 0.7,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[list[str]]:
+    """The answers to the conversations `prompts(place)` of each key, AT_ONCE keys at a time. They are kept in the file `work`
+    as they come, so that an interrupted run goes on where it stopped; UsageError if that was begun with other `settings`."""
+    answers = _answers_so_far(work, settings)
+    missing = [place for place, key in enumerate(keys) if key not in answers]
+    with work.open("a", encoding="utf-8") as file:
+        for start in range(0, len(missing), AT_ONCE):
+            part = missing[start : start + AT_ONCE]
+            asked = {place: prompts(place) for place in part}
+            texts = iter(
+                writer.write(
+                    [prompt for several in asked.values() for prompt in several],
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    seed=seed + start,
+                )
+            )
+            for place, several in asked.items():
+                answers[keys[place]] = [next(texts) for _ in several]
+                file.write(json.dumps({"key": keys[place], "answers": answers[keys[place]]}) + "\n")
+            file.flush()
+            if on_progress:
+                on_progress(len(keys) - len(missing) + start + len(part), len(keys))
+    return [answers[key] for key in keys]
 
 
 def _key(tool: Tool) -> str:
@@ -126,7 +159,8 @@ def _answers_so_far(work: Path, settings: Mapping[str, Any]) -> dict[str, list[s
     whole = [line for line in lines if line.endswith("\n")]
     work.write_text("".join(whole), encoding="utf-8")
     records = [json.loads(line) for line in whole[1:]]
-    return {record["tool"]: record["answers"] for record in records}
+    # Version 0.1.0 called the key "tool"; what it had Re-Invoke write is kept in a cache and still good.
+    return {record.get("key", record.get("tool")): record["answers"] for record in records}
 
 
 def _lines(answer: str) -> list[str]:
