@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def test_a_file_with_the_least_it_needs(tmp_path: Path) -> None:
         (PLAIN + "metric: [ndcg@1]", "did you mean 'metrics'"),
         (PLAIN.replace("retriever:", "retreiver:"), "methods.BM25"),
         (PLAIN + "against: BM26", "against names no method 'BM26'; methods are BM25"),
+        (PLAIN + "against_dataset: full", "against_dataset names no dataset 'full'; datasets are demo"),
         (PLAIN.replace("{demo: data}", "{}"), "datasets"),
         (PLAIN + "limit: 0", "limit"),
         (PLAIN + "steps:\n  - catalog build bfcl: -o data", "steps.0: .* put a command that has a colon in quotes"),
@@ -61,3 +63,18 @@ def test_the_table_holds_every_method_and_the_differences(
     assert sum(line.startswith("| all (4) | BM25 |") for line in lines) == 1
     assert any(line.startswith("| all | a\\|b | +0.0 (+0.0 to +0.0)") for line in lines)
     assert not any("gone" in line for line in lines)
+
+
+def test_a_method_is_compared_with_itself_on_other_wordings(
+    tmp_path: Path, measure: Callable[..., RetrievalResult]
+) -> None:
+    text = PLAIN.replace("{demo: data}", "{full: data, short: other}") + "against_dataset: full\nmetrics: [ndcg@1]\n"
+    full = measure()
+    worse = [replace(record, metrics=dict.fromkeys(record.metrics, 0.0)) for record in full.records]
+    short = replace(full, records=tuple(worse))
+    shown = table(read(tmp_path, text), {"full": {"BM25": full}, "short": {"BM25": short}}).splitlines()
+    assert "short against full, the same method on the same requests (bold: the interval leaves out zero):" in shown
+    mean = 100 * sum(record.metrics["ndcg@1"] for record in full.records) / len(full.records)
+    row = next(line for line in shown if line.startswith("| all | BM25 |"))
+    assert f"−{mean:.1f}" in row
+    assert not any("full against" in line for line in shown)
