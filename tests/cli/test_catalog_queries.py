@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
 from typer.testing import Result
 
 from toolgen.datasets import load_dataset
+from toolgen.llm import ChatMessage, LocalWriter
 from toolgen.testing import tiny_checkpoint, tiny_dataset
 
 Invoke = Callable[..., Result]
@@ -34,6 +37,29 @@ def test_a_local_model_writes_them_too_and_leaves_no_work_file(
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["tools"] == len(tiny_dataset().catalog)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["asked", "model"]
+
+
+def test_a_trained_writer_is_asked_as_it_was_trained(
+    toolgen: Invoke, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_checkpoint().save(tmp_path / "model")
+    trained = toolgen(
+        "train", "writer", tmp_path / "model", dataset_folder, "-o", tmp_path / "writer", "--set", "steps=2"
+    )
+    assert trained.exit_code == 0, trained.output
+    assert "catalog queries" in trained.stderr  # what comes next
+    asked: list[Sequence[ChatMessage]] = []
+
+    def write(self: LocalWriter, prompts: Sequence[Sequence[ChatMessage]], **_options: Any) -> list[str]:
+        asked.extend(prompts)
+        return [f"please do number {number} for me" for number in range(len(prompts))]
+
+    monkeypatch.setattr(LocalWriter, "write", write)
+    options = ("--by", "llm", "--base", tmp_path / "writer", "--per-tool", 1, "--within", 1000, "--json")
+    result = toolgen("catalog", "queries", dataset_folder, "-o", tmp_path / "asked", *options)
+    assert result.exit_code == 0, result.output
+    assert {prompt[0]["role"] for prompt in asked} == {"documentation"} and {len(prompt) for prompt in asked} == {1}
+    assert json.loads(result.stdout)["styles"].keys() == {"trained"}
 
 
 def test_what_cannot_be_done_is_one_line_and_writes_nothing(

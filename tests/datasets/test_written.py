@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.catalog import Tool
-from toolgen.datasets.written import TOOLS_AT_ONCE, drafts_by_model, parse_requests, prompt_for
+from toolgen.datasets.written import (
+    AT_ONCE,
+    TRAINED_SPARE,
+    documentation_turn,
+    drafts_by_model,
+    drafts_by_trained,
+    parse_requests,
+    prompt_for,
+)
 from toolgen.errors import UsageError
 from toolgen.llm import ChatMessage
 
@@ -76,10 +84,10 @@ def test_an_interrupted_run_asks_only_for_what_is_missing(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         [*drafts_by_model(TOOLS, Echo(calls=1), 2, 0, work)]
     with work.open("a", encoding="utf-8") as file:
-        file.write('{"tool": "p&&cut o')  # the line that was being written
+        file.write('{"key": "p&&cut o')  # the line that was being written
     again = Echo()
     assert [*drafts_by_model(TOOLS, again, 2, 0, work)] == whole
-    assert again.asked == 2 * (len(TOOLS) - TOOLS_AT_ONCE)
+    assert again.asked == 2 * (len(TOOLS) - AT_ONCE)
 
 
 def test_answers_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:
@@ -87,3 +95,25 @@ def test_answers_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:
     [*drafts_by_model(TOOLS[:2], Echo(), 2, 0, work)]
     with pytest.raises(UsageError, match="other settings"):
         [*drafts_by_model(TOOLS[:2], Echo(), 2, 1, work)]
+
+
+class Trained:
+    """Answers a documentation with one request, another one each time; every fourth answer is none."""
+
+    name = "trained"
+
+    def write(
+        self, prompts: Sequence[Sequence[ChatMessage]], *, max_tokens: int, temperature: float = 0.7, seed: int = 0
+    ) -> list[str]:
+        del max_tokens, temperature, seed
+        assert all(list(prompt) == [documentation_turn(TOOLS[i // 4])] for i, prompt in enumerate(prompts))
+        poor = ["", "<<p&&tool_1>> of them", "one-word", "call tool_9 now"]
+        return [poor[i % 16 // 4] if i % 4 == 3 else f"do thing\n{i} please" for i in range(len(prompts))]
+
+
+def test_a_trained_writer_is_asked_with_the_documentation_alone_and_gives_one_request_an_answer(tmp_path: Path) -> None:
+    drafts = [*drafts_by_trained(TOOLS[:10], Trained(), 2, 0, tmp_path / "work.jsonl")]
+    assert TRAINED_SPARE == 2 and {draft.style for draft in drafts} == {"trained"}
+    texts = [draft.text for draft in drafts if draft.tool == TOOLS[0].id]
+    assert texts == ["do thing 0 please", "do thing 1 please", "do thing 2 please"]
+    assert len(drafts) == 3 * 10 + 2  # tool_9's identifier in a request for tools 3 and 7 is no identifier of theirs

@@ -33,6 +33,7 @@ def test_a_file_with_the_least_it_needs(tmp_path: Path) -> None:
         (PLAIN + "metric: [ndcg@1]", "did you mean 'metrics'"),
         (PLAIN.replace("retriever:", "retreiver:"), "methods.BM25"),
         (PLAIN + "against: BM26", "against names no method 'BM26'; methods are BM25"),
+        (PLAIN + "against_dataset: full", "against_dataset names no dataset 'full'; datasets are demo"),
         (PLAIN.replace("{demo: data}", "{}"), "datasets"),
         (PLAIN + "limit: 0", "limit"),
         (PLAIN + "steps:\n  - catalog build bfcl: -o data", "steps.0: .* put a command that has a colon in quotes"),
@@ -77,3 +78,18 @@ def test_what_a_search_takes_and_a_tool_is_spelled_with_is_shown_on_request(
         "| BM25 |  | 0 |",
         "| codes | 2.0 | 42 |",
     ]
+
+
+def test_a_method_is_compared_with_itself_on_other_wordings(
+    tmp_path: Path, measure: Callable[..., RetrievalResult]
+) -> None:
+    text = PLAIN.replace("{demo: data}", "{full: data, short: other}") + "against_dataset: full\nmetrics: [ndcg@1]\n"
+    full = measure()
+    worse = [replace(record, metrics=dict.fromkeys(record.metrics, 0.0)) for record in full.records]
+    short = replace(full, records=tuple(worse))
+    shown = table(read(tmp_path, text), {"full": {"BM25": full}, "short": {"BM25": short}}).splitlines()
+    assert "short against full, the same method on the same requests (bold: the interval leaves out zero):" in shown
+    mean = 100 * sum(record.metrics["ndcg@1"] for record in full.records) / len(full.records)
+    row = next(line for line in shown if line.startswith("| all | BM25 |"))
+    assert f"−{mean:.1f}" in row
+    assert not any("full against" in line for line in shown)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.words import words
 from toolgen.llm import ChatMessage
 from toolgen.retrieval import DenseRetriever
-from toolgen.retrieval.bm25 import words
 
 
 def tool(name: str, description: str, provider: str = "demo") -> Tool:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from toolgen.catalog.text import views
+from toolgen.catalog.words import content_words
 from toolgen.datasets import Dataset, Query, Trajectory
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import StageConfig
-from toolgen.training.examples import targets_of
+from toolgen.training.examples import TrainingExample, targets_of
 from toolgen.training.sources import (
+    SHORT_SAMPLES,
+    SHORT_WORDS,
     STAGE_SOURCES,
     abstentions,
     asking,
     recall,
     requests,
+    short,
+    shortened,
     stage_examples,
     synthetic,
     trajectories,
@@ -90,6 +96,38 @@ def test_a_request_for_two_tools_is_one_target_set(dataset: Dataset) -> None:
         assert query.text in read(example.ids)
 
 
+def prompted(example: TrainingExample) -> str:
+    """The user's text of an example."""
+    return read(example.ids).partition("<|im_start|>user\n")[2].partition("<|im_end|>")[0]
+
+
+def test_short_examples_are_a_few_words_of_name_and_description_in_order(dataset: Dataset) -> None:
+    examples = short(CHECKPOINT, dataset, CONFIG)
+    assert len(examples) == SHORT_SAMPLES * len(dataset.catalog)
+    for place, example in enumerate(examples):
+        tool, text = dataset.catalog[place // SHORT_SAMPLES], prompted(example)
+        known = content_words(" ".join((re.sub(r"[_.]", " ", views(tool)["name"]), tool.description)))
+        found = [known.index(word) for word in text.split()]
+        assert 1 <= len(found) <= SHORT_WORDS and found == sorted(set(found))
+        assert example.choices == ((len(example) - 1, (CHECKPOINT.vocabulary.token_id(tool.id),)),)
+    forecast = [prompted(example) for example in examples[:SHORT_SAMPLES]]
+    assert len(set(forecast)) > 1
+    assert list(short(CHECKPOINT, dataset, CONFIG)) == list(examples)
+
+
+def test_shortened_requests_keep_the_tools_and_some_of_the_words(dataset: Dataset) -> None:
+    queries = [query for query in dataset.queries["train"] if query.tools]
+    examples = shortened(CHECKPOINT, dataset, CONFIG)
+    assert len(examples) == SHORT_SAMPLES * len(queries)
+    for place, example in enumerate(examples):
+        query = queries[place // SHORT_SAMPLES]
+        ((_, targets),) = example.choices
+        assert [CHECKPOINT.vocabulary.tool_id(token) for token in targets] == list(query.tools)
+        assert set(prompted(example).split()) <= set(content_words(query.text)) and example.spares
+    other = shortened(CHECKPOINT, dataset, StageConfig(max_tokens=320, seed=1))
+    assert [prompted(example) for example in examples] != [prompted(example) for example in other]
+
+
 def test_a_request_without_a_tool_teaches_to_decline(dataset: Dataset) -> None:
     examples = abstentions(CHECKPOINT, dataset, CONFIG)
     assert len(examples) == 2
@@ -149,7 +187,8 @@ def test_a_source_without_a_share_is_not_made(dataset: Dataset) -> None:
 def test_examples_are_made_when_they_are_drawn_and_know_their_targets_before(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = StageConfig(shares={"requests": 0.5, "keywords": 0.2, "description": 0.1, "abstentions": 0.2})
+    shares = ("requests", "shortened", "keywords", "short", "description", "abstentions")
+    config = StageConfig(shares=dict.fromkeys(shares, 1.0))
     prompts = []
 
     def counted(*arguments: Any, **options: Any) -> list[int]:

@@ -39,7 +39,10 @@ def queries(
         Literal["rules", "llm"], typer.Option(help="rules: from the documentation's words; llm: by a language model.")
     ] = "rules",
     base: Annotated[
-        str, typer.Option(metavar="NAME", help="For llm: a base to fetch or a local model folder.")
+        str,
+        typer.Option(
+            metavar="NAME", help="For llm: a base to fetch, a local model folder or what `toolgen train writer` wrote."
+        ),
     ] = DEFAULT_BASE,
     endpoint: Annotated[
         str | None,
@@ -69,7 +72,8 @@ def queries(
     else:
         writer = open_writer(base, endpoint, model)
         assert writer is not None, "there is always a base"
-        drafts = [*_by_model(tools, writer, per_tool, seed, work)]
+        is_trained = endpoint is None and _is_trained(Path(base))
+        drafts = [*_by_model(tools, writer, per_tool, seed, work, is_trained=is_trained)]
     retriever = BM25Retriever()
     retriever.index(loaded.catalog)
     filtered = keep_useful(
@@ -110,9 +114,22 @@ def _by_rule(tools: tuple[Tool, ...], per_tool: int, seed: int) -> Iterator[Draf
             on_progress(done, len(tools))
 
 
-def _by_model(tools: tuple[Tool, ...], writer: TextWriter, per_tool: int, seed: int, work: Path) -> Iterator[Draft]:
-    from toolgen.datasets.written import drafts_by_model
+def _is_trained(folder: Path) -> bool:
+    """Whether `toolgen train writer` wrote this folder."""
+    from toolgen.checkpoint import is_checkpoint, read_metadata
+
+    if not is_checkpoint(folder):
+        return False
+    stages = [entry["stage"] for entry in read_metadata(folder)["stages"]]
+    return stages[-1:] == ["writer"]
+
+
+def _by_model(
+    tools: tuple[Tool, ...], writer: TextWriter, per_tool: int, seed: int, work: Path, *, is_trained: bool
+) -> Iterator[Draft]:
+    from toolgen.datasets.written import drafts_by_model, drafts_by_trained
 
     message(f"{writer.name} writes requests; interrupted, the same command goes on from {work}")
     with progress("asking for requests") as on_progress:
-        yield from drafts_by_model(tools, writer, per_tool, seed, work, on_progress=on_progress)
+        drafts = drafts_by_trained if is_trained else drafts_by_model
+        yield from drafts(tools, writer, per_tool, seed, work, on_progress=on_progress)

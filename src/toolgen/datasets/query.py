@@ -8,6 +8,8 @@ from typing import Any
 
 SYNTHETIC = "synthetic"
 """The key of `Query.meta` that says who wrote a request that no user made, and in which style."""
+REWRITTEN = "rewritten"
+"""The key of `Query.meta` that says how and by whom a request was made shorter or vaguer, and how it read before."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,10 @@ from toolgen.datasets.phrasing import descriptive, first_sentence, specified, va
 from toolgen.datasets.plausible import arguments_for
 from toolgen.datasets.query import SYNTHETIC, Call, Query
 
-STYLES = ("vague", "specified", "descriptive")
-TURNS = 3  # requests of one style for one tool, at most: more only repeat each other
+TRAINED = "trained"
+"""The style of a writer that learned from the dataset's own requests."""
+STYLES = ("vague", "specified", "descriptive", TRAINED)
+TURNS = 3  # requests of one style by rules for one tool, at most: more only repeat each other
 LONGEST = 400  # characters of a request
 SPARE = 3  # drafts for each request wanted, since the filter drops some
 
@@ -63,7 +65,7 @@ def drafts_by_rule(tool: Tool, per_tool: int, seed: int) -> Iterator[Draft]:
 
 def _drafts(tool: Tool, per_tool: int, seed: int) -> Iterator[Draft]:
     random = Random(f"{seed}/{tool.id}")
-    each = -(-per_tool * SPARE // len(STYLES))
+    each = -(-per_tool * SPARE // (len(STYLES) - 1))  # all but the last, which no rule writes
     for text in vague(tool, random)[:each]:
         yield Draft(tool.id, text, "vague", "rules")
     for text in descriptive(tool, random)[:each]:
@@ -136,7 +138,8 @@ def _styles_in_turn(drafts: Sequence[Draft], per_tool: int) -> list[Draft]:
         turns = (
             (turn, STYLES.index(style), draft) for style, found in styles.items() for turn, draft in enumerate(found)
         )
-        ordered = [draft for turn, _, draft in sorted(turns, key=lambda item: item[:2]) if turn < TURNS]
+        order = sorted(turns, key=lambda item: item[:2])
+        ordered = [draft for turn, _, draft in order if turn < TURNS or draft.style == TRAINED]
         kept += ordered[:per_tool]
     return kept
 

@@ -14,14 +14,17 @@ from typing import Any
 
 from toolgen.catalog.text import document
 from toolgen.catalog.tool import Tool, canonical_json
-from toolgen.datasets.synthetic import SPARE, Draft
+from toolgen.datasets.synthetic import SPARE, TRAINED, Draft
 from toolgen.errors import UsageError
 from toolgen.llm import ChatMessage, TextWriter
 
 MAX_DOCUMENTATION = 1200  # characters of a tool's documentation in the prompt
-TOOLS_AT_ONCE = 16  # after so many the answers are saved
+AT_ONCE = 16  # after the answers for so many tools or requests they are saved
 TOKENS_A_REQUEST = 40
 SHORT_DOCUMENTATION = 450  # characters of it that a trained writer reads; more only makes it slower
+TRAINED_SPARE = 2  # its drafts are mostly good: so many for each request wanted
+TRAINED_TEMPERATURE = 0.8
+TRAINED_TOKENS = 64  # of one of its requests, at most
 
 STYLES: Mapping[str, str] = {
     "vague": "Requests are short, 2 to 8 words, as people type them into a search box, without details.",
@@ -68,12 +71,12 @@ def documentation_turn(tool: Tool) -> ChatMessage:
 def parse_requests(answer: str, tool: Tool) -> list[str]:
     """The requests in an answer: a list of lines or a JSON list; bullets and quotes are taken off. Lines that name the
     tool's identifier, introduce the list, copy the prompt, or are too short or too long are no requests."""
-    found = []
-    for text in listed(answer):
-        is_sentence = 2 <= len(text.split()) <= 60 and re.search(r"[^\W\d_]", text) is not None
-        if is_sentence and text not in _COPIES and not _NO_REQUEST.search(text) and not _names(text, tool):
-            found.append(text)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(text for text in listed(answer) if _is_request(text, tool)))
+
+
+def _is_request(text: str, tool: Tool) -> bool:
+    is_sentence = 2 <= len(text.split()) <= 60 and re.search(r"[^\W\d_]", text) is not None
+    return is_sentence and text not in _COPIES and not _NO_REQUEST.search(text) and not _names(text, tool)
 
 
 def listed(answer: str) -> list[str]:
@@ -94,24 +97,85 @@ def drafts_by_model(
     """`spare` drafts for each of `per_tool` requests, half of each style. Answers are kept in `work` as they come, so that
     an interrupted run goes on where it stopped; UsageError if that file was begun with other settings."""
     each = -(-per_tool * spare // len(STYLES))
-    settings = {"model": writer.name, "per_style": each, "seed": seed}
-    answers = _answers_so_far(work, settings)
-    missing = [tool for tool in tools if _key(tool) not in answers]
-    with work.open("a", encoding="utf-8") as file:
-        for start in range(0, len(missing), TOOLS_AT_ONCE):
-            part = missing[start : start + TOOLS_AT_ONCE]
-            prompts = [prompt_for(tool, style, each) for tool in part for style in STYLES]
-            texts = writer.write(prompts, max_tokens=each * TOKENS_A_REQUEST, seed=seed + start)
-            for i, tool in enumerate(part):
-                answers[_key(tool)] = texts[i * len(STYLES) : (i + 1) * len(STYLES)]
-                file.write(json.dumps({"tool": _key(tool), "answers": answers[_key(tool)]}) + "\n")
-            file.flush()
-            if on_progress:
-                on_progress(len(tools) - len(missing) + start + len(part), len(tools))
-    for tool in tools:
-        for style, answer in zip(STYLES, answers[_key(tool)], strict=True):
+    answers = ask_in_parts(
+        [_key(tool) for tool in tools],
+        lambda place: [prompt_for(tools[place], style, each) for style in STYLES],
+        writer,
+        work,
+        {"model": writer.name, "per_style": each, "seed": seed},
+        max_tokens=each * TOKENS_A_REQUEST,
+        seed=seed,
+        on_progress=on_progress,
+    )
+    for tool, written in zip(tools, answers, strict=True):
+        for style, answer in zip(STYLES, written, strict=True):
             for text in parse_requests(answer, tool)[:each]:
                 yield Draft(tool.id, text, style, writer.name)
+
+
+def drafts_by_trained(
+    tools: Sequence[Tool],
+    writer: TextWriter,
+    per_tool: int,
+    seed: int,
+    work: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Draft]:
+    """TRAINED_SPARE drafts for each of `per_tool` requests, by a writer that `toolgen train writer` taught: it answers a
+    documentation with one request, another one each time. `work` as for `drafts_by_model`."""
+    each = per_tool * TRAINED_SPARE
+    answers = ask_in_parts(
+        [_key(tool) for tool in tools],
+        lambda place: [[documentation_turn(tools[place])]] * each,
+        writer,
+        work,
+        {"model": writer.name, "requests": each, "seed": seed},
+        max_tokens=TRAINED_TOKENS,
+        temperature=TRAINED_TEMPERATURE,
+        seed=seed,
+        on_progress=on_progress,
+    )
+    for tool, written in zip(tools, answers, strict=True):
+        for text in dict.fromkeys(" ".join(answer.split()) for answer in written):
+            if "<<" not in text and _is_request(text, tool):
+                yield Draft(tool.id, text, TRAINED, writer.name)
+
+
+def ask_in_parts(
+    keys: Sequence[str],
+    prompts: Callable[[int], Sequence[Sequence[ChatMessage]]],
+    writer: TextWriter,
+    work: Path,
+    settings: Mapping[str, Any],
+    *,
+    max_tokens: int,
+    temperature: float = 0.7,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[list[str]]:
+    """The answers to the conversations `prompts(place)` of each key, AT_ONCE keys at a time. They are kept in the file `work`
+    as they come, so that an interrupted run goes on where it stopped; UsageError if that was begun with other `settings`."""
+    answers = _answers_so_far(work, settings)
+    missing = [place for place, key in enumerate(keys) if key not in answers]
+    with work.open("a", encoding="utf-8") as file:
+        for start in range(0, len(missing), AT_ONCE):
+            part = missing[start : start + AT_ONCE]
+            asked = {place: prompts(place) for place in part}
+            texts = iter(
+                writer.write(
+                    [prompt for several in asked.values() for prompt in several],
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    seed=seed + start,
+                )
+            )
+            for place, several in asked.items():
+                answers[keys[place]] = [next(texts) for _ in several]
+                file.write(json.dumps({"key": keys[place], "answers": answers[keys[place]]}) + "\n")
+            file.flush()
+            if on_progress:
+                on_progress(len(keys) - len(missing) + start + len(part), len(keys))
+    return [answers[key] for key in keys]
 
 
 def _key(tool: Tool) -> str:
@@ -132,7 +196,8 @@ def _answers_so_far(work: Path, settings: Mapping[str, Any]) -> dict[str, list[s
     whole = [line for line in lines if line.endswith("\n")]
     work.write_text("".join(whole), encoding="utf-8")
     records = [json.loads(line) for line in whole[1:]]
-    return {record["tool"]: record["answers"] for record in records}
+    # Version 0.1.0 called the key "tool"; what it had Re-Invoke write is kept in a cache and still good.
+    return {record.get("key", record.get("tool")): record["answers"] for record in records}
 
 
 def _lines(answer: str) -> list[str]:

@@ -44,7 +44,11 @@ class Method(BaseModel):
 
 
 class Experiment(BaseModel):
-    """The content of an experiment file. Paths are relative to where the command is run."""
+    """The content of an experiment file. Paths are relative to where the command is run.
+
+    `against` names the method, `against_dataset` the dataset that the others are compared with. Datasets can only be
+    compared if they hold the same requests in other words (`toolgen catalog rewrite`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +59,7 @@ class Experiment(BaseModel):
     split: Literal["train", "dev", "test"] = "test"
     limit: int | None = Field(None, ge=1)
     against: str | None = None
+    against_dataset: str | None = None
     metrics: tuple[str, ...] = ("ndcg@1", "ndcg@5", "recall@5", "comp@5")
     groups: tuple[str, ...] = ("all", "seen", "unseen")
     latency: bool = False
@@ -74,11 +79,14 @@ def read_experiment(path: Path) -> Experiment:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}{_near(first)}") from error
-    if experiment.against is not None and experiment.against not in experiment.methods:
-        raise UsageError(
-            f"{path}: against names no method {experiment.against!r}; methods are {', '.join(experiment.methods)}"
-        )
+    _check_named(path, "against", "method", experiment.against, experiment.methods)
+    _check_named(path, "against_dataset", "dataset", experiment.against_dataset, experiment.datasets)
     return experiment
+
+
+def _check_named(path: Path, key: str, kind: str, name: str | None, known: Mapping[str, object]) -> None:
+    if name is not None and name not in known:
+        raise UsageError(f"{path}: {key} names no {kind} {name!r}; {kind}s are {', '.join(known)}")
 
 
 def _near(error: Mapping[str, Any]) -> str:
@@ -91,12 +99,15 @@ def _near(error: Mapping[str, Any]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
 
 
+_BOLD = "bold: the interval leaves out zero"
+
 Results = Mapping[str, Mapping[str, RetrievalResult]]
 """Dataset to method to result."""
 
 
 def table(experiment: Experiment, results: Results) -> str:
-    """All results as Markdown: percent with 95% intervals, one table a dataset, then differences to `against`."""
+    """All results as Markdown: percent with 95% intervals, one table a dataset, then differences to `against`, last those of
+    each method to itself on `against_dataset`."""
     parts = []
     for dataset, found in results.items():
         parts.append(f"## {dataset}, split {experiment.split}\n")
@@ -105,8 +116,16 @@ def table(experiment: Experiment, results: Results) -> str:
             parts.append(_markdown(("method", "tokens a tool", "median ms"), _latency(found)))
         base = experiment.against
         if base is not None and base in found and len(found) > 1:
-            parts.append(f"Difference to {base} on the same requests (bold: the interval leaves out zero):\n")
-            parts.append(_markdown(("requests", "method", *_labels(experiment)), _differences(experiment, found, base)))
+            others = {method: (result, found[base]) for method, result in found.items() if method != base}
+            parts.append(f"Difference to {base} on the same requests ({_BOLD}):\n")
+            parts.append(_markdown(("requests", "method", *_labels(experiment)), _differences(experiment, others)))
+    full = experiment.against_dataset
+    on_full = results.get(full, {}) if full is not None else {}
+    for dataset, found in results.items():
+        pairs = {method: (result, on_full[method]) for method, result in found.items() if method in on_full}
+        if dataset != full and pairs:
+            parts.append(f"{dataset} against {full}, the same method on the same requests ({_BOLD}):\n")
+            parts.append(_markdown(("requests", "method", *_labels(experiment)), _differences(experiment, pairs)))
     return "\n".join(parts)
 
 
@@ -129,13 +148,17 @@ def _latency(found: Mapping[str, RetrievalResult]) -> Iterator[list[str]]:
         yield [method, str(tokens), f"{result.latency['median_ms']:.0f}"]
 
 
-def _differences(experiment: Experiment, found: Mapping[str, RetrievalResult], base: str) -> Iterator[list[str]]:
+def _differences(
+    experiment: Experiment, pairs: Mapping[str, tuple[RetrievalResult, RetrievalResult]]
+) -> Iterator[list[str]]:
+    """A row for each group and method: the first result of its pair minus the second, request by request. Requests that are
+    in a group by their words count in the group of the first."""
     for group in experiment.groups:
-        for method, result in found.items():
-            if method == base or group not in result.metrics:
+        for method, (result, other) in pairs.items():
+            if group not in result.metrics or group not in other.metrics:
                 continue
             cells = [
-                _signed(paired_difference(result, found[base], name, group)) if name in result.metrics[group] else ""
+                _signed(paired_difference(result, other, name, group)) if name in result.metrics[group] else ""
                 for name in experiment.metrics
             ]
             yield [group, method, *cells]

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 from toolgen.catalog.text import views
 from toolgen.catalog.tool import Tool
+from toolgen.catalog.words import TellingWords, content_words
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset, Query
 from toolgen.datasets.messages import NO_TOOL
+from toolgen.datasets.rewritten import Shortener
 from toolgen.datasets.written import documentation_turn
 from toolgen.errors import UsageError
 from toolgen.training.config import Stage, StageConfig
@@ -32,6 +34,10 @@ KEYWORDS = (5, 14)
 """Fewest and most words of one `keywords` example."""
 KEYWORD_SAMPLES = 3
 """`keywords` examples a tool."""
+SHORT_WORDS = 4
+"""Most words of one `short` example; they are drawn among twice as many of the tool's most telling ones."""
+SHORT_SAMPLES = 4
+"""`short` examples a tool, and `shortened` examples a request, each drawn anew."""
 
 Source = Callable[[Checkpoint, Dataset, StageConfig], Sequence[TrainingExample]]
 
@@ -79,6 +85,23 @@ def keywords(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> S
     return LazyExamples(items, make, frozenset(chain.from_iterable(checkpoint.vocabulary.sequences)))
 
 
+def short(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
+    """One to SHORT_WORDS of the words of a tool's name and description that tell it apart from the others, in order, to its
+    token: requests as people type them into a search box (ToolSense, arXiv 2606.12451)."""
+    del dataset
+    telling = TellingWords(checkpoint.catalog)
+
+    def make(item: _Keywords) -> TrainingExample:
+        found = content_words(f"{_spaced_name(item.tool)} {item.tool.description}") or [item.tool.name]
+        chooser = random.Random(f"{config.seed}/{item.tool.id}/{item.sample}")
+        best = telling.places(found)[: 2 * SHORT_WORDS] or [0]
+        kept = chooser.sample(best, min(len(best), chooser.randint(1, SHORT_WORDS)))
+        return _example(checkpoint, config, _Request(" ".join(found[i] for i in sorted(kept)), (item.tool.id,)))
+
+    items = [_Keywords(tool, sample) for tool in checkpoint.catalog for sample in range(SHORT_SAMPLES)]
+    return LazyExamples(items, make, frozenset(chain.from_iterable(checkpoint.vocabulary.sequences)))
+
+
 def recall(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """A tool's token to its documentation, in the turns in which the agent will read it."""
     del dataset
@@ -97,8 +120,20 @@ def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> S
     """Requests of the training split to the set of their tools; where a tool is several tokens, to each of them. Multi-turn
     tasks are left out: their first turn does not ask for all the tools that the task needs. Synthetic requests are a source of
     their own."""
-    asked = (query for query in _single_turn(dataset) if query.tools and not query.is_synthetic)
-    return _requests(checkpoint, config, (_Request(query.text, query.tools, spares=True) for query in asked))
+    return _requests(checkpoint, config, (_Request(query.text, query.tools, spares=True) for query in _asked(dataset)))
+
+
+def shortened(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
+    """A few words of each request of `requests` (see `datasets.rewritten.Shortener.some`) to the set of its tools."""
+    shortener = Shortener(checkpoint.catalog)
+    shorter = (
+        _Request(
+            shortener.some(query.text, random.Random(f"{config.seed}/{query.id}/{sample}")), query.tools, spares=True
+        )
+        for query in _asked(dataset)
+        for sample in range(SHORT_SAMPLES)
+    )
+    return _requests(checkpoint, config, shorter)
 
 
 def asking(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
@@ -106,8 +141,8 @@ def asking(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Seq
     requests by seed, so that a tool that many ask for is not all that is learned. Too long conversations are left out."""
     protocol, chooser = checkpoint.protocol, random.Random(config.seed)
     asked: dict[str, list[str]] = {}
-    for query in _single_turn(dataset):
-        if len(query.tools) == 1 and not query.is_synthetic:
+    for query in _asked(dataset):
+        if len(query.tools) == 1:
             asked.setdefault(query.tools[0], []).append(query.text)
     examples = []
     for tool_id, texts in asked.items():
@@ -167,19 +202,20 @@ def _prefixes(messages: list[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
 _DOCUMENTATION: Mapping[str, Source] = {
     **{view: view_source(view) for view in ("document", "name", "description", "parameters")},
     "keywords": keywords,
+    "short": short,
     "synthetic": synthetic,
 }
+_REQUESTS: Mapping[str, Source] = {"requests": requests, "shortened": shortened, "abstentions": abstentions}
 STAGE_SOURCES: Mapping[Stage, Mapping[str, Source]] = {
     "memorization": {
         **_DOCUMENTATION,
         "recall": recall,
     },
     "retrieval": {
-        "requests": requests,
-        "abstentions": abstentions,
+        **_REQUESTS,
         **_DOCUMENTATION,
     },
-    "agent": {"trajectories": trajectories, "requests": requests, "abstentions": abstentions, **_DOCUMENTATION},
+    "agent": {"trajectories": trajectories, **_REQUESTS, **_DOCUMENTATION},
     "writer": {"asking": asking},
 }
 
@@ -196,11 +232,19 @@ def stage_examples(
 
 def _documentation_words(tool: Tool) -> list[str]:
     """Name, description and descriptions of the parameters as words; types and other formalities are left out."""
-    name = re.sub(r"[_.]", " ", views(tool)["name"])
     described = (
         str(schema.get("description", "")) for schema in tool.properties.values() if isinstance(schema, Mapping)
     )
-    return " ".join((name, tool.description, *described)).split()
+    return " ".join((_spaced_name(tool), tool.description, *described)).split()
+
+
+def _spaced_name(tool: Tool) -> str:
+    return re.sub(r"[_.]", " ", views(tool)["name"])
+
+
+def _asked(dataset: Dataset) -> list[Query]:
+    """The single-turn training requests with tools that users made."""
+    return [query for query in _single_turn(dataset) if query.tools and not query.is_synthetic]
 
 
 def _single_turn(dataset: Dataset) -> Iterator[Query]:

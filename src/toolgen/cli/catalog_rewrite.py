@@ -1,0 +1,80 @@
+"""`toolgen catalog rewrite`: the same requests in fewer or vaguer words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.searching import open_writer
+from toolgen.cli.virtualize import DEFAULT_BASE
+from toolgen.datasets.query import REWRITTEN
+from toolgen.datasets.rewritten import How
+from toolgen.errors import InputError
+
+SHOWN = 3  # rewritten requests that are printed
+
+
+def register(group: typer.Typer) -> None:
+    """Adds the command to the group `catalog`."""
+    group.command(epilog="Example: toolgen catalog rewrite data/bfcl -o data/bfcl-short --how short")(rewrite)
+
+
+def rewrite(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],
+    how: Annotated[
+        How,
+        typer.Option(
+            help="keyword: the one word that tells tools apart best; short: at most six such words; vague: by a language model."
+        ),
+    ],
+    base: Annotated[
+        str, typer.Option(metavar="NAME", help="For vague: a base to fetch or a local model folder.")
+    ] = DEFAULT_BASE,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="For vague: an OpenAI-compatible endpoint instead; key in OPENAI_API_KEY."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="The endpoint's model.")] = None,
+    split: Annotated[str, typer.Option(help="Whose requests are rewritten: train, dev or test.")] = "test",
+    as_json: JsonOption = False,
+) -> None:
+    """Write a dataset whose requests of one split say the same in fewer or vaguer words, to be compared with the full ones.
+
+    Ids, tools and catalog stay; requests of several turns or without a tool are left out. The other splits are copied.
+    """
+    from toolgen.datasets.folder import load_dataset, save_dataset
+    from toolgen.datasets.rewritten import rewritable, rewritten_by_model, rewritten_by_rule
+    from toolgen.datasets.splits import SPLITS
+
+    if split not in SPLITS:
+        raise InputError(f"no split {split!r}; splits are {', '.join(SPLITS)}")
+    loaded = load_dataset(dataset)
+    if not rewritable(loaded, split):
+        raise InputError(f"{dataset}: split {split} has no single-turn request with a tool; nothing to rewrite")
+    if how == "vague":
+        work = output.with_name(output.name + ".answers.jsonl")
+        writer = open_writer(base, endpoint, model)
+        assert writer is not None, "there is always a base"
+        message(f"{writer.name} rewrites requests; interrupted, the same command goes on from {work}")
+        with progress("rewriting requests") as on_progress:
+            written = rewritten_by_model(loaded, split, writer, work, on_progress)
+        save_dataset(written, output)
+        work.unlink(missing_ok=True)
+    else:
+        written = rewritten_by_rule(loaded, split, how)
+        save_dataset(written, output)
+    queries = written.queries[split]
+    authors = Counter(query.meta[REWRITTEN]["by"] for query in queries)
+    answer = {"dataset": str(output), "split": split, "how": how, "requests": len(queries), "by": dict(authors)}
+
+    def render() -> str:
+        shown = [f"  {query.meta[REWRITTEN]['from']}\n    -> {query.text}" for query in queries[:SHOWN]]
+        by = ", ".join(f"{count:,} by {author}" for author, count in authors.items())
+        return "\n".join([*shown, f"wrote {output}: {len(queries):,} {how} requests for {split}, {by}"])
+
+    emit(answer, as_json, render)
