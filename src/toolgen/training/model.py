@@ -9,8 +9,8 @@ Shapes: T tokens of packed examples, D hidden size, P supervised positions, K ta
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,11 @@ from toolgen.errors import CheckpointError, UsageError
 from toolgen.training.collate import MicroBatch, collate
 from toolgen.training.examples import TrainingExample
 from toolgen.training.packing import packing
+from toolgen.training.softmax import Block, set_cross_entropy
 from toolgen.virtualization import output_rows
 
 
-@dataclass(frozen=True)
-class Losses:
+class Losses(NamedTuple):
     """Sums over positions, to be divided by the counts of the whole step."""
 
     choice: Tensor
@@ -61,8 +61,7 @@ class TrainableModel(nn.Module):
         if not self.tied:
             self.untied_output_rows = nn.Parameter(outputs[self.first : self.stop].detach().clone())
             self.input_rows.requires_grad_(not self._has_frozen_layers)
-        self._unasked = torch.tensor(list(unasked), dtype=torch.long, device=inputs.device)
-        self._silent = torch.tensor(list(silent), dtype=torch.long, device=inputs.device)
+        self._unasked_R, self._silent_R = self._mask(unasked), self._mask(silent)
         self._bias = getattr(model.get_output_embeddings(), "bias", None)
         self._flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         model.requires_grad_(False)
@@ -71,6 +70,14 @@ class TrainableModel(nn.Module):
             parameter.requires_grad_(False)
         self._blend = blend
         self._start = [parameter.detach().clone() for parameter in self._trained()] if blend < 1 else []
+
+    def _mask(self, ids: Sequence[int]) -> Tensor | None:
+        """Which of the new rows these token ids have; None for no ids."""
+        if not ids:
+            return None
+        mask_R = torch.zeros(self.stop - self.first, dtype=torch.bool)
+        mask_R[torch.tensor(list(ids)) - self.first] = True
+        return mask_R.to(self._matrices[0].device)
 
     def _embeddings(self) -> Iterator[nn.Parameter]:
         """Token and (GPT-2) position embeddings: training them would send the backward pass through frozen layers."""
@@ -82,11 +89,16 @@ class TrainableModel(nn.Module):
         total = self.trunk.config.num_hidden_layers
         if not 0 <= count <= total:
             raise UsageError(f"frozen_layers is {count}; this model has {total} layers")
+        for layer in islice(self.layers(), count):
+            yield from layer.parameters()
+
+    def layers(self) -> nn.ModuleList:
+        """The transformer layers, the lowest first."""
+        total = self.trunk.config.num_hidden_layers
         lists = (
             module for module in self.trunk.modules() if isinstance(module, nn.ModuleList) and len(module) == total
         )
-        for layer in islice(next(lists, nn.ModuleList()), count):
-            yield from layer.parameters()
+        return next(lists, nn.ModuleList())
 
     def trunk_parameters(self) -> list[nn.Parameter]:
         """Trainable parameters that the base brought."""
@@ -138,16 +150,29 @@ class TrainableModel(nn.Module):
     def forward(self, batch: MicroBatch) -> Losses:
         """Cross-entropy against the uniform distribution over each position's target set, summed."""
         hidden_PD = self.hidden(batch)[batch.positions_P]
-        logits = self.logits(hidden_PD).float()
-        if len(self._unasked):
-            spared_PU = batch.spares_P[:, None].expand(-1, len(self._unasked))
-            logits[:, self._unasked] = logits[:, self._unasked].masked_fill(spared_PU, float("-inf"))
-        if len(self._silent):
-            logits[:, self._silent] = float("-inf")
-        known_PK = batch.targets_PK >= 0
-        target_PK = logits.gather(1, batch.targets_PK.clamp_min(0)).masked_fill(~known_PK, 0.0)
-        loss_P = logits.logsumexp(1) - target_PK.sum(1) / known_PK.sum(1)
-        return Losses(choice=loss_P[batch.is_choice_P].sum(), text=loss_P[~batch.is_choice_P].sum())
+        base, new = self._blocks()
+
+        def loss(of_P: Tensor) -> Tensor:
+            return set_cross_entropy(hidden_PD[of_P], base, new, batch.targets_PK[of_P], batch.spares_P[of_P])
+
+        # Without text this spares a gradient of zeros for all rows.
+        is_text_P = ~batch.is_choice_P
+        has_text = bool(is_text_P.any())
+        return Losses(choice=loss(batch.is_choice_P), text=loss(is_text_P) if has_text else hidden_PD.new_zeros(()))
+
+    def _blocks(self) -> tuple[Block, Block]:
+        """The output rows that this process scores: the base's, and the new ones."""
+        base, new = range(self.first), range(self.first, self.stop)
+        rows: Tensor = self.output_rows
+
+        def at(ids: range, values: Tensor | None, offset: int = 0) -> Tensor | None:
+            return None if values is None else values[ids.start - offset : ids.stop - offset]
+
+        silent_C, unasked_C = at(new, self._silent_R, self.first), at(new, self._unasked_R, self.first)
+        return (
+            Block(base.start, self._matrices[1][base.start : base.stop], at(base, self._bias)),
+            Block(new.start, rows, at(new, self._bias), silent_C, unasked_C),
+        )
 
     @torch.no_grad()
     def write_back(self) -> None:
