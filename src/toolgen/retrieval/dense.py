@@ -55,7 +55,7 @@ class DenseRetriever:
     @property
     def config(self) -> dict[str, Any]:
         """What a result file records of this retriever."""
-        return {"encoder": self._model_hash(), "similarity": "cosine"}
+        return {"encoder": encoder_hash(self.model), "similarity": "cosine"}
 
     def index(self, catalog: Catalog) -> None:
         """Encodes every tool's document, or takes the matrix from the cache."""
@@ -101,39 +101,46 @@ class DenseRetriever:
 
     def _load(self) -> Any:
         if self._encoder is None:
-            try:
-                from sentence_transformers import SentenceTransformer
-            except ImportError as error:
-                raise MissingExtraError("sentence-transformers", "dense") from error
-            self._check_folder()
-            self._encoder = SentenceTransformer(str(self.model), local_files_only=True)
+            self._encoder = load_encoder(self.model)
         return self._encoder
-
-    def _check_folder(self) -> None:
-        if not (self.model / "config.json").is_file():
-            raise InputError(
-                f"{self.model} is not a sentence-transformers folder (no config.json); "
-                "fetch one with: toolgen fetch base all-minilm-l6-v2"
-            )
 
     def _cache_file(self, texts: Sequence[str]) -> Path | None:
         if self.cache is None:
             return None
-        digest = hashlib.sha256(self._model_hash().encode())
+        digest = hashlib.sha256(encoder_hash(self.model).encode())
         for text in texts:
             # The length keeps two catalogs apart whose documents only differ in where one ends.
             digest.update(f"{len(text)}:{text}".encode())
         return self.cache / f"documents-{digest.hexdigest()[:32]}.npy"
 
-    def _model_hash(self) -> str:
-        """Identity of the encoder by content: configuration and weights, 16 hex digits."""
-        self._check_folder()
-        digest = hashlib.sha256()
-        for file in sorted(self.model.rglob("*")):
-            if file.suffix in {".json", ".safetensors", ".bin", ".txt"} and file.name != ORIGIN_FILE:
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
-        return digest.hexdigest()[:16]
+
+def load_encoder(folder: Path) -> Any:
+    """The sentence encoder in a folder. MissingExtraError without sentence-transformers, InputError for another folder."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingExtraError("sentence-transformers", "dense") from error
+    _check_folder(folder)
+    return SentenceTransformer(str(folder), local_files_only=True)
+
+
+def encoder_hash(folder: Path) -> str:
+    """Identity of an encoder by content: configuration and weights, 16 hex digits."""
+    _check_folder(folder)
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in {".json", ".safetensors", ".bin", ".txt"} and file.name != ORIGIN_FILE:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _check_folder(folder: Path) -> None:
+    if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
+        raise InputError(
+            f"{folder} is not a sentence-transformers folder (no config.json or modules.json); "
+            "fetch one with: toolgen fetch base all-minilm-l6-v2"
+        )
 
 
 def _read_matrix(file: Path, *, rows: int) -> Matrix | None:

@@ -33,11 +33,11 @@ WRITTEN = {"re-invoke": "dense", "iterfeedback": "dense", "long-context": "bm25"
 
 # What turns a method's scores into logits, so that they can be added, or decided by sets of tools. Encoders: the scale at which
 # they are trained. BM25: chosen on the development split of BFCL.
-LOGIT_SCALES = {"generative": 1.0, "bm25": 0.5, "dense": 20.0, "toolretriever": 20.0}
+LOGIT_SCALES = {"generative": 1.0, "bm25": 0.5, "dense": 20.0, "static": 20.0, "toolretriever": 20.0}
 SETS = "-sets"
 
 RETRIEVERS = (
-    *("generative", "generative-unconstrained", "bm25", "dense", "fusion", "toolretriever", *WRITTEN),
+    *("generative", "generative-unconstrained", "bm25", "dense", "static", "fusion", "toolretriever", *WRITTEN),
     *(name + SETS for name in LOGIT_SCALES if name != "bm25"),
 )
 
@@ -48,9 +48,9 @@ class Resources:
 
     `checkpoint`: generative ones; `beam`: how many beginnings they keep where a tool is several tokens. `encoder`: a folder
     that `toolgen train encoder` wrote, for toolretriever. `dense_model`: the encoder's folder for dense, by default the fetched
-    MiniLM. `writer`: the language model of re-invoke, iterfeedback and long-context, which stand on `base_retriever`, by
-    default WRITTEN's. `tool_sets`: the tools (ids) of each training request, for names that end in `-sets`. `cache`: a folder
-    for document matrices and synthetic requests, by default inside toolgen's.
+    MiniLM, from which static is distilled too. `writer`: the language model of re-invoke, iterfeedback and long-context, which
+    stand on `base_retriever`, by default WRITTEN's. `tool_sets`: the tools (ids) of each training request, for names that end
+    in `-sets`. `cache`: a folder for document matrices and synthetic requests, by default inside toolgen's.
     """
 
     checkpoint: Checkpoint | None = None
@@ -85,6 +85,8 @@ def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
             return BM25Retriever()
         case "dense":
             return _dense(name, resources.dense_model, resources)
+        case "static":
+            return _static(resources)
         case "toolretriever":
             if resources.encoder is None:
                 raise UsageError(
@@ -115,6 +117,18 @@ def _dense(name: str, model: Path | None, resources: Resources) -> Retriever:
         cache=resources.cache or cache_folder() / "dense",
         on_progress=resources.on_progress,
     )
+
+
+def _static(resources: Resources) -> Retriever:
+    from toolgen.fetching import cache_folder, resolve_base
+    from toolgen.retrieval.static import distilled
+
+    model = distilled(
+        resources.dense_model or resolve_base(DENSE_MODEL),
+        resources.cache or cache_folder() / "dense",
+        resources.on_progress,
+    )
+    return _dense("static", model, resources)
 
 
 def _written(name: str, resources: Resources) -> Retriever:
