@@ -225,7 +225,8 @@ class Checkpoint:
         )
         vocabulary = add_tool_tokens(tokenizer, catalog, spelling)
         tokenizer.chat_template = chat_template()
-        tokenizer.response_template = dict(RESPONSE_TEMPLATE)
+        if vocabulary.is_atomic:  # it reads one token as the name
+            tokenizer.response_template = dict(RESPONSE_TEMPLATE)
         resize_rows(model, len(tokenizer))
         texts = [*({"name": text} for text in ACTION_TEXTS), *documentation]
         initialize_rows(model, tokenizer, vocabulary, texts, method=initialization, seed=seed)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import LlamaConfig
 from typer.testing import CliRunner
 
 from toolgen.cli.app import make_app
@@ -136,7 +137,10 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_shared_tokens_need_fewer_rows_and_a_search_more_passes(tmp_path: Path) -> None:
-    tiny_checkpoint().save(tmp_path / "model")
+    shape = {"hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 1536, "vocab_size": 49_152}
+    LlamaConfig(**shape, num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True).save_pretrained(
+        tmp_path / "model"
+    )
     command = [
         "plan",
         "--tools",

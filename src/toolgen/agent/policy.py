@@ -124,7 +124,7 @@ class GenerativePolicy:
         return str(self.checkpoint.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _arguments(self, tool: str) -> Arguments:
-        self._written += 1
+        self._written += len(self.checkpoint.vocabulary.sequence(tool))
         if tool != NO_TOOL:
             self.decoder.begin_call(self._session, tool)
         return self.decoder.arguments(self._session, tool)

@@ -161,8 +161,10 @@ def config_text(config: StageConfig, as_json: bool = False) -> str:
 def inherited(folder: Path, checkpoint: Checkpoint) -> str:
     """What the stage takes over from the checkpoint before it."""
     history = ", ".join(f"{entry['stage']} ({entry['config']['steps']} steps)" for entry in checkpoint.stages)
+    vocabulary = checkpoint.vocabulary
+    spelled = "tool tokens" if vocabulary.is_atomic else f"tools by {vocabulary.indexing} indexing"
     return (
-        f"from {folder}: base {checkpoint.base}, {len(checkpoint.vocabulary):,} tool tokens, prompt protocol; "
+        f"from {folder}: base {checkpoint.base}, {len(vocabulary):,} {spelled}, prompt protocol; "
         f"trained so far: {history or 'nothing'}"
     )
 

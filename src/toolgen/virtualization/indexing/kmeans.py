@@ -64,14 +64,16 @@ def _seeded(vectors_ND: Matrix, k: int, generator: np.random.Generator) -> Matri
     """Centres among the vectors, each drawn with a chance that grows with the squared distance to those before it."""
     size = min(len(vectors_ND), SEEDING_SAMPLE * k)
     sample_SD = vectors_ND[np.sort(generator.choice(len(vectors_ND), size, replace=False))]
+    lengths_S = np.einsum("sd,sd->s", sample_SD, sample_SD)
     chosen = [int(generator.integers(size))]
-    distances_S = squared_distances(sample_SD, sample_SD[chosen]).ravel()
+    distances_S = np.full(size, np.inf)
     while len(chosen) < k:
-        weights_S = distances_S.astype(np.float64)
-        if weights_S.sum() <= 0:  # all that is left equals a centre
-            weights_S[:] = 1.0
+        latest = chosen[-1]
+        to_latest_S = lengths_S + lengths_S[latest] - 2 * (sample_SD @ sample_SD[latest])
+        distances_S = np.minimum(distances_S, np.maximum(to_latest_S, 0))
+        # Where all that is left equals a centre, any of it will do.
+        weights_S = distances_S if distances_S.any() else np.ones(size)
         chosen.append(int(generator.choice(size, p=weights_S / weights_S.sum())))
-        distances_S = np.minimum(distances_S, squared_distances(sample_SD, sample_SD[chosen[-1:]]).ravel())
     return sample_SD[chosen]
 
 
