@@ -3,11 +3,12 @@
 Under atomic indexing the score of a tool is the logit of its token where the assistant would choose; the exact top k is
 one pass over the prompt and one product with the tool rows. Source: ToolGen, arXiv 2410.03439, which runs a constrained
 beam search for the same ranking.
+Shapes: Q queries, B of them in one pass, T tokens, D hidden size, N tools, V rows of the whole vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +30,19 @@ class GenerativeRetriever:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, constrained: bool = True, max_tokens: int = 1024, batch_tokens: int = 1024
+        self,
+        checkpoint: Checkpoint,
+        *,
+        constrained: bool = True,
+        max_tokens: int = 1024,
+        batch_tokens: int = 1024,
     ) -> None:
         self.name = "generative" if constrained else "generative-unconstrained"
         self._constrained = constrained
         self._checkpoint = checkpoint
         self._max_tokens = min(max_tokens, checkpoint.context_length)
-        self._batch_tokens = batch_tokens
+        self.batch_tokens = batch_tokens
+        self._order_N: slice | npt.NDArray[np.intp] = slice(None)
 
     def index(self, catalog: Catalog) -> None:
         """Nothing to build: the rows are the index. UsageError for another catalog than the checkpoint's."""
@@ -44,20 +51,36 @@ class GenerativeRetriever:
                 f"this checkpoint was made for another catalog: {len(difference.added)} tools are new to it, "
                 f"{len(difference.removed)} are gone, {len(difference.changed)} changed; run `toolgen virtualize`"
             )
+        same_order = catalog.ids == self._checkpoint.vocabulary.tool_ids
+        position = self._checkpoint.catalog.position
+        self._order_N = slice(None) if same_order else np.array([position(tool) for tool in catalog.ids])
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The exact k best tools of each query, best first; a score is a logit. Unconstrained: those of the best k tokens."""
+        rankings: list[Ranking] = [Ranking((), ())] * len(queries)
+        for part, scores_BN in self._scored(queries):
+            for i, scores_N in zip(part, scores_BN, strict=True):
+                rankings[i] = self._ranking(scores_N, k)
+        return rankings
+
+    def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The logit of every tool; see `Scorer`."""
+        count = len(self._checkpoint.vocabulary)
+        scores_QN = np.empty((len(queries), count), dtype=np.float32)
+        for part, scores_BN in self._scored(queries):
+            scores_QN[part] = scores_BN[:, -count:][:, self._order_N]
+        return scores_QN
+
+    def _scored(self, queries: Sequence[str]) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+        """Positions of queries that went through one pass, and what `_scores` gave them."""
         protocol = self._checkpoint.protocol
         prompts = [
             protocol.prompt([{"role": "user", "content": query}], max_tokens=self._max_tokens) for query in queries
         ]
-        rankings: list[Ranking] = [Ranking((), ())] * len(prompts)
-        with torch.inference_mode():
-            for part in self._parts(prompts):
-                scores_BN = self._scores([prompts[i] for i in part]).cpu().numpy()
-                for i, scores_N in zip(part, scores_BN, strict=True):
-                    rankings[i] = self._ranking(scores_N, k)
-        return rankings
+        for part in self._parts(prompts):
+            with torch.inference_mode():
+                scores_BN = self._scores([prompts[i] for i in part])
+            yield part, scores_BN.cpu().numpy()
 
     def _ranking(self, scores: npt.NDArray[np.float32], k: int) -> Ranking:
         """From the scores of all tools, or of the whole vocabulary."""
@@ -75,27 +98,30 @@ class GenerativeRetriever:
         """Positions of prompts of like length, each part within the token budget."""
         parts: list[list[int]] = []
         for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
-            if parts and (len(parts[-1]) + 1) * len(prompts[i]) <= self._batch_tokens:
+            if parts and (len(parts[-1]) + 1) * len(prompts[i]) <= self.batch_tokens:
                 parts[-1].append(i)
             else:
                 parts.append([i])
         return parts
 
     def _scores(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Logits of the tool tokens after each prompt (B, N), unconstrained those of the whole vocabulary.
-
-        Right padding: the model is causal, so it needs no mask.
-        """
+        """Logits of the tool tokens after each prompt (B, N), unconstrained those of the whole vocabulary (B, V)."""
         model, ids = self._checkpoint.model, self._checkpoint.vocabulary.tool_token_ids
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        ids_BT = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids_BT[row, : len(prompt)] = torch.tensor(prompt)
-        hidden_BTD = model.base_model(input_ids=ids_BT.to(model.device), use_cache=False).last_hidden_state
-        last_BD = hidden_BTD[torch.arange(len(prompts)), lengths - 1]
+        last_BD = self._padded_pass(prompts)
         if not self._constrained:
             logits: Tensor = model.get_output_embeddings()(last_BD)
             return logits[:, : ids.stop].float()
         bias = getattr(model.get_output_embeddings(), "bias", None)
         own_bias = None if bias is None else bias[ids.start : ids.stop]
         return functional.linear(last_BD, self._checkpoint.tool_rows, own_bias).float()
+
+    def _padded_pass(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """The hidden state after each prompt (B, D). Right padding: the model is causal, so it needs no mask."""
+        model = self._checkpoint.model
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        ids_BT = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids_BT[row, : len(prompt)] = torch.tensor(prompt)
+        hidden_BTD = model.base_model(input_ids=ids_BT.to(model.device), use_cache=False).last_hidden_state
+        last_BD: Tensor = hidden_BTD[torch.arange(len(prompts)), lengths - 1]
+        return last_BD
