@@ -8,7 +8,7 @@ Shapes: Q queries, B of them in one pass, T tokens, D hidden size, N tools, V ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,10 @@ from toolgen.retrieval.protocol import Ranking, top_ranking
 class GenerativeRetriever:
     """Ranks the tools of a checkpoint's catalog. `batch_tokens` bounds the padded tokens of one pass.
 
+    `half_weights` is for many single requests, one after another: on a CPU, with a Llama-like model, each is about 1.4 times as
+    fast. It copies the layers' weights, rounded to fp16, when the retriever is made (a second and 0.2 GiB for 135M parameters),
+    and scores change by some thousandths; elsewhere it does nothing.
+
     Without `constrained` a tool competes with every token of the vocabulary, and what is no tool leaves its place in the
     ranking empty: the difference tells how much of the recall is the constraint's and how much the model has internalized.
     """
@@ -36,6 +40,7 @@ class GenerativeRetriever:
         constrained: bool = True,
         max_tokens: int = 1024,
         batch_tokens: int = 1024,
+        half_weights: bool = False,
     ) -> None:
         self.name = "generative" if constrained else "generative-unconstrained"
         self._constrained = constrained
@@ -43,6 +48,12 @@ class GenerativeRetriever:
         self._max_tokens = min(max_tokens, checkpoint.context_length)
         self.batch_tokens = batch_tokens
         self._order_N: slice | npt.NDArray[np.intp] = slice(None)
+        self._last_hidden: Callable[[Sequence[Sequence[int]]], Tensor] = self._padded_pass
+        if half_weights:
+            from toolgen.retrieval.lean_pass import LeanPass, fits_lean_pass  # imports the training package
+
+            if fits_lean_pass(checkpoint.model):
+                self._last_hidden = LeanPass(checkpoint.model)
 
     def index(self, catalog: Catalog) -> None:
         """Nothing to build: the rows are the index. UsageError for another catalog than the checkpoint's."""
@@ -107,7 +118,7 @@ class GenerativeRetriever:
     def _scores(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Logits of the tool tokens after each prompt (B, N), unconstrained those of the whole vocabulary (B, V)."""
         model, ids = self._checkpoint.model, self._checkpoint.vocabulary.tool_token_ids
-        last_BD = self._padded_pass(prompts)
+        last_BD = self._last_hidden(prompts)
         if not self._constrained:
             logits: Tensor = model.get_output_embeddings()(last_BD)
             return logits[:, : ids.stop].float()
