@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog, garbage_collection_paused
 from toolgen.catalog.text import document
@@ -95,17 +96,28 @@ class BM25Retriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query; a query without a known word scores every tool 0."""
-        return [self._search_one(query, k) for query in queries]
+        return [top_ranking(self._indexed, self._scores(query), k) for query in queries]
 
-    def _search_one(self, query: str, k: int) -> Ranking:
+    def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `Scorer`."""
+        scores_QN = np.empty((len(queries), len(self._indexed)), dtype=np.float32)
+        for scores_N, query in zip(scores_QN, queries, strict=True):
+            scores_N[:] = self._scores(query)
+        return scores_QN
+
+    @property
+    def _indexed(self) -> tuple[str, ...]:
         if self._ids is None:
             raise UsageError("BM25Retriever.search was called before index(catalog)")
-        scores_N = np.zeros(len(self._ids), dtype=np.float32)
-        if self._index is not None:
-            known = self._index.get_tokens_ids(words(query))
-            if len(known):
-                scores_N = self._index.get_scores_from_ids(known)
-        return top_ranking(self._ids, scores_N, k)
+        return self._ids
+
+    def _scores(self, query: str) -> npt.NDArray[np.float32]:
+        """The scores of all tools (N)."""
+        known = self._index.get_tokens_ids(words(query)) if self._index is not None else ()
+        if not len(known):
+            return np.zeros(len(self._indexed), dtype=np.float32)
+        scores_N: npt.NDArray[np.float32] = self._index.get_scores_from_ids(known)
+        return scores_N
 
 
 def _read_index(folder: Path, tools: int) -> Any:

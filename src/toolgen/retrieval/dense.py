@@ -70,12 +70,16 @@ class DenseRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query by cosine similarity."""
+        return [top_ranking(self._ids, scores_N, k) for scores_N in self.score_all(queries)]
+
+    def score_all(self, queries: Sequence[str]) -> Matrix:
+        """The cosines of every tool; see `Scorer`."""
         if self._documents_ND is None:
             raise UsageError("DenseRetriever.search was called before index(catalog)")
         if not queries or not self._ids:
-            return [Ranking((), ()) for _ in queries]
-        scores_QN = self._encode(queries) @ self._documents_ND.T
-        return [top_ranking(self._ids, scores_N, k) for scores_N in scores_QN]
+            return np.zeros((len(queries), len(self._ids)), dtype=np.float32)
+        scores_QN: Matrix = self._encode(queries) @ self._documents_ND.T
+        return scores_QN
 
     def _encode(self, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None) -> Matrix:
         """Unit vectors, one a text. (len(texts), D)"""

@@ -1,7 +1,7 @@
 """Retriever and Ranking: what every way of finding tools has in common, so that all are compared on equal terms.
 
 Requests and a catalog in, tool ids best first out; knows no method and no model.
-Shapes: N tools of the catalog, k results.
+Shapes: Q requests, N tools of the catalog, k results.
 """
 
 from __future__ import annotations
@@ -60,11 +60,30 @@ def top_ranking(ids: Sequence[str], scores_N: npt.NDArray[np.floating[Any]], k: 
     return Ranking(tuple(ids[row] for row in best), tuple(float(scores_N[row]) for row in best))
 
 
-def scores_of_all(ranking: Ranking, positions: Mapping[str, int]) -> npt.NDArray[np.float64]:
-    """The scores of all N tools by their positions (N); what the ranking leaves out is as bad as the last that it names."""
-    scores_N = np.full(len(positions), min(ranking.scores, default=0.0))
-    scores_N[[positions[tool] for tool in ranking.tools]] = ranking.scores
-    return scores_N
+@runtime_checkable
+class Scorer(Protocol):
+    """A retriever that also gives the scores of all tools at once, as numbers without ids: what sums and sets work on."""
+
+    def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.floating[Any]]:
+        """Every tool's score for each query, tools in the order of the catalog (Q, N)."""
+
+
+def scores_of_all(
+    retriever: Retriever, queries: Sequence[str], positions: Mapping[str, int]
+) -> npt.NDArray[np.float64]:
+    """The scores that a retriever gives all tools, by their positions (Q, N).
+
+    One that is no `Scorer` is asked for its ranking of the whole catalog, which costs Python for each tool; what such a
+    ranking leaves out is as bad as the last that it names.
+    """
+    if isinstance(retriever, Scorer):
+        return retriever.score_all(queries).astype(np.float64)
+    rankings = retriever.search(queries, len(positions))
+    scores_QN = np.empty((len(queries), len(positions)))
+    for scores_N, ranking in zip(scores_QN, rankings, strict=True):
+        scores_N[:] = min(ranking.scores, default=0.0)
+        scores_N[[positions[tool] for tool in ranking.tools]] = ranking.scores
+    return scores_QN
 
 
 def placed_ranking(tools: Sequence[str]) -> Ranking:

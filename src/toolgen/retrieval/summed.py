@@ -2,7 +2,8 @@
 
 A product of experts (Hinton, "Training products of experts by minimizing contrastive divergence", 2002) without training:
 every member's scores, times its weight, are logits. Reciprocal rank fusion (`fusion.py`) sees places alone; here a member that
-is sure weighs more than one that hardly prefers anything. Knows rankings only.
+is sure weighs more than one that hardly prefers anything. Knows scores only.
+Shapes: Q requests, N tools.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class SumRetriever:
             raise UsageError(f"a sum needs at least two retrievers; got {len(members)}")
         self.members = tuple(members)
         self.name = name or "+".join(member.name for member, _ in self.members)
+        self._ids: tuple[str, ...] = ()
         self._positions: dict[str, int] = {}
 
     @property
@@ -39,18 +41,18 @@ class SumRetriever:
 
     def index(self, catalog: Catalog) -> None:
         """Lets every member index the catalog."""
-        self._positions = {tool_id: position for position, tool_id in enumerate(catalog.ids)}
+        self._ids = catalog.ids
+        self._positions = {tool_id: position for position, tool_id in enumerate(self._ids)}
         for member, _ in self.members:
             member.index(catalog)
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query by the sum."""
-        ids = tuple(self._positions)
-        found = [member.search(queries, len(ids)) for member, _ in self.members]
-        return [top_ranking(ids, self._sum(rankings), k) for rankings in zip(*found, strict=True)]
+        return [top_ranking(self._ids, scores_N, k) for scores_N in self.score_all(queries)]
 
-    def _sum(self, rankings: Sequence[Ranking]) -> npt.NDArray[np.float64]:
-        total_N = np.zeros(len(self._positions))
-        for (_, weight), ranking in zip(self.members, rankings, strict=True):
-            total_N += weight * scores_of_all(ranking, self._positions)
-        return total_N
+    def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
+        """The sum for every tool; see `Scorer`."""
+        total_QN = np.zeros((len(queries), len(self._ids)))
+        for member, weight in self.members:
+            total_QN += weight * scores_of_all(member, queries, self._positions)
+        return total_QN

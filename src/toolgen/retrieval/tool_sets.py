@@ -43,6 +43,7 @@ class ToolSetRetriever:
         self.name = f"{base.name}-sets"
         self.base, self.scale, self.sharpness, self.plain = base, scale, sharpness, plain
         self._sets = [tuple(dict.fromkeys(one)) for one in tool_sets]
+        self._ids: tuple[str, ...] = ()
         self._positions: dict[str, int] = {}
         self._members_F: npt.NDArray[np.int64] | None = None
         self._starts_S: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -62,7 +63,8 @@ class ToolSetRetriever:
     def index(self, catalog: Catalog) -> None:
         """Lets the base index the catalog, and finds the sets' members in it."""
         self.base.index(catalog)
-        self._positions = {tool_id: position for position, tool_id in enumerate(catalog.ids)}
+        self._ids = catalog.ids
+        self._positions = {tool_id: position for position, tool_id in enumerate(self._ids)}
         known = (one for one in self._sets if len(one) > 1 and all(tool in self._positions for tool in one))
         together = dict.fromkeys(tuple(sorted(self._positions[tool] for tool in one)) for one in known)
         candidates = [*((position,) for position in range(len(catalog))), *together]
@@ -74,16 +76,15 @@ class ToolSetRetriever:
         """The best k tools for each query; a score is the logarithm of a mean probability."""
         if self._members_F is None:
             raise UsageError(f"{self.name}: search was called before index(catalog)")
-        ids = tuple(self._positions)
-        return [
-            top_ranking(ids, self._scores(ranking), k) if ranking.tools else ranking
-            for ranking in self.base.search(queries, len(ids))
-        ]
+        if not self._ids:
+            return [Ranking((), ()) for _ in queries]
+        scores_QN = scores_of_all(self.base, queries, self._positions)
+        return [top_ranking(self._ids, self._needed(scores_N), k) for scores_N in scores_QN]
 
-    def _scores(self, ranking: Ranking) -> Vector:
+    def _needed(self, base_N: Vector) -> Vector:
         """Log of the probability that a tool is needed (N), from the base's scores of all tools."""
         assert self._members_F is not None
-        tools_N = _log_softmax(self.scale * scores_of_all(ranking, self._positions))
+        tools_N = _log_softmax(self.scale * base_N)
         means_S = np.add.reduceat(tools_N[self._members_F], self._starts_S) / self._sizes_S
         # -KL(equal shares of the set || distribution over tools)
         sets_S = np.exp(_log_softmax(self.sharpness * (means_S + np.log(self._sizes_S))))
