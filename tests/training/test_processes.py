@@ -18,13 +18,17 @@ import torch
 from toolgen.checkpoint import METRICS, Checkpoint, read_records
 from toolgen.datasets import Dataset, save_dataset
 from toolgen.testing import tiny_checkpoint
+from toolgen.training import Stage
 from toolgen.training.loop import STATE, work_folder
 
-from .conftest import TINY
+from .conftest import TINY, Runner
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 
 Start = Callable[..., "subprocess.Popen[str]"]
+
+PARTED = {"shard_rows": True, "shard_trunk": True}
+parted_or_not = pytest.mark.parametrize("parts", [{}, PARTED], ids=["whole", "parted"])
 
 
 @pytest.fixture
@@ -87,10 +91,34 @@ def test_two_processes_learn_what_one_does(start: Start, tmp_path: Path, stage: 
     assert answers[2]["tokens"] == answers[1]["tokens"]
 
 
-def test_a_process_that_dies_ends_the_run_and_one_process_goes_on_from_the_last_state(
-    start: Start, tmp_path: Path
+@pytest.mark.parametrize(
+    ("stage", "tied", "parts"),
+    [
+        ("agent", True, {"shard_rows": True}),
+        ("retrieval", False, {"shard_trunk": True}),
+        ("memorization", True, PARTED),
+    ],
+    ids=["rows", "trunk", "both"],
+)
+def test_processes_that_hold_parts_of_the_model_learn_what_one_does(
+    start: Start, run: Runner, tmp_path: Path, stage: Stage, tied: bool, parts: dict[str, Any]
 ) -> None:
-    settings = {"steps": 60, "save_minutes": 1e-6}
+    settings = {"frozen_share": 0.5, "micro_batch_tokens": 64}
+    code, _, err = _finish(start(stage, 2, "parted", tied, **settings, **parts))
+    assert code == 0, err
+    run(stage, Checkpoint.load(tmp_path / f"tied-{tied}"), "one", warmup=0.2, **settings)
+    _assert_same_curve(_curve(tmp_path / "parted"), _curve(tmp_path / "one"))
+    parted, one = (Checkpoint.load(tmp_path / output).model.state_dict() for output in ("parted", "one"))
+    assert parted.keys() == one.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(parted[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@parted_or_not
+def test_a_process_that_dies_ends_the_run_and_one_process_goes_on_from_the_last_state(
+    start: Start, tmp_path: Path, parts: dict[str, Any]
+) -> None:
+    settings = {"steps": 60, "save_minutes": 1e-6, "frozen_share": 0.5, **parts}
     run = start("retrieval", 2, "out", **settings)
     state = work_folder(tmp_path / "out") / STATE / "progress.json"
     _wait(lambda: state.exists(), run)
@@ -106,8 +134,11 @@ def test_a_process_that_dies_ends_the_run_and_one_process_goes_on_from_the_last_
     assert [record["step"] for record in read_records(tmp_path / "out" / METRICS)] == list(range(1, 61))
 
 
-def test_an_interrupted_run_of_two_processes_goes_on_in_one(start: Start, tmp_path: Path) -> None:
-    settings = {"steps": 60}
+@parted_or_not
+def test_an_interrupted_run_of_two_processes_goes_on_in_one(
+    start: Start, tmp_path: Path, parts: dict[str, Any]
+) -> None:
+    settings = {"steps": 60, "frozen_share": 0.5, **parts}
     run = start("retrieval", 2, "out", **settings)
     _wait(lambda: len(read_records(work_folder(tmp_path / "out") / METRICS)) >= 3, run)
     for worker in _children(run.pid):
@@ -119,6 +150,11 @@ def test_an_interrupted_run_of_two_processes_goes_on_in_one(start: Start, tmp_pa
         code, _, err = _finish(start("retrieval", processes, output, **settings))
         assert code == 0, err
     _assert_same_curve(_curve(tmp_path / "out"), _curve(tmp_path / "whole"))
+
+
+def test_sharded_rows_that_are_trained_as_inputs_are_refused(start: Start) -> None:
+    code, _, err = _finish(start("retrieval", 2, "out", frozen_share=0.0, shard_rows=True))
+    assert code != 0 and "shard_rows needs a frozen layer at the bottom" in err
 
 
 def test_a_batch_smaller_than_the_number_of_processes_is_refused(start: Start) -> None:

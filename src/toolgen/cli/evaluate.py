@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.console import IS_FIRST_PROCESS, JsonOption, emit, message, progress
 from toolgen.cli.searching import (
     BaseRetrieverOption,
     BeamOption,
@@ -31,6 +31,7 @@ from toolgen.evaluation import RetrievalResult, evaluate_retrieval
 from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.metrics import Interval
 from toolgen.evaluation.retrieval import Candidates
+from toolgen.retrieval.parallel import process_count
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder with the requests.")]
 OutputOption = Annotated[
@@ -103,7 +104,7 @@ def retrieval(
             indexed=True,
             on_progress=on_progress,
         )
-    if output:
+    if output and IS_FIRST_PROCESS:
         result.save(output)
         message(f"wrote {output}")
     emit(_retrieval_json(result), as_json, lambda: _retrieval_table(result))
@@ -137,6 +138,8 @@ def agent(
     as_json: JsonOption = False,
 ) -> None:
     """Let the model carry out held-out tasks and judge its calls by BFCL's rules, with 95% intervals."""
+    if (count := process_count()) > 1:
+        raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
     if not is_checkpoint(checkpoint):
         raise UsageError(f"{checkpoint} is a dataset; an agent needs a trained checkpoint folder")
     from toolgen.checkpoint import Checkpoint

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolgen.catalog import Catalog
-from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.console import IS_FIRST_PROCESS, JsonOption, emit, message, progress
 from toolgen.cli.searching import (
     BaseRetrieverOption,
     BeamOption,
@@ -122,6 +122,8 @@ def _search_file(finder: Retriever, requests: Sequence[_Request], k: int, output
             for request, ranking in zip(batch, finder.search([r.text for r in batch], k), strict=True):
                 lines.append(json.dumps(ranking.to_dict(request.id), ensure_ascii=False) + "\n")
             on_progress(len(lines), len(requests))
+    if not IS_FIRST_PROCESS:
+        return
     if output:
         write_text(output, "".join(lines))
         message(f"wrote {len(lines)} rankings to {output}")

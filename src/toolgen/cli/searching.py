@@ -14,6 +14,7 @@ from toolgen.cli.console import message
 from toolgen.errors import CheckpointError, InputError, UsageError
 from toolgen.fetching import resolve_base
 from toolgen.retrieval import RETRIEVERS, Resources, Retriever, make_retriever
+from toolgen.retrieval.parallel import in_parallel
 from toolgen.retrieval.registry import SETS
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def open_retriever(
     """The retriever `name` for a checkpoint or dataset folder; weights are read only if it is a generative one.
 
     `dataset` is the one whose requests are searched for, if there is one: its catalog is shared, and sets of tools are those
-    of its training requests; otherwise those of the checkpoint.
+    of its training requests; otherwise those of the checkpoint. Of several processes each ranks its part of the requests.
     """
     has_checkpoint = is_checkpoint(folder)
     name = name or ("generative" if has_checkpoint else "bm25")
@@ -132,7 +133,7 @@ def open_retriever(
 
         checkpoint = Checkpoint.load(folder, catalog=dataset.catalog if dataset else None)
     tool_sets = dataset.tool_sets if dataset and name.endswith(SETS) else ()
-    return make_retriever(
+    retriever = make_retriever(
         name,
         Resources(
             checkpoint=checkpoint,
@@ -144,3 +145,4 @@ def open_retriever(
             on_progress=on_progress,
         ),
     )
+    return in_parallel(retriever)

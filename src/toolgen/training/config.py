@@ -58,6 +58,14 @@ class StageConfig(BaseModel):
         description="share of the trained weights in the result; the rest is what the stage began with, which keeps what "
         "the stage would forget (WiSE-FT, arXiv 2109.01903)",
     )
+    shard_rows: bool = Field(
+        False,
+        description="several processes: each holds, scores and trains a slice of the rows of tools; needs a frozen layer",
+    )
+    shard_trunk: bool = Field(
+        False,
+        description="several processes: each holds a part of the base's own parameters (FSDP2) instead of them all",
+    )
     seed: int = Field(0, description="of the order of examples")
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 

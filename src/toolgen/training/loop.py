@@ -34,6 +34,7 @@ from toolgen.training.config import StageConfig
 from toolgen.training.examples import TrainingExample, batches
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel, check_logits
+from toolgen.training.sharding import PartedState, distribute, equal_count, whole
 
 STATE, FINGERPRINT = "state", "run.json"
 
@@ -84,7 +85,8 @@ def train(
             "set batch_size to at least their number"
         )
     prepare_work(work, fingerprint, restart=restart, accelerator=accelerator)
-    checkpoint.model.to(accelerator.device)
+    if not (config.shard_trunk and accelerator.num_processes > 1):  # else its parts go to the device, and it stays
+        checkpoint.model.to(accelerator.device)
     trainable = TrainableModel(
         checkpoint,
         frozen_layers=_frozen_layers(checkpoint, config),
@@ -95,7 +97,7 @@ def train(
     try:
         check_logits(checkpoint, trainable)
         run = _Run(accelerator, trainable, config, work, stage)
-        checkpoint.model.train()
+        trainable.train()
         run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
         trainable.write_back()
     finally:
@@ -144,7 +146,8 @@ def _accelerator(precision: str, work: Path, *, tensorboard: bool) -> Accelerato
     )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UsageError(
-            f"training keeps a whole model in each process; launch it without {accelerator.distributed_type.value}"
+            f"training parts the model itself: launch it without {accelerator.distributed_type.value} and --set "
+            "shard_trunk=true (FSDP2) or shard_rows=true"
         )
     if accelerator.num_processes > 1:
         atexit.register(_leave_processes)
@@ -172,17 +175,27 @@ class _Run:
         work: Path,
         stage: str,
     ) -> None:
+        self.accelerator, self.config, self.work, self.stage = accelerator, config, work, stage
+        self.processes = accelerator.num_processes
+        self.parts: PartedState | None = None
+        is_parted = self.processes > 1 and (config.shard_rows or config.shard_trunk)
+        model = (
+            distribute(trainable, accelerator.device, rows=config.shard_rows, trunk=config.shard_trunk)
+            if is_parted
+            else trainable
+        )
         groups = [
             {"params": trainable.trunk_parameters(), "lr": config.learning_rate, "weight_decay": config.weight_decay},
             {"params": trainable.row_parameters(), "lr": config.row_learning_rate, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.95), fused=True)
         schedule = get_scheduler(config.schedule, optimizer, round(config.warmup * config.steps), config.steps)
-        self.accelerator, self.config, self.work, self.stage = accelerator, config, work, stage
-        self.model, self.optimizer = accelerator.prepare(trainable, optimizer)
+        if is_parted:
+            self.model, self.optimizer, self.parts = model, optimizer, PartedState(trainable, optimizer)
+        else:
+            self.model, self.optimizer = accelerator.prepare(trainable, optimizer)
         self.schedule = schedule  # not prepared: accelerate would step it once per process
         accelerator.register_for_checkpointing(schedule)
-        self.processes = accelerator.num_processes
         self.progress = self._resume()
 
     def go(self, data: Iterator[list[TrainingExample]], on_step: OnStep | None) -> None:
@@ -221,6 +234,8 @@ class _Run:
         texts = max(1, sum(len(example.text) for example in batch))
         own = sorted(batch, key=len)[self.accelerator.process_index :: self.processes]
         parts = micro_batches(own, self.config.micro_batch_tokens)
+        if self.parts:
+            parts = equal_count(parts, self.accelerator.device)
         sums = torch.zeros(2, device=self.accelerator.device)
         for number, part in enumerate(parts, start=1):
             # Gradients are exchanged once a step, after the last part of each process.
@@ -241,7 +256,7 @@ class _Run:
             "loss": choice + self.config.text_weight * text,
             "choice_loss": choice,
             "text_loss": text,
-            "gradient_norm": 0.0 if norm is None else float(norm),
+            "gradient_norm": 0.0 if norm is None else float(whole(norm)),
             "learning_rate": rate,
             "batch_tokens": sum(map(len, batch)),
         }
@@ -265,6 +280,8 @@ class _Run:
             shutil.rmtree(temporary, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(temporary))
+        if self.parts:
+            self.parts.save(temporary)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             (temporary / "progress.json").write_text(json.dumps(vars(self.progress)), encoding="utf-8")
@@ -275,6 +292,8 @@ class _Run:
         progress = Progress(0, 0, 0.0)
         if state.exists():
             self.accelerator.load_state(str(state))
+            if self.parts:
+                self.parts.load(state)
             progress = Progress(**json.loads((state / "progress.json").read_text(encoding="utf-8")))
         if self.accelerator.is_main_process:
             records = read_records(self.work / METRICS)

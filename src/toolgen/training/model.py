@@ -8,6 +8,7 @@ Shapes: T tokens of packed examples, D hidden size, P supervised positions, K ta
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -21,12 +22,13 @@ from toolgen.errors import CheckpointError, UsageError
 from toolgen.training.collate import MicroBatch, collate
 from toolgen.training.examples import TrainingExample
 from toolgen.training.packing import packing
+from toolgen.training.sharding import RowPeers, local, whole
 from toolgen.training.softmax import Block, set_cross_entropy
 from toolgen.virtualization import output_rows
 
 
 class Losses(NamedTuple):
-    """Sums over positions, to be divided by the counts of the whole step."""
+    """Sums over positions, to be divided by the counts of the whole step. (A tuple: FSDP looks for the tensors in it.)"""
 
     choice: Tensor
     text: Tensor
@@ -55,13 +57,14 @@ class TrainableModel(nn.Module):
         self.tied = inputs is outputs
         self.trunk = model.base_model
         self._model = (model,)  # a tuple, so that its head is not a part of this module
-        self._matrices = (inputs, outputs)  # a tuple for the same reason: they are frozen
+        self._matrices: tuple[Tensor, Tensor] = (inputs, outputs)  # a tuple for the same reason: they are frozen
         self.input_rows = nn.Parameter(inputs[self.first : self.stop].detach().clone())
         self._has_frozen_layers = frozen_layers > 0
         if not self.tied:
             self.untied_output_rows = nn.Parameter(outputs[self.first : self.stop].detach().clone())
             self.input_rows.requires_grad_(not self._has_frozen_layers)
         self._unasked_R, self._silent_R = self._mask(unasked), self._mask(silent)
+        self._peers: RowPeers | None = None
         self._bias = getattr(model.get_output_embeddings(), "bias", None)
         self._flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         model.requires_grad_(False)
@@ -69,7 +72,7 @@ class TrainableModel(nn.Module):
         for parameter in (inputs, outputs, *self._embeddings(), *self._lower_layers(frozen_layers)):
             parameter.requires_grad_(False)
         self._blend = blend
-        self._start = [parameter.detach().clone() for parameter in self._trained()] if blend < 1 else []
+        self.remember_start()
 
     def _mask(self, ids: Sequence[int]) -> Tensor | None:
         """Which of the new rows these token ids have; None for no ids."""
@@ -78,6 +81,35 @@ class TrainableModel(nn.Module):
         mask_R = torch.zeros(self.stop - self.first, dtype=torch.bool)
         mask_R[torch.tensor(list(ids)) - self.first] = True
         return mask_R.to(self._matrices[0].device)
+
+    def remember_start(self) -> None:
+        """Takes the present weights as those that the result is blended with."""
+        self._start = [parameter.detach().clone() for parameter in self._trained()] if self._blend < 1 else []
+
+    def shard_rows(self, peers: RowPeers) -> None:
+        """Keeps a slice of the rows that score tools; `peers` have the others. UsageError if rows learn as inputs, too."""
+        if not self._has_frozen_layers:
+            raise UsageError(
+                "shard_rows needs a frozen layer at the bottom, so that rows learn as outputs only; raise frozen_share until "
+                f"one of the {self.trunk.config.num_hidden_layers} layers is frozen, or leave shard_rows out"
+            )
+        self._peers = peers
+        name = "input_rows" if self.tied else "untied_output_rows"
+        setattr(self, name, peers.shard(self.output_rows))
+        self.remember_start()
+
+    def copy_trunk(self, device: torch.device) -> set[nn.Parameter]:
+        """Trains a copy of the trunk from here on, to be parted among processes, with all else on `device`; the checkpoint's
+        own stays whole where it is. Returns the parameters that both share, the frozen embeddings of tokens."""
+        inputs, outputs = self._matrices
+        shared: nn.Parameter = self._model[0].get_input_embeddings().weight
+        self.trunk = copy.deepcopy(self.trunk, {id(shared): shared})
+        placed = inputs.to(device)
+        self._matrices = (placed, placed if self.tied else outputs.to(device))
+        self._bias, self._silent_R, self._unasked_R = (
+            None if each is None else each.to(device) for each in (self._bias, self._silent_R, self._unasked_R)
+        )
+        return {shared}
 
     def _embeddings(self) -> Iterator[nn.Parameter]:
         """Token and (GPT-2) position embeddings: training them would send the backward pass through frozen layers."""
@@ -122,6 +154,9 @@ class TrainableModel(nn.Module):
         only: their gradient as inputs would cost the backward pass that freezing saves."""
         own_T = (ids_T >= self.first) & (ids_T < self.stop)
         embedded = functional.embedding(ids_T.masked_fill(own_T, 0), self._matrices[0])
+        if self._peers is not None and self.tied:
+            embedded[own_T] = self._peers.lookup(ids_T[own_T] - self.first, self.input_rows)
+            return embedded
         if not own_T.any():
             if self.tied or self._has_frozen_layers:
                 return embedded  # no gradient enters here, so the backward pass stops at the lowest trainable layer
@@ -132,7 +167,7 @@ class TrainableModel(nn.Module):
 
     def hidden(self, batch: MicroBatch) -> Tensor:
         """Hidden states after the last norm (T, D)."""
-        with packing(self._model[0]):
+        with packing(self.trunk):
             states: Tensor = self.trunk(
                 inputs_embeds=self.embed(batch.ids_T)[None],
                 position_ids=batch.places_T[None],
@@ -153,17 +188,21 @@ class TrainableModel(nn.Module):
         base, new = self._blocks()
 
         def loss(of_P: Tensor) -> Tensor:
-            return set_cross_entropy(hidden_PD[of_P], base, new, batch.targets_PK[of_P], batch.spares_P[of_P])
+            return set_cross_entropy(
+                hidden_PD[of_P], base, new, batch.targets_PK[of_P], batch.spares_P[of_P], peers=self._peers
+            )
 
-        # Without text this spares a gradient of zeros for all rows.
+        # Without text this spares a gradient of zeros for all rows; peers meet in both losses, whatever the positions.
         is_text_P = ~batch.is_choice_P
-        has_text = bool(is_text_P.any())
+        has_text = self._peers is not None or bool(is_text_P.any())
         return Losses(choice=loss(batch.is_choice_P), text=loss(is_text_P) if has_text else hidden_PD.new_zeros(()))
 
     def _blocks(self) -> tuple[Block, Block]:
         """The output rows that this process scores: the base's, and the new ones."""
         base, new = range(self.first), range(self.first, self.stop)
         rows: Tensor = self.output_rows
+        if self._peers is not None:
+            base, new, rows = self._peers.part(base), self._peers.part(new), local(rows)
 
         def at(ids: range, values: Tensor | None, offset: int = 0) -> Tensor | None:
             return None if values is None else values[ids.start - offset : ids.stop - offset]
@@ -179,9 +218,13 @@ class TrainableModel(nn.Module):
         """Blends the trained weights with the first ones, and copies the rows into the model's matrices."""
         for parameter, start in zip(self._trained(), self._start, strict=bool(self._start)):
             parameter.lerp_(start, 1 - self._blend)
-        inputs, outputs = self._matrices
-        inputs[self.first : self.stop] = self.input_rows.to(inputs.dtype)
-        outputs[self.first : self.stop] = self.output_rows.to(outputs.dtype)
+        (model,) = self._model
+        for target, trained in zip(model.base_model.parameters(), self.trunk.parameters(), strict=True):
+            if trained.requires_grad and target is not trained:  # of `copy_trunk`
+                target.copy_(whole(trained))
+        inputs, outputs = model.get_input_embeddings().weight, output_rows(model)
+        inputs[self.first : self.stop] = whole(self.input_rows).to(inputs.dtype)
+        outputs[self.first : self.stop] = whole(self.output_rows).to(outputs.dtype)
 
     def release(self) -> None:
         """Leaves the checkpoint's model as it was found: the same parameters trainable, no gradients."""

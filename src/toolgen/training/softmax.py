@@ -138,7 +138,7 @@ def _chunked(hidden_PD: Tensor, task: _Task, targets_PK: Tensor, spares_P: Tenso
     hidden_PD, count_P = hidden_PD.to(task.dtype), (targets_PK >= 0).sum(1).to(full)
     weights = [block.rows_CD.detach().to(task.dtype) for block in task.blocks]
     loss_P, hidden_gradient = hidden_PD.new_zeros(len(hidden_PD), dtype=full), torch.zeros_like(hidden_PD, dtype=full)
-    rows_gradient = torch.zeros_like(weights[-1], dtype=full) if task.gradients else None
+    rows_gradient: Tensor | None = None
     for chunk in _chunks(len(hidden_PD), task.chunk_logits // columns):
         hidden_BD, count_B = hidden_PD[chunk], count_P[chunk]
         parts = [
@@ -149,12 +149,14 @@ def _chunked(hidden_PD: Tensor, task: _Task, targets_PK: Tensor, spares_P: Tenso
         if task.peers is not None:
             top_B, total_B, picked_B = task.peers.combine(top_B, total_B, picked_B)
         loss_P[chunk] = top_B + total_B.log() - picked_B / count_B
-        if rows_gradient is None:
+        if not task.gradients:
             continue
         for part, rows_CD in zip(parts, weights, strict=True):
             gradient_BC = part.into_gradient(top_B, total_B, count_B).to(task.dtype)
             hidden_gradient[chunk] += gradient_BC @ rows_CD
-        _add_product(rows_gradient, gradient_BC.T, hidden_BD)  # of the last block, the new rows
+        rows_gradient = _add_product(rows_gradient, gradient_BC.T, hidden_BD, full)  # of the last block, the new rows
+    if task.gradients and rows_gradient is None:
+        rows_gradient = torch.zeros_like(weights[-1], dtype=full)
     return _Found(loss_P, hidden_gradient, rows_gradient)
 
 
@@ -200,9 +202,11 @@ def _chunks(count: int, largest: int) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def _add_product(sum_RD: Tensor, left_RB: Tensor, right_BD: Tensor) -> None:
-    """`sum += left @ right`, without a second matrix of all rows where the dtypes allow it."""
-    if left_RB.dtype == sum_RD.dtype:
-        sum_RD.addmm_(left_RB, right_BD)
-    else:
-        sum_RD += left_RB @ right_BD
+def _add_product(sum_RD: Tensor | None, left_RB: Tensor, right_BD: Tensor, dtype: torch.dtype) -> Tensor:
+    """`sum + left @ right`, in the place of the sum; without a second matrix of all rows where the dtypes allow it."""
+    if sum_RD is None:
+        return (left_RB @ right_BD).to(dtype)
+    if left_RB.dtype == dtype:
+        return sum_RD.addmm_(left_RB, right_BD)
+    sum_RD += left_RB @ right_BD
+    return sum_RD

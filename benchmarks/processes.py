@@ -1,0 +1,109 @@
+"""Tokens per second of a training stage in one process and in several, and whether their curves are one.
+
+    python benchmarks/processes.py CKPT DATASET [--stage retrieval] [--processes 2] [--steps 8] [-o RESULT.json]
+
+Every variant is `toolgen train` itself, started by torchrun over gloo where it has several processes:
+
+    one           one process with all cores
+    parted        `processes` processes that share the cores, a whole model in each (DDP)
+    crowded       the same, but each with as many threads as there are cores
+    shard_rows    as parted, the rows of tools in slices
+    shard_trunk   as parted, the base's own parameters in parts (FSDP2)
+
+Tokens per second are those of the steps after the first. `peak_gib` is that of the largest process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolgen.checkpoint import METRICS, read_records
+from toolgen.evaluation.provenance import hardware
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to start the stage."""
+
+    name: str
+    processes: int
+    threads: int
+    settings: tuple[str, ...] = ()
+
+
+def variants(processes: int, cores: int) -> list[Variant]:
+    """What is compared."""
+    share = max(1, cores // processes)
+    return [
+        Variant("one", 1, cores),
+        Variant("parted", processes, share),
+        Variant("crowded", processes, cores),
+        Variant("shard_rows", processes, share, ("shard_rows=true",)),
+        Variant("shard_trunk", processes, share, ("shard_trunk=true",)),
+    ]
+
+
+def run(variant: Variant, stage: str, checkpoint: Path, dataset: Path, steps: int, output: Path) -> dict[str, Any]:
+    """Trains some steps, and what they took."""
+    launcher = [sys.executable]
+    if variant.processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={variant.processes}"]
+    command = [*launcher, "-m", "toolgen", "train", stage, str(checkpoint), str(dataset), "-o", str(output), "--json"]
+    for setting in (f"steps={steps}", *variant.settings):
+        command += ["--set", setting]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(variant.threads), "TOOLGEN_NO_HINTS": "1"}
+    with (output.with_suffix(".log")).open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            log.seek(0)
+            raise SystemExit(f"{variant.name} failed: {log.read()[-1500:]}")
+    records = read_records(output / METRICS)[-steps:]
+    first, last = records[0], records[-1]
+    return {
+        "processes": variant.processes,
+        "threads_each": variant.threads,
+        "tokens_per_second": round((last["tokens"] - first["tokens"]) / (last["seconds"] - first["seconds"]), 1),
+        "peak_gib": round(usage.ru_maxrss / (1 << 20), 2),
+        "losses": [round(record["loss"], 5) for record in records],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--stage", choices=["memorization", "retrieval", "agent"], default="retrieval")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--output", "-o", type=Path)
+    options = parser.parse_args()
+
+    result: dict[str, Any] = {"benchmark": "processes", "stage": options.stage, "steps": options.steps}
+    with tempfile.TemporaryDirectory() as work:
+        for variant in variants(options.processes, os.cpu_count() or 1):
+            result[variant.name] = run(
+                variant, options.stage, options.checkpoint, options.dataset, options.steps, Path(work) / variant.name
+            )
+    one = result["one"]["losses"]
+    others = [value for value in result.values() if isinstance(value, dict) and value["processes"] > 1]
+    result["largest_relative_difference_of_losses"] = max(
+        abs(loss / own - 1) for other in others for loss, own in zip(other["losses"], one, strict=True)
+    )
+    result["hardware"] = hardware()
+    print(json.dumps(result, indent=2))
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
