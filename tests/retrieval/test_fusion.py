@@ -76,7 +76,7 @@ def test_retrievers_have_names() -> None:
 
 @pytest.mark.parametrize("name", ["bm52", "nothing-at-all", ""])
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(UsageError, match="generative, generative-unconstrained, bm25, dense, fusion"):
+    with pytest.raises(UsageError, match="generative, generative-unconstrained, bm25, dense, static, fusion"):
         make_retriever(name)
 
 
