@@ -31,9 +31,9 @@ from toolgen.checkpoint import METRICS, Checkpoint, read_records, replace_folder
 from toolgen.errors import MissingExtraError, ProcessesError, UsageError
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
-from toolgen.training.examples import TrainingExample, batches
+from toolgen.training.examples import TrainingExample, batches, repeats
 from toolgen.training.machine import native_bf16, tune_allocator
-from toolgen.training.model import TrainableModel, check_logits
+from toolgen.training.model import TrainableModel, check_logits, probe_batch
 
 STATE, FINGERPRINT = "state", "run.json"
 
@@ -94,8 +94,11 @@ def train(
     )
     try:
         check_logits(checkpoint, trainable)
-        run = _Run(accelerator, trainable, config, work, stage)
         checkpoint.model.train()
+        if repeats(sources, config.shares, config.steps * config.batch_size):
+            with accelerator.autocast():
+                trainable.keep_frozen_states(config.frozen_states_mib, probe_batch(checkpoint))
+        run = _Run(accelerator, trainable, config, work, stage)
         run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
         trainable.write_back()
     finally:
