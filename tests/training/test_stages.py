@@ -11,18 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import accelerate.utils
 import pytest
 import torch
-from accelerate import Accelerator
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.text import document
 from toolgen.checkpoint import METRICS, Checkpoint, read_records
 from toolgen.datasets import Dataset
-from toolgen.errors import CheckpointError, MissingExtraError, UsageError
+from toolgen.errors import CheckpointError, MissingExtraError, StateError, UsageError
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
-from toolgen.training import Stage, run_stage
+from toolgen.training import Stage, run_stage, saving
 from toolgen.training.loop import work_folder
 from toolgen.virtualization import output_rows
 
@@ -233,22 +233,21 @@ def test_the_callers_signal_handlers_come_back(run: Runner) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_an_interrupt_while_the_state_is_written_costs_only_the_steps_since_the_last_one(
-    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_state_that_cannot_be_written_costs_only_the_steps_since_the_last_one(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run("agent", tiny_checkpoint(), "whole")
-    save_state, calls = Accelerator.save_state, []
+    calls = []
 
-    def failing(self: Accelerator, folder: str, **settings: Any) -> Any:
-        calls.append(folder)
-        if len(calls) == 3:
-            Path(folder).mkdir()
-            (Path(folder) / "model.safetensors").write_bytes(b"half")
-            raise KeyboardInterrupt
-        return save_state(self, folder, **settings)
+    def failing(content: Any, path: Path, **settings: Any) -> None:
+        calls.append(path)
+        if len(calls) == 5:  # two files a state: the third one
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        accelerate.utils.save(content, path, **settings)
 
-    monkeypatch.setattr(Accelerator, "save_state", failing)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(saving, "save", failing)
+    with pytest.raises(StateError, match="No space left on device"):
         run("agent", tiny_checkpoint(), "stopped", save_minutes=1e-9)
     steps: list[int] = []
     resumed = run(
