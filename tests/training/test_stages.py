@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -179,7 +177,7 @@ def test_the_size_of_micro_batches_does_not_change_the_curve(run: Runner) -> Non
     )
     for one, other in zip(small, large, strict=True):
         for key in ("loss", "choice_loss", "text_loss", "gradient_norm", "tokens"):
-            assert one[key] == pytest.approx(other[key], rel=1e-3)
+            assert one[key] == pytest.approx(other[key], rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(run: Runner) -> None:
@@ -326,41 +324,3 @@ def test_tensorboard_logs_go_with_the_checkpoint(dataset: Dataset, tmp_path: Pat
         "memorization", tiny_checkpoint(), dataset, tiny_config("memorization"), tmp_path / "out", tensorboard=True
     )
     assert [*(tmp_path / "out" / "tensorboard").rglob("events.*")]
-
-
-GOLDEN_SHARES: Mapping[Stage, Mapping[str, float]] = {
-    "memorization": {"document": 0.5, "name": 0.25, "recall": 0.25},
-    "retrieval": {"requests": 0.9, "abstentions": 0.1},
-    "agent": {"trajectories": 0.7, "requests": 0.3},
-}
-GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_training.json"
-
-
-def test_the_curves_of_tiny_runs_are_the_golden_ones(run: Runner) -> None:
-    """TOOLGEN_UPDATE_GOLDEN=1 writes the file anew; the change should say why."""
-    checkpoint = tiny_checkpoint()
-    for stage in STAGE_NAMES:
-        checkpoint = run(stage, checkpoint, stage, steps=4, shares=GOLDEN_SHARES[stage])
-    keys = ("stage", "step", "loss", "gradient_norm", "learning_rate", "tokens")
-    records = [{key: record[key] for key in keys} for record in checkpoint.metrics]
-    if os.environ.get("TOOLGEN_UPDATE_GOLDEN"):
-        GOLDEN.write_text(
-            json.dumps({"made_with": surroundings(), "records": records}, indent=1) + "\n", encoding="utf-8"
-        )
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    for found, expected in zip(records, golden["records"], strict=True):
-        # Processors differ in the order of additions; what a change of code does is larger.
-        for key, value in expected.items():
-            same = found[key] == (value if isinstance(value, str) else pytest.approx(value, rel=0.02))
-            assert same, f"{found} is not {expected}; golden: {golden['made_with']}, here: {surroundings()}"
-
-
-def surroundings() -> dict[str, str]:
-    from importlib.metadata import version
-
-    packages = ("torch", "transformers", "tokenizers", "accelerate")
-    return {
-        **{name: version(name) for name in packages},
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }
