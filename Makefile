@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python;
 	$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-fast check format clean
+.PHONY: help install quickstart test test-fast golden check format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: install ## all tests: first those without weights, then those with the rea
 
 test-fast: install ## only the tests without weights
 	$(BIN)/python -m pytest -q -m "not weights"
+
+golden: install ## write the golden curves of tiny runs anew; the change should say why they differ
+	TOOLGEN_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/training/test_golden.py
 
 check: install ## formatting, lint and types
 	$(BIN)/ruff format --check

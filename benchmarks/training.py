@@ -1,164 +1,410 @@
-"""Tokens per second of one training step: how the original trains, padded micro-batches, and toolgen's packed rows.
+"""Training as the original does it and as toolgen does it: speed, share of the machine's peak, memory, parts, loss.
 
-    python benchmarks/training.py CKPT DATASET [--stage retrieval] [--rounds 4] [-o RESULT.json]
+    python benchmarks/training.py CKPT DATASET [--stages retrieval ...] [--rounds 3] [-o RESULT.json]
 
-All variants see the same batches in turns, in one process, with the stage's own mixture of examples:
+One command measures everything and writes RESULT.json with a chart, RESULT.svg, beside it. Three variants of each stage:
 
-    plain    one padded batch of `batch_size` examples after the other, all layers, logits of the whole vocabulary at every
-             position, as `transformers.Trainer` does it (here: batches of 8 accumulated)
-    padded   toolgen's loss and frozen layers, micro-batches padded to their longest example
-    packed   what `toolgen train` does
+    reference  a real `transformers.Trainer` run: padded batches of 8 examples accumulated (the original, arXiv 2410.03439, has
+               2, which is slower here), all parameters trained, logits of the whole vocabulary at every position, AdamW
+    full       a step of `toolgen train` with every layer trained (`frozen_share=0`)
+    default    a step of `toolgen train` with the stage's own settings: the upper half of the layers
 
-`peak` is the best float32 product measured in the same run; `utilization` is the share of it that the products of a step
-reach, counted from the tokens: 2 operations a weight forwards, 4 more where weights are trained.
+All three see the same batches in turns in one process, with the same constant learning rate, from the same checkpoint. A step
+begins with drawn examples and ends after the optimizer. Tokens are those of the examples, padding not counted. The peak is the
+best product of the model's own shapes, measured between the rounds; `utilization` is the share of the fp32 (or bf16) peak that
+the layers' products reach, counted as 2 operations a weight and token forwards and 4 more where weights are trained, so padding
+and the head count as lost time. Where the processor has no bf16 its peak is that of the emulation. `losses` are means over a
+batch that none has trained on, before and after all rounds. `drawing` (making the examples) and kernel time (mostly the page
+faults of allocations) are shares of the default variant's step. Peak memory is that of two steps in a process of its own.
+Times are right on a CPU only: nothing here waits for another device.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import random
+import resource
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from stage_runs import CLOCKS, Batch, StageRun, child, draw, open_run, peak_gflops, peak_memory_gib, tokens
 from torch import Tensor
-from torch.nn import functional
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import load_dataset
-from toolgen.evaluation.provenance import hardware
-from toolgen.training import resolve_config
-from toolgen.training.collate import MicroBatch, collate, micro_batches
-from toolgen.training.examples import TrainingExample, batches
-from toolgen.training.machine import tune_allocator
+from toolgen.evaluation.provenance import collect_provenance
+from toolgen.training import STAGES, StageConfig, loop, resolve_config
+from toolgen.training.collate import collate, micro_batches
+from toolgen.training.examples import TrainingExample
+from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel
-from toolgen.training.sources import stage_examples
 
-Batch = Sequence[TrainingExample]
-
-
-class PaddedModel(TrainableModel):
-    """The same loss over a padded batch."""
-
-    def hidden(self, batch: MicroBatch) -> Tensor:
-        rows = self.embed(batch.ids_T).split(batch.lengths)
-        padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-        states: Tensor = self.trunk(inputs_embeds=padded, use_cache=False).last_hidden_state
-        return torch.cat([row[:length] for row, length in zip(states, batch.lengths, strict=True)])
+VARIANTS = {"full": ["frozen_share=0"], "default": []}
+REFERENCE_BATCH = 8
+PARTS = ("data", "trunk forward", "head and loss", "trunk backward", "optimizer")
 
 
-def padded_parts(batch: Batch, budget: int) -> list[list[TrainingExample]]:
-    """Micro-batches of at most `budget` tokens, padding included."""
-    parts: list[list[TrainingExample]] = []
-    for example in sorted(batch, key=len):
-        if parts and (len(parts[-1]) + 1) * len(example) <= budget:
-            parts[-1].append(example)
-        else:
-            parts.append([example])
-    return parts
+# The reference
 
 
-def plain_step(checkpoint: Checkpoint, batch: Batch) -> None:
-    """Forward and backward pass with full logits and every parameter trained."""
-    for start in range(0, len(batch), 8):
-        part = batch[start : start + 8]
-        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(one.ids) for one in part], batch_first=True)
-        labels = torch.full_like(ids, -100)
-        for row, one in enumerate(part):
-            for position, targets in one.choices:
-                labels[row, position] = targets[0]
-            for position in one.text:
-                labels[row, position] = one.ids[position + 1]
-        logits = checkpoint.model(input_ids=ids, use_cache=False).logits
-        functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum").backward()
+def labelled(example: TrainingExample) -> dict[str, list[int]]:
+    """One example as the original has it: one tool of a set, the chosen token written out, one label a position."""
+    ids, labels = list(example.ids), dict[int, int]()
+    for position, targets in example.choices:
+        labels[position + 1] = random.Random(str(example.ids)).choice(targets)
+        if position + 1 == len(ids):
+            ids.append(labels[position + 1])
+    labels |= {position + 1: example.ids[position + 1] for position in example.text}
+    return {"input_ids": ids, "labels": [labels.get(place, -100) for place in range(len(ids))]}
 
 
-def own_step(model: TrainableModel, parts: Sequence[Batch]) -> None:
-    """Forward and backward pass of toolgen's loss."""
-    for part in parts:
-        losses = model(collate(part))
-        (losses.choice + losses.text).backward()
+def padded(rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
+    """A batch as wide as its longest example."""
+
+    def pad(name: str, value: int) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence([torch.tensor(row[name]) for row in rows], True, value)
+
+    ids, labels = pad("input_ids", 0), pad("labels", -100)
+    widths = torch.tensor([len(row["input_ids"]) for row in rows])
+    return {"input_ids": ids, "labels": labels, "attention_mask": (torch.arange(ids.shape[1]) < widths[:, None]).long()}
 
 
-def peak_gflops(seconds: float = 1.0) -> float:
-    """The best rate of a float32 product of the shapes that the model has."""
-    left, right = torch.randn(1024, 576), torch.randn(1536, 576)
-    best = 0.0
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        started = time.perf_counter()
-        for _ in range(10):
-            functional.linear(left, right)
-        best = max(best, 10 * 2 * left.numel() * right.shape[0] / (time.perf_counter() - started) / 1e9)
-    return best
+def reference(
+    checkpoint: Checkpoint, drawn: Sequence[Batch], config: StageConfig, callback: TrainerCallback
+) -> Trainer:
+    """A Trainer over the batches, in their order."""
+    arguments = TrainingArguments(
+        output_dir=tempfile.mkdtemp(prefix="toolgen-benchmark-"),
+        per_device_train_batch_size=REFERENCE_BATCH,
+        gradient_accumulation_steps=config.batch_size // REFERENCE_BATCH,
+        max_steps=len(drawn),
+        train_sampling_strategy="sequential",
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=config.weight_decay,
+        adam_beta2=0.95,
+        max_grad_norm=config.clip,
+        bf16=native_bf16(),
+        use_cpu=not torch.accelerator.is_available(),
+        remove_unused_columns=False,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+    )
+    rows = [labelled(example) for batch in drawn for example in batch]
+    return Trainer(checkpoint.model, arguments, data_collator=padded, train_dataset=rows, callbacks=[callback])
+
+
+class Turns(TrainerCallback):
+    """After each step of the Trainer the others have theirs; seconds of every step of every variant."""
+
+    def __init__(
+        self, others: dict[str, Callable[[int], None]], between: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
+        self.others, self.between, self.clock = others, between, clock
+        self.seconds: dict[str, list[float]] = {name: [] for name in ("reference", *others)}
+        self.resumed = 0.0
+
+    def on_train_begin(self, *_arguments: Any, **_settings: Any) -> None:
+        self.resumed = self.clock()
+
+    def on_step_end(self, _arguments: Any, state: Any, _control: Any, **_settings: Any) -> None:
+        self.seconds["reference"].append(self.clock() - self.resumed)
+        for name, step in self.others.items():
+            started = self.clock()
+            step(state.global_step - 1)
+            self.seconds[name].append(self.clock() - started)
+        self.between()
+        self.resumed = self.clock()
+
+
+# The parts of a step
+
+
+class Parts:
+    """Seconds of the parts of a run's steps. Each boundary that is passed ends the part before it."""
+
+    def __init__(self, stage: StageRun, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.seconds, self._since = Counter[str](), clock()
+        hidden, backward = stage.trainable.hidden, stage.run.accelerator.backward
+
+        def collated(examples: Sequence[TrainingExample]) -> Any:
+            self._since = self.clock()
+            batch = collate(examples)
+            self.lap("data")
+            return batch
+
+        def timed_hidden(batch: Any) -> Tensor:
+            states = hidden(batch)
+            self.lap("trunk forward")
+            if states.requires_grad:
+                states.register_hook(lambda _gradient: self.lap("head and loss"))
+            return states
+
+        def timed_backward(loss: Tensor) -> None:
+            backward(loss)
+            self.lap("trunk backward")
+
+        self._collate = collated
+        stage.trainable.hidden = timed_hidden
+        stage.run.accelerator.backward = timed_backward
+        self._step = stage.run._step
+
+    def lap(self, part: str) -> None:
+        now = self.clock()
+        self.seconds[part] += now - self._since
+        self._since = now
+
+    def step(self, batch: Batch) -> None:
+        """A step of the run, whose end is the optimizer's."""
+        loop.collate, before = self._collate, loop.collate
+        try:
+            self._step(batch)
+        finally:
+            loop.collate = before
+        self.lap("optimizer")
+
+    def shares(self) -> dict[str, float]:
+        return {part: round(self.seconds[part] / self.seconds.total(), 4) for part in PARTS}
+
+
+# Losses
+
+
+@torch.no_grad()
+def mean_losses(trainable: TrainableModel, batch: Batch, budget: int) -> dict[str, float]:
+    """Choice and text of a batch, each the mean over its positions, against the whole vocabulary."""
+    trainable.trunk.eval()
+    sums = Counter[str]()
+    for part in map(collate, micro_batches(batch, budget)):
+        part = part.to(trainable.input_rows.device)
+        logits = trainable.logits(trainable.hidden(part)[part.positions_P]).float()
+        known = part.targets_PK >= 0
+        chosen = logits.gather(1, part.targets_PK.clamp_min(0)).masked_fill(~known, 0.0).sum(1) / known.sum(1)
+        loss = logits.logsumexp(1) - chosen
+        for name, mask in (("choice", part.is_choice_P), ("text", ~part.is_choice_P)):
+            sums[name] += float(loss[mask].sum())
+            sums[f"{name} positions"] += int(mask.sum())
+    trainable.trunk.train()
+    return {
+        name: round(sums[name] / sums[f"{name} positions"], 4)
+        for name in ("choice", "text")
+        if sums[f"{name} positions"]
+    }
+
+
+# Measuring, each in a process of its own
+
+
+def settings_of(variant: str, batch: int | None) -> list[str]:
+    """One constant learning rate for all, rows included, as a Trainer has it."""
+    return [
+        *VARIANTS[variant],
+        "schedule=constant_with_warmup",
+        "warmup=0",
+        *([f"batch_size={batch}"] if batch else []),
+    ]
+
+
+def measure_speed(options: argparse.Namespace, stage: str) -> dict[str, Any]:
+    """Seconds, utilization, parts and losses of all variants in turns."""
+    tune_allocator()
+    clock = CLOCKS[options.clock]
+    dataset = load_dataset(options.dataset)
+    config = resolve_config(stage, None, settings_of("default", options.batch))
+    checkpoint = Checkpoint.load(options.checkpoint)
+    started = clock()
+    *drawn, held = draw(checkpoint, dataset, config, stage, options.rounds + 2)  # the first round warms up
+    drawing = (clock() - started) / (len(drawn) + 1)
+    same_rate = f"row_learning_rate={config.learning_rate}"
+    stages = {
+        name: open_run(options.checkpoint, dataset, stage, [*settings_of(name, options.batch), same_rate])
+        for name in VARIANTS
+    }
+    parts = {name: Parts(one, clock) for name, one in stages.items()}
+    faults: list[tuple[int, float]] = []
+
+    def stepper(name: str) -> Callable[[int], None]:
+        def step(number: int) -> None:
+            before = resource.getrusage(resource.RUSAGE_SELF)
+            parts[name].step(drawn[number])
+            after = resource.getrusage(resource.RUSAGE_SELF)
+            if name == "default":
+                faults.append((after.ru_minflt - before.ru_minflt, after.ru_stime - before.ru_stime))
+
+        return step
+
+    def evaluate() -> dict[str, Any]:
+        whole = TrainableModel(checkpoint)
+        found = {"reference": mean_losses(whole, held, config.micro_batch_tokens)}
+        whole.release()
+        checkpoint.model.train()
+        return found | {
+            name: mean_losses(one.trainable, held, config.micro_batch_tokens) for name, one in stages.items()
+        }
+
+    peaks: dict[str, float] = {"fp32": 0.0, "bf16": 0.0}
+
+    def measure_peak() -> None:
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            peaks[name] = max(peaks[name], peak_gflops(checkpoint, dtype, clock))
+
+    begin = evaluate()
+    for one in parts.values():
+        one.seconds.clear()
+    measure_peak()
+    turns = Turns({name: stepper(name) for name in stages}, measure_peak, clock)
+    reference(checkpoint, drawn, config, turns).train()
+    rates = {
+        name: [tokens(batch) / each for batch, each in zip(drawn, seconds, strict=True)][1:]
+        for name, seconds in turns.seconds.items()
+    }
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    weights = sum(p.numel() for name, p in checkpoint.model.named_parameters() if "layers." in name or ".h." in name)
+    layers = checkpoint.model.config.num_hidden_layers
+    trained = {name: 1 - one.trainable.frozen_layers / layers for name, one in stages.items()} | {"reference": 1.0}
+    operations = {name: weights * (2 + 4 * share) / 1e9 for name, share in trained.items()}
+    return {
+        "batch_size": config.batch_size,
+        "tokens_a_batch": round(statistics.mean(map(tokens, drawn))),
+        "tokens_per_second": rounded(median, 1),
+        "all_rounds": {name: [round(value, 1) for value in values] for name, values in rates.items()},
+        "over_reference": {name: round(median[name] / median["reference"], 2) for name in VARIANTS},
+        "gflop_a_token": rounded(operations, 3),
+        "peak_gflops": rounded(peaks, 1),
+        "utilization": {
+            kind: {name: round(median[name] * operations[name] / peak, 3) for name in median}
+            for kind, peak in peaks.items()
+        },
+        "parts": {name: one.shares() for name, one in parts.items()},
+        "drawing": round(drawing / statistics.mean(turns.seconds["default"][1:]), 4),
+        "page_faults_a_step": round(statistics.mean(count for count, _ in faults[1:])),
+        "kernel_share": round(sum(each for _, each in faults[1:]) / sum(turns.seconds["default"][1:]), 4),
+        "losses": {"before": begin, "after": evaluate()},
+    }
+
+
+def rounded(values: dict[str, float], digits: int) -> dict[str, float]:
+    return {name: round(value, digits) for name, value in values.items()}
+
+
+def measure_memory(options: argparse.Namespace, stage: str, variant: str) -> float:
+    """Peak memory in GiB of two steps of one variant."""
+    dataset = load_dataset(options.dataset)
+    settings = settings_of(variant if variant in VARIANTS else "default", options.batch)
+    if variant == "reference":
+        checkpoint = Checkpoint.load(options.checkpoint)
+        config = resolve_config(stage, None, settings)
+        reference(checkpoint, draw(checkpoint, dataset, config, stage, 2), config, TrainerCallback()).train()
+    else:
+        run = open_run(options.checkpoint, dataset, stage, settings)
+        for _ in range(2):
+            run.run._step(next(run.batches))
+    return round(peak_memory_gib(), 2)
+
+
+# Showing
+
+
+def table(stages: dict[str, Any]) -> str:
+    """What stands in the result, as lines of text."""
+    lines = [f"{'stage':<14}{'variant':<11}{'tokens/s':>9}{'ratio':>7}{'of fp32':>9}{'GiB':>7}  loss before > after"]
+    for stage, found in stages.items():
+        for name in ("reference", *VARIANTS):
+            ratio = found["tokens_per_second"][name] / found["tokens_per_second"]["reference"]
+            before, after = (found["losses"][when][name] for when in ("before", "after"))
+            losses = ", ".join(f"{kind} {before[kind]:.2f} > {after[kind]:.2f}" for kind in before)
+            lines.append(
+                f"{stage:<14}{name:<11}{found['tokens_per_second'][name]:>9.1f}{ratio:>7.2f}"
+                f"{found['utilization']['fp32'][name]:>9.1%}{found['peak_memory_gib'][name]:>7.2f}  {losses}"
+            )
+        for name in VARIANTS:
+            shares = ", ".join(f"{part} {share:.1%}" for part, share in found["parts"][name].items())
+            lines.append(f"{'':<14}{name} step: {shares}")
+    return "\n".join(lines)
+
+
+def chart(stages: dict[str, Any]) -> str:
+    """Tokens a second of each stage and variant as bars."""
+    colours = {"reference": "#9aa3ad", "full": "#5b8dbf", "default": "#1f4e79"}
+    fastest = max(rate for found in stages.values() for rate in found["tokens_per_second"].values())
+    rows = [(stage, name, found["tokens_per_second"][name]) for stage, found in stages.items() for name in colours]
+    bars = "".join(
+        f'<text x="150" y="{34 + 22 * i}" text-anchor="end">{stage}, {name}</text>'
+        f'<rect x="160" y="{22 + 22 * i}" width="{380 * rate / fastest:.1f}" height="16" rx="2" fill="{colours[name]}"/>'
+        f'<text x="{166 + 380 * rate / fastest:.1f}" y="{34 + 22 * i}">{rate:.0f}</text>'
+        for i, (stage, name, rate) in enumerate(rows)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 {32 + 22 * len(rows)}" font-family="sans-serif" '
+        f'font-size="12"><title>Training, tokens a second</title><rect width="100%" height="100%" fill="white"/>{bars}</svg>\n'
+    )
+
+
+def arguments(options: argparse.Namespace) -> Iterator[str]:
+    """For a child process."""
+    yield from (
+        str(options.checkpoint),
+        str(options.dataset),
+        "--rounds",
+        str(options.rounds),
+        "--clock",
+        options.clock,
+    )
+    if options.batch:
+        yield from ("--batch", str(options.batch))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--stage", choices=["memorization", "retrieval", "agent"], default="retrieval")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
+    parser.add_argument("--rounds", type=int, default=3, help="steps that count, after one that does not")
+    parser.add_argument("--batch", type=int, help="examples a step, a multiple of 8 (default: the stage's own)")
+    parser.add_argument(
+        "--clock", choices=list(CLOCKS), default="wall", help="cpu: for a machine that others use (one thread)"
+    )
     parser.add_argument("--output", "-o", type=Path)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)  # `speed` or a variant: what a child process does
     options = parser.parse_args()
+    if options.measure:
+        (stage,) = options.stages
+        speed = options.measure == "speed"
+        print(json.dumps(measure_speed(options, stage) if speed else measure_memory(options, stage, options.measure)))
+        return
 
-    tune_allocator()
-    checkpoint, dataset = Checkpoint.load(options.checkpoint), load_dataset(options.dataset)
-    config = resolve_config(options.stage)
-    sources = stage_examples(options.stage, checkpoint, dataset, config)
-    drawn = list(islice(batches(sources, config.shares, batch_size=config.batch_size, seed=0), options.rounds + 1))
-    frozen = int(config.frozen_share * checkpoint.model.config.num_hidden_layers)
-    layers = sum(p.numel() for name, p in checkpoint.model.named_parameters() if ".layers." in name)
-    budget = config.micro_batch_tokens
-
-    def plain(batch: Batch) -> None:
-        checkpoint.model.requires_grad_(True)
-        plain_step(checkpoint, batch)
-
-    def own(
-        kind: type[TrainableModel], cut: Callable[[Batch, int], list[list[TrainingExample]]]
-    ) -> Callable[[Batch], None]:
-        def step(batch: Batch) -> None:
-            model = kind(checkpoint, frozen_layers=frozen)
-            own_step(model, cut(batch, budget))
-            model.release()
-
-        return step
-
-    variants = {"plain": plain, "padded": own(PaddedModel, padded_parts), "packed": own(TrainableModel, micro_batches)}
-    rates: dict[str, list[float]] = {name: [] for name in variants}
-    checkpoint.model.train()
-    for number, batch in enumerate(drawn):  # the first round warms up
-        for name, step in variants.items():
-            started = time.perf_counter()
-            step(batch)
-            rate = sum(map(len, batch)) / (time.perf_counter() - started)
-            if number:
-                rates[name].append(rate)
-            checkpoint.model.zero_grad(set_to_none=True)
-    median = {name: statistics.median(values) for name, values in rates.items()}
-    peak = peak_gflops()
-    work = layers * (2 + 4 * (1 - frozen / checkpoint.model.config.num_hidden_layers)) / 1e9
-    result = {
-        "benchmark": "training",
-        "stage": options.stage,
-        "batch_size": config.batch_size,
-        "tokens_a_batch": round(statistics.mean(sum(map(len, batch)) for batch in drawn)),
-        "tokens_per_second": {name: round(value, 1) for name, value in median.items()},
-        "all_rounds": {name: [round(value, 1) for value in values] for name, values in rates.items()},
-        "packed_over_padded": round(median["packed"] / median["padded"], 2),
-        "packed_over_plain": round(median["packed"] / median["plain"], 2),
-        "peak_gflops": round(peak),
-        "utilization_packed": round(median["packed"] * work / peak, 2),
-        "hardware": hardware(),
+    started = time.monotonic()
+    found: dict[str, Any] = {}
+    for stage in options.stages:
+        common = (*arguments(options), "--stages", stage, "--measure")
+        found[stage] = child(__file__, *common, "speed")
+        found[stage]["peak_memory_gib"] = {name: child(__file__, *common, name) for name in ("reference", *VARIANTS)}
+        print(table({stage: found[stage]}), flush=True)
+    config = {
+        "rounds": options.rounds,
+        "batch": options.batch,
+        "clock": options.clock,
+        "threads": torch.get_num_threads(),
     }
-    print(json.dumps(result, indent=2))
+    origin = collect_provenance(load_dataset(options.dataset), config=config, seconds=time.monotonic() - started)
+    result = {"benchmark": "training", "stages": found, "native_bf16": native_bf16(), "origin": origin.to_dict()}
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        options.output.with_suffix(".svg").write_text(chart(found), encoding="utf-8")
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
     ├── CheckpointError       a checkpoint folder is not what its metadata says
     ├── LanguageModelError    a language model that was asked for text cannot be opened or reached
     ├── ProcessesError        one of several processes that train together has ended
+    ├── StateError            the state that a stopped training goes on from could not be written
     ├── MissingExtraError     an optional dependency is not installed
     └── EnvironmentSetupError an environment could not be started (a failing *tool* is a result, not an error)
 
@@ -57,6 +58,10 @@ class LanguageModelError(ToolgenError):
 
 class ProcessesError(ToolgenError):
     """One of several processes that train together has ended."""
+
+
+class StateError(ToolgenError):
+    """The state that a stopped training goes on from could not be written."""
 
 
 class MissingExtraError(ToolgenError):

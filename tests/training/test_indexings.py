@@ -34,8 +34,8 @@ def test_every_indexing_goes_through_all_stages_and_finds_tools(
     checkpoint = tiny_checkpoint(indexing=indexing)
     for stage in get_args(Stage):
         checkpoint = run(stage, checkpoint, stage, steps=2)
-    loaded = Checkpoint.load(tmp_path / "agent")
-    assert loaded.vocabulary == checkpoint.vocabulary and len(loaded.stages) == 3
+    loaded = Checkpoint.load(tmp_path / stage)
+    assert loaded.vocabulary == checkpoint.vocabulary and len(loaded.stages) == len(get_args(Stage))
     ranking, again = (GenerativeRetriever(one).search(["a taxi"], k=5)[0] for one in (checkpoint, loaded))
     assert ranking.tools == again.tools and len(set(ranking.tools)) == 5
 

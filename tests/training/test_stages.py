@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import accelerate.utils
 import pytest
 import torch
-from accelerate import Accelerator
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.text import document
 from toolgen.checkpoint import METRICS, Checkpoint, read_records
 from toolgen.datasets import Dataset
-from toolgen.errors import CheckpointError, MissingExtraError, UsageError
+from toolgen.errors import CheckpointError, MissingExtraError, StateError, UsageError
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
-from toolgen.training import Stage, run_stage
+from toolgen.training import Stage, run_stage, saving
 from toolgen.training.loop import work_folder
 from toolgen.virtualization import output_rows
 
@@ -57,12 +55,12 @@ def test_every_stage_runs_and_hands_its_checkpoint_on(
     checkpoint = tiny_checkpoint(architecture=architecture, tied=tied, chatml=architecture != "gpt2")
     for stage in STAGE_NAMES:
         checkpoint = run(stage, checkpoint, stage, steps=2, frozen_share=0.5 if stage == "agent" else 0)
-    loaded = Checkpoint.load(tmp_path / "agent")
+    loaded = Checkpoint.load(tmp_path / stage)
     assert [entry["stage"] for entry in loaded.stages] == [*STAGE_NAMES]
     assert [(record["stage"], record["step"]) for record in loaded.metrics] == [
         (s, i) for s in STAGE_NAMES for i in (1, 2)
     ]
-    assert loaded.metrics == read_records(tmp_path / "agent" / METRICS) == checkpoint.metrics
+    assert loaded.metrics == read_records(tmp_path / stage / METRICS) == checkpoint.metrics
     for name, value in weights(loaded).items():
         assert torch.equal(value, checkpoint.model.state_dict()[name]), name
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(STAGE_NAMES)
@@ -179,7 +177,7 @@ def test_the_size_of_micro_batches_does_not_change_the_curve(run: Runner) -> Non
     )
     for one, other in zip(small, large, strict=True):
         for key in ("loss", "choice_loss", "text_loss", "gradient_norm", "tokens"):
-            assert one[key] == pytest.approx(other[key], rel=1e-3)
+            assert one[key] == pytest.approx(other[key], rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(run: Runner) -> None:
@@ -233,22 +231,21 @@ def test_the_callers_signal_handlers_come_back(run: Runner) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_an_interrupt_while_the_state_is_written_costs_only_the_steps_since_the_last_one(
-    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_state_that_cannot_be_written_costs_only_the_steps_since_the_last_one(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run("agent", tiny_checkpoint(), "whole")
-    save_state, calls = Accelerator.save_state, []
+    calls = []
 
-    def failing(self: Accelerator, folder: str, **settings: Any) -> Any:
-        calls.append(folder)
-        if len(calls) == 3:
-            Path(folder).mkdir()
-            (Path(folder) / "model.safetensors").write_bytes(b"half")
-            raise KeyboardInterrupt
-        return save_state(self, folder, **settings)
+    def failing(content: Any, path: Path, **settings: Any) -> None:
+        calls.append(path)
+        if len(calls) == 5:  # two files a state: the third one
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        accelerate.utils.save(content, path, **settings)
 
-    monkeypatch.setattr(Accelerator, "save_state", failing)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(saving, "save", failing)
+    with pytest.raises(StateError, match="No space left on device"):
         run("agent", tiny_checkpoint(), "stopped", save_minutes=1e-9)
     steps: list[int] = []
     resumed = run(
@@ -327,41 +324,3 @@ def test_tensorboard_logs_go_with_the_checkpoint(dataset: Dataset, tmp_path: Pat
         "memorization", tiny_checkpoint(), dataset, tiny_config("memorization"), tmp_path / "out", tensorboard=True
     )
     assert [*(tmp_path / "out" / "tensorboard").rglob("events.*")]
-
-
-GOLDEN_SHARES: Mapping[Stage, Mapping[str, float]] = {
-    "memorization": {"document": 0.5, "name": 0.25, "recall": 0.25},
-    "retrieval": {"requests": 0.9, "abstentions": 0.1},
-    "agent": {"trajectories": 0.7, "requests": 0.3},
-}
-GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_training.json"
-
-
-def test_the_curves_of_tiny_runs_are_the_golden_ones(run: Runner) -> None:
-    """TOOLGEN_UPDATE_GOLDEN=1 writes the file anew; the change should say why."""
-    checkpoint = tiny_checkpoint()
-    for stage in STAGE_NAMES:
-        checkpoint = run(stage, checkpoint, stage, steps=4, shares=GOLDEN_SHARES[stage])
-    keys = ("stage", "step", "loss", "gradient_norm", "learning_rate", "tokens")
-    records = [{key: record[key] for key in keys} for record in checkpoint.metrics]
-    if os.environ.get("TOOLGEN_UPDATE_GOLDEN"):
-        GOLDEN.write_text(
-            json.dumps({"made_with": surroundings(), "records": records}, indent=1) + "\n", encoding="utf-8"
-        )
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    for found, expected in zip(records, golden["records"], strict=True):
-        # Processors differ in the order of additions; what a change of code does is larger.
-        for key, value in expected.items():
-            same = found[key] == (value if isinstance(value, str) else pytest.approx(value, rel=0.02))
-            assert same, f"{found} is not {expected}; golden: {golden['made_with']}, here: {surroundings()}"
-
-
-def surroundings() -> dict[str, str]:
-    from importlib.metadata import version
-
-    packages = ("torch", "transformers", "tokenizers", "accelerate")
-    return {
-        **{name: version(name) for name in packages},
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }

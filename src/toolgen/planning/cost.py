@@ -126,7 +126,8 @@ def memory_gib(
     new_rows: int | None = None,
 ) -> float:
     """Peak memory of one process: the catalog, weights, a copy of the rows in training, gradients, Adam's two moments, the
-    copy that `blend` goes back to, activations of the layers that are trained, and the logits of one micro-batch."""
+    copy that `blend` goes back to, activations of the layers that are trained, kept states of the others, and the logits
+    of one micro-batch."""
     own_rows = tools if new_rows is None else new_rows
     trained = _trained(shape, own_rows, config)
     rows = own_rows * shape.hidden * shape.matrices
@@ -136,11 +137,12 @@ def memory_gib(
     width = 10 * shape.hidden + 4 * shape.intermediate
     trained_layers = shape.layers - _frozen(shape, config)
     activations = config.micro_batch_tokens * (trained_layers + 1) * width * 4
+    kept = config.frozen_states_mib / 1024 if _frozen(shape, config) else 0.0
     positions = max(1, math.ceil(SUPERVISED[stage] * config.micro_batch_tokens))
     logits = (
         positions * (shape.vocabulary + own_rows) * 4 * 4
     )  # float logits, their softmax, a masked copy, the gradient
-    return PROCESS_GIB + _catalog_gib(tools, TOOL_KIB) + (weights + state + activations + logits) / GIB
+    return PROCESS_GIB + kept + _catalog_gib(tools, TOOL_KIB) + (weights + state + activations + logits) / GIB
 
 
 def operations_per_token(shape: ModelShape, rows: int, stage: Stage, config: StageConfig) -> float:
@@ -169,9 +171,15 @@ def _memory(stage: Stage, shape: ModelShape, workload: Workload, config: StageCo
 
 
 def _advice(stage: Stage, shape: ModelShape, workload: Workload, config: StageConfig, machine: Machine) -> str:
-    """The first of the changes that is enough: smaller micro-batches, no blend, fewer trained layers."""
+    """The first of the changes that is enough: no kept states, smaller micro-batches, no blend, fewer trained layers."""
     changes: dict[str, Any] = {}
-    for key, value in (("micro_batch_tokens", 256), ("blend", 1.0), ("frozen_share", 0.75), ("frozen_share", 1.0)):
+    for key, value in (
+        ("frozen_states_mib", 0),
+        ("micro_batch_tokens", 256),
+        ("blend", 1.0),
+        ("frozen_share", 0.75),
+        ("frozen_share", 1.0),
+    ):
         if getattr(config, key) == value:
             continue
         changes[key] = value

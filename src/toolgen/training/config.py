@@ -38,6 +38,12 @@ class StageConfig(BaseModel):
     frozen_share: float = Field(
         0.5, ge=0, le=1, description="share of the transformer layers, counted from below, that are not trained"
     )
+    frozen_states_mib: float = Field(
+        256,
+        ge=0,
+        description="memory for what the frozen layers make of examples, so that one that comes again skips these layers; "
+        "0: nothing is kept",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 autocast where the processor multiplies it natively, else fp32"
     )

@@ -94,15 +94,25 @@ def batches(
     Each source is walked in a new random order every epoch; an empty one leaves its share to the others. The sequence
     depends on the arguments alone: a resumed run skips what it has seen and goes on as if it had not stopped.
     """
-    walks = {
-        name: _walk(sources[name], f"{seed}/{name}") for name, share in shares.items() if share > 0 and sources[name]
-    }
-    if not walks:
+    used = _used(sources, shares)
+    if not used:
         raise UsageError("there is nothing to train on: every source of examples is empty or has no share")
-    names, weights = list(walks), [shares[name] for name in walks]
+    walks = {name: _walk(sources[name], f"{seed}/{name}") for name in used}
+    names, weights = list(used), list(used.values())
     chooser = random.Random(f"{seed}/mixture")
     while True:
         yield [next(walks[name]) for name in chooser.choices(names, weights, k=batch_size)]
+
+
+def repeats(sources: Mapping[str, Sequence[TrainingExample]], shares: Mapping[str, float], drawn: int) -> bool:
+    """Whether some source is walked more than once, on the average, when so many examples are drawn."""
+    used = _used(sources, shares)
+    return any(drawn * share / sum(used.values()) > len(sources[name]) for name, share in used.items())
+
+
+def _used(sources: Mapping[str, Sequence[TrainingExample]], shares: Mapping[str, float]) -> dict[str, float]:
+    """The shares of the sources that have examples."""
+    return {name: share for name, share in shares.items() if share > 0 and sources[name]}
 
 
 def _walk(source: Sequence[TrainingExample], seed: str) -> Iterator[TrainingExample]:

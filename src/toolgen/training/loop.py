@@ -31,9 +31,10 @@ from toolgen.checkpoint import METRICS, Checkpoint, read_records, replace_folder
 from toolgen.errors import MissingExtraError, ProcessesError, UsageError
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
-from toolgen.training.examples import TrainingExample, batches
+from toolgen.training.examples import TrainingExample, batches, repeats
 from toolgen.training.machine import native_bf16, tune_allocator
-from toolgen.training.model import TrainableModel, check_logits
+from toolgen.training.model import TrainableModel, check_logits, probe_batch
+from toolgen.training.saving import PROGRESS, StateWriter, temporary_folder
 from toolgen.training.sharding import PartedState, distribute, equal_count, whole
 
 STATE, FINGERPRINT = "state", "run.json"
@@ -96,8 +97,14 @@ def train(
     )
     try:
         check_logits(checkpoint, trainable)
-        run = _Run(accelerator, trainable, config, work, stage)
         trainable.train()
+        # Processes that share layers or rows must go through the same ones, whatever each has seen before.
+        if not (config.shard_rows or config.shard_trunk) and repeats(
+            sources, config.shares, config.steps * config.batch_size
+        ):
+            with accelerator.autocast():
+                trainable.keep_frozen_states(config.frozen_states_mib, probe_batch(checkpoint))
+        run = _Run(accelerator, trainable, config, work, stage)
         run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
         trainable.write_back()
     finally:
@@ -196,6 +203,7 @@ class _Run:
             self.model, self.optimizer = accelerator.prepare(trainable, optimizer)
         self.schedule = schedule  # not prepared: accelerate would step it once per process
         accelerator.register_for_checkpointing(schedule)
+        self.writer = StateWriter(accelerator, work / STATE)
         self.progress = self._resume()
 
     def go(self, data: Iterator[list[TrainingExample]], on_step: OnStep | None) -> None:
@@ -204,7 +212,7 @@ class _Run:
         saved = started
         main = self.accelerator.is_main_process
         log_file = (self.work / METRICS).open("a", encoding="utf-8") if main else nullcontext()
-        with _deferred_interrupt() as interrupted, _named_failure(self.processes), log_file as log:
+        with self.writer, _deferred_interrupt() as interrupted, _named_failure(self.processes), log_file as log:
             for batch in islice(data, self.progress.step, self.config.steps):
                 record = self._step(batch)
                 seconds = before + time.monotonic() - started
@@ -227,6 +235,7 @@ class _Run:
                     self._save()
                     saved = time.monotonic()
                 if stop:
+                    self.writer.finish()
                     raise KeyboardInterrupt
 
     def _step(self, batch: Sequence[TrainingExample]) -> dict[str, Any]:
@@ -249,6 +258,7 @@ class _Run:
         choice, text = self.accelerator.reduce(sums, "sum").tolist()
         norm = self.accelerator.clip_grad_norm_(self._unwrapped().trunk_parameters(), self.config.clip)
         rate = self.schedule.get_last_lr()[0]
+        self.writer.before_change()
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
@@ -274,8 +284,12 @@ class _Run:
         return stop, save
 
     def _save(self) -> None:
-        """State under a temporary name, then renamed: an interrupt while saving costs nothing but time."""
-        temporary = self.work / (STATE + ".writing")
+        """State under a temporary name, then renamed: an interrupt while saving costs nothing but time. One process goes on
+        training meanwhile; several write at the same time and wait for each other."""
+        if self.processes == 1:
+            self.writer.start(self.model, self.optimizer, self.schedule, vars(self.progress))
+            return
+        temporary = temporary_folder(self.work / STATE)
         if self.accelerator.is_main_process:
             shutil.rmtree(temporary, ignore_errors=True)
         self.accelerator.wait_for_everyone()
@@ -284,7 +298,7 @@ class _Run:
             self.parts.save(temporary)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            (temporary / "progress.json").write_text(json.dumps(vars(self.progress)), encoding="utf-8")
+            (temporary / PROGRESS).write_text(json.dumps(vars(self.progress)), encoding="utf-8")
             replace_folder(temporary, self.work / STATE)
 
     def _resume(self) -> Progress:
@@ -294,7 +308,7 @@ class _Run:
             self.accelerator.load_state(str(state))
             if self.parts:
                 self.parts.load(state)
-            progress = Progress(**json.loads((state / "progress.json").read_text(encoding="utf-8")))
+            progress = Progress(**json.loads((state / PROGRESS).read_text(encoding="utf-8")))
         if self.accelerator.is_main_process:
             records = read_records(self.work / METRICS)
             write_records((record for record in records if record["step"] <= progress.step), self.work / METRICS)

@@ -9,6 +9,7 @@ Shapes: T tokens of packed examples, D hidden size, P supervised positions, K ta
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -21,10 +22,13 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.errors import CheckpointError, UsageError
 from toolgen.training.collate import MicroBatch, collate
 from toolgen.training.examples import TrainingExample
+from toolgen.training.frozen_states import FrozenStates
 from toolgen.training.packing import packing
 from toolgen.training.sharding import RowPeers, local, whole
 from toolgen.training.softmax import Block, set_cross_entropy
 from toolgen.virtualization import output_rows
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Losses(NamedTuple):
@@ -59,10 +63,11 @@ class TrainableModel(nn.Module):
         self._model = (model,)  # a tuple, so that its head is not a part of this module
         self._matrices: tuple[Tensor, Tensor] = (inputs, outputs)  # a tuple for the same reason: they are frozen
         self.input_rows = nn.Parameter(inputs[self.first : self.stop].detach().clone())
-        self._has_frozen_layers = frozen_layers > 0
+        self.frozen_layers = frozen_layers
+        self.frozen_states: FrozenStates | None = None
         if not self.tied:
             self.untied_output_rows = nn.Parameter(outputs[self.first : self.stop].detach().clone())
-            self.input_rows.requires_grad_(not self._has_frozen_layers)
+            self.input_rows.requires_grad_(not frozen_layers)
         self._unasked_R, self._silent_R = self._mask(unasked), self._mask(silent)
         self._peers: RowPeers | None = None
         self._bias = getattr(model.get_output_embeddings(), "bias", None)
@@ -88,7 +93,7 @@ class TrainableModel(nn.Module):
 
     def shard_rows(self, peers: RowPeers) -> None:
         """Keeps a slice of the rows that score tools; `peers` have the others. UsageError if rows learn as inputs, too."""
-        if not self._has_frozen_layers:
+        if not self.frozen_layers:
             raise UsageError(
                 "shard_rows needs a frozen layer at the bottom, so that rows learn as outputs only; raise frozen_share until "
                 f"one of the {self.trunk.config.num_hidden_layers} layers is frozen, or leave shard_rows out"
@@ -125,7 +130,7 @@ class TrainableModel(nn.Module):
             yield from layer.parameters()
 
     def layers(self) -> nn.ModuleList:
-        """The transformer layers, the lowest first."""
+        """The transformer layers from below; empty where the architecture does not list them."""
         total = self.trunk.config.num_hidden_layers
         lists = (
             module for module in self.trunk.modules() if isinstance(module, nn.ModuleList) and len(module) == total
@@ -158,23 +163,45 @@ class TrainableModel(nn.Module):
             embedded[own_T] = self._peers.lookup(ids_T[own_T] - self.first, self.input_rows)
             return embedded
         if not own_T.any():
-            if self.tied or self._has_frozen_layers:
+            if self.tied or self.frozen_layers:
                 return embedded  # no gradient enters here, so the backward pass stops at the lowest trainable layer
             return embedded + 0 * self.input_rows[0]  # several processes wait for the gradient of every parameter
-        rows = self.input_rows.detach() if self._has_frozen_layers else self.input_rows
+        rows = self.input_rows.detach() if self.frozen_layers else self.input_rows
         own = functional.embedding((ids_T - self.first).clamp(0, self.stop - self.first - 1), rows)
         return torch.where(own_T[..., None], own.to(embedded.dtype), embedded)
 
     def hidden(self, batch: MicroBatch) -> Tensor:
         """Hidden states after the last norm (T, D)."""
+        run = self._run_trunk if self.frozen_states is None else self.frozen_states.through(self._run_trunk)
         with packing(self.trunk):
-            states: Tensor = self.trunk(
-                inputs_embeds=self.embed(batch.ids_T)[None],
-                position_ids=batch.places_T[None],
-                use_cache=False,
-                packed_lengths=batch.lengths,
-            ).last_hidden_state
+            return run(batch.ids_T, batch.places_T, batch.lengths)
+
+    def _run_trunk(self, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> Tensor:
+        states: Tensor = self.trunk(
+            inputs_embeds=self.embed(ids_T)[None],
+            position_ids=places_T[None],
+            use_cache=False,
+            packed_lengths=lengths,
+        ).last_hidden_state
         return states[0]
+
+    def keep_frozen_states(self, mebibytes: float, probe: MicroBatch) -> bool:
+        """From now on an example that comes again skips the frozen layers (see `FrozenStates`). Returns whether it does: not
+        where no layer is frozen, nor, with a line in the log, where the states of `probe` do not repeat (dropout)."""
+        layers = self.layers()
+        if not self.frozen_layers or not layers or not mebibytes:
+            return False
+        changing = range(self.first, self.stop) if self.tied else range(0)
+        states = FrozenStates(layers, self.frozen_layers, budget=int(mebibytes * 2**20), changing=changing)
+        with packing(self._model[0]):
+            if states.hold(probe.ids_T, probe.places_T, probe.lengths, self._run_trunk):
+                self.frozen_states = states
+                return True
+        LOGGER.warning(
+            "the states of frozen layers are computed anew each time: those of this %s model do not repeat (has it dropout?)",
+            self.trunk.config.model_type,
+        )
+        return False
 
     def logits(self, hidden_PD: Tensor) -> Tensor:
         """Logits over the base's vocabulary up to `first`, then over the new rows (P, V + R)."""
@@ -246,12 +273,17 @@ def check_logits(checkpoint: Checkpoint, trainable: TrainableModel) -> None:
         )
 
 
-def _agrees(checkpoint: Checkpoint, trainable: TrainableModel) -> bool:
-    """Whether a packed example gets the logits that the model gives it alone."""
+def probe_batch(checkpoint: Checkpoint) -> MicroBatch:
+    """A short example and a long one with a token of ours in its middle: what checks at the start look at."""
     prompt = checkpoint.protocol.prompt([{"role": "user", "content": "ok"}])
     short, long = TrainingExample(tuple(prompt)), TrainingExample((*prompt, checkpoint.vocabulary.finish_id, *prompt))
-    batch = collate([short, long]).to(checkpoint.model.device)
-    ids = torch.tensor([long.ids], device=checkpoint.model.device)
-    expected = checkpoint.model(input_ids=ids).logits[0, :, : trainable.stop].float()
-    found = trainable.logits(trainable.hidden(batch)[len(short) :]).float()
+    return collate([short, long]).to(checkpoint.model.device)
+
+
+def _agrees(checkpoint: Checkpoint, trainable: TrainableModel) -> bool:
+    """Whether a packed example gets the logits that the model gives it alone."""
+    batch = probe_batch(checkpoint)
+    short, _ = batch.lengths
+    expected = checkpoint.model(input_ids=batch.ids_T[None, short:]).logits[0, :, : trainable.stop].float()
+    found = trainable.logits(trainable.hidden(batch)[short:]).float()
     return torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))

@@ -1,0 +1,119 @@
+"""What the training benchmarks share: toolgen's loop on a real checkpoint, the peak of products, child processes.
+
+Not a benchmark itself. The loop is the package's own, private parts included: what is timed is what `toolgen train` does.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from toolgen.checkpoint import Checkpoint
+from toolgen.datasets import Dataset
+from toolgen.training import StageConfig, resolve_config
+from toolgen.training.examples import TrainingExample, batches
+from toolgen.training.loop import _accelerator, _frozen_layers, _Run
+from toolgen.training.machine import native_bf16, tune_allocator
+from toolgen.training.model import TrainableModel
+from toolgen.training.sources import stage_examples
+from toolgen.training.stages import _silent, _unasked
+
+GIB = 2**30
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+"""`cpu` counts what this process computes: right with one thread on a machine that others use."""
+Batch = list[TrainingExample]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage that is ready to step: the loop, its model, and its batches in the order in which training sees them."""
+
+    checkpoint: Checkpoint
+    run: _Run
+    trainable: TrainableModel
+    batches: Iterator[Batch]
+    config: StageConfig
+    clock: Callable[[], float] = time.perf_counter
+
+    def seconds(self, call: Callable[[], object]) -> float:
+        """How long a call takes."""
+        started = self.clock()
+        call()
+        return self.clock() - started
+
+
+def open_run(
+    checkpoint: Path, dataset: Dataset, stage: str, settings: Sequence[str] = (), *, tuned: bool = True
+) -> StageRun:
+    """The loop of `toolgen train STAGE CHECKPOINT DATASET --set ...`, short of its end; `tuned`: allocator settings too."""
+    if tuned:
+        tune_allocator()
+    loaded = Checkpoint.load(checkpoint)
+    config = resolve_config(stage, None, settings)
+    precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
+    work = Path(tempfile.mkdtemp(prefix="toolgen-benchmark-"))
+    accelerator = _accelerator(precision, work, tensorboard=False)
+    loaded.model.to(accelerator.device)
+    sources = stage_examples(stage, loaded, dataset, config)
+    asked = config.contrast == "asked"
+    trainable = TrainableModel(
+        loaded,
+        frozen_layers=_frozen_layers(loaded, config),
+        unasked=_unasked(loaded, dataset) if asked else (),
+        silent=_silent(loaded, sources) if asked else (),
+        blend=config.blend,
+    )
+    run = _Run(accelerator, trainable, config, work, stage)
+    loaded.model.train()
+    drawn = batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed)
+    return StageRun(loaded, run, trainable, drawn, config)
+
+
+def draw(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig, stage: str, count: int) -> list[Batch]:
+    """The first batches of a stage."""
+    sources = stage_examples(stage, checkpoint, dataset, config)
+    return list(islice(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), count))
+
+
+def tokens(batch: Batch) -> int:
+    """Tokens of the examples, padding not counted."""
+    return sum(map(len, batch))
+
+
+def peak_gflops(checkpoint: Checkpoint, dtype: torch.dtype, clock: Callable[[], float], seconds: float = 1.0) -> float:
+    """The best rate of a product of 1,024 tokens with one of the trunk's matrices, in 10^9 operations a second."""
+    shapes = {
+        p.shape for name, p in checkpoint.model.base_model.named_parameters() if p.dim() == 2 and "layers." in name
+    }
+    best = 0.0
+    for shape in shapes:
+        left, right = torch.randn(1024, shape[1]).to(dtype), torch.randn(*shape).to(dtype)
+        until = clock() + seconds / len(shapes)
+        while clock() < until:
+            started = clock()
+            functional.linear(left, right)
+            best = max(best, 2 * left.numel() * shape[0] / (clock() - started) / 1e9)
+    return best
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+
+
+def child(script: str, *arguments: str) -> Any:
+    """Runs a benchmark script in a process of its own and returns what it prints as its last line, read as JSON."""
+    found = subprocess.run([sys.executable, script, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(found.stdout.splitlines()[-1])
