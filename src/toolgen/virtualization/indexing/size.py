@@ -9,7 +9,7 @@ from toolgen.virtualization.indexing.codes import code_count
 from toolgen.virtualization.indexing.hierarchical import BRANCHES
 from toolgen.virtualization.indexing.numeric import numeric_width
 
-NAME_TOKENS = 7.0
+NAME_TOKENS = 6.0
 """Tokens of a semantic tool with SmolLM2's tokenizer, its two new ones included; measured on BFCL."""
 
 
@@ -27,9 +27,9 @@ def expected_size(indexing: str, tools: int) -> Size:
         case "numeric":
             return Size(10 * numeric_width(tools), numeric_width(tools))
         case "hierarchical":
-            # Clusters are uneven: a third more levels than a balanced tree has.
-            depth = max(1.0, 4 / 3 * math.log(tools, BRANCHES))
-            return Size(BRANCHES * math.ceil(depth * 1.5), depth)
+            # Clusters are uneven: a fifth more levels than a balanced tree has, and the deepest one level more (BFCL: 3.7, 5).
+            depth = max(1.0, 1.2 * math.log(tools, BRANCHES))
+            return Size(BRANCHES * math.ceil(depth + 1), depth)
         case "semantic":
             return Size(2, NAME_TOKENS)
         case "codes":
