@@ -366,11 +366,26 @@ def arguments(options: argparse.Namespace) -> Iterator[str]:
         yield from ("--batch", str(options.batch))
 
 
+def save(found: dict[str, Any], options: argparse.Namespace, seconds: float) -> None:
+    """What was found so far, and its chart."""
+    config = {
+        "rounds": options.rounds,
+        "batch": options.batch,
+        "clock": options.clock,
+        "threads": torch.get_num_threads(),
+    }
+    origin = collect_provenance(load_dataset(options.dataset), config=config, seconds=seconds)
+    result = {"benchmark": "training", "stages": found, "native_bf16": native_bf16(), "origin": origin.to_dict()}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    options.output.with_suffix(".svg").write_text(chart(found), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
+    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=["memorization", "retrieval", "agent"])
     parser.add_argument("--rounds", type=int, default=3, help="steps that count, after one that does not")
     parser.add_argument("--batch", type=int, help="examples a step, a multiple of 8 (default: the stage's own)")
     parser.add_argument(
@@ -392,18 +407,8 @@ def main() -> None:
         found[stage] = child(__file__, *common, "speed")
         found[stage]["peak_memory_gib"] = {name: child(__file__, *common, name) for name in ("reference", *VARIANTS)}
         print(table({stage: found[stage]}), flush=True)
-    config = {
-        "rounds": options.rounds,
-        "batch": options.batch,
-        "clock": options.clock,
-        "threads": torch.get_num_threads(),
-    }
-    origin = collect_provenance(load_dataset(options.dataset), config=config, seconds=time.monotonic() - started)
-    result = {"benchmark": "training", "stages": found, "native_bf16": native_bf16(), "origin": origin.to_dict()}
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        options.output.with_suffix(".svg").write_text(chart(found), encoding="utf-8")
+        if options.output:  # after each stage: the agent's takes longest
+            save(found, options, time.monotonic() - started)
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from toolgen.planning.shape import ModelShape
 from toolgen.training.config import Stage, StageConfig
+from toolgen.training.softmax import CHUNK_LOGITS
 
 GIB = 1 << 30
 PROCESS_GIB = 0.6
@@ -127,7 +128,7 @@ def memory_gib(
 ) -> float:
     """Peak memory of one process: the catalog, weights, a copy of the rows in training, gradients, Adam's two moments, the
     copy that `blend` goes back to, activations of the layers that are trained, kept states of the others, and the logits
-    of one micro-batch."""
+    of one chunk of the loss."""
     own_rows = tools if new_rows is None else new_rows
     trained = _trained(shape, own_rows, config)
     rows = own_rows * shape.hidden * shape.matrices
@@ -139,9 +140,8 @@ def memory_gib(
     activations = config.micro_batch_tokens * (trained_layers + 1) * width * 4
     kept = config.frozen_states_mib / 1024 if _frozen(shape, config) else 0.0
     positions = max(1, math.ceil(SUPERVISED[stage] * config.micro_batch_tokens))
-    logits = (
-        positions * (shape.vocabulary + own_rows) * 4 * 4
-    )  # float logits, their softmax, a masked copy, the gradient
+    # Of the chunk that is in memory: logits, what becomes of them, a masked copy.
+    logits = min(positions * (shape.vocabulary + own_rows), CHUNK_LOGITS) * 4 * 3
     return PROCESS_GIB + kept + _catalog_gib(tools, TOOL_KIB) + (weights + state + activations + logits) / GIB
 
 

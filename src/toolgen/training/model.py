@@ -193,7 +193,7 @@ class TrainableModel(nn.Module):
             return False
         changing = range(self.first, self.stop) if self.tied else range(0)
         states = FrozenStates(layers, self.frozen_layers, budget=int(mebibytes * 2**20), changing=changing)
-        with packing(self._model[0]):
+        with packing(self.trunk):
             if states.hold(probe.ids_T, probe.places_T, probe.lengths, self._run_trunk):
                 self.frozen_states = states
                 return True
