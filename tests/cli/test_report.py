@@ -47,7 +47,8 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "toolgen.json").write_text("{}", encoding="utf-8")
     records = [{"stage": "memorization", "step": i, "loss": 3.0 - i / 10} for i in range(10)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
-    stand_in = SimpleNamespace(catalog=CATALOG, tool_rows=torch.randn(9, 4))
+    vectors = torch.randn(9, 4)
+    stand_in = SimpleNamespace(catalog=CATALOG, tool_vectors=lambda: vectors)
     monkeypatch.setattr("toolgen.checkpoint.Checkpoint.load", lambda path: stand_in)
     return folder
 
