@@ -27,6 +27,7 @@ from typing import Any
 
 from toolgen.checkpoint import METRICS, read_records
 from toolgen.evaluation.provenance import hardware
+from toolgen.evaluation.results import write_json
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,7 @@ def main() -> None:
     result["hardware"] = hardware()
     print(json.dumps(result, indent=2))
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output, result)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ import torch
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset, Query, load_dataset
 from toolgen.evaluation.provenance import hardware
+from toolgen.evaluation.results import write_json
 from toolgen.retrieval.generative import GenerativeRetriever
 
 BEAMS = 5
@@ -194,8 +195,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=2))
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output, result)
 
 
 if __name__ == "__main__":

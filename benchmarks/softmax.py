@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from toolgen.evaluation.provenance import hardware
+from toolgen.evaluation.results import write_json
 from toolgen.training.machine import tune_allocator
 from toolgen.training.softmax import Block, set_cross_entropy
 
@@ -96,8 +97,7 @@ def main() -> None:
     result["hardware"] = hardware()
     print(json.dumps(result, indent=2))
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output, result)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from torch._dynamo.utils import counters
 
 from toolgen.datasets import load_dataset
 from toolgen.evaluation.provenance import collect_provenance
+from toolgen.evaluation.results import write_json
 from toolgen.training import STAGES
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.model import probe_batch
@@ -209,8 +210,7 @@ def main() -> None:
     origin = collect_provenance(dataset, config=config, seconds=time.monotonic() - started)
     result = {"benchmark": "training settings", **found, "load": os.getloadavg()[0], "origin": origin.to_dict()}
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output, result)
 
 
 if __name__ == "__main__":

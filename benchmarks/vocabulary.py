@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from toolgen.evaluation.provenance import hardware
+from toolgen.evaluation.results import write_json
 
 SEARCHES = 20
 
@@ -126,8 +127,7 @@ def main() -> None:
     result["hardware"] = hardware()
     print(json.dumps(result, indent=2))
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output, result)
 
 
 if __name__ == "__main__":
