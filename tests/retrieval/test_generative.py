@@ -60,6 +60,20 @@ def test_a_batch_gives_what_each_query_gives_alone_in_the_order_asked(
         assert ranking.scores == pytest.approx(alone.scores, abs=1e-4)
 
 
+def test_short_requests_are_not_padded_to_a_long_one_at_more_than_the_cost_of_a_pass(checkpoint: Checkpoint) -> None:
+    queries = ["a taxi", "a long request " * 20, *["a taxi"] * 9]
+    prompts = [checkpoint.protocol.prompt([{"role": "user", "content": query}]) for query in queries]
+    shapes: list[tuple[int, ...]] = []
+    hook = checkpoint.model.base_model.register_forward_pre_hook(
+        lambda _module, _args, inputs: shapes.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+    )
+    try:
+        GenerativeRetriever(checkpoint, batch_tokens=10**6).search(queries, k=3)
+    finally:
+        hook.remove()
+    assert shapes == [(10, len(prompts[0])), (1, len(prompts[1]))]
+
+
 def test_more_results_than_there_are_tools_are_all_of_them_once(checkpoint: Checkpoint) -> None:
     (ranking,) = GenerativeRetriever(checkpoint).search(["a taxi"], k=1000)
     assert sorted(ranking.tools) == sorted(checkpoint.catalog.ids)
