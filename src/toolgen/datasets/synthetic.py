@@ -23,7 +23,8 @@ from toolgen.datasets.query import SYNTHETIC, Call, Query
 
 TRAINED = "trained"
 """The style of a writer that learned from the dataset's own requests."""
-STYLES = ("vague", "specified", "descriptive", TRAINED)
+RULE_STYLES = ("vague", "specified", "descriptive")
+STYLES = (*RULE_STYLES, TRAINED)
 TURNS = 3  # requests of one style by rules for one tool, at most: more only repeat each other
 LONGEST = 400  # characters of a request
 SPARE = 3  # drafts for each request wanted, since the filter drops some
@@ -65,7 +66,7 @@ def drafts_by_rule(tool: Tool, per_tool: int, seed: int) -> Iterator[Draft]:
 
 def _drafts(tool: Tool, per_tool: int, seed: int) -> Iterator[Draft]:
     random = Random(f"{seed}/{tool.id}")
-    each = -(-per_tool * SPARE // (len(STYLES) - 1))  # all but the last, which no rule writes
+    each = -(-per_tool * SPARE // len(RULE_STYLES))
     for text in vague(tool, random)[:each]:
         yield Draft(tool.id, text, "vague", "rules")
     for text in descriptive(tool, random)[:each]:
