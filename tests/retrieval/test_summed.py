@@ -61,11 +61,11 @@ def test_a_tool_that_a_member_does_not_rank_gets_its_least_score() -> None:
     assert search((Fixed(None, None, None, None), 1.0), (Fixed(1.0, 4.0, 2.0, 3.0), 1.0)).tools[0] == IDS[1]
 
 
-def test_a_sum_is_recorded_with_its_weights_and_needs_two() -> None:
+def test_a_sum_is_recorded_with_its_weights_and_needs_one() -> None:
     made = make_retriever("bm25+bm25")
     assert isinstance(made, SumRetriever)
     assert [member["weight"] for member in made.config["members"]] == [0.5, 0.5]
     made.index(CATALOG)
     assert made.search(["about c"], 1)[0].tools == (IDS[2],)
-    with pytest.raises(UsageError, match="at least two"):
-        SumRetriever([(BM25Retriever(), 1.0)])
+    with pytest.raises(UsageError, match="at least one"):
+        SumRetriever([])

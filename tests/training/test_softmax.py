@@ -28,6 +28,7 @@ class Case:
     rows_RD: Tensor
     bias: Tensor | None
     targets_PK: Tensor
+    weights_PK: Tensor
     spares_P: Tensor
 
     def blocks(self, base: slice = slice(0, BASE), new: slice = slice(0, NEW)) -> tuple[Block, Block]:
@@ -60,18 +61,20 @@ def case(dtype: torch.dtype, biased: bool = True) -> Case:
     for position in range(POSITIONS):
         count = 1 + position % MOST_TARGETS
         targets_PK[position, :count] = right[torch.randperm(len(right), generator=generator)[:count]]
+    weights_PK = normal(POSITIONS, MOST_TARGETS).masked_fill(targets_PK < 0, float("-inf")).softmax(1)
     return Case(
         hidden_PD=normal(POSITIONS, HIDDEN),
         base_VD=normal(BASE, HIDDEN),
         rows_RD=normal(NEW, HIDDEN),
         bias=normal(BASE + NEW) if biased else None,
         targets_PK=targets_PK,
+        weights_PK=weights_PK,
         spares_P=torch.arange(POSITIONS) % 2 == 0,
     ).fresh()
 
 
 def plain(one: Case) -> Tensor:
-    """Cross-entropy against the uniform distribution, position by position, with PyTorch's own function."""
+    """Cross-entropy against the distribution, position by position, with PyTorch's own function."""
     logits = torch.cat([one.hidden_PD @ one.base_VD.T, one.hidden_PD @ one.rows_RD.T], dim=1)
     logits = logits if one.bias is None else logits + one.bias
     total = logits.new_zeros(())
@@ -79,9 +82,9 @@ def plain(one: Case) -> Tensor:
         left_out = {BASE + row for row in SILENT + (UNASKED if one.spares_P[position] else [])}
         kept = [column for column in range(BASE + NEW) if column not in left_out]
         targets = [kept.index(token) for token in one.targets_PK[position].tolist() if token >= 0]
-        uniform = logits.new_zeros(len(kept))
-        uniform[targets] = 1 / len(targets)
-        total = total + torch.nn.functional.cross_entropy(logits[position, kept], uniform)
+        wanted = logits.new_zeros(len(kept))
+        wanted[targets] = one.weights_PK[position, : len(targets)]
+        total = total + torch.nn.functional.cross_entropy(logits[position, kept], wanted)
     return total
 
 
@@ -92,7 +95,9 @@ def gradients(one: Case, loss: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def chunked(one: Case, chunk_logits: int = 1 << 20) -> Tensor:
-    return set_cross_entropy(one.hidden_PD, *one.blocks(), one.targets_PK, one.spares_P, chunk_logits=chunk_logits)
+    return set_cross_entropy(
+        one.hidden_PD, *one.blocks(), one.targets_PK, one.weights_PK, one.spares_P, chunk_logits=chunk_logits
+    )
 
 
 @pytest.mark.parametrize("biased", [True, False])
@@ -129,6 +134,7 @@ def test_no_tensor_of_all_positions_times_all_rows_is_made() -> None:
         rows_RD=torch.randn(rows, hidden),
         bias=None,
         targets_PK=torch.zeros(positions, 1, dtype=torch.long),
+        weights_PK=torch.ones(positions, 1),
         spares_P=torch.zeros(positions, dtype=torch.bool),
     ).fresh()
     blocks = Block(0, one.base_VD), Block(BASE, one.rows_RD)
@@ -136,7 +142,9 @@ def test_no_tensor_of_all_positions_times_all_rows_is_made() -> None:
     for chunk_logits in (8 * (BASE + rows), 1 << 20):
         with Largest() as seen:  # type: ignore[no-untyped-call]
             torch.autograd.backward(
-                set_cross_entropy(one.hidden_PD, *blocks, one.targets_PK, one.spares_P, chunk_logits=chunk_logits)
+                set_cross_entropy(
+                    one.hidden_PD, *blocks, one.targets_PK, one.weights_PK, one.spares_P, chunk_logits=chunk_logits
+                )
             )
         largest[chunk_logits] = seen.numel
     assert list(largest.values()) == [max(8 * rows, rows * hidden), positions * rows]
@@ -158,7 +166,13 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_no_positions_have_no_loss_and_gradients_of_zeros() -> None:
     """Not none at all: FSDP exchanges the gradients that there are, and all processes must have the same."""
     one = case(torch.float32)
-    empty = replace(one, hidden_PD=one.hidden_PD[:0], targets_PK=one.targets_PK[:0], spares_P=one.spares_P[:0])
+    empty = replace(
+        one,
+        hidden_PD=one.hidden_PD[:0],
+        targets_PK=one.targets_PK[:0],
+        weights_PK=one.weights_PK[:0],
+        spares_P=one.spares_P[:0],
+    )
     loss = chunked(empty)
     torch.autograd.backward(loss)
     assert float(loss.detach()) == 0 and one.rows_RD.grad is not None and not one.rows_RD.grad.any()
@@ -225,6 +239,7 @@ def test_processes_that_hold_slices_of_the_rows_find_the_loss_and_gradients_of_o
             mine.hidden_PD[own],
             *mine.blocks(base, held),
             targets_PK[:, :most],
+            mine.weights_PK[own][:, :most],
             mine.spares_P[own],
             chunk_logits=40,
             peers=peers,

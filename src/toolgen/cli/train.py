@@ -17,8 +17,10 @@ from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
 
 if TYPE_CHECKING:
+    from toolgen.catalog import Catalog
     from toolgen.checkpoint import Checkpoint
     from toolgen.training import StageConfig
+    from toolgen.training.teacher import LogitsOfAll
 
 Stage = Literal["memorization", "retrieval", "agent", "writer"]
 
@@ -132,19 +134,42 @@ def run(
 
     data = load_dataset(dataset)
     checkpoint = Checkpoint.load(folder, catalog=data.catalog)
+    teacher = _teacher(config, data.catalog) if config.teacher else None
     for line in (inherited(folder, checkpoint), overridden(stage, config), _resumed(output, restart)):
         if line:
             message(line)
     try:
         with training_progress(stage, config.steps) as on_step:
             trained = run_stage(
-                stage, checkpoint, data, config, output, restart=restart, tensorboard=tensorboard, on_step=on_step
+                stage,
+                checkpoint,
+                data,
+                config,
+                output,
+                teacher=teacher,
+                restart=restart,
+                tensorboard=tensorboard,
+                on_step=on_step,
             )
     except KeyboardInterrupt:
         message(_interrupted(output))
         raise
     entry = trained.stages[-1]
     return {"checkpoint": str(output), "stage": stage, "examples": entry["examples"], **entry["result"]}
+
+
+def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:
+    """The logits of the retriever that `config.teacher` names."""
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.retrieval import Resources, make_sum
+
+    resources = Resources(
+        checkpoint=Checkpoint.load(config.teacher_checkpoint, catalog=catalog) if config.teacher_checkpoint else None,
+        encoder=Path(config.teacher_encoder) if config.teacher_encoder else None,
+    )
+    teacher = make_sum(config.teacher, resources)
+    teacher.index(catalog)
+    return teacher.score_all
 
 
 def config_text(config: StageConfig, as_json: bool = False) -> str:
@@ -183,7 +208,7 @@ def overridden(stage: Stage, config: StageConfig) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {part:g}" for key, part in value.items()) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 
 def _resumed(output: Path, restart: bool) -> str:

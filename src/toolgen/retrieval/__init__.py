@@ -11,7 +11,7 @@ from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
 from toolgen.retrieval.long_context import LongContextRetriever
 from toolgen.retrieval.protocol import Ranking, Retriever
 from toolgen.retrieval.re_invoke import ReInvokeRetriever
-from toolgen.retrieval.registry import RETRIEVERS, Resources, make_retriever
+from toolgen.retrieval.registry import RETRIEVERS, Resources, make_retriever, make_sum
 from toolgen.retrieval.summed import SumRetriever
 from toolgen.retrieval.tool_sets import ToolSetRetriever
 
@@ -29,4 +29,5 @@ __all__ = [
     "SumRetriever",
     "ToolSetRetriever",
     "make_retriever",
+    "make_sum",
 ]

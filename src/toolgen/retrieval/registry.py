@@ -78,8 +78,7 @@ def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
         scale = 1.0 if "+" in base else _logit_scale(base, name)
         return ToolSetRetriever(make_retriever(base, resources), resources.tool_sets, scale=scale)
     if "+" in name:
-        members = [(make_retriever(part, resources), _logit_scale(part, name)) for part in name.split("+")]
-        return SumRetriever(members, name=name)
+        return make_sum(name, resources)
     match name:
         case "bm25":
             return BM25Retriever()
@@ -100,6 +99,13 @@ def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
     raise UsageError(
         f"there is no retriever {name!r}; choose one of {', '.join(RETRIEVERS)}, or several joined by + to add their logits"
     )
+
+
+def make_sum(name: str, resources: Resources) -> SumRetriever:
+    """The retrievers that `name` joins by `+`, or the one that it names, with scores that are logits. UsageError as from
+    `make_retriever`, and for one whose scores cannot be logits."""
+    members = [(make_retriever(part, resources), _logit_scale(part, name)) for part in name.split("+")]
+    return SumRetriever(members, name=name)
 
 
 def _logit_scale(part: str, name: str) -> float:

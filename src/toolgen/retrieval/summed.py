@@ -24,8 +24,8 @@ class SumRetriever:
     score. Needs members that can rank the whole catalog."""
 
     def __init__(self, members: Sequence[tuple[Retriever, float]], *, name: str = "") -> None:
-        if len(members) < 2:
-            raise UsageError(f"a sum needs at least two retrievers; got {len(members)}")
+        if not members:
+            raise UsageError("a sum needs at least one retriever")
         self.members = tuple(members)
         self.name = name or "+".join(member.name for member, _ in self.members)
         self._ids: tuple[str, ...] = ()

@@ -5,9 +5,10 @@ Shapes: T tokens of all examples one after another, P supervised positions, K ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +21,8 @@ class MicroBatch:
     """Examples packed into one row without padding, shortest first; see `packing.py`.
 
     `places_T` counts from 0 in each example, `lengths` are theirs. `positions_P` index the row; `targets_PK` holds token ids,
-    -1 where a position has fewer than K; `is_choice_P` tells tool choices from text, `spares_P` those that leave unasked
-    tools out.
+    -1 where a position has fewer than K, `weights_PK` their target probabilities, 0 there; `is_choice_P` tells tool choices
+    from text, `spares_P` those that leave unasked tools out.
     """
 
     ids_T: Tensor
@@ -29,6 +30,7 @@ class MicroBatch:
     lengths: tuple[int, ...]
     positions_P: Tensor
     targets_PK: Tensor
+    weights_PK: Tensor
     is_choice_P: Tensor
     spares_P: Tensor
 
@@ -40,6 +42,7 @@ class MicroBatch:
             self.lengths,
             self.positions_P.to(device),
             self.targets_PK.to(device),
+            self.weights_PK.to(device),
             self.is_choice_P.to(device),
             self.spares_P.to(device),
         )
@@ -65,25 +68,47 @@ def micro_batches(examples: Sequence[TrainingExample], budget: int) -> list[list
     return parts
 
 
+class _Supervised(NamedTuple):
+    """A position of the row, and what should follow there."""
+
+    position: int
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+    is_choice: bool
+    spares: bool
+
+
 def collate(examples: Sequence[TrainingExample]) -> MicroBatch:
     """Packs the examples, the shortest first: equal lengths attend together."""
     examples = sorted(examples, key=len)
     lengths = tuple(map(len, examples))
-    supervised: list[tuple[int, tuple[int, ...], bool]] = []
-    spares: list[bool] = []
-    for example, start in zip(examples, accumulate(lengths, initial=0), strict=False):
-        supervised.extend((start + position, tokens, True) for position, tokens in example.choices)
-        supervised.extend((start + position, (example.ids[position + 1],), False) for position in example.text)
-        spares.extend([example.spares] * len(example.choices) + [False] * len(example.text))
-    most = max((len(tokens) for _, tokens, _ in supervised), default=1)
+    starts = accumulate(lengths, initial=0)
+    supervised = [
+        one for example, start in zip(examples, starts, strict=False) for one in _supervised(example, start)
+    ]
+    most = max((len(one.tokens) for one in supervised), default=1)
+    targets = [(*one.tokens, *[-1] * (most - len(one.tokens))) for one in supervised]
+    weights = [(*one.weights, *[0.0] * (most - len(one.weights))) for one in supervised]
     return MicroBatch(
         ids_T=torch.tensor([token for example in examples for token in example.ids], dtype=torch.long),
         places_T=torch.cat([torch.arange(length) for length in lengths]),
         lengths=lengths,
-        positions_P=torch.tensor([position for position, _, _ in supervised], dtype=torch.long),
-        targets_PK=torch.tensor(
-            [(*tokens, *[-1] * (most - len(tokens))) for _, tokens, _ in supervised], dtype=torch.long
-        ).view(-1, most),
-        is_choice_P=torch.tensor([choice for _, _, choice in supervised], dtype=torch.bool),
-        spares_P=torch.tensor(spares, dtype=torch.bool),
+        positions_P=torch.tensor([one.position for one in supervised], dtype=torch.long),
+        targets_PK=torch.tensor(targets, dtype=torch.long).view(-1, most),
+        weights_PK=torch.tensor(weights, dtype=torch.float32).view(-1, most),
+        is_choice_P=torch.tensor([one.is_choice for one in supervised], dtype=torch.bool),
+        spares_P=torch.tensor([one.spares for one in supervised], dtype=torch.bool),
     )
+
+
+def _supervised(example: TrainingExample, start: int) -> Iterator[_Supervised]:
+    """The positions of an example that begins at `start`."""
+    given = example.weights or (_uniform(tokens) for _, tokens in example.choices)
+    for (position, tokens), weights in zip(example.choices, given, strict=True):
+        yield _Supervised(start + position, tokens, weights, is_choice=True, spares=example.spares)
+    for position in example.text:
+        yield _Supervised(start + position, (example.ids[position + 1],), (1.0,), is_choice=False, spares=False)
+
+
+def _uniform(tokens: Sequence[int]) -> tuple[float, ...]:
+    return (1 / len(tokens),) * len(tokens)

@@ -56,6 +56,14 @@ class StageConfig(BaseModel):
         description="asked: requests are not weighed against tools that no training request asks for, which would only "
         "learn from them that they are wrong; all: against the whole catalog, as in the paper",
     )
+    teacher: str = Field(
+        "",
+        description="a retriever, for instance bm25+toolretriever, whose probabilities over all tools are mixed into the targets "
+        "of requests; empty: none",
+    )
+    teacher_share: float = Field(0.5, ge=0, le=1, description="of the target distribution; the rest is the label's")
+    teacher_encoder: str = Field("", description="the encoder folder of a teacher with toolretriever")
+    teacher_checkpoint: str = Field("", description="the checkpoint folder of a teacher with generative")
     text_weight: float = Field(1.0, ge=0, description="weight of written text beside the choice of tools")
     blend: float = Field(
         1.0,

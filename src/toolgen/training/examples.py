@@ -20,12 +20,16 @@ Item = TypeVar("Item")
 class TrainingExample:
     """`choices` and `text` are supervised positions: after reading `ids[: position + 1]` the model should write one of
     the tokens (`choices`: a tool; `text`: exactly the next token of the example). An example that `spares` compares its
-    choices only with tools that some training request asks for; see `StageConfig.contrast`."""
+    choices only with tools that some training request asks for; see `StageConfig.contrast`. `weights` are the target
+    probabilities of each choice's tokens, summing to one; without them a choice's tokens are equally right. `request` is the
+    text that asks for tools, which a teacher reads; see `teacher.py`."""
 
     ids: tuple[int, ...]
     choices: tuple[tuple[int, tuple[int, ...]], ...] = ()
     text: tuple[int, ...] = ()
     spares: bool = False
+    weights: tuple[tuple[float, ...], ...] = ()
+    request: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,15 +66,21 @@ def targets_of(examples: Sequence[TrainingExample]) -> frozenset[int]:
     return frozenset(token for example in examples for _, tokens in example.choices for token in tokens)
 
 
-def choice_example(prompt: Sequence[int], tokens: Sequence[int], *, spares: bool = False) -> TrainingExample:
+def choice_example(
+    prompt: Sequence[int], tokens: Sequence[int], *, spares: bool = False, request: str = ""
+) -> TrainingExample:
     """A prompt after which each of `tokens` is right."""
-    return TrainingExample(tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),), spares=spares)
+    return TrainingExample(
+        tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),), spares=spares, request=request
+    )
 
 
-def sequence_example(prompt: Sequence[int], sequence: Sequence[int], *, spares: bool = False) -> TrainingExample:
+def sequence_example(
+    prompt: Sequence[int], sequence: Sequence[int], *, spares: bool = False, request: str = ""
+) -> TrainingExample:
     """A prompt after which the tokens of `sequence` are right, each a choice behind those before it (teacher forcing)."""
     choices = tuple((len(prompt) - 1 + place, (token,)) for place, token in enumerate(sequence))
-    return TrainingExample((*prompt, *sequence[:-1]), choices=choices, spares=spares)
+    return TrainingExample((*prompt, *sequence[:-1]), choices=choices, spares=spares, request=request)
 
 
 def conversation_example(

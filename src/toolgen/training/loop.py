@@ -40,6 +40,7 @@ from toolgen.training.sharding import PartedState, distribute, equal_count, whol
 STATE, FINGERPRINT = "state", "run.json"
 
 OnStep = Callable[[Mapping[str, Any]], None]
+Teach = Callable[[Sequence[TrainingExample]], list[TrainingExample]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def train(
     fingerprint: Mapping[str, Any],
     unasked: Sequence[int] = (),
     silent: Sequence[int] = (),
+    teach: Teach | None = None,
     restart: bool = False,
     tensorboard: bool = False,
     on_step: OnStep | None = None,
@@ -74,7 +76,7 @@ def train(
 
     A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed, unless `restart`;
     another run's state is a UsageError. KeyboardInterrupt leaves the state behind. `on_step` is called in the first process
-    only. For `unasked` and `silent` see `TrainableModel`.
+    only. For `unasked` and `silent` see `TrainableModel`; `teach` changes each batch before it is trained on.
     """
     tune_allocator()
     set_seed(config.seed)
@@ -105,7 +107,12 @@ def train(
             with accelerator.autocast():
                 trainable.keep_frozen_states(config.frozen_states_mib, probe_batch(checkpoint))
         run = _Run(accelerator, trainable, config, work, stage)
-        run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
+        data = islice(
+            batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed),
+            run.progress.step,
+            config.steps,
+        )
+        run.go(map(teach, data) if teach else data, on_step)
         trainable.write_back()
     finally:
         checkpoint.model.eval()
@@ -207,13 +214,13 @@ class _Run:
         self.progress = self._resume()
 
     def go(self, data: Iterator[list[TrainingExample]], on_step: OnStep | None) -> None:
-        """Steps until the end or until an interrupt, which is honoured between two steps."""
+        """A step for each batch, until an interrupt, which is honoured between two steps."""
         started, before = time.monotonic(), self.progress.seconds
         saved = started
         main = self.accelerator.is_main_process
         log_file = (self.work / METRICS).open("a", encoding="utf-8") if main else nullcontext()
         with self.writer, _deferred_interrupt() as interrupted, _named_failure(self.processes), log_file as log:
-            for batch in islice(data, self.progress.step, self.config.steps):
+            for batch in data:
                 record = self._step(batch)
                 seconds = before + time.monotonic() - started
                 self.progress = Progress(

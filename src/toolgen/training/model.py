@@ -210,13 +210,19 @@ class TrainableModel(nn.Module):
         return logits if self._bias is None else logits + self._bias[: self.stop]
 
     def forward(self, batch: MicroBatch) -> Losses:
-        """Cross-entropy against the uniform distribution over each position's target set, summed."""
+        """Cross-entropy against each position's distribution over its targets, summed."""
         hidden_PD = self.hidden(batch)[batch.positions_P]
         base, new = self._blocks()
 
         def loss(of_P: Tensor) -> Tensor:
             return set_cross_entropy(
-                hidden_PD[of_P], base, new, batch.targets_PK[of_P], batch.spares_P[of_P], peers=self._peers
+                hidden_PD[of_P],
+                base,
+                new,
+                batch.targets_PK[of_P],
+                batch.weights_PK[of_P],
+                batch.spares_P[of_P],
+                peers=self._peers,
             )
 
         # Without text this spares a gradient of zeros for all rows; peers meet in both losses, whatever the positions.

@@ -1,4 +1,4 @@
-"""Cross-entropy against sets of targets, over the base's vocabulary and the new rows, without all logits at once.
+"""Cross-entropy against target distributions, over the base's vocabulary and the new rows, without all logits at once.
 
 As soon as the softmax of a position is known, so is the gradient of its logits. The forward pass therefore takes the
 positions in chunks, turns each chunk's logits into their gradient in place and multiplies it back at once: no product is
@@ -56,7 +56,7 @@ class Peers(Protocol):
         """Summed over the processes."""
 
     def combine(self, top_B: Tensor, total_B: Tensor, picked_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Largest logit, sum of exponentials above it and sum of the targets' logits, over the blocks of all."""
+        """Largest logit, sum of exponentials above it and weighted sum of the targets' logits, over the blocks of all."""
 
 
 def set_cross_entropy(
@@ -64,12 +64,14 @@ def set_cross_entropy(
     base: Block,
     new: Block,
     targets_PK: Tensor,
+    weights_PK: Tensor,
     spares_P: Tensor,
     *,
     chunk_logits: int = CHUNK_LOGITS,
     peers: Peers | None = None,
 ) -> Tensor:
-    """Cross-entropy against the uniform distribution over each position's targets (token ids, -1 for none), summed.
+    """Cross-entropy against each position's distribution over its targets (token ids, -1 for none), summed. `weights_PK` are
+    the probabilities of the targets: they sum to one, and are 0 where there is none.
 
     Gradients flow to `hidden_PD` and to the rows of `new`; those of `base` are frozen. Under autocast the products are in its
     dtype, everything else is in float32. With `peers` the sum is over this process's positions; its rows get the mean over the
@@ -77,7 +79,7 @@ def set_cross_entropy(
     """
     kind = hidden_PD.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_PD.dtype
-    task = _Task((base, new), targets_PK, spares_P, chunk_logits, dtype, torch.is_grad_enabled(), peers)
+    task = _Task((base, new), targets_PK, weights_PK, spares_P, chunk_logits, dtype, torch.is_grad_enabled(), peers)
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _SetCrossEntropy.apply(hidden_PD, new.rows_CD, task)  # type: ignore[no-untyped-call]
     return loss
@@ -87,6 +89,7 @@ def set_cross_entropy(
 class _Task:
     blocks: tuple[Block, Block]
     targets_PK: Tensor
+    weights_PK: Tensor
     spares_P: Tensor
     chunk_logits: int
     dtype: torch.dtype
@@ -100,15 +103,17 @@ class _SetCrossEntropy(torch.autograd.Function):
         columns = sum(len(block.rows_CD) for block in task.blocks)
         ctx.dtypes = own_PD.dtype, rows_RD.dtype
         if task.peers is None:
-            found = _chunked(own_PD, task, task.targets_PK, task.spares_P, columns)
+            found = _chunked(own_PD, task, task.targets_PK, task.weights_PK, task.spares_P, columns)
             ctx.save_for_backward(found.hidden_PD, found.rows_RD)
             return found.loss_P.sum()
         met = task.peers.meet(*task.targets_PK.shape, columns)
         sizes, most, widest = [size for size, _, _ in met], max(k for _, k, _ in met), max(c for _, _, c in met)
-        targets_PK = functional.pad(task.targets_PK, (0, most - task.targets_PK.shape[1]), value=-1)
-        hidden_PD, targets_PK = task.peers.gather(own_PD, sizes), task.peers.gather(targets_PK, sizes)
+        missing = most - task.targets_PK.shape[1]
+        hidden_PD = task.peers.gather(own_PD, sizes)
+        targets_PK = task.peers.gather(functional.pad(task.targets_PK, (0, missing), value=-1), sizes)
+        weights_PK = task.peers.gather(functional.pad(task.weights_PK, (0, missing)), sizes)
         spares_P = task.peers.gather(task.spares_P.to(torch.uint8), sizes).bool()
-        found = _chunked(hidden_PD, task, targets_PK, spares_P, widest)
+        found = _chunked(hidden_PD, task, targets_PK, weights_PK, spares_P, widest)
         rows_gradient = None if found.rows_RD is None else found.rows_RD.div_(task.peers.count)
         ctx.save_for_backward(task.peers.own(task.peers.sum(found.hidden_PD), sizes), rows_gradient)
         return task.peers.own(found.loss_P, sizes).sum()
@@ -132,27 +137,29 @@ class _Found:
     rows_RD: Tensor | None
 
 
-def _chunked(hidden_PD: Tensor, task: _Task, targets_PK: Tensor, spares_P: Tensor, columns: int) -> _Found:
+def _chunked(
+    hidden_PD: Tensor, task: _Task, targets_PK: Tensor, weights_PK: Tensor, spares_P: Tensor, columns: int
+) -> _Found:
     """Chunk after chunk; `columns` are those of the process that has most, so that all cut alike."""
     full = torch.promote_types(task.dtype, torch.float32)
-    hidden_PD, count_P = hidden_PD.to(task.dtype), (targets_PK >= 0).sum(1).to(full)
+    hidden_PD, weights_PK = hidden_PD.to(task.dtype), weights_PK.to(full)
     weights = [block.rows_CD.detach().to(task.dtype) for block in task.blocks]
     loss_P, hidden_gradient = hidden_PD.new_zeros(len(hidden_PD), dtype=full), torch.zeros_like(hidden_PD, dtype=full)
     rows_gradient: Tensor | None = None
     for chunk in _chunks(len(hidden_PD), task.chunk_logits // columns):
-        hidden_BD, count_B = hidden_PD[chunk], count_P[chunk]
+        hidden_BD = hidden_PD[chunk]
         parts = [
-            _Scores((hidden_BD @ rows_CD.T).to(full), block, targets_PK[chunk], spares_P[chunk])
+            _Scores((hidden_BD @ rows_CD.T).to(full), block, targets_PK[chunk], weights_PK[chunk], spares_P[chunk])
             for block, rows_CD in zip(task.blocks, weights, strict=True)
         ]
         top_B, total_B, picked_B = _combined(parts)
         if task.peers is not None:
             top_B, total_B, picked_B = task.peers.combine(top_B, total_B, picked_B)
-        loss_P[chunk] = top_B + total_B.log() - picked_B / count_B
+        loss_P[chunk] = top_B + total_B.log() - picked_B
         if not task.gradients:
             continue
         for part, rows_CD in zip(parts, weights, strict=True):
-            gradient_BC = part.into_gradient(top_B, total_B, count_B).to(task.dtype)
+            gradient_BC = part.into_gradient(top_B, total_B).to(task.dtype)
             hidden_gradient[chunk] += gradient_BC @ rows_CD
         rows_gradient = _add_product(rows_gradient, gradient_BC.T, hidden_BD, full)  # of the last block, the new rows
     if task.gradients and rows_gradient is None:
@@ -163,7 +170,9 @@ def _chunked(hidden_PD: Tensor, task: _Task, targets_PK: Tensor, spares_P: Tenso
 class _Scores:
     """Logits of one block in a chunk, kept as exponentials above the block's own largest."""
 
-    def __init__(self, logits_BC: Tensor, block: Block, targets_BK: Tensor, spares_B: Tensor) -> None:
+    def __init__(
+        self, logits_BC: Tensor, block: Block, targets_BK: Tensor, weights_BK: Tensor, spares_B: Tensor
+    ) -> None:
         if block.bias_C is not None:
             logits_BC += block.bias_C
         if block.silent_C is not None:
@@ -171,23 +180,24 @@ class _Scores:
         if block.unasked_C is not None and spares_B.any():
             logits_BC.masked_fill_(spares_B[:, None] & block.unasked_C, float("-inf"))
         columns_BK = targets_BK - block.start
-        self._inside_BK = (targets_BK >= 0) & (columns_BK >= 0) & (columns_BK < logits_BC.shape[1])
-        self._columns_BK = columns_BK.masked_fill(~self._inside_BK, 0)
-        self.picked_B = logits_BC.gather(1, self._columns_BK).masked_fill(~self._inside_BK, 0.0).sum(1)
+        outside_BK = (targets_BK < 0) | (columns_BK < 0) | (columns_BK >= logits_BC.shape[1])
+        self._columns_BK = columns_BK.masked_fill(outside_BK, 0)
+        self._weights_BK = weights_BK.masked_fill(outside_BK, 0.0)
+        picked_BK = logits_BC.gather(1, self._columns_BK).masked_fill(outside_BK, 0.0)
+        self.picked_B = (self._weights_BK * picked_BK).sum(1)
         # A block of which everything is left out has no largest logit; any finite one serves.
         self.top_B = logits_BC.amax(1).clamp_min(torch.finfo(logits_BC.dtype).min)
         self._values_BC = logits_BC.sub_(self.top_B[:, None]).exp_()
         self.total_B = self._values_BC.sum(1)
 
-    def into_gradient(self, top_B: Tensor, total_B: Tensor, count_B: Tensor) -> Tensor:
+    def into_gradient(self, top_B: Tensor, total_B: Tensor) -> Tensor:
         """The gradient of the logits, in their place: the softmax over all blocks, less the targets' distribution."""
         self._values_BC.mul_(((self.top_B - top_B).exp() / total_B)[:, None])
-        share_BK = self._inside_BK.to(count_B.dtype) / count_B[:, None]
-        return self._values_BC.scatter_add_(1, self._columns_BK, -share_BK)
+        return self._values_BC.scatter_add_(1, self._columns_BK, -self._weights_BK)
 
 
 def _combined(parts: Sequence[_Scores]) -> tuple[Tensor, Tensor, Tensor]:
-    """Largest logit, sum of exponentials above it and sum of the targets' logits, over all blocks."""
+    """Largest logit, sum of exponentials above it and weighted sum of the targets' logits, over all blocks."""
     top_B = torch.stack([part.top_B for part in parts]).amax(0)
     total_B = torch.stack([part.total_B * (part.top_B - top_B).exp() for part in parts]).sum(0)
     return top_B, total_B, torch.stack([part.picked_B for part in parts]).sum(0)

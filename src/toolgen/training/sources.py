@@ -264,6 +264,8 @@ def _requests(checkpoint: Checkpoint, config: StageConfig, items: Iterable[_Requ
 def _example(checkpoint: Checkpoint, config: StageConfig, item: _Request) -> TrainingExample:
     vocabulary = checkpoint.vocabulary
     prompt = checkpoint.protocol.prompt([{"role": "user", "content": item.text}], max_tokens=config.max_tokens)
+    request = "" if item.tools == (NO_TOOL,) else item.text
     if len(item.tools) == 1:
-        return sequence_example(prompt, vocabulary.sequence(item.tools[0]), spares=item.spares)
-    return choice_example(prompt, [vocabulary.token_id(tool) for tool in item.tools], spares=item.spares)
+        return sequence_example(prompt, vocabulary.sequence(item.tools[0]), spares=item.spares, request=request)
+    tokens = [vocabulary.token_id(tool) for tool in item.tools]
+    return choice_example(prompt, tokens, spares=item.spares, request=request)

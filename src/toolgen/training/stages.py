@@ -26,6 +26,7 @@ from toolgen.training.config import Stage, StageConfig
 from toolgen.training.examples import TrainingExample, targets_of
 from toolgen.training.loop import OnStep, train, work_folder
 from toolgen.training.sources import stage_examples
+from toolgen.training.teacher import LogitsOfAll, Teacher
 
 
 def run_stage(
@@ -35,13 +36,14 @@ def run_stage(
     config: StageConfig,
     output: Path,
     *,
+    teacher: LogitsOfAll | None = None,
     restart: bool = False,
     tensorboard: bool = False,
     on_step: OnStep | None = None,
 ) -> Checkpoint:
     """Trains `checkpoint` (in place) and saves it as `output`; repeated after an interrupt, it goes on where it stopped.
 
-    Started by `torchrun` or `accelerate launch`, each process takes its part of every batch, and the first one saves.
+    `teacher` gives the logits of the retriever that `config.teacher` names. Started by `torchrun` or `accelerate launch`, each process takes its part of every batch, and the first one saves.
 
     The dataset's catalog must be the checkpoint's. Raises UsageError otherwise, and KeyboardInterrupt after saving the
     state when the user stops it.
@@ -51,6 +53,8 @@ def run_stage(
         raise UsageError(
             f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens"
         )
+    if bool(config.teacher) != (teacher is not None):
+        raise UsageError(f"the configuration names the teacher {config.teacher!r}; pass its logits, and only then")
     work = work_folder(output)
     sources = stage_examples(stage, checkpoint, dataset, config)
     records = train(
@@ -62,6 +66,7 @@ def run_stage(
         fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
         unasked=_unasked(checkpoint, dataset) if config.contrast == "asked" else (),
         silent=_silent(checkpoint, sources) if config.contrast == "asked" else (),
+        teach=Teacher(teacher, checkpoint.vocabulary, config.teacher_share) if teacher else None,
         restart=restart,
         tensorboard=tensorboard,
         on_step=on_step,

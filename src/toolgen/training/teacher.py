@@ -1,0 +1,62 @@
+"""A teacher: what another retriever thinks of all tools, mixed into the targets of requests.
+
+A label says which tool a request was written for; a retriever's probabilities also say which other tools would do. They matter
+most for tools that no user's request asks for. Source: Hinton et al., "Distilling the knowledge in a neural network", arXiv
+1503.02531, at temperature 1. Knows scores, not whose they are.
+Shapes: B examples of a batch, N tools of the catalog, K tools that a target distribution names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from toolgen.errors import UsageError
+from toolgen.training.examples import TrainingExample
+from toolgen.virtualization import ToolVocabulary
+
+LogitsOfAll = Callable[[Sequence[str]], npt.NDArray[np.floating[Any]]]
+"""Requests to logits of all tools, in the order of the catalog (B, N)."""
+
+KEPT = 32
+"""Tools that a target distribution names beside its labels. On BFCL the rest has less than a hundredth of the probability."""
+
+
+class Teacher:
+    """Callable: a batch to the same batch, where each example that has a request gets the distribution `share` * teacher +
+    (1 - `share`) * label. Such an example is weighed against every tool: the teacher says what those that no training request
+    asks for are worth. UsageError where a tool is several tokens."""
+
+    def __init__(self, logits_of_all: LogitsOfAll, vocabulary: ToolVocabulary, share: float) -> None:
+        if not vocabulary.is_atomic:
+            raise UsageError(
+                f"a teacher needs tools of one token each; this checkpoint has {vocabulary.indexing} indexing. Set teacher to "
+                "nothing"
+            )
+        self._logits_of_all, self._share = logits_of_all, share
+        self._first = vocabulary.tool_token_ids.start
+
+    def __call__(self, batch: Sequence[TrainingExample]) -> list[TrainingExample]:
+        texts = list(dict.fromkeys(example.request for example in batch if example.request))
+        if not texts:
+            return list(batch)
+        logits_BN = torch.from_numpy(np.asarray(self._logits_of_all(texts), dtype=np.float32))
+        kept = logits_BN.softmax(1).topk(min(KEPT, logits_BN.shape[1]))
+        known = dict(zip(texts, zip(kept.indices.tolist(), kept.values.tolist(), strict=True), strict=True))
+        return [self._taught(example, *known[example.request]) if example.request else example for example in batch]
+
+    def _taught(
+        self, example: TrainingExample, tools: Sequence[int], probabilities: Sequence[float]
+    ) -> TrainingExample:
+        ((position, labels),) = example.choices
+        total = sum(probabilities)
+        target = {self._first + tool: self._share * p / total for tool, p in zip(tools, probabilities, strict=True)}
+        for label in labels:
+            target[label] = target.get(label, 0.0) + (1 - self._share) / len(labels)
+        choice, weights = (position, tuple(target)), tuple(target.values())
+        return replace(example, choices=(choice,), weights=(weights,), spares=False)
