@@ -24,7 +24,6 @@ from toolgen.evaluation import evaluate_retrieval
 from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.provenance import hardware
 from toolgen.evaluation.results import RetrievalResult, paired_difference, write_json
-from toolgen.evaluation.retrieval import retrieval_queries
 from toolgen.fetching import cache_folder, resolve_base
 from toolgen.llm import LocalWriter, TextWriter
 from toolgen.retrieval import BM25Retriever, Retriever, make_retriever
@@ -37,7 +36,7 @@ METRICS = ("ndcg@1", "recall@5")
 
 def cut(dataset: Dataset, requests: int, tools: int, seed: int) -> Dataset:
     """The first test requests, over their own tools and others drawn by seed, in the catalog's order."""
-    queries = tuple(retrieval_queries(dataset, "test")[:requests])
+    queries = tuple(dataset.searches("test")[:requests])
     needed = {tool for query in queries for tool in query.tools}
     others = [tool for tool in dataset.catalog.ids if tool not in needed]
     kept = needed | {*random.Random(seed).sample(others, max(0, min(len(others), tools - len(needed))))}

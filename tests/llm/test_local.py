@@ -27,6 +27,24 @@ def test_greedy_answers_do_not_depend_on_what_is_asked_together(folder: Path) ->
     assert len(set(together)) > 1
 
 
+def test_what_is_asked_several_times_is_read_once_and_answered_each_time(folder: Path) -> None:
+    writer = LocalWriter(folder, batch_size=6)
+    asked = [PROMPTS[0], PROMPTS[1], PROMPTS[0], PROMPTS[0], PROMPTS[1]]
+    model, _ = writer._loaded
+    read: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda _module, _args, given: read.append(given["input_ids"].numel()) if len(given["input_ids"]) else None,
+        with_kwargs=True,
+    )
+    together = writer.write(asked, max_tokens=6, temperature=0)
+    hook.remove()
+    longest = read[0] // 2  # the first pass reads two conversations
+    assert sum(read) <= 2 * longest + len(asked) * 6
+    assert together == [LocalWriter(folder).write([prompt], max_tokens=6, temperature=0)[0] for prompt in asked]
+    drawn = writer.write([PROMPTS[0]] * 6, max_tokens=8, temperature=1.0)
+    assert len(set(drawn)) > 1
+
+
 def test_the_seed_decides_sampled_answers(folder: Path) -> None:
     writer = LocalWriter(folder)
     first, same, other = (writer.write(PROMPTS, max_tokens=12, temperature=1.0, seed=seed) for seed in (1, 1, 2))

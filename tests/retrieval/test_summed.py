@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.errors import UsageError
-from toolgen.retrieval import BM25Retriever, Ranking, Retriever, SumRetriever, make_retriever
+from toolgen.retrieval import Ranking, Retriever, SumRetriever, make_retriever
 
 IDS = tuple(f"p&&{letter}" for letter in "abcd")
 CATALOG = Catalog(Tool(id=tool, provider="p", name=tool[-1], description=f"about {tool[-1]}") for tool in IDS)

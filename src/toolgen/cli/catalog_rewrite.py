@@ -48,13 +48,13 @@ def rewrite(
     Ids, tools and catalog stay; requests of several turns or without a tool are left out. The other splits are copied.
     """
     from toolgen.datasets.folder import load_dataset, save_dataset
-    from toolgen.datasets.rewritten import rewritable, rewritten_by_model, rewritten_by_rule
+    from toolgen.datasets.rewritten import rewritten_by_model, rewritten_by_rule
     from toolgen.datasets.splits import SPLITS
 
     if split not in SPLITS:
         raise InputError(f"no split {split!r}; splits are {', '.join(SPLITS)}")
     loaded = load_dataset(dataset)
-    if not rewritable(loaded, split):
+    if not loaded.searches(split):
         raise InputError(f"{dataset}: split {split} has no single-turn request with a tool; nothing to rewrite")
     if how == "vague":
         work = output.with_name(output.name + ".answers.jsonl")

@@ -23,7 +23,7 @@ from toolgen.catalog.loaders.report import LoadReport
 from toolgen.datasets.query import Query
 from toolgen.datasets.splits import SPLITS
 from toolgen.datasets.trajectory import Trajectory
-from toolgen.errors import DatasetError, ToolgenError
+from toolgen.errors import DatasetError, ToolgenError, UsageError
 from toolgen.fetching.wheels import sha256_of
 
 FORMAT_VERSION = 1
@@ -57,6 +57,13 @@ class Dataset:
                 raise DatasetError(f"dataset {self.name!r}: no split {unknown[0]!r}; splits are {', '.join(SPLITS)}")
             object.__setattr__(self, name, {split: tuple(given.get(split, ())) for split in SPLITS})
 
+    def searches(self, split: str) -> list[Query]:
+        """The requests of a split whose tools can be found by their text: of one turn, and with tools that they need.
+        UsageError for another split."""
+        if split not in self.queries:
+            raise UsageError(f"dataset {self.name} has no split {split!r}; it has {', '.join(self.queries)}")
+        return [query for query in self.queries[split] if query.tools and not query.is_multi_turn]
+
     @property
     def asked_tools(self) -> frozenset[str]:
         """The tools that at least one training request asks for. Synthetic requests are made for every tool alike and do
@@ -66,8 +73,8 @@ class Dataset:
     @property
     def tool_sets(self) -> tuple[tuple[str, ...], ...]:
         """The distinct sets of several tools that single-turn training requests ask for together, in the catalog's order."""
-        asked = (query for query in self.queries["train"] if not query.is_synthetic and not query.is_multi_turn)
-        found = {tuple(sorted(set(query.tools), key=self.catalog.position)) for query in asked if len(query.tools) > 1}
+        asked = (query for query in self.searches("train") if not query.is_synthetic)
+        found = {tuple(sorted(set(query.tools), key=self.catalog.position)) for query in asked}
         return tuple(sorted((one for one in found if len(one) > 1), key=lambda one: [*map(self.catalog.position, one)]))
 
     @property

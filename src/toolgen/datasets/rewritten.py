@@ -65,17 +65,12 @@ class Shortener:
         return " ".join(found[i] for i in sorted(kept))
 
 
-def rewritable(dataset: Dataset, split: str) -> list[Query]:
-    """The requests that a variant has: of one turn and with tools."""
-    return [query for query in dataset.queries[split] if query.tools and not query.is_multi_turn]
-
-
 def rewritten_by_rule(dataset: Dataset, split: str, how: How) -> Dataset:
     """The dataset with the requests of a split made `keyword` or `short`."""
     shortener = Shortener(dataset.catalog)
     shorten = shortener.keyword if how == "keyword" else shortener.short
     return _with_texts(
-        dataset, split, how, {query.id: (shorten(query.text), "rules") for query in rewritable(dataset, split)}
+        dataset, split, how, {query.id: (shorten(query.text), "rules") for query in dataset.searches(split)}
     )
 
 
@@ -89,7 +84,7 @@ def rewritten_by_model(
     """The dataset with the requests of a split made `vague` by a language model, greedily. Where its answer is no vaguer
     request (empty, no shorter, a copy of the prompt), the request is made `short` by rules and says so. Answers are kept in
     `work` as they come, and an interrupted run goes on from there."""
-    queries = rewritable(dataset, split)
+    queries = dataset.searches(split)
     answers = ask_in_parts(
         [query.id for query in queries],
         lambda place: [vague_prompt(queries[place].text)],

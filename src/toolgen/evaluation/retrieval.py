@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Query
-from toolgen.errors import DatasetError, InputError, UsageError
+from toolgen.errors import DatasetError, InputError
 from toolgen.evaluation.metrics import Interval, bootstrap, comp, ndcg, ndcg_toolgen, recall
 from toolgen.evaluation.provenance import collect_provenance
 from toolgen.evaluation.results import LENGTHS, SIZES, QueryRecord, RetrievalResult, groups_of
@@ -41,21 +41,21 @@ def evaluate_retrieval(
 ) -> RetrievalResult:
     """Asks the retriever for `depth` tools for every request of the split, over the whole catalog, and scores it.
 
-    Requests without a relevant tool and tasks of several turns are left out (see `retrieval_queries`); `limit` takes
+    Requests without a relevant tool and tasks of several turns are left out (see `Dataset.searches`); `limit` takes
     the first that many. `candidates` "split" is the in-domain setting: tools that no request of the split needs are taken out
     of every ranking. `config` is recorded. The retriever indexes the dataset's catalog unless that is done
     (`indexed`). Raises UsageError for an unknown split, DatasetError if it has no request to score, InputError if the
     retriever breaks its protocol.
     """
     started = time.perf_counter()
-    queries = retrieval_queries(dataset, split)[:limit]
+    queries = dataset.searches(split)[:limit]
     if not queries:
         raise DatasetError(f"split {split!r} of {dataset.name} has no request with a relevant tool; nothing to score")
     if not indexed:
         retriever.index(dataset.catalog)
     kept = None
     if candidates == "split":
-        kept = frozenset(tool for query in retrieval_queries(dataset, split) for tool in query.tools)
+        kept = frozenset(tool for query in dataset.searches(split) for tool in query.tools)
     rankings, seconds = _search(
         retriever, queries, depth if kept is None else len(dataset.catalog), batch_size, on_progress, kept
     )
@@ -80,13 +80,6 @@ def evaluate_retrieval(
         latency=latency,
         provenance=collect_provenance(dataset, config=resolved, seconds=time.perf_counter() - started),
     )
-
-
-def retrieval_queries(dataset: Dataset, split: str) -> list[Query]:
-    """The requests that a ranking can be scored on: they have a relevant tool and are asked in one turn."""
-    if split not in dataset.queries:
-        raise UsageError(f"dataset {dataset.name} has no split {split!r}; it has {', '.join(dataset.queries)}")
-    return [query for query in dataset.queries[split] if query.tools and not query.is_multi_turn]
 
 
 def summarize(records: Sequence[QueryRecord]) -> dict[str, dict[str, Interval]]:

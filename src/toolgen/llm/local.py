@@ -14,11 +14,11 @@ from toolgen.llm.protocol import ChatMessage
 class LocalWriter:
     """Any Hugging Face model folder with a chat template; loaded at the first use, on a GPU if there is one.
 
-    Conversations of like length are answered together, `batch_size` at a time. LanguageModelError names a folder that
-    cannot be opened.
+    Conversations of like length are answered together, `batch_size` at a time; one that is asked several times among them is
+    read once. LanguageModelError names a folder that cannot be opened.
     """
 
-    def __init__(self, folder: Path, *, batch_size: int = 16) -> None:
+    def __init__(self, folder: Path, *, batch_size: int = 32) -> None:
         self.name = Path(folder).name
         self._folder, self._batch_size = Path(folder), batch_size
 
@@ -39,16 +39,27 @@ class LocalWriter:
         torch.manual_seed(seed)
         for start in range(0, len(order), self._batch_size):
             part = order[start : start + self._batch_size]
-            batch = tokenizer([texts[i] for i in part], return_tensors="pt", padding=True, add_special_tokens=False)
+            distinct = list(dict.fromkeys(texts[i] for i in part))
+            rows = torch.tensor([distinct.index(texts[i]) for i in part], device=model.device)
+            batch = tokenizer(distinct, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
+            ids, mask = batch["input_ids"], batch["attention_mask"]
             with torch.inference_mode():
+                read = model(
+                    input_ids=ids[:, :-1],
+                    attention_mask=mask[:, :-1],
+                    position_ids=(mask[:, :-1].cumsum(1) - 1).clamp_min(0),
+                    logits_to_keep=1,
+                ).past_key_values
+                read.batch_select_indices(rows)
                 written = model.generate(
-                    input_ids=batch["input_ids"].to(model.device),
-                    attention_mask=batch["attention_mask"].to(model.device),
+                    input_ids=ids[rows],
+                    attention_mask=mask[rows],
+                    past_key_values=read,
                     max_new_tokens=max_tokens,
                     pad_token_id=tokenizer.pad_token_id,
                     **sampling,
                 )
-            new = written[:, batch["input_ids"].shape[1] :]
+            new = written[:, ids.shape[1] :]
             for i, text in zip(part, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
                 answers[i] = text.strip()
         return answers

@@ -83,9 +83,7 @@ def collate(examples: Sequence[TrainingExample]) -> MicroBatch:
     examples = sorted(examples, key=len)
     lengths = tuple(map(len, examples))
     starts = accumulate(lengths, initial=0)
-    supervised = [
-        one for example, start in zip(examples, starts, strict=False) for one in _supervised(example, start)
-    ]
+    supervised = [one for example, start in zip(examples, starts, strict=False) for one in _supervised(example, start)]
     most = max((len(one.tokens) for one in supervised), default=1)
     targets = [(*one.tokens, *[-1] * (most - len(one.tokens))) for one in supervised]
     weights = [(*one.weights, *[0.0] * (most - len(one.weights))) for one in supervised]

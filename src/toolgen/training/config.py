@@ -58,8 +58,8 @@ class StageConfig(BaseModel):
     )
     teacher: str = Field(
         "",
-        description="a retriever, for instance bm25+toolretriever, whose probabilities over all tools are mixed into the targets "
-        "of requests; empty: none",
+        description="a retriever, for instance bm25+toolretriever, whose probabilities over all tools are mixed into the "
+        "targets of requests; empty: none",
     )
     teacher_share: float = Field(0.5, ge=0, le=1, description="of the target distribution; the rest is the label's")
     teacher_encoder: str = Field("", description="the encoder folder of a teacher with toolretriever")

@@ -47,26 +47,22 @@ class EncoderConfig:
     seed: int = 0
 
 
-def encoder_queries(dataset: Dataset) -> list[Query]:
-    """What an encoder is trained on: single-turn requests that have tools, synthetic ones (the source `synthetic`) included."""
-    return [query for query in dataset.queries["train"] if query.tools and not query.is_multi_turn]
-
-
 def encoder_steps(dataset: Dataset, config: EncoderConfig) -> int:
     """How many steps `train_encoder` will take."""
-    return config.epochs * math.ceil(len(encoder_queries(dataset)) / config.batch_size)
+    return config.epochs * math.ceil(len(dataset.searches("train")) / config.batch_size)
 
 
 def train_encoder(
     base: Path, dataset: Dataset, output: Path, config: EncoderConfig, *, on_step: OnStep | None = None
 ) -> dict[str, Any]:
-    """Fine-tunes the sentence-transformers folder `base` on the training split and writes another one to `output`.
+    """Fine-tunes the sentence-transformers folder `base` on the training split, synthetic requests included, and writes another
+    one to `output`.
 
     `on_step` gets `step`, `loss`, `tokens` and `seconds`. Returns the record that is also written into the folder. Raises
     DatasetError if there is no request to learn from, InputError if `base` is no encoder, MissingExtraError without
     sentence-transformers.
     """
-    queries = encoder_queries(dataset)
+    queries = dataset.searches("train")
     if not queries:
         raise DatasetError(f"the train split of {dataset.name} has no request with a tool; nothing to learn from")
     encoder = _load(base)

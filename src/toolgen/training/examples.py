@@ -70,9 +70,7 @@ def choice_example(
     prompt: Sequence[int], tokens: Sequence[int], *, spares: bool = False, request: str = ""
 ) -> TrainingExample:
     """A prompt after which each of `tokens` is right."""
-    return TrainingExample(
-        tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),), spares=spares, request=request
-    )
+    return TrainingExample(tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),), spares=spares, request=request)
 
 
 def sequence_example(

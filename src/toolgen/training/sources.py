@@ -158,14 +158,15 @@ def asking(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Seq
 
 def synthetic(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Requests made from documentation (`toolgen catalog queries`) to their tools."""
-    asked = (query for query in _single_turn(dataset) if query.tools and query.is_synthetic)
+    asked = (query for query in dataset.searches("train") if query.is_synthetic)
     return _requests(checkpoint, config, (_Request(query.text, query.tools) for query in asked))
 
 
 def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Requests that no tool fits, to `no_tool`; not those whose very text is elsewhere a request that has tools."""
-    answered = {query.text for query in _single_turn(dataset) if query.tools}
-    texts = (query.text for query in _single_turn(dataset) if not query.tools and query.text not in answered)
+    answered = {query.text for query in dataset.searches("train")}
+    asked = (query for query in dataset.queries["train"] if not query.tools and not query.is_multi_turn)
+    texts = (query.text for query in asked if query.text not in answered)
     return _requests(checkpoint, config, (_Request(text, (NO_TOOL,), spares=True) for text in texts))
 
 
@@ -244,11 +245,7 @@ def _spaced_name(tool: Tool) -> str:
 
 def _asked(dataset: Dataset) -> list[Query]:
     """The single-turn training requests with tools that users made."""
-    return [query for query in _single_turn(dataset) if query.tools and not query.is_synthetic]
-
-
-def _single_turn(dataset: Dataset) -> Iterator[Query]:
-    return (query for query in dataset.queries["train"] if not query.is_multi_turn)
+    return [query for query in dataset.searches("train") if not query.is_synthetic]
 
 
 def _requests(checkpoint: Checkpoint, config: StageConfig, items: Iterable[_Request]) -> Sequence[TrainingExample]:

@@ -43,7 +43,8 @@ def run_stage(
 ) -> Checkpoint:
     """Trains `checkpoint` (in place) and saves it as `output`; repeated after an interrupt, it goes on where it stopped.
 
-    `teacher` gives the logits of the retriever that `config.teacher` names. Started by `torchrun` or `accelerate launch`, each process takes its part of every batch, and the first one saves.
+    `teacher` gives the logits of the retriever that `config.teacher` names. Started by `torchrun` or `accelerate launch`, each
+    process takes its part of every batch, and the first one saves.
 
     The dataset's catalog must be the checkpoint's. Raises UsageError otherwise, and KeyboardInterrupt after saving the
     state when the user stops it.
