@@ -83,6 +83,10 @@ class StageConfig(BaseModel):
     seed: int = Field(0, description="of the order of examples")
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 
+    def is_parted(self, processes: int) -> bool:
+        """Whether so many processes hold a part of the model each."""
+        return processes > 1 and (self.shard_rows or self.shard_trunk)
+
 
 STAGES: Mapping[Stage, Mapping[str, Any]] = {
     "memorization": {

@@ -100,8 +100,8 @@ def train(
     try:
         check_logits(checkpoint, trainable)
         trainable.train()
-        # Processes that share layers or rows must go through the same ones, whatever each has seen before.
-        if not (config.shard_rows or config.shard_trunk) and repeats(
+        # Processes that hold parts of the model must go through the same layers, whatever each has seen before.
+        if not config.is_parted(accelerator.num_processes) and repeats(
             sources, config.shares, config.steps * config.batch_size
         ):
             with accelerator.autocast():
@@ -192,7 +192,7 @@ class _Run:
         self.accelerator, self.config, self.work, self.stage = accelerator, config, work, stage
         self.processes = accelerator.num_processes
         self.parts: PartedState | None = None
-        is_parted = self.processes > 1 and (config.shard_rows or config.shard_trunk)
+        is_parted = config.is_parted(self.processes)
         model = (
             distribute(trainable, accelerator.device, rows=config.shard_rows, trunk=config.shard_trunk)
             if is_parted
