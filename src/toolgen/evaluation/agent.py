@@ -117,10 +117,12 @@ def evaluate_agent(
     """Carries out the tasks of a split and judges them.
 
     `package_root` is the fetched BFCL package, needed for multi-turn tasks; without it they are left out. With `together` above
-    1 so many tasks run at once and share each pass of the checkpoint's model; records stand in the order of the tasks, but
-    `on_record` and `on_progress` hear of them as they end, and a task's seconds hold its waiting for others. Greedy decoding
-    then gives the same up to rounding. Raises UsageError for an unknown split, or if `given_tools` or `together` is asked of a
-    policy that is not a checkpoint's; DatasetError if there is no task; CheckpointError if the model cannot share passes.
+    1 so many tasks run at once and share each pass of the checkpoint's model. Greedy decoding then gives the same up to
+    rounding; records stand in the order of the tasks, but `on_record` and `on_progress` hear of them as they end, and a task's
+    seconds, those of its budget too, hold its waiting for others.
+
+    Raises UsageError for an unknown split, or if `given_tools` or `together` is asked of a policy that is not a checkpoint's;
+    DatasetError if there is no task; CheckpointError if the model's sequences cannot share a pass.
     """
     config = config or AgentEvaluation()
     started = time.perf_counter()
@@ -145,7 +147,9 @@ def evaluate_agent(
         model = policy.checkpoint.model
         run_together(model, [partial(judge.carry_out, query) for query in tasks], together, on_end)
     else:
-        raise UsageError(f"{together} tasks together need a number above 0 and, above 1, the policy of a checkpoint")
+        raise UsageError(
+            f"cannot carry out {together} tasks together: give a number above 0, and for more than 1 a checkpoint's policy"
+        )
     records = [done[place] for place in range(len(tasks))]
     kinds = sorted({record.kind for record in records})
     resolved = {**asdict(config), "kinds": kinds, "agent": name, "together": together}
