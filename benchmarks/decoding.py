@@ -1,11 +1,11 @@
-"""What decoding the arguments of several requests together would gain: `generate` at several batch sizes.
+"""What decoding the arguments of several requests together gains.
 
-    python benchmarks/decoding.py CKPT DATASET [--split test] [--queries 16] [--tokens 32] [--rounds 3] [-o RESULT.json]
+    python benchmarks/decoding.py CKPT DATASET [--split test] [--queries 16] [--rounds 3] [-o RESULT.json]
 
-Each request is followed by its right tool and that tool's documentation, as where the agent writes arguments; then `generate`
-writes `tokens` tokens greedily, without a grammar. Prompts of like length go together, padded on the left. `seconds` is the
-least of some rounds, batch sizes in turns, for all requests; the grammar's share and the gathering of requests would come on
-top.
+Each request is followed by its right tool and that tool's documentation; then its arguments are written greedily under the
+tool's grammar, as by the agent: one request after another, then 4 and 8 together. `seconds` is the least of some rounds, sizes
+in turns, for all requests, prompts included; `tokens_per_second` counts what was written. `other_texts` counts arguments that
+came out otherwise than one after another, where two tokens are equal up to rounding.
 """
 
 from __future__ import annotations
@@ -14,45 +14,34 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.datasets import load_dataset
+from toolgen.datasets import Query, load_dataset
+from toolgen.decoding import Arguments, Forward, ToolDecoder
+from toolgen.decoding.batching import run_together
 from toolgen.evaluation.provenance import hardware
 from toolgen.evaluation.results import write_json
 
-BATCHES = (1, 4, 8)
+TOGETHER = (1, 4, 8)
 
 
-def prompts(checkpoint: Checkpoint, dataset: Path, split: str, count: int) -> list[list[int]]:
-    """Token ids up to where the arguments begin, shortest first."""
-    protocol = checkpoint.protocol
-    queries = [query for query in load_dataset(dataset).queries[split] if query.tools and not query.is_multi_turn]
-    found = [
-        [
-            *protocol.prompt([{"role": "user", "content": query.text}]),
-            checkpoint.vocabulary.token_id(query.tools[0]),
-            *protocol.after_tool(query.tools[0]),
-        ]
-        for query in queries[:count]
-    ]
-    return sorted(found, key=len)
+def write(decoder: ToolDecoder, query: Query, forward: Forward | None = None) -> Arguments:
+    """The arguments of the request's first tool."""
+    session = decoder.session(forward=forward)
+    session.sync(decoder.checkpoint.protocol.prompt([{"role": "user", "content": query.text}]))
+    decoder.begin_call(session, query.tools[0])
+    return decoder.arguments(session, query.tools[0])
 
 
-def write(checkpoint: Checkpoint, batch: Sequence[Sequence[int]], tokens: int) -> None:
-    """Decodes that many tokens for each prompt."""
-    longest = max(map(len, batch))
-    missing = [longest - len(prompt) for prompt in batch]
-    checkpoint.model.generate(
-        torch.tensor([[0] * gap + list(prompt) for gap, prompt in zip(missing, batch, strict=True)]),
-        attention_mask=torch.tensor([[0] * gap + [1] * (longest - gap) for gap in missing]),
-        min_new_tokens=tokens,
-        max_new_tokens=tokens,
-        do_sample=False,
-        pad_token_id=0,
-    )
+def write_all(decoder: ToolDecoder, queries: Sequence[Query], together: int) -> list[Arguments]:
+    """The arguments of all requests."""
+    if together == 1:
+        return [write(decoder, query) for query in queries]
+    return run_together(decoder.checkpoint.model, [partial(write, decoder, query) for query in queries], together)
 
 
 def main() -> None:
@@ -61,29 +50,31 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--split", default="test")
     parser.add_argument("--queries", type=int, default=16)
-    parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", "-o", type=Path)
     options = parser.parse_args()
 
-    checkpoint = Checkpoint.load(options.checkpoint)
-    ids = prompts(checkpoint, options.dataset, options.split, options.queries)
-    write(checkpoint, ids[:1], 2)
-    seconds = dict.fromkeys(BATCHES, float("inf"))
+    decoder = ToolDecoder(Checkpoint.load(options.checkpoint))
+    queries = [q for q in load_dataset(options.dataset).queries[options.split] if q.tools and not q.is_multi_turn]
+    queries = queries[: options.queries]
+    # Also compiles the grammars.
+    written = {size: write_all(decoder, queries, size) for size in TOGETHER}
+    seconds = dict.fromkeys(TOGETHER, float("inf"))
     for _ in range(options.rounds):
-        for size in BATCHES:
+        for size in TOGETHER:
             started = time.perf_counter()
-            for start in range(0, len(ids), size):
-                write(checkpoint, ids[start : start + size], options.tokens)
+            write_all(decoder, queries, size)
             seconds[size] = min(seconds[size], time.perf_counter() - started)
+    texts = {size: [arguments.text for arguments in found] for size, found in written.items()}
+    tokens = {size: sum(arguments.tokens for arguments in found) for size, found in written.items()}
     result = {
         "benchmark": "decoding",
-        "requests": len(ids),
-        "prompt_tokens_median": len(ids[len(ids) // 2]),
-        "tokens_written": options.tokens,
+        "requests": len(queries),
+        "tokens_written": tokens[1],
         "seconds": {str(size): round(taken, 2) for size, taken in seconds.items()},
-        "tokens_per_second": {
-            str(size): round(len(ids) * options.tokens / taken, 1) for size, taken in seconds.items()
+        "tokens_per_second": {str(size): round(tokens[size] / taken, 1) for size, taken in seconds.items()},
+        "other_texts": {
+            str(size): sum(a != b for a, b in zip(texts[size], texts[1], strict=True)) for size in TOGETHER[1:]
         },
         "threads": torch.get_num_threads(),
         "hardware": hardware(),

@@ -14,6 +14,7 @@ from toolgen.cli import evaluate, report, search
 from toolgen.cli.app import CommandGroup
 from toolgen.datasets import Dataset, Query, save_dataset
 from toolgen.evaluation import load_result
+from toolgen.testing import tiny_checkpoint, tiny_dataset
 
 WORDS = ("weather", "currency", "[bold]mail", "calendar", "music", "maps", "news")
 
@@ -127,6 +128,18 @@ def test_an_evaluation_as_json_has_no_records(app: typer.Typer, folder: Path) ->
     answer = json.loads(out)
     assert answer["metrics"]["all"]["ndcg@1"]["count"] == 2
     assert "records" not in answer
+
+
+def test_an_agent_is_evaluated_with_several_tasks_together(app: typer.Typer, tmp_path: Path) -> None:
+    dataset, checkpoint, output = tmp_path / "tiny", tmp_path / "ckpt", tmp_path / "agent.json"
+    save_dataset(tiny_dataset(), dataset)
+    tiny_checkpoint(catalog=tiny_dataset().catalog, max_position_embeddings=2048).save(checkpoint)
+    code, _, err = run(app, "evaluate", "agent", checkpoint, dataset, "--split", "train", "--together", 2, "-o", output)
+    assert code == 0, err
+    result = load_result(output)
+    assert isinstance(result, dict)
+    assert result["provenance"]["config"]["together"] == 2
+    assert [record["id"] for record in result["records"]] == ["train-none-0", "train-none-1"]
 
 
 def test_an_agent_needs_a_checkpoint(app: typer.Typer, folder: Path) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from toolgen.agent import Action, Budget, ScriptedPolicy
+from toolgen.agent import Action, Budget, DryRunEnvironment, GenerativePolicy, ScriptedPolicy, ToolResult
 from toolgen.catalog import Catalog, Tool
+from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Call, Dataset, Query, Trajectory
 from toolgen.datasets.trajectory import Message
+from toolgen.decoding import DecodingOptions, Sampling
 from toolgen.errors import DatasetError, UsageError
-from toolgen.evaluation.agent import AgentEvaluation, agent_tasks, count_validity, evaluate_agent
+from toolgen.evaluation.agent import AgentEvaluation, AgentResult, agent_tasks, count_validity, evaluate_agent
 from toolgen.evaluation.results import load_result
 from toolgen.testing import tiny_checkpoint
 
@@ -109,6 +114,83 @@ def test_a_checkpoint_with_any_weights_emits_nothing_illegal(dataset: Dataset) -
     assert 0 <= validity["unconstrained_invalid_arguments"] <= 1
 
 
+def without_seconds(result: AgentResult) -> list[Any]:
+    """The records of a result as JSON values."""
+    records = [asdict(record) for record in result.records]
+    for record in records:
+        del record["trajectory"]["outcome"]["seconds"]
+    return records
+
+
+@pytest.fixture(scope="module")
+def opinionated() -> Checkpoint:
+    catalog = Catalog([ADD, NEG])
+    return tiny_checkpoint(catalog=catalog, initializer_range=1.0, max_position_embeddings=2048)
+
+
+@pytest.mark.parametrize("given_tools", [False, True])
+def test_tasks_together_end_as_one_after_another_in_fewer_passes(
+    dataset: Dataset, opinionated: Checkpoint, given_tools: bool
+) -> None:
+    config = AgentEvaluation(given_tools=given_tools, budget=Budget(steps=3, tokens=300))
+    passes = 0
+
+    def count(*_: Any) -> None:
+        nonlocal passes
+        passes += 1
+
+    handle = opinionated.model.register_forward_pre_hook(count)
+    alone = evaluate_agent(opinionated, dataset, config)
+    one_by_one, passes = passes, 0
+    progress: list[tuple[int, int]] = []
+    together = evaluate_agent(
+        opinionated, dataset, config, together=3, on_progress=lambda done, total: progress.append((done, total))
+    )
+    handle.remove()
+    assert without_seconds(together) == without_seconds(alone)
+    assert passes < 0.8 * one_by_one
+    assert progress == [(done, len(alone.records)) for done in range(1, len(alone.records) + 1)]
+    assert (alone.provenance.config["together"], together.provenance.config["together"]) == (1, 3)
+
+
+def test_sampled_tasks_together_are_repeatable_whatever_the_timing(
+    dataset: Dataset, opinionated: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = random.Random(0)
+    call = DryRunEnvironment.call
+
+    def slow(*arguments: Any) -> ToolResult:
+        time.sleep(clock.random() / 50)
+        return call(*arguments)
+
+    monkeypatch.setattr(DryRunEnvironment, "call", slow)
+    config = AgentEvaluation(budget=Budget(steps=3, tokens=200))
+
+    def run(seed: int) -> list[Any]:
+        options = DecodingOptions(argument_tokens=20, sampling=Sampling(temperature=1.5, seed=seed))
+        return without_seconds(
+            evaluate_agent(GenerativePolicy(opinionated, options=options), dataset, config, together=3)
+        )
+
+    assert run(1) == run(1) != run(2)
+
+
+def test_a_full_context_ends_one_of_the_tasks_together(dataset: Dataset) -> None:
+    small = tiny_checkpoint(catalog=dataset.catalog, max_position_embeddings=256)
+    long = replace(request(5), text="Number 5 " * 200)
+    dataset = replace(dataset, queries={"test": (request(1), long, request(2))})
+    config = AgentEvaluation(budget=Budget(steps=2, tokens=40))
+    result = evaluate_agent(small, dataset, config, together=3)
+    assert result.records[1].trajectory.outcome["status"] == "token_limit"
+    assert without_seconds(result) == without_seconds(evaluate_agent(small, dataset, config))
+
+
+def test_only_a_checkpoints_policy_runs_tasks_together(dataset: Dataset) -> None:
+    for together in (0, 2):
+        with pytest.raises(UsageError, match=f"cannot carry out {together} tasks"):
+            evaluate_agent(Adder(), dataset, together=together)
+
+
 def test_given_tools_leave_only_the_arguments_to_the_model(dataset: Dataset) -> None:
     checkpoint = tiny_checkpoint(catalog=dataset.catalog, max_position_embeddings=2048)
     config = AgentEvaluation(given_tools=True)
@@ -158,6 +240,20 @@ def test_wrong_requests_are_one_clear_error(dataset: Dataset) -> None:
         evaluate_agent(Adder(), dataset, AgentEvaluation(split="exam"))
     with pytest.raises(DatasetError, match="no task"):
         evaluate_agent(Adder(), dataset, AgentEvaluation(split="dev"))
+
+
+@pytest.mark.weights
+def test_tasks_together_in_bfcls_systems_end_as_one_after_another(cached_bfcl: Path) -> None:
+    from toolgen.datasets.bfcl import import_bfcl
+
+    dataset = import_bfcl(cached_bfcl)
+    checkpoint = tiny_checkpoint(catalog=dataset.catalog, initializer_range=1.0, max_position_embeddings=8192)
+    config = AgentEvaluation(kinds=["multi_turn"], limit_per_kind=8, given_tools=True, budget=Budget(steps=4))
+    alone, together = (
+        evaluate_agent(checkpoint, dataset, config, package_root=cached_bfcl, together=count) for count in (1, 4)
+    )
+    assert sum(record.trajectory.outcome["calls"] for record in alone.records) > 8
+    assert without_seconds(together) == without_seconds(alone)
 
 
 @pytest.mark.weights

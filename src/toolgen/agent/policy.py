@@ -6,6 +6,7 @@ Knows no environment: what can be called now is handed in. A policy of your own 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -14,7 +15,7 @@ from toolgen.datasets.trajectory import Message
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
-    from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
+    from toolgen.decoding import Arguments, DecodingOptions, Forward, ToolChoice
 
 StuckReason = Literal["", "token_limit", "invalid_arguments"]
 
@@ -100,6 +101,12 @@ class GenerativePolicy:
         self.think = think
         self.decoder = ToolDecoder(checkpoint, options)
         self._session = self.decoder.session()
+
+    def for_task(self, task: str, forward: Forward) -> GenerativePolicy:
+        """The same policy with a conversation of its own, whose passes `forward` makes; what it draws depends on its `task`."""
+        other = copy(self)
+        other._session = self.decoder.session(forward=forward, task=task)
+        return other
 
     def act(
         self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, given: str | None = None

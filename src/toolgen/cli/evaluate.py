@@ -130,6 +130,12 @@ def agent(
     given_tools: Annotated[
         bool, typer.Option("--given-tools", help="Hand the model the right tools, to measure its arguments alone.")
     ] = False,
+    together: Annotated[
+        int,
+        typer.Option(
+            "--together", min=1, metavar="N", help="So many tasks at once, which share each pass of the model."
+        ),
+    ] = 1,
     bfcl: Annotated[
         Path | None,
         typer.Option("--bfcl", metavar="PATH", help="The BFCL package for multi-turn tasks; by default fetched."),
@@ -161,6 +167,7 @@ def agent(
             config,
             package_root=package,
             name="agent, tools given" if given_tools else "agent",
+            together=together,
             on_progress=on_progress,
         )
     origin = replace(result.provenance, config={**result.provenance.config, **origin_of(checkpoint)})

@@ -4,6 +4,15 @@ Out: the next legal action (a tool token, finish, no_tool) and its arguments, va
 
 from toolgen.decoding.decoder import Arguments, DecodingOptions, ToolChoice, ToolDecoder
 from toolgen.decoding.sampling import Sampling
-from toolgen.decoding.session import ContextFullError, Session
+from toolgen.decoding.session import ContextFullError, Forward, Session
 
-__all__ = ["Arguments", "ContextFullError", "DecodingOptions", "Sampling", "Session", "ToolChoice", "ToolDecoder"]
+__all__ = [
+    "Arguments",
+    "ContextFullError",
+    "DecodingOptions",
+    "Forward",
+    "Sampling",
+    "Session",
+    "ToolChoice",
+    "ToolDecoder",
+]

@@ -11,23 +11,22 @@ Shapes: V rows of the output matrix, L legal tokens.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler, Matcher
 from toolgen.decoding.sampling import Sampling, pick
-from toolgen.decoding.session import Session
+from toolgen.decoding.session import Forward, Session
 from toolgen.decoding.trie import ROOT, Trie
 from toolgen.decoding.values import is_plain_json
 from toolgen.virtualization.vocabulary import ACTIONS
 
 if TYPE_CHECKING:
-    import torch
-
     from toolgen.checkpoint import Checkpoint
 
 ArgumentStatus = Literal["ok", "closed", "token_limit", "invalid"]
@@ -116,9 +115,14 @@ class ToolDecoder:
         self._grammar_of = lru_cache(maxsize=4096)(self._compile)
         self._actions_of = lru_cache(maxsize=64)(self._make_actions)
 
-    def session(self) -> Session:
-        """An empty sequence for this model."""
-        return Session(self.checkpoint.model)
+    def session(self, *, forward: Forward | None = None, task: str = "") -> Session:
+        """An empty sequence for this model; `forward` makes its passes. What it draws depends on the seed and the `task`."""
+        seed = self.options.sampling.seed
+        return Session(
+            self.checkpoint.model,
+            forward=forward,
+            seed=random.Random(f"{seed} {task}").getrandbits(63) if task else seed,
+        )
 
     def choose(self, session: Session, allowed: Sequence[str] | None = None) -> ToolChoice:
         """The next action where the session ends: a tool of `allowed` (default: all), finish or no_tool.
@@ -135,7 +139,7 @@ class ToolDecoder:
             logits_V, children = session.logits_V, legal.trie.children(node)
             tokens_L = legal.trie.tokens_M[children]
             scores_L = logits_V[torch.from_numpy(tokens_L).to(logits_V.device)]
-            index = pick(scores_L, self.options.sampling, self._generator)
+            index = pick(scores_L, self.options.sampling, session.generator)
             best, token = int(logits_V.argmax()), int(tokens_L[index])
             exists = exists and every.trie.child(place, best) is not None
             permitted = permitted and legal.trie.child(node, best) is not None
@@ -159,7 +163,7 @@ class ToolDecoder:
             return Arguments(value={}, text="{}", status="ok")
         grammar = self._grammar_of(action)
         schema = self.checkpoint.protocol.arguments_schema(action)
-        return _ArgumentRun(self, session, self._grammars.matcher(grammar)).run(grammar, schema)
+        return _ArgumentRun(self.options, session, self._grammars.matcher(grammar)).run(grammar, schema)
 
     def text(self, session: Session) -> list[int]:
         """Free text where the session ends: up to the end of the turn, an action token or the limit, all left out.
@@ -168,18 +172,12 @@ class ToolDecoder:
         """
         written: list[int] = []
         while len(written) < min(self.options.thought_tokens, session.room - 1):
-            token_id = pick(session.logits_V, self.options.sampling, self._generator)
+            token_id = pick(session.logits_V, self.options.sampling, session.generator)
             if token_id >= self._action_ids.start or token_id == self.checkpoint.protocol.end_id:
                 break
             session.extend([token_id])
             written.append(token_id)
         return written
-
-    @cached_property
-    def _generator(self) -> torch.Generator:
-        import torch
-
-        return torch.Generator(device=self.checkpoint.model.device).manual_seed(self.options.sampling.seed)
 
     def _make_actions(self, allowed: tuple[str, ...] | None) -> _Actions:
         vocabulary = self.checkpoint.vocabulary
@@ -193,9 +191,8 @@ class ToolDecoder:
 class _ArgumentRun:
     """The decoding of one argument object."""
 
-    def __init__(self, decoder: ToolDecoder, session: Session, matcher: Matcher) -> None:
-        self._decoder = decoder
-        self._options = decoder.options
+    def __init__(self, options: DecodingOptions, session: Session, matcher: Matcher) -> None:
+        self._options = options
         self._session = session
         self._matcher = matcher
         self._masked = 0
@@ -255,7 +252,7 @@ class _ArgumentRun:
                 if allowed_V[token_id]:
                     return token_id
         legal_V = logits_V[: len(allowed_V)].masked_fill(~allowed_V, float("-inf"))
-        return pick(legal_V, self._options.sampling, self._decoder._generator)
+        return pick(legal_V, self._options.sampling, self._session.generator)
 
     def _write(self, token_id: int) -> None:
         self._matcher.consume(token_id)

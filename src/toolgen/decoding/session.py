@@ -6,7 +6,8 @@ Shapes: B = 1 sequence, T positions, V rows of the output matrix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from toolgen.errors import InputError, UsageError
@@ -14,18 +15,26 @@ from toolgen.errors import InputError, UsageError
 if TYPE_CHECKING:
     import torch
 
+Forward = Callable[[Sequence[int], Any, int], "torch.Tensor"]
+"""One pass over new tokens, which join the key-value cache; the scores after each of the last `keep` of them [keep, V]."""
+
 
 class ContextFullError(InputError):
     """The sequence would be longer than the model was made for."""
 
 
 class Session:
-    """One growing sequence. `ids` are the tokens encoded so far, `logits_V` the scores of what comes next."""
+    """One growing sequence. `ids` are the tokens encoded so far, `logits_V` the scores of what comes next.
 
-    def __init__(self, model: Any) -> None:
+    `forward` makes its passes (by default the model, for this sequence alone); `seed` is that of its `generator`.
+    """
+
+    def __init__(self, model: Any, *, forward: Forward | None = None, seed: int = 0) -> None:
         self.ids: list[int] = []
         self.encoded = 0
         self._model = model
+        self._forward = forward or partial(_forward_alone, model)
+        self._seed = seed
         self._cache: Any = None
         self._logits_V: torch.Tensor | None = None
 
@@ -35,6 +44,13 @@ class Session:
         if self._logits_V is None:
             raise UsageError("the session is empty: extend it with at least one token before reading its scores")
         return self._logits_V
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        """What draws of this sequence's tokens come from."""
+        import torch
+
+        return torch.Generator(device=self._model.device).manual_seed(self._seed)
 
     @property
     def limit(self) -> int:
@@ -63,7 +79,6 @@ class Session:
 
         Raises ContextFullError if there is no room for them.
         """
-        import torch
         from transformers import DynamicCache
 
         if len(ids) > self.room:
@@ -74,17 +89,9 @@ class Session:
 
         if self._cache is None:
             self._cache = DynamicCache(config=self._model.config)
-        with torch.inference_mode():
-            output = self._model(
-                input_ids=torch.tensor([list(ids)], device=self._model.device),
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=keep,
-            )
+        logits_TV = self._forward(ids, self._cache, keep)
         self.ids.extend(ids)
         self.encoded += len(ids)
-        # `logits_to_keep` is an optimization that a model may ignore; then all T positions come back.
-        logits_TV: torch.Tensor = output.logits[0, -keep:].float()
         self._logits_V = logits_TV[-1]
         return logits_TV
 
@@ -98,6 +105,21 @@ class Session:
         except (RuntimeError, AttributeError, NotImplementedError):
             # Recurrent and sliding-window layers cannot forget single tokens: begin again.
             self._cache, self.ids = None, []
+
+
+def _forward_alone(model: Any, ids: Sequence[int], cache: Any, keep: int) -> torch.Tensor:
+    import torch
+
+    with torch.inference_mode():
+        output = model(
+            input_ids=torch.tensor([list(ids)], device=model.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        )
+    # `logits_to_keep` is an optimization that a model may ignore; then all T positions come back.
+    logits_TV: torch.Tensor = output.logits[0, -keep:].float()
+    return logits_TV
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

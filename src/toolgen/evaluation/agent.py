@@ -11,10 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolgen.agent.environments import BfclEnvironment, DryRunEnvironment, Environment
+from toolgen.agent.environments.bfcl import find_package
 from toolgen.agent.loop import Budget, run_agent
 from toolgen.agent.policy import GenerativePolicy, GivenTools, Policy
 from toolgen.catalog.catalog import Catalog
@@ -32,6 +34,7 @@ from toolgen.virtualization import FINISH_SCHEMA
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
+    from toolgen.decoding import Forward
 
 KINDS = ("single_turn", "multi_turn", "irrelevance")
 
@@ -107,27 +110,49 @@ def evaluate_agent(
     *,
     package_root: Path | None = None,
     name: str = "agent",
+    together: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
     on_record: Callable[[AgentRecord], None] | None = None,
 ) -> AgentResult:
     """Carries out the tasks of a split and judges them.
 
-    `package_root` is the fetched BFCL package, needed for multi-turn tasks; without it they are left out. Raises
-    UsageError for an unknown split, or if `given_tools` is asked of a policy that is not a checkpoint's; DatasetError
-    if there is no task.
+    `package_root` is the fetched BFCL package, needed for multi-turn tasks; without it they are left out. With `together` above
+    1 so many tasks run at once and share each pass of the checkpoint's model. Greedy decoding then gives the same up to
+    rounding; records stand in the order of the tasks, but `on_record` and `on_progress` hear of them as they end, and a task's
+    seconds, those of its budget too, hold its waiting for others.
+
+    Raises UsageError for an unknown split, or if `given_tools` or `together` is asked of a policy that is not a checkpoint's;
+    DatasetError if there is no task; CheckpointError if the model's sequences cannot share a pass.
     """
     config = config or AgentEvaluation()
     started = time.perf_counter()
     tasks = agent_tasks(dataset, config, multi_turn=package_root is not None)
-    judge = _Judge(agent if hasattr(agent, "act") else GenerativePolicy(agent), dataset, config, package_root)
-    records = []
-    for done, query in enumerate(tasks, start=1):
-        records.append(judge.record(query))
+    policy = agent if hasattr(agent, "act") else GenerativePolicy(agent)
+    judge = _Judge(policy, dataset, config, package_root)
+    done: dict[int, AgentRecord] = {}
+
+    def on_end(place: int, trajectory: Trajectory) -> None:
+        done[place] = judge.record(tasks[place], trajectory)
         if on_record:
-            on_record(records[-1])
+            on_record(done[place])
         if on_progress:
-            on_progress(done, len(tasks))
-    resolved = {**asdict(config), "kinds": sorted({record.kind for record in records}), "agent": name}
+            on_progress(len(done), len(tasks))
+
+    if together == 1:
+        for place, query in enumerate(tasks):
+            on_end(place, judge.carry_out(query))
+    elif together > 1 and isinstance(policy, GenerativePolicy):
+        from toolgen.decoding.batching import run_together
+
+        model = policy.checkpoint.model
+        run_together(model, [partial(judge.carry_out, query) for query in tasks], together, on_end)
+    else:
+        raise UsageError(
+            f"cannot carry out {together} tasks together: give a number above 0, and for more than 1 a checkpoint's policy"
+        )
+    records = [done[place] for place in range(len(tasks))]
+    kinds = sorted({record.kind for record in records})
+    resolved = {**asdict(config), "kinds": kinds, "agent": name, "together": together}
     return AgentResult(
         name=name,
         split=config.split,
@@ -171,7 +196,7 @@ def _sample(queries: Sequence[Query], limit: int | None, seed: int) -> list[Quer
 
 
 class _Judge:
-    """Runs and judges tasks of one dataset with one policy."""
+    """Carries out and judges tasks of one dataset with one policy."""
 
     def __init__(self, policy: Policy, dataset: Dataset, config: AgentEvaluation, package_root: Path | None) -> None:
         if config.given_tools and not isinstance(policy, GenerativePolicy):
@@ -179,16 +204,19 @@ class _Judge:
         self._policy = policy
         self._catalog = dataset.catalog
         self._config = config
-        self._package_root = package_root
+        self._package_root = find_package(package_root) if package_root else None
         self._trained = dataset.asked_tools
-        self._dry_run = DryRunEnvironment(dataset.catalog)
-        self._bfcl = BfclEnvironment(package_root, dataset.catalog) if package_root else None
 
-    def record(self, query: Query) -> AgentRecord:
-        """Carries out one task and judges it."""
+    def carry_out(self, query: Query, forward: Forward | None = None) -> Trajectory:
+        """Carries out one task, whose passes `forward` makes, in an environment of its own."""
+        environment: Environment = DryRunEnvironment(self._catalog)
+        if self._package_root is not None and query.is_multi_turn:
+            environment = BfclEnvironment(self._package_root, self._catalog)
+        return run_agent(self._policy_for(query, forward), environment, query, budget=self._config.budget)
+
+    def record(self, query: Query, trajectory: Trajectory) -> AgentRecord:
+        """Judges what was done in a task."""
         kind = kind_of(query) or "single_turn"
-        environment: Environment = self._bfcl if kind == "multi_turn" and self._bfcl else self._dry_run
-        trajectory = run_agent(self._policy_for(query), environment, query, budget=self._config.budget)
         correct, reason, scores = getattr(self, f"_judge_{kind}")(query, trajectory)
         return AgentRecord(
             id=query.id,
@@ -204,11 +232,14 @@ class _Judge:
             trajectory=trajectory,
         )
 
-    def _policy_for(self, query: Query) -> Policy:
-        if not self._config.given_tools or not isinstance(self._policy, GenerativePolicy):
+    def _policy_for(self, query: Query, forward: Forward | None) -> Policy:
+        if not isinstance(self._policy, GenerativePolicy):
             return self._policy
+        policy = self._policy.for_task(query.id, forward) if forward else self._policy
+        if not self._config.given_tools:
+            return policy
         turns = ground_truth_turns(query) if query.is_multi_turn else [query.calls or ()]
-        return GivenTools(self._policy, [tool for turn in turns for tool in (*(call.tool for call in turn), FINISH)])
+        return GivenTools(policy, [tool for turn in turns for tool in (*(call.tool for call in turn), FINISH)])
 
     def _judge_single_turn(self, query: Query, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
         calls = calls_by_turn(trajectory.messages)[0]

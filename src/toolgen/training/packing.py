@@ -7,8 +7,8 @@ FlashAttention (arXiv 2205.14135); here it needs nothing but PyTorch's own atten
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -42,17 +42,22 @@ def packed_attention(
     return torch.cat(parts)[None], None
 
 
-@contextmanager
-def packing(model: PreTrainedModel) -> Iterator[None]:
+def packing(model: PreTrainedModel) -> AbstractContextManager[None]:
     """The model's attention takes packed rows; CheckpointError if the architecture's attention cannot be exchanged."""
-    AttentionInterface.register(PACKED, packed_attention)
+    return attending(model, PACKED, packed_attention)
+
+
+@contextmanager
+def attending(model: PreTrainedModel, name: str, attention: Callable[..., tuple[Tensor, None]]) -> Iterator[None]:
+    """The model attends by `attention`, known to transformers as `name`; CheckpointError if it cannot be exchanged."""
+    AttentionInterface.register(name, attention)
     before = model.config._attn_implementation
-    model.set_attn_implementation(PACKED)
+    model.set_attn_implementation(name)
     try:
-        if model.config._attn_implementation != PACKED:
+        if model.config._attn_implementation != name:
             raise CheckpointError(
-                f"{model.config.model_type} models bring their own attention; training supports those whose attention "
-                "transformers can exchange (Llama, Qwen, SmolLM, GPT-2, ...)"
+                f"{model.config.model_type} models bring their own attention; sequences can be packed for those whose "
+                "attention transformers can exchange (Llama, Qwen, SmolLM, GPT-2, ...)"
             )
         yield
     finally:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,10 @@ SOURCE_PACKAGE = "bfcl_eval.eval_checker.multi_turn_eval.func_source_code"
 # In BFCL a class's documents and its source file have the same name.
 CLASS_MODULES: Mapping[str, str] = CLASS_DOCUMENTS
 STATELESS_CLASSES = frozenset({"MathAPI"})
+
+# The classes' modules share globals: mpmath's precision, and a weather report that is changed in place and returned. A result
+# depends on its own instance alone as long as no other call is made until it is text.
+_ONE_AT_A_TIME = Lock()
 
 
 def find_package(root: Path) -> Path:
@@ -84,9 +89,10 @@ def new_instances(package: Path, query: Query) -> dict[str, Any]:
     long_context = "long_context" in str(query.meta.get("category", ""))
     instances = {}
     for class_name in query.meta.get("involved_classes") or CLASS_MODULES:
-        instance = load_class(package, class_name)()
-        if class_name not in STATELESS_CLASSES:
-            instance._load_scenario(copy.deepcopy(scenario.get(class_name, {})), long_context=long_context)
+        with _ONE_AT_A_TIME:
+            instance = load_class(package, class_name)()
+            if class_name not in STATELESS_CLASSES:
+                instance._load_scenario(copy.deepcopy(scenario.get(class_name, {})), long_context=long_context)
         instances[class_name] = instance
     return instances
 
@@ -147,13 +153,14 @@ class BfclEnvironment:
 
 def execute(instance: Any, method: str, arguments: Mapping[str, Any]) -> ToolResult:
     """One method call; the text is BFCL's (`execute_multi_turn_func_call`), the status also knows `{"error": ...}`."""
-    try:
-        value = getattr(instance, method)(**copy.deepcopy(dict(arguments)))
-    # The simulated APIs raise whatever their code happens to raise; to the caller all of it is a failed call.
-    except Exception as error:
-        return ToolResult(content=f"Error during execution: {error}", status="error")
-    failed = isinstance(value, dict) and "error" in value
-    return ToolResult(content=_bfcl_text(value), status="error" if failed else "ok")
+    with _ONE_AT_A_TIME:
+        try:
+            value = getattr(instance, method)(**copy.deepcopy(dict(arguments)))
+        # The simulated APIs raise whatever their code happens to raise; to the caller all of it is a failed call.
+        except Exception as error:
+            return ToolResult(content=f"Error during execution: {error}", status="error")
+        failed = isinstance(value, dict) and "error" in value
+        return ToolResult(content=_bfcl_text(value), status="error" if failed else "ok")
 
 
 def _bfcl_text(value: Any) -> str:
