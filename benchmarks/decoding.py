@@ -55,8 +55,7 @@ def main() -> None:
     options = parser.parse_args()
 
     decoder = ToolDecoder(Checkpoint.load(options.checkpoint))
-    queries = [q for q in load_dataset(options.dataset).queries[options.split] if q.tools and not q.is_multi_turn]
-    queries = queries[: options.queries]
+    queries = load_dataset(options.dataset).searches(options.split)[: options.queries]
     # Also compiles the grammars.
     written = {size: write_all(decoder, queries, size) for size in TOGETHER}
     seconds = dict.fromkeys(TOGETHER, float("inf"))
