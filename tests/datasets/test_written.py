@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from toolgen.catalog import Tool
 from toolgen.datasets.written import (
     AT_ONCE,
-    TRAINED_SPARE,
     documentation_turn,
     drafts_by_model,
     drafts_by_trained,
@@ -112,8 +111,8 @@ class Trained:
 
 
 def test_a_trained_writer_is_asked_with_the_documentation_alone_and_gives_one_request_an_answer(tmp_path: Path) -> None:
-    drafts = [*drafts_by_trained(TOOLS[:10], Trained(), 2, 0, tmp_path / "work.jsonl")]
-    assert TRAINED_SPARE == 2 and {draft.style for draft in drafts} == {"trained"}
+    drafts = [*drafts_by_trained(TOOLS[:10], Trained(), 4, 0, tmp_path / "work.jsonl")]
+    assert {draft.style for draft in drafts} == {"trained"}
     texts = [draft.text for draft in drafts if draft.tool == TOOLS[0].id]
     assert texts == ["do thing 0 please", "do thing 1 please", "do thing 2 please"]
     assert len(drafts) == 3 * 10 + 2  # tool_9's identifier in a request for tools 3 and 7 is no identifier of theirs

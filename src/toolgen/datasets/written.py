@@ -22,7 +22,6 @@ MAX_DOCUMENTATION = 1200  # characters of a tool's documentation in the prompt
 AT_ONCE = 16  # after the answers for so many tools or requests they are saved
 TOKENS_A_REQUEST = 40
 SHORT_DOCUMENTATION = 450  # characters of it that a trained writer reads; more only makes it slower
-TRAINED_SPARE = 2  # its drafts are mostly good: so many for each request wanted
 TRAINED_TEMPERATURE = 0.8
 TRAINED_TOKENS = 64  # of one of its requests, at most
 
@@ -121,15 +120,14 @@ def drafts_by_trained(
     work: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Draft]:
-    """TRAINED_SPARE drafts for each of `per_tool` requests, by a writer that `toolgen train writer` taught: it answers a
-    documentation with one request, another one each time. `work` as for `drafts_by_model`."""
-    each = per_tool * TRAINED_SPARE
+    """`per_tool` drafts a tool by a writer that `toolgen train writer` taught: it answers a documentation with one request,
+    another one each time, and nearly all are of use. `work` as for `drafts_by_model`."""
     answers = ask_in_parts(
         [_key(tool) for tool in tools],
-        lambda place: [[documentation_turn(tools[place])]] * each,
+        lambda place: [[documentation_turn(tools[place])]] * per_tool,
         writer,
         work,
-        {"model": writer.name, "requests": each, "seed": seed},
+        {"model": writer.name, "requests": per_tool, "seed": seed},
         max_tokens=TRAINED_TOKENS,
         temperature=TRAINED_TEMPERATURE,
         seed=seed,
