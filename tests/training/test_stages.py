@@ -18,6 +18,7 @@ from toolgen.catalog.text import document
 from toolgen.checkpoint import METRICS, Checkpoint, read_records
 from toolgen.datasets import Dataset
 from toolgen.errors import CheckpointError, MissingExtraError, StateError, UsageError
+from toolgen.llm import LocalWriter
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
 from toolgen.training import Stage, run_stage, saving
@@ -324,3 +325,18 @@ def test_tensorboard_logs_go_with_the_checkpoint(dataset: Dataset, tmp_path: Pat
         "memorization", tiny_checkpoint(), dataset, tiny_config("memorization"), tmp_path / "out", tensorboard=True
     )
     assert [*(tmp_path / "out" / "tensorboard").rglob("events.*")]
+
+
+def test_what_a_writer_writes_is_never_a_tool(run: Runner, tmp_path: Path) -> None:
+    """A tiny model whose last rows have the largest logits would write nothing else."""
+    checkpoint = tiny_checkpoint(tied=False)
+    trained = run("writer", checkpoint, "writer", steps=1)
+    with torch.no_grad():
+        output_rows(trained.model)[trained.vocabulary.first_id :] *= 1000
+    trained.save(tmp_path / "loud")
+    prompt = [{"role": "user", "content": "weather"}]
+    answer = LocalWriter(tmp_path / "loud").write([prompt], max_tokens=20, temperature=0)[0]
+    assert answer and "<<" not in answer
+    trained.model.generation_config.suppress_tokens = None
+    trained.save(tmp_path / "free")
+    assert "<<" in LocalWriter(tmp_path / "free").write([prompt], max_tokens=20, temperature=0)[0]

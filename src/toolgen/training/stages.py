@@ -85,6 +85,8 @@ def run_stage(
         metrics=[*checkpoint.metrics, *records],
         tool_sets=dataset.tool_sets if stage == "retrieval" else checkpoint.tool_sets,
     )
+    if stage == "writer":  # whatever generates with its folder writes text, never a tool in the midst of it
+        trained.model.generation_config.suppress_tokens = [*checkpoint.vocabulary.action_token_ids]
     if not PartialState().is_main_process:
         return trained
     trained.save(output)
