@@ -111,7 +111,7 @@ def measure_saving(stage: StageRun, rounds: int) -> dict[str, Any]:
 def measure_compile(stage: StageRun, rounds: int) -> dict[str, Any]:
     """Norms and gated products of every layer; attention is packed by lengths that change with each batch."""
     batches = list(islice(stage.batches, rounds + 1))
-    budget, layers = stage.config.micro_batch_tokens, list(stage.trainable._layers())
+    budget, layers = stage.config.micro_batch_tokens, list(stage.trainable.layers())
     modules = [m for layer in layers for name, m in layer.named_children() if "norm" in name or name == "mlp"]
     plain = [module.forward for module in modules]
     compiled = [torch.compile(module.forward, dynamic=True) for module in modules]
