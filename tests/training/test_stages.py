@@ -22,7 +22,7 @@ from toolgen.llm import LocalWriter
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
 from toolgen.training import Stage, run_stage, saving
-from toolgen.training.loop import work_folder
+from toolgen.training.loop import FINGERPRINT, work_folder
 from toolgen.virtualization import output_rows
 
 from .conftest import Runner, tiny_config
@@ -264,7 +264,7 @@ def test_a_crash_in_the_middle_of_a_line_of_metrics_does_not_matter(run: Runner,
     assert [record["step"] for record in run("memorization", tiny_checkpoint()).metrics] == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_state_of_another_run_is_refused_until_one_says_restart(run: Runner) -> None:
+def test_the_state_of_another_run_is_refused_until_one_says_restart(run: Runner, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run("memorization", tiny_checkpoint(), on_step=interrupt_at(2))
     for stage, checkpoint, settings in (
@@ -274,6 +274,9 @@ def test_the_state_of_another_run_is_refused_until_one_says_restart(run: Runner)
     ):
         with pytest.raises(UsageError, match=r"holds an unfinished run .* add --restart"):
             run(stage, checkpoint, **settings)
+    (work_folder(tmp_path / "out") / FINGERPRINT).unlink()
+    with pytest.raises(UsageError, match=r"holds an unfinished run .* add --restart"):
+        run("memorization", tiny_checkpoint())
     trained = run("memorization", tiny_checkpoint(), restart=True, seed=1)
     assert [record["step"] for record in trained.metrics] == [1, 2, 3, 4, 5, 6]
 

@@ -126,7 +126,7 @@ def train(
 def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, accelerator: Accelerator) -> None:
     """Opens the folder of a run; UsageError if it holds the state of another. A run that saved no state can be replaced."""
     path = work / FINGERPRINT
-    if not restart and (work / STATE).exists() and json.loads(path.read_text(encoding="utf-8")) != fingerprint:
+    if not restart and (work / STATE).exists() and _fingerprint_in(path) != fingerprint:
         raise UsageError(
             f"{work} holds an unfinished run with other settings, data or input; repeat that command to go on with it, "
             "or add --restart to begin anew"
@@ -138,6 +138,14 @@ def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, a
         work.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(fingerprint, ensure_ascii=False), encoding="utf-8")
     accelerator.wait_for_everyone()
+
+
+def _fingerprint_in(path: Path) -> Any:
+    """None where it is missing or damaged: then the state beside it is another run's."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _frozen_layers(checkpoint: Checkpoint, config: StageConfig) -> int:
