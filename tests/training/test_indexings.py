@@ -67,7 +67,7 @@ def test_a_request_for_two_tools_is_one_example_a_tool(indexing: Indexing, datas
     for (query, tool), example in zip(asked, examples, strict=True):
         prompt = checkpoint.protocol.prompt([{"role": "user", "content": query.text}])
         sequence = checkpoint.vocabulary.sequence(tool)
-        assert example == sequence_example(prompt, sequence, spares=True)
+        assert example == sequence_example(prompt, sequence, spares=True, request=query.text)
     assert targets_of(examples) == targets_of(list(examples))
 
 
