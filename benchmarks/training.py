@@ -191,8 +191,7 @@ def mean_losses(trainable: TrainableModel, batch: Batch, budget: int) -> dict[st
     for part in map(collate, micro_batches(batch, budget)):
         part = part.to(trainable.input_rows.device)
         logits = trainable.logits(trainable.hidden(part)[part.positions_P]).float()
-        known = part.targets_PK >= 0
-        chosen = (part.weights_PK * logits.gather(1, part.targets_PK.clamp_min(0)).masked_fill(~known, 0.0)).sum(1)
+        chosen = (part.weights_PK * logits.gather(1, part.targets_PK.clamp_min(0))).sum(1)
         loss = logits.logsumexp(1) - chosen
         for name, mask in (("choice", part.is_choice_P), ("text", ~part.is_choice_P)):
             sums[name] += float(loss[mask].sum())

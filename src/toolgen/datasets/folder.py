@@ -57,12 +57,15 @@ class Dataset:
                 raise DatasetError(f"dataset {self.name!r}: no split {unknown[0]!r}; splits are {', '.join(SPLITS)}")
             object.__setattr__(self, name, {split: tuple(given.get(split, ())) for split in SPLITS})
 
-    def searches(self, split: str) -> list[Query]:
-        """The requests of a split whose tools can be found by their text: of one turn, and with tools that they need.
-        UsageError for another split."""
+    def requests(self, split: str) -> tuple[Query, ...]:
+        """The queries of a split; UsageError for another name."""
         if split not in self.queries:
             raise UsageError(f"dataset {self.name} has no split {split!r}; it has {', '.join(self.queries)}")
-        return [query for query in self.queries[split] if query.tools and not query.is_multi_turn]
+        return self.queries[split]
+
+    def searches(self, split: str) -> list[Query]:
+        """The requests of a split whose tools can be found by their text: of one turn, and with tools that they need."""
+        return [query for query in self.requests(split) if query.tools and not query.is_multi_turn]
 
     @property
     def asked_tools(self) -> frozenset[str]:

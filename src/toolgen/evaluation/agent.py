@@ -164,12 +164,11 @@ def evaluate_agent(
 
 def agent_tasks(dataset: Dataset, config: AgentEvaluation, *, multi_turn: bool = True) -> list[Query]:
     """The tasks that will be carried out, kind by kind in the order of the dataset."""
-    if config.split not in dataset.queries:
-        raise UsageError(f"dataset {dataset.name} has no split {config.split!r}; it has {', '.join(dataset.queries)}")
+    queries = dataset.requests(config.split)
     tasks: list[Query] = []
     for kind in config.kinds:
         left_out = (kind == "multi_turn" and not multi_turn) or (kind == "irrelevance" and config.given_tools)
-        found = [] if left_out else [q for q in dataset.queries[config.split] if kind_of(q) == kind]
+        found = [] if left_out else [q for q in queries if kind_of(q) == kind]
         limit = config.limit_per_kind
         tasks += _sample(found, limit.get(kind) if isinstance(limit, Mapping) else limit, config.seed)
     if not tasks:

@@ -76,7 +76,7 @@ def train(
 
     A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed, unless `restart`;
     another run's state is a UsageError. KeyboardInterrupt leaves the state behind. `on_step` is called in the first process
-    only. For `unasked` and `silent` see `TrainableModel`; `teach` changes each batch before it is trained on.
+    only. For `unasked` and `silent` see `TrainableModel`; `teach` changes the examples of a batch before they are trained on.
     """
     tune_allocator()
     set_seed(config.seed)
@@ -106,13 +106,8 @@ def train(
         ):
             with accelerator.autocast():
                 trainable.keep_frozen_states(config.frozen_states_mib, probe_batch(checkpoint))
-        run = _Run(accelerator, trainable, config, work, stage)
-        data = islice(
-            batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed),
-            run.progress.step,
-            config.steps,
-        )
-        run.go(map(teach, data) if teach else data, on_step)
+        run = _Run(accelerator, trainable, config, work, stage, teach)
+        run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
         trainable.write_back()
     finally:
         checkpoint.model.eval()
@@ -196,8 +191,10 @@ class _Run:
         config: StageConfig,
         work: Path,
         stage: str,
+        teach: Teach | None = None,
     ) -> None:
         self.accelerator, self.config, self.work, self.stage = accelerator, config, work, stage
+        self.teach = teach
         self.processes = accelerator.num_processes
         self.parts: PartedState | None = None
         is_parted = config.is_parted(self.processes)
@@ -222,13 +219,13 @@ class _Run:
         self.progress = self._resume()
 
     def go(self, data: Iterator[list[TrainingExample]], on_step: OnStep | None) -> None:
-        """A step for each batch, until an interrupt, which is honoured between two steps."""
+        """Steps until the end or until an interrupt, which is honoured between two steps."""
         started, before = time.monotonic(), self.progress.seconds
         saved = started
         main = self.accelerator.is_main_process
         log_file = (self.work / METRICS).open("a", encoding="utf-8") if main else nullcontext()
         with self.writer, _deferred_interrupt() as interrupted, _named_failure(self.processes), log_file as log:
-            for batch in data:
+            for batch in islice(data, self.progress.step, self.config.steps):
                 record = self._step(batch)
                 seconds = before + time.monotonic() - started
                 self.progress = Progress(
@@ -257,6 +254,8 @@ class _Run:
         choices = max(1, sum(len(example.choices) for example in batch))
         texts = max(1, sum(len(example.text) for example in batch))
         own = sorted(batch, key=len)[self.accelerator.process_index :: self.processes]
+        if self.teach:
+            own = self.teach(own)
         parts = micro_batches(own, self.config.micro_batch_tokens)
         if self.parts:
             parts = equal_count(parts, self.accelerator.device)
