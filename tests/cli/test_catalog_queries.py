@@ -12,7 +12,7 @@ from typer.testing import Result
 
 from toolgen.datasets import load_dataset
 from toolgen.llm import ChatMessage, LocalWriter
-from toolgen.testing import tiny_checkpoint, tiny_dataset
+from toolgen.testing import tiny_checkpoint, tiny_dataset, tiny_encoder
 
 Invoke = Callable[..., Result]
 
@@ -26,6 +26,22 @@ def test_rules_write_requests_into_the_training_split(toolgen: Invoke, dataset_f
     assert sum(answer["dropped"].values()) + answer["kept"] == answer["drafts"]
     assert after.catalog == before.catalog and after.queries["test"] == before.queries["test"]
     assert all(query.meta["synthetic"]["by"] == "rules" for query in added)
+
+
+def test_another_retriever_decides_what_is_found(
+    toolgen: Invoke, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.setenv("TOOLGEN_CACHE", str(tmp_path / "cache"))
+    encoder = tiny_encoder(tmp_path / "encoder")
+    dropped = {}
+    for found_by in ("bm25", "bm25+toolretriever", "toolretriever"):
+        options = ("--found-by", found_by, "--encoder", encoder, "--within", 1, "--json")
+        result = toolgen("catalog", "queries", dataset_folder, "-o", tmp_path / found_by, *options)
+        assert result.exit_code == 0, result.output
+        dropped[found_by] = json.loads(result.stdout)["dropped"].get("the tool is not found with it", 0)
+    # What is written by rules holds the documentation's words; an encoder that was never trained knows nothing of them.
+    assert dropped["bm25"] < dropped["bm25+toolretriever"] <= dropped["toolretriever"], dropped
 
 
 def test_a_local_model_writes_them_too_and_leaves_no_work_file(
@@ -70,6 +86,8 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
         (("--split", "tests"), 1, "no split 'tests'; splits are train, dev, test"),
         (("--by", "llm", "--model", "m"), 2, "an endpoint needs --endpoint URL and --model NAME together"),
         (("--by", "llm", "--base", "smollm9"), 2, "no base 'smollm9'"),
+        (("--found-by", "bm25+generative"), 2, "no 'generative'; choose from bm25, dense,"),
+        (("--found-by", "toolretriever"), 2, "toolretriever needs --encoder ENCODER"),
     ):
         result = toolgen(*given, *options)
         assert (result.exit_code, reason in result.output) == (code, True), result.output

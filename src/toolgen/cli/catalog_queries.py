@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.searching import open_writer
+from toolgen.cli.searching import EncoderOption, open_writer
 from toolgen.cli.virtualize import DEFAULT_BASE
-from toolgen.errors import InputError
+from toolgen.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from toolgen.catalog.tool import Tool
     from toolgen.datasets.synthetic import Draft
     from toolgen.llm import TextWriter
 
-FIND_WITHIN = 10  # a request is kept if BM25 ranks its tool among so many
+FIND_WITHIN = 10  # a request is kept if its tool is found among so many
+FINDERS = ("bm25", "dense", "static", "fusion", "toolretriever")
 
 
 def register(group: typer.Typer) -> None:
@@ -31,7 +32,16 @@ def queries(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],
     per_tool: Annotated[int, typer.Option(min=1, help="Requests for each tool, at most.")] = 4,
-    within: Annotated[int, typer.Option(min=1, help="Keep a request if BM25 ranks its tool so high.")] = FIND_WITHIN,
+    within: Annotated[int, typer.Option(min=1, help="Keep a request if its tool is ranked so high.")] = FIND_WITHIN,
+    found_by: Annotated[
+        str,
+        typer.Option(
+            "--found-by",
+            metavar="NAME",
+            help=f"... by this retriever: {', '.join(FINDERS)}, or several joined by +.",
+        ),
+    ] = FINDERS[0],
+    encoder: EncoderOption = None,
     only_unasked: Annotated[
         bool, typer.Option("--only-unasked", help="Only for tools that no training request asks for.")
     ] = False,
@@ -53,19 +63,22 @@ def queries(
     seed: Annotated[int, typer.Option(help="Another seed, other requests.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write requests for tools from their documentation, keep those with which BM25 finds the tool again."""
+    """Write requests for tools from their documentation, keep those with which a retriever finds the tool again."""
     from toolgen.datasets.folder import load_dataset, save_dataset
     from toolgen.datasets.splits import SPLITS
     from toolgen.datasets.synthetic import keep_useful, tools_to_ask_for, with_queries
-    from toolgen.retrieval.bm25 import BM25Retriever
+    from toolgen.retrieval import Resources, make_retriever
 
     if split not in SPLITS:
         raise InputError(f"no split {split!r}; splits are {', '.join(SPLITS)}")
+    if unknown := [part for part in found_by.split("+") if part not in FINDERS]:
+        raise UsageError(f"--found-by {found_by}: no {unknown[0]!r}; choose from {', '.join(FINDERS)}, joined by +")
     loaded = load_dataset(dataset)
     tools = tools_to_ask_for(loaded, only_unasked=only_unasked)
     if not tools:
         why = "training requests ask for every tool of it" if len(loaded.catalog) else "it has no tools"
         raise InputError(f"{dataset}: nothing to do, {why}")
+    retriever = make_retriever(found_by, Resources(encoder=encoder))  # before anything is written, which takes long
     work = output.with_name(output.name + ".answers.jsonl")
     if by == "rules":
         drafts = [*_by_rule(tools, per_tool, seed)]
@@ -74,7 +87,6 @@ def queries(
         assert writer is not None, "there is always a base"
         is_trained = endpoint is None and _is_trained(Path(base))
         drafts = [*_by_model(tools, writer, per_tool, seed, work, is_trained=is_trained)]
-    retriever = BM25Retriever()
     retriever.index(loaded.catalog)
     filtered = keep_useful(
         drafts, loaded, lambda texts: [one.tools for one in retriever.search(texts, within)], per_tool
