@@ -118,18 +118,12 @@ def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageCon
 
 
 def memory_gib(
-    shape: ModelShape,
-    tools: int,
-    stage: Stage,
-    config: StageConfig,
-    bytes_per_weight: int = 4,
-    *,
-    new_rows: int | None = None,
+    stage: Stage, shape: ModelShape, workload: Workload, config: StageConfig, bytes_per_weight: int = 4
 ) -> float:
     """Peak memory of one process: the catalog, weights, a copy of the rows in training, gradients, Adam's two moments, the
     copy that `blend` goes back to, activations of the layers that are trained, kept states of the others, and the logits
     of one chunk of the loss."""
-    own_rows = tools if new_rows is None else new_rows
+    own_rows = workload.rows
     trained = _trained(shape, own_rows, config)
     rows = own_rows * shape.hidden * shape.matrices
     weights = (shape.parameters(own_rows) + rows) * bytes_per_weight
@@ -142,7 +136,7 @@ def memory_gib(
     positions = max(1, math.ceil(SUPERVISED[stage] * config.micro_batch_tokens))
     # Of the chunk that is in memory: logits, what becomes of them, a masked copy.
     logits = min(positions * (shape.vocabulary + own_rows), CHUNK_LOGITS) * 4 * 3
-    return PROCESS_GIB + kept + _catalog_gib(tools, TOOL_KIB) + (weights + state + activations + logits) / GIB
+    return PROCESS_GIB + kept + _catalog_gib(workload.tools, TOOL_KIB) + (weights + state + activations + logits) / GIB
 
 
 def operations_per_token(shape: ModelShape, rows: int, stage: Stage, config: StageConfig) -> float:
@@ -160,14 +154,10 @@ def _stage(stage: Stage, shape: ModelShape, workload: Workload, config: StageCon
     # The optimizer reads and writes every trained value seven times, about as fast as 10 GB/s a process on a CPU.
     updates = config.steps * _trained(shape, workload.rows, config) * 28 / 10e9
     seconds = tokens / rate + updates
-    memory = _memory(stage, shape, workload, config, machine)
+    memory = memory_gib(stage, shape, workload, config, machine.bytes_per_weight)
     fits = memory <= machine.memory_gib
     advice = "" if fits else _advice(stage, shape, workload, config, machine)
     return StageCost(stage, config.steps, tokens, tokens / seconds, seconds, memory, fits, advice)
-
-
-def _memory(stage: Stage, shape: ModelShape, workload: Workload, config: StageConfig, machine: Machine) -> float:
-    return memory_gib(shape, workload.tools, stage, config, machine.bytes_per_weight, new_rows=workload.new_rows)
 
 
 def _advice(stage: Stage, shape: ModelShape, workload: Workload, config: StageConfig, machine: Machine) -> str:
@@ -184,9 +174,9 @@ def _advice(stage: Stage, shape: ModelShape, workload: Workload, config: StageCo
             continue
         changes[key] = value
         changed = config.model_copy(update=changes)
-        if _memory(stage, shape, workload, changed, machine) <= machine.memory_gib:
+        if memory_gib(stage, shape, workload, changed, machine.bytes_per_weight) <= machine.memory_gib:
             return "set " + ", ".join(f"{name}={value:g}" for name, value in changes.items())
-    least = _memory(stage, shape, workload, config.model_copy(update=changes), machine)
+    least = memory_gib(stage, shape, workload, config.model_copy(update=changes), machine.bytes_per_weight)
     return f"needs {least:.1f} GiB even with every layer frozen; take a smaller base, fewer tools or more memory"
 
 
