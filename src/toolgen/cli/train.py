@@ -1,4 +1,5 @@
-"""`toolgen train memorization | retrieval | agent | writer`: one stage, checkpoint in, checkpoint out."""
+"""`toolgen train memorization | retrieval | agent | writer`: one stage, checkpoint in, checkpoint out; and what stands beside
+the stages."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import typer
 
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.outputs import checkpoint_output, hint
+from toolgen.cli.train_average import average
 from toolgen.cli.train_encoder import encoder
 from toolgen.cli.training_progress import duration, training_progress
 from toolgen.datasets import load_dataset
@@ -74,16 +76,17 @@ TensorboardOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `train memorization`, `train retrieval`, `train agent`, `train writer` and `train encoder`."""
+    """Adds `train` with the stages, `train average` and `train encoder`."""
     group = typer.Typer(no_args_is_help=True)
     for stage, text in HELP.items():
         example = f"Example: toolgen train {stage} CKPT DATASET -o CKPT2 --set steps=200"
         group.command(stage, help=text, epilog=example)(_command(stage))
+    group.command("average", epilog="Example: toolgen train average CKPT CKPT2 -o CKPT3")(average)
     group.command("encoder", epilog="Example: toolgen train encoder DATASET -o ENCODER")(encoder)
     app.add_typer(
         group,
         name="train",
-        help="Train a checkpoint, in three stages that resume when interrupted; a writer of requests; or a baseline.",
+        help="Train a checkpoint, in three stages that resume when interrupted; average several; a writer; a baseline.",
     )
 
 
@@ -185,13 +188,19 @@ def config_text(config: StageConfig, as_json: bool = False) -> str:
 
 def inherited(folder: Path, checkpoint: Checkpoint) -> str:
     """What the stage takes over from the checkpoint before it."""
-    history = ", ".join(f"{entry['stage']} ({entry['config']['steps']} steps)" for entry in checkpoint.stages)
+    history = ", ".join(map(_past, checkpoint.stages))
     vocabulary = checkpoint.vocabulary
     spelled = "tool tokens" if vocabulary.is_atomic else f"tools by {vocabulary.indexing} indexing"
     return (
         f"from {folder}: base {checkpoint.base}, {len(vocabulary):,} {spelled}, prompt protocol; "
         f"trained so far: {history or 'nothing'}"
     )
+
+
+def _past(entry: Mapping[str, Any]) -> str:
+    if entry["stage"] == "average":
+        return f"average of {1 + len(entry['with'])}"
+    return f"{entry['stage']} ({entry['config']['steps']} steps)"
 
 
 def overridden(stage: Stage, config: StageConfig) -> str:
