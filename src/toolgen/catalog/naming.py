@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -99,13 +100,14 @@ def assign_tokens(catalog: Catalog) -> dict[str, str]:
     All tools of a collision get a short hash of their id (`<<provider&&name#1a2b3c>>`), so that a token does not depend
     on the order of the catalog.
     """
-    colliding = {owner for owners in token_collisions(catalog).values() for owner in owners}
-    tokens = {tool.id: token_for(tool) for tool in catalog if tool.id not in colliding}
+    wanted = {tool.id: token_for(tool) for tool in catalog}
+    counts = Counter(wanted.values())
+    tokens = {tool_id: token for tool_id, token in wanted.items() if counts[token] == 1}
     used = set(tokens.values())
-    for tool in sorted((tool for tool in catalog if tool.id in colliding), key=lambda tool: tool.id):
-        tokens[tool.id] = _hashed_token(tool, used)
-        used.add(tokens[tool.id])
-    return {tool.id: tokens[tool.id] for tool in catalog}
+    for tool_id in sorted(wanted.keys() - tokens.keys()):
+        tokens[tool_id] = _hashed_token(catalog.get(tool_id), used)
+        used.add(tokens[tool_id])
+    return {tool_id: tokens[tool_id] for tool_id in wanted}
 
 
 def wire_name(tool: Tool) -> str:

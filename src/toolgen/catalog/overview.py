@@ -42,17 +42,18 @@ class Overview:
 
 def overview(catalog: Catalog) -> Overview:
     """Counts and lengths; providers and categories by falling count."""
-    parameters = [schema for tool in catalog for schema in tool.properties.values()]
+    tools = tuple(catalog)
+    parameters = [schema for tool in tools for schema in tool.properties.values()]
     return Overview(
-        tools=len(catalog),
+        tools=len(tools),
         content_hash=catalog.content_hash,
-        providers=_counted([tool.provider for tool in catalog]),
-        categories=_counted([tool.category for tool in catalog if tool.category]),
-        endpoints=_counted([str((tool.endpoint or {}).get("kind", "none")) for tool in catalog]),
-        document_lengths=_quantiles([len(document(tool)) for tool in catalog]),
+        providers=_counted([tool.provider for tool in tools]),
+        categories=_counted([tool.category for tool in tools if tool.category]),
+        endpoints=_counted([str((tool.endpoint or {}).get("kind", "none")) for tool in tools]),
+        document_lengths=_quantiles([len(document(tool)) for tool in tools]),
         parameters=len(parameters),
-        without_description=sum(not tool.description for tool in catalog),
-        without_parameters=sum(not tool.properties for tool in catalog),
+        without_description=sum(not tool.description for tool in tools),
+        without_parameters=sum(not tool.properties for tool in tools),
         parameters_without_description=sum(
             not (isinstance(schema, dict) and schema.get("description")) for schema in parameters
         ),

@@ -51,9 +51,9 @@ class _Request(NamedTuple):
 
 
 class _Keywords(NamedTuple):
-    """The n-th sample of a tool's words."""
+    """The n-th sample of a tool's words. Its id alone: a large catalog reads a tool when it is asked for."""
 
-    tool: Tool
+    tool_id: str
     sample: int
 
 
@@ -74,14 +74,14 @@ def keywords(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> S
     del dataset
 
     def make(item: _Keywords) -> TrainingExample:
-        words = _documentation_words(item.tool)
-        chooser = random.Random(f"{config.seed}/{item.tool.id}")
+        words = _documentation_words(checkpoint.catalog.get(item.tool_id))
+        chooser = random.Random(f"{config.seed}/{item.tool_id}")
         for _ in range(item.sample + 1):
             count = min(len(words), chooser.randint(*KEYWORDS))
             kept = sorted(chooser.sample(range(len(words)), count))
-        return _example(checkpoint, config, _Request(" ".join(words[i] for i in kept), (item.tool.id,)))
+        return _example(checkpoint, config, _Request(" ".join(words[i] for i in kept), (item.tool_id,)))
 
-    items = [_Keywords(tool, sample) for tool in checkpoint.catalog for sample in range(KEYWORD_SAMPLES)]
+    items = [_Keywords(tool_id, sample) for tool_id in checkpoint.catalog.ids for sample in range(KEYWORD_SAMPLES)]
     return LazyExamples(items, make, frozenset(chain.from_iterable(checkpoint.vocabulary.sequences)))
 
 
@@ -92,13 +92,14 @@ def short(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequ
     telling = TellingWords(checkpoint.catalog)
 
     def make(item: _Keywords) -> TrainingExample:
-        found = content_words(f"{_spaced_name(item.tool)} {item.tool.description}") or [item.tool.name]
-        chooser = random.Random(f"{config.seed}/{item.tool.id}/{item.sample}")
+        tool = checkpoint.catalog.get(item.tool_id)
+        found = content_words(f"{_spaced_name(tool)} {tool.description}") or [tool.name]
+        chooser = random.Random(f"{config.seed}/{item.tool_id}/{item.sample}")
         best = telling.places(found)[: 2 * SHORT_WORDS] or [0]
         kept = chooser.sample(best, min(len(best), chooser.randint(1, SHORT_WORDS)))
-        return _example(checkpoint, config, _Request(" ".join(found[i] for i in sorted(kept)), (item.tool.id,)))
+        return _example(checkpoint, config, _Request(" ".join(found[i] for i in sorted(kept)), (item.tool_id,)))
 
-    items = [_Keywords(tool, sample) for tool in checkpoint.catalog for sample in range(SHORT_SAMPLES)]
+    items = [_Keywords(tool_id, sample) for tool_id in checkpoint.catalog.ids for sample in range(SHORT_SAMPLES)]
     return LazyExamples(items, make, frozenset(chain.from_iterable(checkpoint.vocabulary.sequences)))
 
 

@@ -5,15 +5,16 @@ more: a bag of the words of the whole documentation, so that a tool which no req
 its words are, and the model learns one thing for all tools (text to the bag of its words) instead of an arbitrary
 vector for each. Without any training, ranking by such bags finds half of BFCL's tools first; `docs/experiments.md` has
 the figures. Rows are not trained here; see `toolgen.training`.
-Shapes: V base vocabulary, D hidden size, N tools (or actions and tools), R new rows, P uses of a new token by one of N.
+Shapes: V base vocabulary, D hidden size, N tools (or actions and tools), R new rows, P uses of a token by one of N.
 """
 
 from __future__ import annotations
 
-import math
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.catalog.text import spaced_words
+from toolgen.virtualization.tokenizer import encode
 from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
 
 Initialization = Literal["documentation", "name", "random"]
@@ -30,7 +32,18 @@ INITIALIZATIONS: tuple[Initialization, ...] = get_args(Initialization)
 VIEW_WEIGHTS: Mapping[str, float] = {"name": 2.0, "description": 1.0, "parameters": 0.5}
 """Weight of a word by the view of the documentation it stands in; chosen on BFCL's development split."""
 
+AT_ONCE = 4096
+"""Texts for one call of the tokenizer: a call for each took most of the time of 125,000 tools, one for all 2 GiB."""
+
 Views = Mapping[str, str]
+
+
+class Bags(NamedTuple):
+    """The sub-tokens of N texts, each once in a text, and their weights: P of both, one text after another."""
+
+    ids_P: Tensor
+    weights_P: Tensor
+    lengths_N: Tensor
 
 
 def resize_rows(model: PreTrainedModel, length: int) -> None:
@@ -74,7 +87,7 @@ def initialize_rows(
             rows = torch.randn((stop - start, base_VD.shape[1]), generator=generator)
         else:
             words_VD = _whitened(base_VD) if method == "documentation" else base_VD
-            rows = _shared_rows(torch.stack([_sum(words_VD, bag) for bag in bags]), vocabulary)
+            rows = _shared_rows(_sums(words_VD, bags), vocabulary)
         rows *= base_VD.norm(dim=1).mean() / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
         weight[start:stop] = rows.to(weight.dtype)
 
@@ -86,7 +99,7 @@ def document_vectors(
     """The bag of each documentation as a vector of length 1 (N, D), by which indexings know what tools are alike; no second
     model is needed. `tokenizer` is the base's, before tokens are added."""
     words_VD = _whitened(model.get_input_embeddings().weight[: len(tokenizer)].float())
-    vectors_ND = torch.stack([_sum(words_VD, bag) for bag in _bags(tokenizer, texts)])
+    vectors_ND = _sums(words_VD, _bags(tokenizer, texts))
     return np.asarray(torch.nn.functional.normalize(vectors_ND).numpy())
 
 
@@ -103,28 +116,45 @@ def _shared_rows(named_ND: Tensor, vocabulary: ToolVocabulary) -> Tensor:
     return summed.index_add(0, rows_P, named_ND[named_P])  # the caller sets the length
 
 
-def _names(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> list[Counter[int]]:
-    return [Counter(ids) for ids in _word_ids(tokenizer, [views["name"] for views in texts])]
+def _names(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> Bags:
+    """Sub-tokens of each name and how often they occur."""
+    return _joined(Counter(ids) for part in _parts(texts) for ids in _word_ids(tokenizer, part, "name"))
 
 
-def _bags(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> list[dict[int, float]]:
+def _bags(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> Bags:
     """Sub-tokens of each documentation with their weight: the best view they stand in, times the inverse document
     frequency in this catalog."""
-    bags: list[dict[int, float]] = [{} for _ in texts]
-    for view, weight in VIEW_WEIGHTS.items():
-        for bag, ids in zip(bags, _word_ids(tokenizer, [views.get(view, "") for views in texts]), strict=True):
-            for token_id in ids:
-                bag[token_id] = max(bag.get(token_id, 0.0), weight)
-    frequency = Counter(token_id for bag in bags for token_id in bag)
-    rarity = {token_id: max(0.0, math.log((len(bags) + 1) / (count + 0.5))) for token_id, count in frequency.items()}
-    return [{token_id: weight * rarity[token_id] for token_id, weight in bag.items()} for bag in bags]
+    seen = (zip(*(_word_ids(tokenizer, part, view) for view in VIEW_WEIGHTS), strict=True) for part in _parts(texts))
+    bags = _joined(_best_view(views) for views in chain.from_iterable(seen))
+    counts_V = bags.ids_P.bincount()
+    rarity_V = torch.log((len(texts) + 1) / (counts_V + 0.5)).clamp_min(0)
+    return bags._replace(weights_P=bags.weights_P * rarity_V[bags.ids_P])
 
 
-def _word_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Sub-tokens of the words of each text. All at once: one call a text took most of the time of 125,000 tools."""
-    spaced = [spaced_words(text) for text in texts]
-    ids: list[list[int]] = tokenizer(spaced, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-    return ids
+def _best_view(seen: Sequence[Sequence[int]]) -> dict[int, float]:
+    """Sub-token to the highest weight of the views that hold it; `seen` holds those of each view."""
+    best: dict[int, float] = {}
+    for ids, weight in zip(seen, VIEW_WEIGHTS.values(), strict=True):
+        best |= {token_id: max(best.get(token_id, 0.0), weight) for token_id in ids}
+    return best
+
+
+def _joined(bags: Iterable[Mapping[int, float]]) -> Bags:
+    ids, weights, lengths = array("q"), array("d"), array("q")
+    for bag in bags:
+        ids.extend(bag)
+        weights.extend(bag.values())
+        lengths.append(len(bag))
+    return Bags(*(torch.tensor(part) for part in (ids, weights, lengths)))
+
+
+def _parts(texts: Sequence[Views]) -> Iterator[Sequence[Views]]:
+    return (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
+
+
+def _word_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views], view: str) -> list[list[int]]:
+    """Sub-tokens of the words of one view of each text."""
+    return encode(tokenizer, [spaced_words(views.get(view, "")) for views in texts])
 
 
 def _whitened(base_VD: Tensor) -> Tensor:
@@ -136,8 +166,17 @@ def _whitened(base_VD: Tensor) -> Tensor:
     return torch.nn.functional.normalize(centred @ (axes * scales) @ axes.T).float()
 
 
-def _sum(words_VD: Tensor, bag: Mapping[int, float]) -> Tensor:
-    known = [token_id for token_id in bag if token_id < len(words_VD)]
-    if not known:
-        return words_VD.mean(0)
-    return torch.tensor([float(bag[token_id]) for token_id in known]) @ words_VD[known]
+def _sums(words_VD: Tensor, bags: Bags) -> Tensor:
+    """The weighted sum of the words of each text (N, D); the mean of all words where none is known."""
+    known_P = bags.ids_P < len(words_VD)
+    owners_P = torch.arange(len(bags.lengths_N)).repeat_interleave(bags.lengths_N)
+    lengths_N = owners_P[known_P].bincount(minlength=len(bags.lengths_N))
+    sums_ND = torch.nn.functional.embedding_bag(
+        bags.ids_P[known_P],
+        words_VD,
+        lengths_N.cumsum(0) - lengths_N,
+        mode="sum",
+        per_sample_weights=bags.weights_P[known_P].to(words_VD.dtype),
+    )
+    sums_ND[lengths_N == 0] = words_VD.mean(0)
+    return sums_ND
