@@ -22,6 +22,7 @@ from toolgen.training.sources import (
     STAGE_SOURCES,
     abstentions,
     asking,
+    joined,
     recall,
     requests,
     short,
@@ -126,6 +127,25 @@ def test_shortened_requests_keep_the_tools_and_some_of_the_words(dataset: Datase
         assert set(prompted(example).split()) <= set(content_words(query.text)) and example.spares
     other = shortened(CHECKPOINT, dataset, StageConfig(max_tokens=320, seed=1))
     assert [prompted(example) for example in examples] != [prompted(example) for example in other]
+
+
+def test_joined_requests_ask_for_the_tools_of_each_of_their_parts(dataset: Dataset) -> None:
+    written = Query(id="written", text="made up", tools=(dataset.catalog[-1].id,), meta={"synthetic": {}})
+    asked = [*(query for query in dataset.searches("train") if len(query.tools) == 1), written]
+    dataset = replace(dataset, queries={**dataset.queries, "train": tuple(asked)})
+    examples = joined(CHECKPOINT, dataset, CONFIG)
+    assert len(examples) == len(asked)
+    counts = set()
+    for query, example in zip(asked, examples, strict=True):
+        parts = [one for one in asked if one.text in example.request]
+        assert example.request.startswith(query.text) and len(parts) <= 3
+        ((_, targets),) = example.choices
+        assert {CHECKPOINT.vocabulary.tool_id(token) for token in targets} == {one.tools[0] for one in parts}
+        assert len(targets) == len(parts)  # no tool twice
+        assert example.spares == all(not one.is_synthetic for one in parts)
+        counts.add(len(parts))
+    assert counts >= {2, 3}
+    assert list(joined(CHECKPOINT, dataset, CONFIG)) == list(examples)
 
 
 def test_a_request_without_a_tool_teaches_to_decline(dataset: Dataset) -> None:

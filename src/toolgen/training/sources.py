@@ -39,6 +39,11 @@ SHORT_WORDS = 4
 SHORT_SAMPLES = 4
 """`short` examples a tool, and `shortened` examples a request, each drawn anew."""
 
+JOINS = (" ", " Also, ", " Then ", " and ")
+"""What stands between the requests of a `joined` example."""
+JOINED = (2, 3)
+"""Fewest and most requests of one."""
+
 Source = Callable[[Checkpoint, Dataset, StageConfig], Sequence[TrainingExample]]
 
 
@@ -137,6 +142,23 @@ def shortened(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> 
     return _requests(checkpoint, config, shorter)
 
 
+def joined(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
+    """Two or three requests for other tools each, users' and synthetic ones, as one text to the set of all their tools: what
+    asks for several tools is rare, and for tools that nobody has asked for there is none. As many as there are requests."""
+    asked, chooser = dataset.searches("train"), random.Random(config.seed)
+    return _requests(checkpoint, config, (_join(query, asked, chooser) for query in asked))
+
+
+def _join(query: Query, others: Sequence[Query], chooser: random.Random) -> _Request:
+    text, tools, spares = query.text, [*query.tools], not query.is_synthetic
+    for other in chooser.sample(others, min(len(others), chooser.randint(*JOINED) - 1)):
+        if {*other.tools}.isdisjoint(tools):
+            text += chooser.choice(JOINS) + other.text
+            tools += other.tools
+            spares = spares and not other.is_synthetic
+    return _Request(text, tuple(tools), spares=spares)
+
+
 def asking(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """A tool's documentation to a training request for it alone, as doc2query learns it (arXiv 1904.08375): one of each tool's
     requests by seed, so that a tool that many ask for is not all that is learned. Too long conversations are left out."""
@@ -207,7 +229,12 @@ _DOCUMENTATION: Mapping[str, Source] = {
     "short": short,
     "synthetic": synthetic,
 }
-_REQUESTS: Mapping[str, Source] = {"requests": requests, "shortened": shortened, "abstentions": abstentions}
+_REQUESTS: Mapping[str, Source] = {
+    "requests": requests,
+    "shortened": shortened,
+    "joined": joined,
+    "abstentions": abstentions,
+}
 STAGE_SOURCES: Mapping[Stage, Mapping[str, Source]] = {
     "memorization": {
         **_DOCUMENTATION,
