@@ -145,7 +145,11 @@ def _joined(bags: Iterable[Mapping[int, float]]) -> Bags:
         ids.extend(bag)
         weights.extend(bag.values())
         lengths.append(len(bag))
-    return Bags(*(torch.tensor(part) for part in (ids, weights, lengths)))
+    return Bags(
+        torch.tensor(ids, dtype=torch.int64),
+        torch.tensor(weights, dtype=torch.float64),
+        torch.tensor(lengths, dtype=torch.int64),
+    )
 
 
 def _parts(texts: Sequence[Views]) -> Iterator[Sequence[Views]]:
