@@ -21,7 +21,8 @@ def average(
 ) -> None:
     """The mean of the weights of several checkpoints: runs with another seed, other requests or other settings.
 
-    It is mostly better than each of them and takes no longer to search. Source: Model soups, arXiv 2203.05482.
+    It takes no longer to search than one; whether it finds better than each has to be measured. Source: Model soups, arXiv
+    2203.05482.
     """
     with checkpoint_output(output, overwrite=overwrite):
         from toolgen.training.average import average_checkpoints

@@ -1,4 +1,4 @@
-"""The mean of the weights of several checkpoints that were trained from one base: better than each, and no slower than one.
+"""The mean of the weights of several checkpoints that were trained from one base: several runs in one, no slower than one.
 
 Source: Model soups, Wortsman et al., arXiv 2203.05482, section 2 (the uniform soup).
 """
