@@ -70,7 +70,7 @@ def test_an_opened_catalog_equals_the_loaded_one_and_tells_a_broken_line_when_it
 def test_only_some_tools_of_a_large_catalog_stay_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = Catalog(Tool(id=str(n), provider="p", name=f"n{n}") for n in range(5))
     catalog.save(tmp_path / "catalog.jsonl")
-    monkeypatch.setattr("toolgen.catalog.catalog._ToolLines.KEPT", 2)
+    monkeypatch.setattr("toolgen.catalog.catalog.KEPT", 2)
     opened = Catalog.open(tmp_path / "catalog.jsonl")
     assert opened == catalog and opened.content_hash == catalog.content_hash
     assert [opened[n] is opened[n] for n in range(5)] == [True, True, False, False, False]

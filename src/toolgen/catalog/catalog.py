@@ -20,6 +20,9 @@ from typing import overload
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
 
+KEPT = 1 << 14
+"""Tools of a catalog file that stay in memory once they were read."""
+
 
 @dataclass(frozen=True)
 class CatalogDiff:
@@ -133,7 +136,6 @@ class _ToolLines(Sequence[Tool]):
     """The lines of a catalog file, each turned into its Tool when it is asked for. The first KEPT of these stay: a Tool takes
     four times the memory of its line, and reading it again takes 0.1 ms."""
 
-    KEPT = 1 << 14
     # What `Tool.to_dict` writes first. A line that begins otherwise is parsed for its id.
     _ID = re.compile(rb'\{"id": ("(?:[^"\\]|\\.)*")')
 
@@ -163,7 +165,7 @@ class _ToolLines(Sequence[Tool]):
         item = self._items[position]
         if isinstance(item, bytes):
             item = self._parse(item, range(len(self))[position])
-            if self._kept < self.KEPT:
+            if self._kept < KEPT:
                 self._items[position] = item
                 self._kept += 1
         return item

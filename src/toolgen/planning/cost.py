@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from toolgen.catalog.catalog import KEPT
 from toolgen.planning.shape import ModelShape
 from toolgen.training.config import Stage, StageConfig
 from toolgen.training.softmax import CHUNK_LOGITS
@@ -18,10 +19,10 @@ from toolgen.training.softmax import CHUNK_LOGITS
 GIB = 1 << 30
 PROCESS_GIB = 0.6
 """Python, torch and a dataset in memory; measured with the quickstart's."""
-TOOL_KIB = 11
-"""A described tool as Python objects: 125,200 operations took 1.3 GiB."""
-UNREAD_TOOL_KIB = 3.4
-"""A tool of a catalog that was opened and not read through, as a search does: its line, its id and its token."""
+TOOL_KIB = 3.4
+"""A tool of a catalog: its line, its id and its token."""
+READ_TOOL_KIB = 8
+"""What a tool takes more once it was read, of which a catalog keeps `KEPT`."""
 UTILIZATION = 0.6
 """Share of the peak of products that training reaches: 0.65 in benchmarks/training.py, less where batches are short."""
 SUPERVISED: Mapping[Stage, float] = {"memorization": 0.03, "retrieval": 0.03, "agent": 0.35}
@@ -112,7 +113,7 @@ def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageCon
         parameters=shape.parameters(workload.rows),
         checkpoint_gib=weights / GIB,
         stages=stages,
-        search_gib=PROCESS_GIB + weights / GIB + _catalog_gib(workload.tools, UNREAD_TOOL_KIB),
+        search_gib=PROCESS_GIB + weights / GIB + _catalog_gib(workload.tools, read=0),
         search_ms=1000 * search / machine.utilization,
     )
 
@@ -136,7 +137,12 @@ def memory_gib(
     positions = max(1, math.ceil(SUPERVISED[stage] * config.micro_batch_tokens))
     # Of the chunk that is in memory: logits, what becomes of them, a masked copy.
     logits = min(positions * (shape.vocabulary + own_rows), CHUNK_LOGITS) * 4 * 3
-    return PROCESS_GIB + kept + _catalog_gib(workload.tools, TOOL_KIB) + (weights + state + activations + logits) / GIB
+    return (
+        PROCESS_GIB
+        + kept
+        + _catalog_gib(workload.tools, read=workload.tools)
+        + (weights + state + activations + logits) / GIB
+    )
 
 
 def operations_per_token(shape: ModelShape, rows: int, stage: Stage, config: StageConfig) -> float:
@@ -180,8 +186,8 @@ def _advice(stage: Stage, shape: ModelShape, workload: Workload, config: StageCo
     return f"needs {least:.1f} GiB even with every layer frozen; take a smaller base, fewer tools or more memory"
 
 
-def _catalog_gib(tools: int, kib: float) -> float:
-    return tools * kib / (1 << 20)
+def _catalog_gib(tools: int, *, read: int) -> float:
+    return (tools * TOOL_KIB + min(read, KEPT) * READ_TOOL_KIB) / (1 << 20)
 
 
 def _frozen(shape: ModelShape, config: StageConfig) -> int:
