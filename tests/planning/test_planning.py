@@ -96,8 +96,9 @@ def test_more_tools_layers_and_processes_cost_what_they_should() -> None:
 
 def test_a_plan_is_near_the_large_vocabulary_that_was_measured() -> None:
     made = plan(SMOLLM, replace(BFCL, tools=125_200), CONFIGS, Machine(memory_gib=23.5, gflops=MEASURED_GFLOPS))
-    retrieval = made.stages[1]
-    assert retrieval.memory_gib == pytest.approx(4.8, rel=0.12)
+    memorization, retrieval, _ = made.stages
+    assert memorization.memory_gib == pytest.approx(5.09, rel=0.12)
+    assert retrieval.memory_gib == pytest.approx(5.11, rel=0.12)
     assert retrieval.tokens_per_second == pytest.approx(381, rel=0.1)
     assert made.search_gib == pytest.approx(1.78, rel=0.12)
 
