@@ -69,6 +69,7 @@ COMMANDS = (
     "train retrieval",
     "train agent",
     "train writer",
+    "train average",
     "train encoder",
     "search",
     "run",
