@@ -27,7 +27,7 @@ class StageConfig(BaseModel):
     steps: int = Field(100, ge=1, description="optimizer steps")
     batch_size: int = Field(64, ge=1, description="examples a step; gradients are accumulated over micro-batches")
     micro_batch_tokens: int = Field(
-        1024, ge=16, description="tokens a micro-batch; larger ones leave the CPU caches and run slower"
+        1024, ge=16, description="tokens a micro-batch; which number is fastest depends on the processor"
     )
     learning_rate: float = Field(3e-4, gt=0, description="peak, for the base's own parameters")
     row_learning_rate: float = Field(1e-3, ge=0, description="peak, for the rows of tools and actions")
