@@ -86,8 +86,7 @@ def keywords(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> S
             kept = sorted(chooser.sample(range(len(words)), count))
         return _example(checkpoint, config, _Request(" ".join(words[i] for i in kept), (item.tool_id,)))
 
-    items = [_Keywords(tool_id, sample) for tool_id in checkpoint.catalog.ids for sample in range(KEYWORD_SAMPLES)]
-    return LazyExamples(items, make, frozenset(chain.from_iterable(checkpoint.vocabulary.sequences)))
+    return _samples(checkpoint, KEYWORD_SAMPLES, make)
 
 
 def short(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
@@ -104,7 +103,14 @@ def short(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequ
         kept = chooser.sample(best, min(len(best), chooser.randint(1, SHORT_WORDS)))
         return _example(checkpoint, config, _Request(" ".join(found[i] for i in sorted(kept)), (item.tool_id,)))
 
-    items = [_Keywords(tool_id, sample) for tool_id in checkpoint.catalog.ids for sample in range(SHORT_SAMPLES)]
+    return _samples(checkpoint, SHORT_SAMPLES, make)
+
+
+def _samples(
+    checkpoint: Checkpoint, count: int, make: Callable[[_Keywords], TrainingExample]
+) -> Sequence[TrainingExample]:
+    """`count` samples of the words of each tool, to its token."""
+    items = [_Keywords(tool_id, sample) for tool_id in checkpoint.catalog.ids for sample in range(count)]
     return LazyExamples(items, make, frozenset(chain.from_iterable(checkpoint.vocabulary.sequences)))
 
 
@@ -144,7 +150,8 @@ def shortened(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> 
 
 def joined(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Two or three requests for other tools each, users' and synthetic ones, as one text to the set of all their tools: what
-    asks for several tools is rare, and for tools that nobody has asked for there is none. As many as there are requests."""
+    asks for several tools is rare, and for tools that nobody has asked for there is none. One that shares a tool with those
+    before it is left out. As many as there are requests."""
     asked, chooser = dataset.searches("train"), random.Random(config.seed)
     return _requests(checkpoint, config, (_join(query, asked, chooser) for query in asked))
 
