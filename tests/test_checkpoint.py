@@ -219,12 +219,17 @@ def test_a_catalog_that_is_as_it_was_written_or_in_memory_is_not_parsed(
     assert Checkpoint.load(saved, catalog=other).catalog == before.catalog
 
 
-def test_sets_of_tools_are_kept(saved: Path, tmp_path: Path) -> None:
+def test_what_was_asked_for_is_kept(saved: Path, tmp_path: Path) -> None:
     checkpoint = Checkpoint.load(saved)
-    assert checkpoint.tool_sets == ()
+    assert checkpoint.tool_sets == () and checkpoint.asked_tools == frozenset()
     checkpoint.tool_sets = (checkpoint.catalog.ids[:2], checkpoint.catalog.ids[1:4])
+    checkpoint.asked_tools = frozenset(checkpoint.catalog.ids[:4])
     checkpoint.save(tmp_path / "again")
-    assert Checkpoint.load(tmp_path / "again").tool_sets == checkpoint.tool_sets
+    again = Checkpoint.load(tmp_path / "again")
+    assert (again.tool_sets, again.asked_tools) == (checkpoint.tool_sets, checkpoint.asked_tools)
+    edit_metadata(lambda m: m.update(asked_tools=[99]))(tmp_path / "again")
+    with pytest.raises(CheckpointError, match="asked_tools are no places in the catalog"):
+        Checkpoint.load(tmp_path / "again")
     edit_metadata(lambda m: m.update(tool_sets=[[0, 99]]))(tmp_path / "again")
     with pytest.raises(CheckpointError, match="tool_sets are no places in the catalog"):
         Checkpoint.load(tmp_path / "again")

@@ -51,7 +51,8 @@ ACTION_TEXTS = ("finish the task and answer", "no tool fits this request")
 @dataclass
 class Checkpoint:
     """A model that knows a catalog. `stages` is its history, one record a stage with its resolved configuration; `metrics`
-    its training curve, one record a step over all stages; `tool_sets` the tools that training requests asked for together."""
+    its training curve, one record a step over all stages; `tool_sets` the tools that training requests asked for together,
+    `asked_tools` all that any of them asked for."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -61,6 +62,7 @@ class Checkpoint:
     stages: list[dict[str, Any]] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     tool_sets: tuple[tuple[str, ...], ...] = ()
+    asked_tools: frozenset[str] = frozenset()
 
     @cached_property
     def protocol(self) -> PromptProtocol:
@@ -77,6 +79,7 @@ class Checkpoint:
             "vocabulary": self.vocabulary.to_dict(),
             "stages": self.stages,
             "tool_sets": [[self.catalog.position(tool) for tool in one] for one in self.tool_sets],
+            "asked_tools": sorted(map(self.catalog.position, self.asked_tools)),
         }
 
     @property
@@ -149,7 +152,8 @@ class Checkpoint:
         model, tokenizer = _open(folder, dtype)
         checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], list(metadata["stages"]))
         checkpoint.metrics = read_records(folder / METRICS)
-        checkpoint.tool_sets = _tool_sets(folder, metadata, catalog)
+        checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata.get("tool_sets", ()))
+        checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata.get("asked_tools", ()), catalog))
         checkpoint._check(folder)
         return checkpoint
 
@@ -291,11 +295,12 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     return metadata
 
 
-def _tool_sets(folder: Path, metadata: Mapping[str, Any], catalog: Catalog) -> tuple[tuple[str, ...], ...]:
+def _tools(folder: Path, key: str, positions: Any, catalog: Catalog) -> tuple[str, ...]:
+    """The tools at these places of the catalog."""
     try:
-        return tuple(tuple(catalog.ids[position] for position in one) for one in metadata.get("tool_sets", ()))
+        return tuple(catalog.ids[position] for position in positions)
     except (IndexError, TypeError) as error:
-        raise CheckpointError(f"{folder / METADATA} is damaged: its tool_sets are no places in the catalog") from error
+        raise CheckpointError(f"{folder / METADATA} is damaged: its {key} are no places in the catalog") from error
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

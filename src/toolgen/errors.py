@@ -19,6 +19,9 @@ without a traceback; `--debug` shows the traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class ToolgenError(Exception):
     """Base of every expected failure. `exit_code` is what the command line returns."""
@@ -75,3 +78,9 @@ class MissingExtraError(ToolgenError):
 
 class EnvironmentSetupError(ToolgenError):
     """An environment could not be started."""
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The end of a message about a name that is not known: the known one that it is most like, or `otherwise`."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"; did you mean {near[0]!r}?" if near else otherwise

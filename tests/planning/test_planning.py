@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from toolgen.cli.app import make_app
 from toolgen.errors import InputError
 from toolgen.planning import Machine, ModelShape, Workload, plan
-from toolgen.planning.cost import SUPERVISED, memory_gib
+from toolgen.planning.cost import SUPERVISED, StageCost, memory_gib
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_checkpoint
 from toolgen.training import Stage, resolve_config
 
@@ -101,6 +102,77 @@ def test_a_plan_is_near_the_large_vocabulary_that_was_measured() -> None:
     assert retrieval.memory_gib == pytest.approx(5.11, rel=0.12)
     assert retrieval.tokens_per_second == pytest.approx(381, rel=0.1)
     assert made.search_gib == pytest.approx(1.78, rel=0.12)
+
+
+LLAMA_2 = {
+    "7B": (32, 4096, 11_008, 32),
+    "13B": (40, 5120, 13_824, 40),
+    "34B": (48, 8192, 22_016, 8),
+    "70B": (80, 8192, 28_672, 8),
+}
+"""Layers, hidden and intermediate size, key-value heads."""
+
+
+@pytest.fixture(scope="module")
+def llama_2(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ModelShape]:
+    """The shapes that Meta published (arXiv 2307.09288; 34B: arXiv 2308.12950)."""
+    folder = tmp_path_factory.mktemp("llama-2")
+    for size, (layers, hidden, intermediate, heads) in LLAMA_2.items():
+        LlamaConfig(
+            num_hidden_layers=layers,
+            hidden_size=hidden,
+            intermediate_size=intermediate,
+            num_attention_heads=hidden // 128,
+            num_key_value_heads=heads,
+            vocab_size=32_000,
+            tie_word_embeddings=False,
+        ).save_pretrained(folder / size)
+    return {size: ModelShape.from_config(folder / size / "config.json") for size in LLAMA_2}
+
+
+def full_tuning(
+    shape: ModelShape, machine: Machine, *, batch: int, steps: int = 100, micro_batch: int = 4096
+) -> StageCost:
+    """Every layer, on conversations of 4,096 tokens."""
+    settings = [
+        "frozen_share=0",
+        "blend=1",
+        f"batch_size={batch}",
+        f"steps={steps}",
+        f"micro_batch_tokens={micro_batch}",
+    ]
+    config = resolve_config("agent", None, settings).model_copy(update={"shares": {"trajectories": 1.0}})
+    workload = Workload(tools=1, tokens={"trajectories": 4096.0})
+    return plan(shape, workload, {"agent": config}, machine).stages[0]
+
+
+# Supervised fine-tuning on H100s (NVIDIA NeMo 24.12, performance summary): GPUs, TFLOP/s and tokens/s of each.
+@pytest.mark.parametrize(
+    ("size", "gpus", "tflops", "rate"), [("7B", 8, 673, 16_891), ("13B", 8, 787, 10_176), ("70B", 16, 749, 1_816)]
+)
+def test_a_plan_told_the_rate_of_products_is_near_published_fine_tuning(
+    llama_2: Mapping[str, ModelShape], size: str, gpus: int, tflops: float, rate: float
+) -> None:
+    machine = Machine(memory_gib=80, gflops=tflops * 1e3, processes=gpus, utilization=1)
+    assert full_tuning(llama_2[size], machine, batch=32).tokens_per_second == pytest.approx(gpus * rate, rel=0.1)
+
+
+# Pretraining of Llama 2 on 2 * 10^12 tokens (arXiv 2307.09288, table 2): hours of an A100, all at one share of its peak.
+@pytest.mark.parametrize(("size", "hours"), [("7B", 184_320), ("13B", 368_640), ("34B", 1_038_336), ("70B", 1_720_320)])
+def test_a_plan_scales_with_the_size_as_published_pretraining_does(
+    llama_2: Mapping[str, ModelShape], size: str, hours: float
+) -> None:
+    machine = Machine(memory_gib=80, gflops=312e3, utilization=0.38)
+    cost = full_tuning(llama_2[size], machine, batch=1000, steps=2 * 10**12 // (1000 * 4096))
+    assert cost.seconds / 3600 == pytest.approx(hours, rel=0.15)
+
+
+def test_a_model_in_training_takes_the_published_16_bytes_a_parameter(llama_2: Mapping[str, ModelShape]) -> None:
+    """ZeRO, arXiv 1910.02054, section 3.1: parameters, gradients and optimizer of mixed-precision Adam."""
+    shape = llama_2["7B"]
+    cost = full_tuning(shape, Machine(memory_gib=80, gflops=312e3), batch=32, micro_batch=16)
+    assert cost.memory_gib * 2**30 == pytest.approx(16 * shape.parameters(0), rel=0.05)
+    assert not cost.fits
 
 
 @pytest.mark.parametrize("memory", [5.0, 4.5, 4.1, 3.8])

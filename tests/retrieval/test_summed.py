@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.errors import UsageError
-from toolgen.retrieval import Ranking, Retriever, SumRetriever, make_retriever
+from toolgen.retrieval import (
+    Ranking,
+    Resources,
+    Retriever,
+    SumRetriever,
+    UnaskedRetriever,
+    make_retriever,
+    make_sum,
+)
 
 IDS = tuple(f"p&&{letter}" for letter in "abcd")
 CATALOG = Catalog(Tool(id=tool, provider="p", name=tool[-1], description=f"about {tool[-1]}") for tool in IDS)
@@ -69,3 +77,18 @@ def test_a_sum_is_recorded_with_its_weights_and_needs_one() -> None:
     assert made.search(["about c"], 1)[0].tools == (IDS[2],)
     with pytest.raises(UsageError, match="at least one"):
         SumRetriever([])
+
+
+def test_unasked_lifts_the_tools_that_no_training_request_asks_for_in_a_sum() -> None:
+    unasked = UnaskedRetriever([IDS[0], IDS[2], "gone&&tool"])
+    ranking = search((Fixed(3.0, 2.5, 1.0, 0.9), 1.0), (unasked, 0.75))
+    assert ranking.tools == (IDS[1], IDS[0], IDS[3], IDS[2])
+    assert ranking.scores == pytest.approx((3.25, 3.0, 1.65, 1.0))
+    assert search((unasked, 1.0)).tools == (IDS[1], IDS[3], IDS[0], IDS[2])
+
+
+def test_unasked_is_a_name_in_sums_and_says_when_nothing_was_asked_for() -> None:
+    made = make_sum("bm25+unasked", Resources(asked_tools=IDS[:1]))
+    assert [(member.name, weight) for member, weight in made.members] == [("bm25", 0.5), ("unasked", 0.75)]
+    with pytest.raises(UsageError, match="which tools training requests ask for"):
+        make_retriever("bm25+unasked")

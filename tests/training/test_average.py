@@ -24,6 +24,7 @@ def test_every_weight_is_the_mean_of_all_and_the_history_names_them(tmp_path: Pa
     for seed, folder in enumerate(folders):
         stages = [{"stage": "memorization", "seed": seed}]
         parts.append(replace(tiny_checkpoint(tied=tied, seed=seed), stages=stages, tool_sets=sets[seed]))
+        parts[-1].asked_tools = frozenset(sets[seed][0])
         parts[-1].save(folder)
     made = average_checkpoints(folders)
     weights = [dict(part.model.named_parameters()) for part in parts]
@@ -39,6 +40,7 @@ def test_every_weight_is_the_mean_of_all_and_the_history_names_them(tmp_path: Pa
         },
     ]
     assert made.tool_sets == (*sets[0], *sets[2])
+    assert made.asked_tools == {*sets[0][0], *sets[2][0]}
     made.save(tmp_path / "mean")
     retriever = GenerativeRetriever(Checkpoint.load(tmp_path / "mean"))
     assert len(retriever.search(["the weather"], 3)[0].tools) == 3

@@ -49,6 +49,8 @@ def test_shares_are_changed_one_by_one(recipe: Path) -> None:
         ("lerning_rate=1", "did you mean 'learning_rate'"),
         ("qqqq=1", "known keys: steps, "),
         ("steps", "expected key=value, for instance --set steps=200"),
+        ("micro_batch_tokens=7", "micro_batch_tokens = 7: .*'auto' or .*greater than or equal to 16"),
+        ("shares=3", "shares = 3"),
         ("steps=many", "memorization stage: steps = 'many'"),
         ("steps=0", "memorization stage: steps = 0: .*greater than or equal to 1"),
         ("steps=1.5", "memorization stage: steps = 1.5"),

@@ -65,9 +65,11 @@ def test_every_stage_runs_and_hands_its_checkpoint_on(
     for name, value in weights(loaded).items():
         assert torch.equal(value, checkpoint.model.state_dict()[name]), name
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(STAGE_NAMES)
-    # What requests asked for together is known from the retrieval stage on.
-    sets = [Checkpoint.load(tmp_path / stage).tool_sets for stage in STAGE_NAMES]
-    assert sets[0] == () and sets[1] == sets[2] == dataset.tool_sets != ()
+    # What requests asked for is known from the retrieval stage on.
+    saved = [Checkpoint.load(tmp_path / stage) for stage in STAGE_NAMES]
+    assert saved[0].tool_sets == () and saved[0].asked_tools == frozenset() and dataset.tool_sets
+    for later in saved[1:]:
+        assert (later.tool_sets, later.asked_tools) == (dataset.tool_sets, dataset.asked_tools)
 
 
 def test_a_stage_records_what_made_it(run: Runner) -> None:

@@ -30,7 +30,7 @@ RetrieverOption = Annotated[
     typer.Option(
         "--retriever",
         metavar="NAME",
-        help=f"{', '.join(RETRIEVERS)}, or several joined by + to add their logits (generative+bm25). "
+        help=f"{', '.join(RETRIEVERS)}, or several joined by + to add their logits (generative+bm25, generative+unasked). "
         "By default generative for a checkpoint, bm25 for a dataset.",
     ),
 ]
@@ -122,8 +122,9 @@ def open_retriever(
 ) -> Retriever:
     """The retriever `name` for a checkpoint or dataset folder; weights are read only if it is a generative one.
 
-    `dataset` is the one whose requests are searched for, if there is one: its catalog is shared, and sets of tools are those
-    of its training requests; otherwise those of the checkpoint. Of several processes each ranks its part of the requests.
+    `dataset` is the one whose requests are searched for, if there is one: its catalog is shared, and its training requests say
+    which tools were asked for, and which together; otherwise the checkpoint does. Of several processes each ranks its part of
+    the requests.
     """
     has_checkpoint = is_checkpoint(folder)
     name = name or ("generative" if has_checkpoint else "bm25")
@@ -142,6 +143,7 @@ def open_retriever(
             writer=writer,
             base_retriever=base_retriever,
             tool_sets=tool_sets or (checkpoint.tool_sets if checkpoint else ()),
+            asked_tools=(dataset.asked_tools if dataset else ()) or (checkpoint.asked_tools if checkpoint else ()),
             on_progress=on_progress,
         ),
     )

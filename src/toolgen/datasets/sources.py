@@ -5,7 +5,6 @@ Knows which loader reads which kind of source, and no file format itself.
 
 from __future__ import annotations
 
-import difflib
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.datasets.bfcl import find_package
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.transforms import UNKNOWN_LICENCE, join
-from toolgen.errors import DatasetError, ToolgenError, UsageError
+from toolgen.errors import DatasetError, ToolgenError, UsageError, nearest
 
 OnMessage = Callable[[str], None]
 OnDataset = Callable[["Source", Dataset], Dataset]
@@ -68,9 +67,8 @@ def parse_source(text: str) -> Source:
     """`kind:place` as a Source; UsageError names the nearest kind or says what is missing."""
     kind, colon, place = text.partition(":")
     if not colon or kind not in KINDS:
-        near = difflib.get_close_matches(kind, KINDS, n=1)
-        hint = f"; did you mean {near[0]}:?" if near else ""
-        raise UsageError(f"unknown source {text!r}; sources are {', '.join(f'{k}:' for k in KINDS)}{hint}")
+        names = [f"{known}:" for known in KINDS]
+        raise UsageError(f"unknown source {text!r}; sources are {', '.join(names)}{nearest(f'{kind}:', names)}")
     if not place and not KINDS[kind].fetched:
         raise UsageError(f"source {text!r} lacks what to read; write for example {kind}:{KINDS[kind].example}")
     return Source(kind, place)

@@ -5,7 +5,6 @@ Knows results, not how they are made; `toolgen experiment` makes them.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from toolgen.errors import UsageError
+from toolgen.errors import UsageError, nearest
 from toolgen.evaluation.metrics import Difference, Interval
 from toolgen.evaluation.results import RetrievalResult, paired_difference
 from toolgen.evaluation.retrieval import Candidates
@@ -95,8 +94,7 @@ def _near(error: Mapping[str, Any]) -> str:
     if error["type"] != "extra_forbidden":
         return ""
     known = (Method if error["loc"][0] == "methods" else Experiment).model_fields
-    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.4)
-    return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
+    return nearest(str(error["loc"][-1]), known, f"; known keys: {', '.join(known)}")
 
 
 _BOLD = "bold: the interval leaves out zero"

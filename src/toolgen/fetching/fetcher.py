@@ -12,11 +12,10 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from toolgen.errors import FetchError, UsageError
+from toolgen.errors import FetchError, UsageError, nearest
 from toolgen.fetching import hub, npm
 from toolgen.fetching.artifacts import BASES, DATASETS, Artifact, HubSource
 from toolgen.fetching.cache import Origin, cache_folder, install, locked, read_origin, scratch_folder, write_origin
@@ -318,9 +317,7 @@ def _hub_only(via: Via) -> Via:
 
 def _find(known: Mapping[str, Artifact], name: str, kind: str) -> Artifact:
     if name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"no {kind} {name!r} to fetch; known: {', '.join(known)}{hint}")
+        raise UsageError(f"no {kind} {name!r} to fetch; known: {', '.join(known)}{nearest(name, known)}")
     return known[name]
 
 

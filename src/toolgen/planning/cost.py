@@ -13,6 +13,7 @@ from typing import Any
 
 from toolgen.catalog.catalog import KEPT
 from toolgen.planning.shape import ModelShape
+from toolgen.training.budget import CANDIDATES
 from toolgen.training.config import Stage, StageConfig
 from toolgen.training.softmax import CHUNK_LOGITS
 
@@ -29,6 +30,9 @@ SUPERVISED: Mapping[Stage, float] = {"memorization": 0.03, "retrieval": 0.03, "a
 """Share of an example's tokens whose next token has a loss: one choice in a request, what the assistant writes in a
 conversation. The stages that are planned; a writer of requests takes less than any of them."""
 ADAM_BYTES = 8
+CPU_BANDWIDTH, ACCELERATOR_BANDWIDTH = 10e9, 5e-3
+"""Bytes a second that an optimizer step moves on a CPU (measured with two cores), and for each operation a second of an
+accelerator: a data sheet's 1,555 GB/s beside 312 TFLOPS (A100), 3,350 beside 989 (H100)."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,11 @@ def memory_gib(
     # Of each token and trained layer: inputs of its products, normalized and rotated states, the gated product's parts.
     width = 10 * shape.hidden + 4 * shape.intermediate
     trained_layers = shape.layers - _frozen(shape, config)
-    activations = config.micro_batch_tokens * (trained_layers + 1) * width * 4
+    tokens = CANDIDATES[-1] if config.micro_batch_tokens == "auto" else config.micro_batch_tokens
+    largest = min(tokens, math.ceil(config.batch_size * workload.mean_tokens(config)))
+    activations = largest * (trained_layers + 1) * width * 4
     kept = config.frozen_states_mib / 1024 if _frozen(shape, config) else 0.0
-    positions = max(1, math.ceil(SUPERVISED[stage] * config.micro_batch_tokens))
+    positions = max(1, math.ceil(SUPERVISED[stage] * largest))
     # Of the chunk that is in memory: logits, what becomes of them, a masked copy.
     logits = min(positions * (shape.vocabulary + own_rows), CHUNK_LOGITS) * 4 * 3
     return (
@@ -157,8 +163,9 @@ def _stage(stage: Stage, shape: ModelShape, workload: Workload, config: StageCon
     tokens = round(config.steps * config.batch_size * workload.mean_tokens(config))
     operations = operations_per_token(shape, workload.rows, stage, config)
     rate = machine.processes * machine.gflops * 1e9 * machine.utilization / operations
-    # The optimizer reads and writes every trained value seven times, about as fast as 10 GB/s a process on a CPU.
-    updates = config.steps * _trained(shape, workload.rows, config) * 28 / 10e9
+    # The optimizer reads and writes every trained value seven times.
+    bandwidth = max(CPU_BANDWIDTH, ACCELERATOR_BANDWIDTH * machine.gflops * 1e9)
+    updates = config.steps * _trained(shape, workload.rows, config) * 28 / bandwidth
     seconds = tokens / rate + updates
     memory = memory_gib(stage, shape, workload, config, machine.bytes_per_weight)
     fits = memory <= machine.memory_gib

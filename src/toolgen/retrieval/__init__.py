@@ -14,6 +14,7 @@ from toolgen.retrieval.re_invoke import ReInvokeRetriever
 from toolgen.retrieval.registry import RETRIEVERS, Resources, make_retriever, make_sum
 from toolgen.retrieval.summed import SumRetriever
 from toolgen.retrieval.tool_sets import ToolSetRetriever
+from toolgen.retrieval.unasked import UnaskedRetriever
 
 __all__ = [
     "RETRIEVERS",
@@ -28,6 +29,7 @@ __all__ = [
     "Retriever",
     "SumRetriever",
     "ToolSetRetriever",
+    "UnaskedRetriever",
     "make_retriever",
     "make_sum",
 ]

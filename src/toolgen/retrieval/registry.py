@@ -5,7 +5,7 @@ Knows which ones exist and what each needs; the methods themselves are in their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from toolgen.retrieval.protocol import Retriever
 from toolgen.retrieval.re_invoke import ReInvokeRetriever
 from toolgen.retrieval.summed import SumRetriever
 from toolgen.retrieval.tool_sets import ToolSetRetriever
+from toolgen.retrieval.unasked import UnaskedRetriever
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
@@ -32,13 +33,13 @@ DENSE_MODEL = "all-minilm-l6-v2"
 WRITTEN = {"re-invoke": "dense", "iterfeedback": "dense", "long-context": "bm25"}
 
 # What turns a method's scores into logits, so that they can be added, or decided by sets of tools. Encoders: the scale at which
-# they are trained. BM25: chosen on the development split of BFCL.
-LOGIT_SCALES = {"generative": 1.0, "bm25": 0.5, "dense": 20.0, "static": 20.0, "toolretriever": 20.0}
+# they are trained. BM25: chosen on the development split of BFCL, unasked on those of BFCL, Seal-Tools and StableToolBench.
+LOGIT_SCALES = {"generative": 1.0, "bm25": 0.5, "dense": 20.0, "static": 20.0, "toolretriever": 20.0, "unasked": 0.75}
 SETS = "-sets"
 
 RETRIEVERS = (
     *("generative", "generative-unconstrained", "bm25", "dense", "static", "fusion", "toolretriever", *WRITTEN),
-    *(name + SETS for name in LOGIT_SCALES if name != "bm25"),
+    *(name + SETS for name in LOGIT_SCALES if name not in ("bm25", "unasked")),
 )
 
 
@@ -50,7 +51,8 @@ class Resources:
     that `toolgen train encoder` wrote, for toolretriever. `dense_model`: the encoder's folder for dense, by default the fetched
     MiniLM, from which static is distilled too. `writer`: the language model of re-invoke, iterfeedback and long-context, which
     stand on `base_retriever`, by default WRITTEN's. `tool_sets`: the tools (ids) of each training request, for names that end
-    in `-sets`. `cache`: a folder for document matrices and synthetic requests, by default inside toolgen's.
+    in `-sets`; `asked_tools`: all of them, for unasked. `cache`: a folder for document matrices and synthetic requests, by
+    default inside toolgen's.
     """
 
     checkpoint: Checkpoint | None = None
@@ -60,6 +62,7 @@ class Resources:
     writer: TextWriter | None = None
     base_retriever: str | None = None
     tool_sets: Sequence[Sequence[str]] = ()
+    asked_tools: Collection[str] = ()
     cache: Path | None = None
     on_progress: Callable[[int, int], None] | None = None
 
@@ -67,7 +70,8 @@ class Resources:
 def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
     """The retriever of this name: one of RETRIEVERS, or several joined by `+` (`generative+bm25`), whose logits are added.
 
-    `fusion` is BM25 and dense, fused by their places. `-sets` at the end (`generative+bm25-sets`) reorders by sets of tools.
+    `fusion` is BM25 and dense, fused by their places. `+unasked` adds a constant to tools that no training request asks for.
+    `-sets` at the end (`generative+bm25-sets`) reorders by sets of tools.
     Raises UsageError for another name, or where something is missing that the retriever needs.
     """
     resources = resources or Resources()
@@ -86,6 +90,8 @@ def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
             return _dense(name, resources.dense_model, resources)
         case "static":
             return _static(resources)
+        case "unasked":
+            return UnaskedRetriever(resources.asked_tools)
         case "toolretriever":
             if resources.encoder is None:
                 raise UsageError(

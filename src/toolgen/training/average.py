@@ -25,16 +25,17 @@ def average_checkpoints(folders: Sequence[Path]) -> Checkpoint:
         raise UsageError(f"an average needs at least two checkpoints; {len(folders)} given")
     first = Checkpoint.load(folders[0])
     mean = dict(first.model.named_parameters())
-    tool_sets, others = dict.fromkeys(first.tool_sets), []
+    tool_sets, asked, others = dict.fromkeys(first.tool_sets), first.asked_tools, []
     for count, folder in enumerate(folders[1:], start=2):
         other = Checkpoint.load(folder, catalog=first.catalog)
         _check_alike(folders[0], first, folder, other)
         for name, parameter in other.model.named_parameters():
             mean[name].lerp_(parameter, 1 / count)
         tool_sets |= dict.fromkeys(other.tool_sets)
+        asked |= other.asked_tools
         others.append({"checkpoint": str(folder), "stages": other.stages})
     entry = {"stage": "average", "with": others}
-    return replace(first, stages=[*first.stages, entry], tool_sets=tuple(tool_sets))
+    return replace(first, stages=[*first.stages, entry], tool_sets=tuple(tool_sets), asked_tools=asked)
 
 
 def _check_alike(first_folder: Path, first: Checkpoint, folder: Path, other: Checkpoint) -> None:

@@ -6,15 +6,14 @@ names the nearest one. The resolved configuration goes into the checkpoint's his
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from toolgen.errors import UsageError
+from toolgen.errors import UsageError, nearest
 
 Stage = Literal["memorization", "retrieval", "agent", "writer"]
 
@@ -26,8 +25,10 @@ class StageConfig(BaseModel):
 
     steps: int = Field(100, ge=1, description="optimizer steps")
     batch_size: int = Field(64, ge=1, description="examples a step; gradients are accumulated over micro-batches")
-    micro_batch_tokens: int = Field(
-        1024, ge=16, description="tokens a micro-batch; which number is fastest depends on the processor"
+    micro_batch_tokens: Literal["auto"] | Annotated[int, Field(ge=16)] = Field(
+        1024,
+        description="tokens a micro-batch; which number is fastest depends on the processor. auto: the first steps try "
+        "several, and two runs are alike but for the last digits",
     )
     learning_rate: float = Field(3e-4, gt=0, description="peak, for the base's own parameters")
     row_learning_rate: float = Field(1e-3, ge=0, description="peak, for the rows of tools and actions")
@@ -137,9 +138,11 @@ def resolve_config(stage: Stage, recipe: Path | None = None, settings: Iterable[
     try:
         return StageConfig(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{stage} stage: {place} = {first['input']!r}: {first['msg']}") from error
+        first, *others = error.errors()
+        name, *parts = first["loc"]
+        place = ".".join(map(str, (name, *parts) if name == "shares" else (name,)))
+        reasons = " or ".join(one["msg"] for one in (first, *others) if one["loc"][0] == name)
+        raise UsageError(f"{stage} stage: {place} = {first['input']!r}: {reasons}") from error
 
 
 def _recipe(path: Path | None) -> list[tuple[str, Mapping[str, Any]]]:
@@ -168,8 +171,7 @@ def _assign(values: dict[str, Any], key: str, value: Any, source: str) -> None:
     """Sets `key` or, for a mapping, `key.part`."""
     name, _, part = key.partition(".")
     if name not in StageConfig.model_fields:
-        near = difflib.get_close_matches(name, StageConfig.model_fields, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(StageConfig.model_fields)}"
+        hint = nearest(name, StageConfig.model_fields, f"; known keys: {', '.join(StageConfig.model_fields)}")
         raise UsageError(f"{source}: there is no setting {name!r}{hint}")
     if part and name != "shares":
         raise UsageError(f"{source}: {name!r} is one value and has no part {part!r}")

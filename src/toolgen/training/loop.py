@@ -29,6 +29,7 @@ from transformers import get_scheduler
 
 from toolgen.checkpoint import METRICS, Checkpoint, read_records, replace_folder, write_records
 from toolgen.errors import MissingExtraError, ProcessesError, UsageError
+from toolgen.training.budget import TokenBudget
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
 from toolgen.training.examples import TrainingExample, batches, repeats
@@ -195,6 +196,7 @@ class _Run:
     ) -> None:
         self.accelerator, self.config, self.work, self.stage = accelerator, config, work, stage
         self.teach = teach
+        self.budget = TokenBudget(config.micro_batch_tokens)
         self.processes = accelerator.num_processes
         self.parts: PartedState | None = None
         is_parted = config.is_parted(self.processes)
@@ -256,7 +258,8 @@ class _Run:
         own = sorted(batch, key=len)[self.accelerator.process_index :: self.processes]
         if self.teach:
             own = self.teach(own)
-        parts = micro_batches(own, self.config.micro_batch_tokens)
+        started, budget = time.perf_counter(), self.budget.tokens
+        parts = micro_batches(own, budget)
         if self.parts:
             parts = equal_count(parts, self.accelerator.device)
         sums = torch.zeros(2, device=self.accelerator.device)
@@ -270,6 +273,7 @@ class _Run:
                 self.accelerator.backward(loss * self.processes)  # the exchange takes the mean over the processes
             sums += torch.stack([losses.choice.detach() / choices, losses.text.detach() / texts])
         choice, text = self.accelerator.reduce(sums, "sum").tolist()
+        self.budget.took(sum(map(len, own)), time.perf_counter() - started)
         norm = self.accelerator.clip_grad_norm_(self._unwrapped().trunk_parameters(), self.config.clip)
         rate = self.schedule.get_last_lr()[0]
         self.writer.before_change()
@@ -282,6 +286,7 @@ class _Run:
             "text_loss": text,
             "gradient_norm": 0.0 if norm is None else float(whole(norm)),
             "learning_rate": rate,
+            "micro_batch_tokens": budget,
             "batch_tokens": sum(map(len, batch)),
         }
 

@@ -84,6 +84,7 @@ def run_stage(
         stages=[*checkpoint.stages, entry],
         metrics=[*checkpoint.metrics, *records],
         tool_sets=dataset.tool_sets if stage == "retrieval" else checkpoint.tool_sets,
+        asked_tools=dataset.asked_tools if stage == "retrieval" else checkpoint.asked_tools,
     )
     if stage == "writer":  # whatever generates with its folder writes text, never a tool in the midst of it
         trained.model.generation_config.suppress_tokens = [*checkpoint.vocabulary.action_token_ids]

@@ -1,0 +1,38 @@
+"""How many tokens of examples go through the model at once, found while training goes on.
+
+A step's gradient is the sum over its micro-batches, so their size changes only speed, memory and the last digits. The first
+steps, each with another candidate, are therefore the probe, and it costs no pass of its own.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Literal
+
+CANDIDATES = (512, 1024, 2048, 4096)
+"""Tokens a micro-batch, smallest first."""
+TURNS = 2
+"""Steps of each candidate, after one that warms up."""
+ENOUGH = 0.98
+"""The smallest candidate that reaches this share of the best rate is taken: it needs less memory."""
+
+
+class TokenBudget:
+    """`tokens` is the largest micro-batch of the coming step: the setting, or, with "auto", each candidate in turn and then the
+    one that was fastest."""
+
+    def __init__(self, setting: int | Literal["auto"]) -> None:
+        self._turns = [*CANDIDATES[:1], *TURNS * CANDIDATES] if setting == "auto" else []
+        self._rates: dict[int, list[float]] = {}
+        self.tokens = self._turns[0] if setting == "auto" else setting
+
+    def took(self, tokens: int, seconds: float) -> None:
+        """Tells how long the passes of a step of so many tokens took."""
+        if not self._turns:
+            return
+        self._rates.setdefault(self._turns.pop(0), []).append(tokens / seconds)
+        self.tokens = self._turns[0] if self._turns else self._fastest()
+
+    def _fastest(self) -> int:
+        rate = {tokens: statistics.mean(rates[-TURNS:]) for tokens, rates in self._rates.items()}
+        return next(tokens for tokens in CANDIDATES if rate[tokens] >= ENOUGH * max(rate.values()))
