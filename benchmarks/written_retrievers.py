@@ -91,7 +91,9 @@ def main() -> None:
         rows.append(row)
         print(" | ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         if given.output:
-            settings = {name: getattr(given, name) for name in ("writer", "requests", "tools", "per_tool", "rounds", "seed")}
+            settings = {
+                name: getattr(given, name) for name in ("writer", "requests", "tools", "per_tool", "rounds", "seed")
+            }
             write_json(
                 given.output,
                 {"hardware": hardware(), "dataset": dataset.name, "arguments": settings, "rows": rows},
