@@ -19,7 +19,7 @@ TRIES = 1 + TURNS * len(CANDIDATES)
     [
         ({512: 100, 1024: 120, 2048: 150, 4096: 140}, 2048),
         ({512: 200, 1024: 120, 2048: 150, 4096: 140}, 512),
-        ({512: 100, 1024: 148, 2048: 150, 4096: 151}, 1024),  # within a fiftieth of the best, and the smallest such
+        ({512: 100, 1024: 148, 2048: 150, 4096: 151}, 1024),  # within a twentieth of the best, and the smallest such
     ],
 )
 def test_the_smallest_of_the_fastest_candidates_stays(rates: Mapping[int, float], expected: int) -> None:

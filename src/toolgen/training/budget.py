@@ -11,10 +11,11 @@ from typing import Literal
 
 CANDIDATES = (512, 1024, 2048, 4096)
 """Tokens a micro-batch, smallest first."""
-TURNS = 2
+TURNS = 3
 """Steps of each candidate, after one that warms up."""
-ENOUGH = 0.98
-"""The smallest candidate that reaches this share of the best rate is taken: it needs less memory."""
+ENOUGH = 0.95
+"""The smallest candidate that reaches this share of the best rate is taken: it needs less memory, and rates of single steps
+vary by as much."""
 
 
 class TokenBudget:
