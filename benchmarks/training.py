@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bars import chart
 from stage_runs import CLOCKS, Batch, StageRun, child, draw, open_run, peak_gflops, peak_memory_gib, tokens
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -335,23 +336,6 @@ def table(stages: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def chart(stages: dict[str, Any]) -> str:
-    """Tokens a second of each stage and variant as bars."""
-    colours = {"reference": "#9aa3ad", "full": "#5b8dbf", "default": "#1f4e79"}
-    fastest = max(rate for found in stages.values() for rate in found["tokens_per_second"].values())
-    rows = [(stage, name, found["tokens_per_second"][name]) for stage, found in stages.items() for name in colours]
-    bars = "".join(
-        f'<text x="150" y="{34 + 22 * i}" text-anchor="end">{stage}, {name}</text>'
-        f'<rect x="160" y="{22 + 22 * i}" width="{380 * rate / fastest:.1f}" height="16" rx="2" fill="{colours[name]}"/>'
-        f'<text x="{166 + 380 * rate / fastest:.1f}" y="{34 + 22 * i}">{rate:.0f}</text>'
-        for i, (stage, name, rate) in enumerate(rows)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 {32 + 22 * len(rows)}" font-family="sans-serif" '
-        f'font-size="12"><title>Training, tokens a second</title><rect width="100%" height="100%" fill="white"/>{bars}</svg>\n'
-    )
-
-
 def arguments(options: argparse.Namespace) -> Iterator[str]:
     """For a child process."""
     yield from (
@@ -377,7 +361,7 @@ def save(found: dict[str, Any], options: argparse.Namespace, seconds: float) -> 
     origin = collect_provenance(load_dataset(options.dataset), config=config, seconds=seconds)
     result = {"benchmark": "training", "stages": found, "native_bf16": native_bf16(), "origin": origin.to_dict()}
     write_json(options.output, result)
-    options.output.with_suffix(".svg").write_text(chart(found), encoding="utf-8")
+    options.output.with_suffix(".svg").write_text(chart(result), encoding="utf-8")
 
 
 def main() -> None:

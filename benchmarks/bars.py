@@ -1,0 +1,110 @@
+"""Results of the benchmarks as bars, each kind of result by the figures it is about.
+
+    python benchmarks/bars.py benchmarks/results/RESULT.json ...
+
+Writes RESULT.svg beside each RESULT.json; `training.py` does it by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+PLAIN, STRONG, FAINT = "#5b8dbf", "#1f4e79", "#9aa3ad"
+
+
+class Bar(NamedTuple):
+    """One bar: what it is of, its length in the unit of the chart, its colour."""
+
+    label: str
+    value: float
+    colour: str = PLAIN
+
+
+def training(result: Mapping[str, Any]) -> Iterator[Bar]:
+    """Each stage's variants."""
+    colours = {"reference": FAINT, "full": PLAIN, "default": STRONG}
+    for stage, found in result["stages"].items():
+        for name, colour in colours.items():
+            yield Bar(f"{stage}, {name}", found["tokens_per_second"][name], colour)
+
+
+def search(result: Mapping[str, Any]) -> Iterator[Bar]:
+    """One search by each way."""
+    for name, milliseconds in result["milliseconds"].items():
+        yield Bar(name, milliseconds, STRONG if name in ("search", "half") else FAINT)
+
+
+def vocabulary(result: Mapping[str, Any]) -> Iterator[Bar]:
+    """What is waited for with a large catalog."""
+    for source in ("by_name", "by_documentation"):
+        yield Bar(f"virtualized {source.replace('_', ' ')}", result[source]["virtualize_seconds"])
+    yield Bar("saved", result["by_documentation"]["save_seconds"])
+    yield Bar("opened", result["search"]["open_seconds"])
+    for stage in ("memorization", "retrieval"):
+        yield Bar(f"until {stage} begins", result[stage]["seconds_to_first_step"])
+
+
+def processes(result: Mapping[str, Any]) -> Iterator[Bar]:
+    """One process and several."""
+    names = {
+        "one": "one, 2 threads",
+        "parted": "two, DDP",
+        "shard_rows": "two, shard_rows",
+        "shard_trunk": "two, shard_trunk",
+    }
+    for name, label in names.items():
+        yield Bar(label, result[name]["tokens_per_second"])
+
+
+KINDS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Iterator[Bar]]]] = {
+    "training": ("Training, tokens a second", training),
+    "search": ("One search among {tools:,} tools, milliseconds", search),
+    "vocabulary": ("A large catalog, seconds", vocabulary),
+    "processes": ("Several processes, tokens a second", processes),
+}
+
+
+def chart(result: Mapping[str, Any]) -> str:
+    """The chart of a result as SVG, with the machine in its last line. KeyError for a kind that has none."""
+    title, rows = KINDS[result["benchmark"]]
+    bars = [*rows(result)]
+    longest = max(bar.value for bar in bars)
+    hardware = result.get("hardware") or result["origin"]["hardware"]
+    cores = f"{hardware['cores']} core{'s' if hardware['cores'] > 1 else ''}"
+    machine = f"{hardware['processor']}, {cores}, {hardware['memory_gib']} GiB, {hardware['system']}"
+    height = 64 + 22 * len(bars)
+    drawn = Markup().join(
+        Markup(
+            '<text x="230" y="{y}" text-anchor="end">{label}</text><rect x="240" y="{top}" width="{width:.1f}" height="16" '
+            'rx="2" fill="{colour}"/><text x="{end:.1f}" y="{y}">{value:,.0f}</text>'
+        ).format(
+            y=46 + 22 * i,
+            top=34 + 22 * i,
+            label=bar.label,
+            width=300 * bar.value / longest,
+            end=246 + 300 * bar.value / longest,
+            colour=bar.colour,
+            value=bar.value,
+        )
+        for i, bar in enumerate(bars)
+    )
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 {height}" font-family="sans-serif" font-size="12">'
+        '<rect width="100%" height="100%" fill="white"/><text x="12" y="20" font-weight="bold">{title}</text>{bars}'
+        '<text x="12" y="{last}" fill="#5f6b76" font-size="11">{machine}</text></svg>\n'
+    ).format(height=height, title=title.format_map(result), bars=drawn, last=height - 10, machine=machine)
+
+
+def main() -> None:
+    for place in map(Path, sys.argv[1:]):
+        place.with_suffix(".svg").write_text(chart(json.loads(place.read_text(encoding="utf-8"))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
