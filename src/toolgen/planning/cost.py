@@ -32,7 +32,7 @@ conversation. The stages that are planned; a writer of requests takes less than 
 ADAM_BYTES = 8
 CPU_BANDWIDTH, ACCELERATOR_BANDWIDTH = 10e9, 5e-3
 """Bytes a second that an optimizer step moves on a CPU (measured with two cores), and for each operation a second of an
-accelerator: a data sheet's 1,555 GB/s beside 312 TFLOPS (A100), 3,350 beside 989 (H100)."""
+accelerator: an A100 has 1,555 GB/s beside 312 TFLOPS by its data sheet, an H100 a third less for each operation."""
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,12 @@ class UnaskedRetriever:
             )
         self._asked = frozenset(asked)
         self._ids: tuple[str, ...] = ()
+        self._unasked_N = np.zeros(0)
 
     def index(self, catalog: Catalog) -> None:
         """Takes the catalog's order of tools."""
         self._ids = catalog.ids
+        self._unasked_N = np.array([tool not in self._asked for tool in self._ids], dtype=np.float64)
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The same for each query: tools nobody asked for, then the others."""
@@ -43,5 +45,4 @@ class UnaskedRetriever:
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
         """1 and 0 (Q, N); see `Scorer`."""
-        unasked_N = np.array([tool not in self._asked for tool in self._ids], dtype=np.float64)
-        return np.broadcast_to(unasked_N, (len(queries), len(self._ids)))
+        return np.broadcast_to(self._unasked_N, (len(queries), len(self._ids)))

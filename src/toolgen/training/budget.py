@@ -1,7 +1,8 @@
 """How many tokens of examples go through the model at once, found while training goes on.
 
-A step's gradient is the sum over its micro-batches, so their size changes only speed, memory and the last digits. The first
-steps, each with another candidate, are therefore the probe, and it costs no pass of its own.
+A step's gradient is the sum over its micro-batches, so their size changes only speed, memory and the last digits (and, in a
+model with dropout, what is dropped). The first steps, each with another candidate, are therefore the probe, and it costs no
+pass of its own.
 """
 
 from __future__ import annotations
