@@ -70,6 +70,7 @@ COMMANDS = (
     "train agent",
     "train writer",
     "train average",
+    "train distill",
     "train encoder",
     "search",
     "run",

@@ -13,6 +13,7 @@ import typer
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.outputs import checkpoint_output, hint
 from toolgen.cli.train_average import average
+from toolgen.cli.train_distill import distill
 from toolgen.cli.train_encoder import encoder
 from toolgen.cli.training_progress import duration, training_progress
 from toolgen.datasets import load_dataset
@@ -76,17 +77,18 @@ TensorboardOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `train` with the stages, `train average` and `train encoder`."""
+    """Adds `train` with the stages and what stands beside them."""
     group = typer.Typer(no_args_is_help=True)
     for stage, text in HELP.items():
         example = f"Example: toolgen train {stage} CKPT DATASET -o CKPT2 --set steps=200"
         group.command(stage, help=text, epilog=example)(_command(stage))
     group.command("average", epilog="Example: toolgen train average CKPT CKPT2 -o CKPT3")(average)
+    group.command("distill", epilog="Example: toolgen train distill CKPT DATASET -o CKPT2 --encoder ENCODER")(distill)
     group.command("encoder", epilog="Example: toolgen train encoder DATASET -o ENCODER")(encoder)
     app.add_typer(
         group,
         name="train",
-        help="Train a checkpoint, in three stages that resume when interrupted; average several; a writer; a baseline.",
+        help="Train a checkpoint, in three stages that resume when interrupted; average, distill; a writer, a baseline.",
     )
 
 
@@ -200,6 +202,8 @@ def inherited(folder: Path, checkpoint: Checkpoint) -> str:
 def _past(entry: Mapping[str, Any]) -> str:
     if entry["stage"] == "average":
         return f"average of {1 + len(entry['with'])}"
+    if entry["stage"] == "distillation":
+        return f"distillation ({entry['texts']} texts)"
     return f"{entry['stage']} ({entry['config']['steps']} steps)"
 
 

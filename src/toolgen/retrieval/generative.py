@@ -117,6 +117,15 @@ class GenerativeRetriever:
                 scores_N[[position(tool) for tool in ranking.tools]] = ranking.scores
         return scores_QN[:, self._order_N]
 
+    def hidden_states(self, queries: Sequence[str]) -> Tensor:
+        """The hidden state of each request at which its tool is chosen (Q, D)."""
+        prompts = self._prompts(queries)
+        states = torch.empty((len(queries), self._checkpoint.model.config.hidden_size))
+        for part in self._parts(prompts):
+            with torch.inference_mode():
+                states[part] = self._last_hidden([prompts[i] for i in part]).float().cpu()
+        return states
+
     def _prompts(self, queries: Sequence[str]) -> list[list[int]]:
         protocol = self._checkpoint.protocol
         return [protocol.prompt([{"role": "user", "content": query}], max_tokens=self._max_tokens) for query in queries]

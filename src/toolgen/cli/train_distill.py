@@ -1,0 +1,72 @@
+"""`toolgen train distill`: a retriever's logits into the rows of tools, in closed form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolgen.cli.console import JsonOption, emit, progress
+from toolgen.cli.outputs import checkpoint_output, hint
+from toolgen.cli.searching import EncoderOption
+from toolgen.datasets import load_dataset
+
+
+def distill(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A trained checkpoint of atomic indexing.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder with the same catalog.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="CKPT2", help="The checkpoint folder to write.")],
+    teacher: Annotated[
+        str, typer.Option("--teacher", metavar="NAME", help="A retriever, or several joined by + to add their logits.")
+    ] = "bm25+toolretriever",
+    encoder: EncoderOption = None,
+    strength: Annotated[
+        float, typer.Option("--strength", min=0, help="What the teacher's logits count beside the model's own.")
+    ] = 1.5,
+    penalty: Annotated[
+        float, typer.Option("--penalty", min=0, help="Pulls towards small rows, with the weight of so many texts.")
+    ] = 30.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint CKPT2.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A retriever's logits into the rows of tools, by one linear regression on the model's hidden states.
+
+    It reads the training requests and each tool's description once and changes nothing else; search stays as fast. More
+    requests help, also those by rules of `toolgen catalog queries`. Source: matching logits, arXiv 1312.6184.
+    """
+    with checkpoint_output(output, overwrite=overwrite):
+        from toolgen.checkpoint import Checkpoint
+        from toolgen.retrieval import Resources, make_sum
+        from toolgen.training.distillation import distill as add_imitation
+        from toolgen.training.distillation import distillation_texts
+
+        data = load_dataset(dataset)
+        before = Checkpoint.load(checkpoint, catalog=data.catalog)
+        retriever = make_sum(teacher, Resources(encoder=encoder))
+        retriever.index(before.catalog)
+        with progress("distilling") as on_progress:
+            after = add_imitation(
+                before,
+                distillation_texts(data),
+                retriever.score_all,
+                strength=strength,
+                penalty=penalty,
+                record={"teacher": retriever.config},
+                on_progress=on_progress,
+            )
+        after.save(output)
+    entry = after.stages[-1]
+    answer = {
+        "checkpoint": str(output),
+        **{key: entry[key] for key in ("teacher", "texts", "strength", "penalty", "explained")},
+    }
+    emit(answer, as_json, lambda: _text(answer, teacher))
+    hint(f"toolgen evaluate retrieval {output} {dataset} -o RESULT")
+
+
+def _text(answer: dict[str, Any], teacher: str) -> str:
+    return (
+        f"wrote {answer['checkpoint']}: {teacher} distilled over {answer['texts']:,} texts, of whose variance "
+        f"{answer['explained']:.0%} is explained"
+    )

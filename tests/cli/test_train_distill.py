@@ -1,0 +1,42 @@
+"""`toolgen train distill`: a checkpoint like any other, with another history; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Invoke
+
+from toolgen.testing import tiny_checkpoint
+
+
+def test_the_command_writes_one_that_training_goes_on_from(
+    toolgen: Invoke, dataset_folder: Path, tmp_path: Path
+) -> None:
+    tiny_checkpoint().save(tmp_path / "one")
+    given = ("train", "distill", tmp_path / "one", dataset_folder, "-o", tmp_path / "two", "--teacher", "bm25")
+    done = toolgen(*given, "--strength", "0.5", "--json")
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    assert answer["checkpoint"] == str(tmp_path / "two")
+    assert (answer["strength"], answer["penalty"]) == (0.5, 10)
+    assert answer["texts"] > 0 and 0 < answer["explained"] <= 1
+    assert answer["teacher"]["members"][0]["name"] == "bm25"
+    again = toolgen(*given)
+    assert again.exit_code == 2 and "--overwrite" in again.stderr
+    plain = toolgen(*given, "--overwrite")
+    assert plain.exit_code == 0 and "bm25 distilled over" in plain.output, plain.output
+    further = toolgen("train", "retrieval", tmp_path / "two", dataset_folder, "-o", tmp_path / "on", "--set", "steps=1")
+    assert further.exit_code == 0 and "distillation (" in further.stderr, further.output
+
+
+def test_a_teacher_that_cannot_be_made_leaves_nothing(toolgen: Invoke, dataset_folder: Path, tmp_path: Path) -> None:
+    tiny_checkpoint().save(tmp_path / "one")
+    given = ("train", "distill", tmp_path / "one", dataset_folder, "-o", tmp_path / "two")
+    for options, reason in (
+        ((), "toolretriever needs --encoder"),
+        (("--teacher", "fusion"), "the scores of 'fusion' are no logits"),
+    ):
+        result = toolgen(*given, *options)
+        assert result.exit_code == 2 and reason in " ".join(result.stderr.split()), result.output
+    assert not (tmp_path / "two").exists()
