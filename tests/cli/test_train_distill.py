@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tests.cli.conftest import Invoke
 
+from toolgen.checkpoint import Checkpoint
 from toolgen.testing import tiny_checkpoint
+from toolgen.training.distillation import PENALTY, STRENGTH
 
 
 def test_the_command_writes_one_that_training_goes_on_from(
@@ -19,13 +21,14 @@ def test_the_command_writes_one_that_training_goes_on_from(
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
     assert answer["checkpoint"] == str(tmp_path / "two")
-    assert (answer["strength"], answer["penalty"]) == (0.5, 10)
+    assert (answer["strength"], answer["penalty"]) == (0.5, PENALTY)
     assert answer["texts"] > 0 and 0 < answer["explained"] <= 1
     assert answer["teacher"]["members"][0]["name"] == "bm25"
     again = toolgen(*given)
     assert again.exit_code == 2 and "--overwrite" in again.stderr
     plain = toolgen(*given, "--overwrite")
     assert plain.exit_code == 0 and "bm25 distilled over" in plain.output, plain.output
+    assert Checkpoint.load(tmp_path / "two").stages[-1]["strength"] == STRENGTH
     further = toolgen("train", "retrieval", tmp_path / "two", dataset_folder, "-o", tmp_path / "on", "--set", "steps=1")
     assert further.exit_code == 0 and "distillation (" in further.stderr, further.output
 
