@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tests.cli.conftest import Invoke
 
+from toolgen.catalog import Catalog
 from toolgen.checkpoint import Checkpoint
-from toolgen.testing import tiny_checkpoint
+from toolgen.testing import tiny_catalog, tiny_checkpoint
 from toolgen.training.distillation import PENALTY, STRENGTH
 
 
@@ -42,4 +43,7 @@ def test_a_teacher_that_cannot_be_made_leaves_nothing(toolgen: Invoke, dataset_f
     ):
         result = toolgen(*given, *options)
         assert result.exit_code == 2 and reason in " ".join(result.stderr.split()), result.output
+    tiny_checkpoint(catalog=Catalog(tiny_catalog()[:5])).save(tmp_path / "few")
+    other = toolgen("train", "distill", tmp_path / "few", dataset_folder, "-o", tmp_path / "two", "--teacher", "bm25")
+    assert other.exit_code == 2 and "the dataset's catalog is not the checkpoint's" in " ".join(other.stderr.split())
     assert not (tmp_path / "two").exists()

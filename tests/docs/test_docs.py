@@ -166,7 +166,7 @@ def test_the_guide_works_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Mon
 def _smaller(arguments: list[str], base: Path) -> list[str]:
     if arguments[0] == "virtualize":
         return ["--base", str(base)]
-    if arguments[0] == "train" and "--show-config" not in arguments:
+    if arguments[0] == "train" and arguments[1] in STAGES and "--show-config" not in arguments:
         return ["--set", "steps=1", "--set", "batch_size=2", "--set", "precision=fp32"]
     return ["--max-steps", "2"] if arguments[0] == "run" else []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
 from toolgen.catalog.text import views
+from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset, Query
 from toolgen.datasets.query import SYNTHETIC
 from toolgen.errors import UsageError
@@ -20,8 +22,13 @@ from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import distillation
 from toolgen.training.distillation import distill, distillation_texts
+from toolgen.training.teacher import LogitsOfAll
 
 TEXTS = [f"{verb} the {noun} please" for verb in ("show", "book", "count", "find") for noun in "abcdefghij"]
+
+
+def imitate(checkpoint: Checkpoint, texts: Sequence[str], teacher: LogitsOfAll, **settings: Any) -> Checkpoint:
+    return distill(checkpoint, texts, GenerativeRetriever(checkpoint).hidden_states, teacher, **settings)
 
 
 def opinions(texts: Sequence[str]) -> np.ndarray:
@@ -44,7 +51,7 @@ def test_the_rows_gain_the_solution_of_the_regression(tied: bool, chunk: int, mo
     rows, *_ = np.linalg.lstsq(
         np.vstack([hidden, pull]), np.vstack([target, np.zeros((len(pull), target.shape[1]))]), rcond=None
     )
-    after = distill(checkpoint, TEXTS, opinions, strength=0.5, penalty=5)
+    after = imitate(checkpoint, TEXTS, opinions, strength=0.5, penalty=5)
     assert_allclose(after.tool_rows.numpy(force=True), before.tool_rows.numpy(force=True) + 0.5 * rows.T, atol=1e-5)
     unexplained = ((hidden @ rows - target) ** 2).sum() / (target**2).sum()
     assert after.stages[-1]["explained"] == pytest.approx(1 - unexplained, abs=1e-4)
@@ -69,20 +76,20 @@ def test_a_model_that_knows_nothing_learns_to_rank_as_its_teacher() -> None:
         return float((GenerativeRetriever(checkpoint).score_all(texts).argmax(1) == wanted).mean())
 
     at_first = agreement()
-    distill(checkpoint, texts, teacher.score_all, strength=100, penalty=1e-4)
+    imitate(checkpoint, texts, teacher.score_all, strength=100, penalty=1e-4)
     assert at_first < 0.5 and agreement() == 1.0
 
 
 def test_no_strength_no_change() -> None:
     before = tiny_checkpoint()
-    after = distill(tiny_checkpoint(), TEXTS, opinions, strength=0)
+    after = imitate(tiny_checkpoint(), TEXTS, opinions, strength=0)
     assert torch.equal(after.tool_rows, before.tool_rows)
     assert len(after.stages) == len(before.stages) + 1
 
 
 def test_the_history_has_the_settings() -> None:
     seen: list[tuple[int, int]] = []
-    after = distill(
+    after = imitate(
         tiny_checkpoint(), TEXTS, opinions, record={"teacher": "x"}, on_progress=lambda *done: seen.append(done)
     )
     entry = after.stages[-1]
@@ -108,6 +115,8 @@ def test_texts_are_training_requests_and_descriptions_each_once(dataset: Dataset
 
 def test_what_cannot_be_distilled_is_refused() -> None:
     with pytest.raises(UsageError, match="one token each; this checkpoint has hierarchical indexing"):
-        distill(tiny_checkpoint(indexing="hierarchical"), TEXTS, opinions)
+        imitate(tiny_checkpoint(indexing="hierarchical"), TEXTS, opinions)
     with pytest.raises(UsageError, match="needs texts"):
-        distill(tiny_checkpoint(), [], opinions)
+        imitate(tiny_checkpoint(), [], opinions)
+    with pytest.raises(UsageError, match="the penalty is 0; it must be above 0"):
+        imitate(tiny_checkpoint(), TEXTS, opinions, penalty=0)

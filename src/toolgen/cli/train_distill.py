@@ -25,7 +25,7 @@ def distill(
         float, typer.Option("--strength", min=0, help="What the teacher's logits count beside the model's own.")
     ] = 1.5,
     penalty: Annotated[
-        float, typer.Option("--penalty", min=0, help="Pulls towards small rows, with the weight of so many texts.")
+        float, typer.Option("--penalty", help="Pulls towards small rows, with the weight of so many texts.")
     ] = 30.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint CKPT2.")] = False,
     as_json: JsonOption = False,
@@ -38,17 +38,21 @@ def distill(
     with checkpoint_output(output, overwrite=overwrite):
         from toolgen.checkpoint import Checkpoint
         from toolgen.retrieval import Resources, make_sum
+        from toolgen.retrieval.generative import GenerativeRetriever
         from toolgen.training.distillation import distill as add_imitation
         from toolgen.training.distillation import distillation_texts
+        from toolgen.training.stages import check_catalog
 
         data = load_dataset(dataset)
         before = Checkpoint.load(checkpoint, catalog=data.catalog)
+        check_catalog(before, data)
         retriever = make_sum(teacher, Resources(encoder=encoder))
         retriever.index(before.catalog)
         with progress("distilling") as on_progress:
             after = add_imitation(
                 before,
                 distillation_texts(data),
+                GenerativeRetriever(before).hidden_states,
                 retriever.score_all,
                 strength=strength,
                 penalty=penalty,

@@ -22,8 +22,10 @@ from toolgen.catalog.text import views
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
-from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.training.teacher import LogitsOfAll
+
+StatesOf = Callable[[Sequence[str]], Tensor]
+"""Texts to the hidden states at which their tools are chosen (C, D), as `GenerativeRetriever.hidden_states` gives them."""
 
 STRENGTH = 1.5
 PENALTY = 30.0
@@ -31,8 +33,8 @@ _CHUNK = 256
 
 
 def distillation_texts(dataset: Dataset) -> list[str]:
-    """What the regression reads: the training requests, written ones too, and each tool's description (its name where it has
-    none), each text once."""
+    """What the regression reads: the training requests, written ones too, and each tool's description (its
+    document where it has none), each text once."""
     described = (views(tool) for tool in dataset.catalog)
     texts = [query.text for query in dataset.searches("train")]
     return list(dict.fromkeys([*texts, *(view.get("description") or view["document"] for view in described)]))
@@ -42,6 +44,7 @@ def distillation_texts(dataset: Dataset) -> list[str]:
 def distill(
     checkpoint: Checkpoint,
     texts: Sequence[str],
+    states_of: StatesOf,
     logits_of_all: LogitsOfAll,
     *,
     strength: float = STRENGTH,
@@ -50,11 +53,11 @@ def distill(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checkpoint:
     """The checkpoint, changed in place, whose tools' logits have gained `strength` times the best linear imitation of
-    `logits_of_all` on `texts`.
+    `logits_of_all` on `texts`. `states_of` are the checkpoint's own.
 
     `penalty` is how many texts weigh as much as the wish for small rows. The history gets `record`, these settings, and
     `explained`: the share of the variance of the teacher's logits, among the tools of a text, that the imitation has on these
-    texts. Raises UsageError where a tool is several tokens, or without a text.
+    texts. Raises UsageError where a tool is several tokens, without a text, or for a penalty that is not above 0.
     """
     vocabulary = checkpoint.vocabulary
     if not vocabulary.is_atomic:
@@ -63,7 +66,8 @@ def distill(
         )
     if not texts:
         raise UsageError("distillation needs texts: training requests, or tools with a documentation")
-    model = GenerativeRetriever(checkpoint)
+    if penalty <= 0:
+        raise UsageError(f"the penalty is {penalty:g}; it must be above 0, or few texts have no single solution")
     rows_ND = checkpoint.tool_rows
     width = rows_ND.shape[1]
     products_DD = torch.zeros((width, width), dtype=torch.float64)
@@ -71,7 +75,7 @@ def distill(
     total = 0.0
     for start in range(0, len(texts), _CHUNK):
         part = texts[start : start + _CHUNK]
-        hidden_CD = model.hidden_states(part).double().cpu()
+        hidden_CD = states_of(part).double().cpu()
         logits_CN = torch.from_numpy(np.asarray(logits_of_all(part), dtype=np.float64))
         logits_CN -= logits_CN.mean(1, keepdim=True)  # what is the same for all tools decides nothing
         products_DD += hidden_CD.T @ hidden_CD

@@ -49,7 +49,7 @@ def run_stage(
     The dataset's catalog must be the checkpoint's. Raises UsageError otherwise, and KeyboardInterrupt after saving the
     state when the user stops it.
     """
-    _check_catalog(checkpoint, dataset)
+    check_catalog(checkpoint, dataset)
     if config.max_tokens > checkpoint.context_length:
         raise UsageError(
             f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens"
@@ -112,7 +112,8 @@ def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExamp
     return [token for token in checkpoint.vocabulary.action_token_ids if token not in asked]
 
 
-def _check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
+def check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
+    """UsageError where the dataset has another catalog than the checkpoint."""
     difference = checkpoint.catalog.diff(dataset.catalog)
     if difference:
         raise UsageError(
