@@ -119,12 +119,10 @@ class GenerativeRetriever:
 
     def hidden_states(self, queries: Sequence[str]) -> Tensor:
         """The hidden state of each request at which its tool is chosen (Q, D)."""
-        prompts = self._prompts(queries)
-        states = torch.empty((len(queries), self._checkpoint.model.config.hidden_size))
-        for part in self._parts(prompts):
-            with torch.inference_mode():
-                states[part] = self._last_hidden([prompts[i] for i in part]).float().cpu()
-        return states
+        states_QD = torch.empty((len(queries), self._checkpoint.model.config.hidden_size))
+        for part, states_BD in self._passes(queries, self._last_hidden):
+            states_QD[part] = states_BD.float().cpu()
+        return states_QD
 
     def _prompts(self, queries: Sequence[str]) -> list[list[int]]:
         protocol = self._checkpoint.protocol
@@ -132,11 +130,18 @@ class GenerativeRetriever:
 
     def _scored(self, queries: Sequence[str]) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
         """Positions of queries that went through one pass, and what `_scores` gave them."""
+        for part, scores_BN in self._passes(queries, self._scores):
+            yield part, scores_BN.cpu().numpy()
+
+    def _passes(
+        self, queries: Sequence[str], run: Callable[[Sequence[Sequence[int]]], Tensor]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """Positions of queries that go through one pass, and what `run` makes of their prompts."""
         prompts = self._prompts(queries)
         for part in self._parts(prompts):
             with torch.inference_mode():
-                scores_BN = self._scores([prompts[i] for i in part])
-            yield part, scores_BN.cpu().numpy()
+                made = run([prompts[i] for i in part])
+            yield part, made
 
     def _search_beams(self, queries: Sequence[str], k: int) -> list[Ranking]:
         prompts, ids = self._prompts(queries), self._checkpoint.vocabulary.tool_ids

@@ -33,8 +33,8 @@ _CHUNK = 256
 
 
 def distillation_texts(dataset: Dataset) -> list[str]:
-    """What the regression reads: the training requests, written ones too, and each tool's description (its
-    document where it has none), each text once."""
+    """What the regression reads: the training requests, written ones too, and each tool's description (its document where it
+    has none), each text once."""
     described = (views(tool) for tool in dataset.catalog)
     texts = [query.text for query in dataset.searches("train")]
     return list(dict.fromkeys([*texts, *(view.get("description") or view["document"] for view in described)]))
