@@ -168,6 +168,8 @@ def _smaller(arguments: list[str], base: Path) -> list[str]:
         return ["--base", str(base)]
     if arguments[0] == "train" and arguments[1] in STAGES and "--show-config" not in arguments:
         return ["--set", "steps=1", "--set", "batch_size=2", "--set", "precision=fp32"]
+    if arguments[:2] == ["train", "distill"]:
+        return ["--teacher", "bm25"]
     return ["--max-steps", "2"] if arguments[0] == "run" else []
 
 
