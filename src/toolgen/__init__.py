@@ -10,7 +10,7 @@ The packages, in the order of the data; each imports only from those before it:
     checkpoint       weights, tokenizer, vocabulary, catalog and history in one folder
     training         Dataset, Checkpoint           -> Checkpoint, in three stages
     decoding         Checkpoint                    -> only legal tool tokens and arguments
-    retrieval        Query                         -> Ranking (generative, BM25, dense, fusion)
+    retrieval        Query                         -> Ranking (generative, BM25, dense, ...)
     agent            task, Checkpoint, environment -> Trajectory
     evaluation       Rankings, Trajectories        -> results with intervals, report
     cli              thin commands over all of it

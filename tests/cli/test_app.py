@@ -69,7 +69,6 @@ COMMANDS = (
     "train retrieval",
     "train agent",
     "train writer",
-    "train average",
     "train distill",
     "train encoder",
     "search",

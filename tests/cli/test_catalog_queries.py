@@ -36,7 +36,8 @@ def test_another_retriever_decides_what_is_found(
     encoder = tiny_encoder(tmp_path / "encoder")
     dropped = {}
     for found_by in ("bm25", "bm25+toolretriever", "toolretriever"):
-        options = ("--found-by", found_by, "--encoder", encoder, "--within", 1, "--json")
+        finders = [part for name in found_by.split("+") for part in ("--found-by", name)]
+        options = (*finders, "--encoder", encoder, "--within", 1, "--json")
         result = toolgen("catalog", "queries", dataset_folder, "-o", tmp_path / found_by, *options)
         assert result.exit_code == 0, result.output
         dropped[found_by] = json.loads(result.stdout)["dropped"].get("the tool is not found with it", 0)
@@ -86,7 +87,7 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
         (("--split", "tests"), 1, "no split 'tests'; splits are train, dev, test"),
         (("--by", "llm", "--model", "m"), 2, "an endpoint needs --endpoint URL and --model NAME together"),
         (("--by", "llm", "--base", "smollm9"), 2, "no base 'smollm9'"),
-        (("--found-by", "bm25+generative"), 2, "no 'generative'; choose from bm25, dense,"),
+        (("--found-by", "generative"), 2, "--found-by generative: choose from bm25, dense,"),
         (("--found-by", "toolretriever"), 2, "toolretriever needs --encoder ENCODER"),
     ):
         result = toolgen(*given, *options)

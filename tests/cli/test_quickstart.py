@@ -23,6 +23,7 @@ from toolgen.cli.quickstart import run_plan
 from toolgen.cli.quickstart_ledger import Ledger, check_space, sole_quickstart
 from toolgen.cli.quickstart_plan import STEPS, Plan, Task, choose_tasks, parse_settings
 from toolgen.errors import ToolgenError, UsageError
+from toolgen.retrieval import RetrieverSpec
 
 Invoke = Callable[..., Result]
 STAGE_OUTPUTS = ["0-virtual", "1-memorization", "2-retrieval"]
@@ -62,7 +63,12 @@ def plan(tmp_path: Path, base_folder: Path, dataset_folder: Path) -> Plan:
     """Nothing to fetch and nothing to build: seven commands."""
     folder = tmp_path / "quick"
     folder.mkdir()
-    return Plan(folder=folder, base=str(base_folder), dataset=dataset_folder, retrievers=("bm25", "generative"))
+    return Plan(
+        folder=folder,
+        base=str(base_folder),
+        dataset=dataset_folder,
+        retrievers=[RetrieverSpec(method=name) for name in ("bm25", "generative")],
+    )
 
 
 @pytest.fixture

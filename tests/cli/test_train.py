@@ -136,12 +136,12 @@ def test_a_teacher_is_made_from_its_name_and_recorded(
     toolgen: Invoke, start: Path, dataset_folder: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "taught"
-    taught = ("--set", "teacher=generative+bm25", "--set", f"teacher_checkpoint={start}")
+    taught = ("--set", "teacher=[generative, bm25]", "--set", f"teacher_checkpoint={start}")
     result = toolgen("train", "retrieval", start, dataset_folder, "-o", output, *SMALL, *taught)
     assert result.exit_code == 0, result.output
     assert "teacher none -> generative+bm25" in result.stderr
     config = json.loads((output / "toolgen.json").read_text())["stages"][-1]["config"]
-    assert (config["teacher"], config["teacher_share"]) == ("generative+bm25", 0.5)
+    assert (config["teacher"], config["teacher_share"]) == (["generative", "bm25"], 0.5)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ def test_a_teacher_is_made_from_its_name_and_recorded(
     [
         ("bm52", "there is no retriever 'bm52'"),
         ("toolretriever", "toolretriever needs --encoder"),
-        ("fusion", "the scores of 'fusion' are no logits"),
+        ("re-invoke", "the scores of 're-invoke' are no logits"),
     ],
 )
 def test_a_teacher_that_cannot_be_made_is_one_line(
     toolgen: Invoke, start: Path, dataset_folder: Path, tmp_path: Path, teacher: str, says: str
 ) -> None:
     result = toolgen(
-        "train", "retrieval", start, dataset_folder, "-o", tmp_path / "out", *SMALL, "--set", f"teacher={teacher}"
+        "train", "retrieval", start, dataset_folder, "-o", tmp_path / "out", *SMALL, "--set", f"teacher=[{teacher}]"
     )
     assert result.exit_code == 2
     assert says in result.stderr and not (tmp_path / "out").exists()

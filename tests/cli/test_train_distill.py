@@ -39,7 +39,7 @@ def test_a_teacher_that_cannot_be_made_leaves_nothing(toolgen: Invoke, dataset_f
     given = ("train", "distill", tmp_path / "one", dataset_folder, "-o", tmp_path / "two")
     for options, reason in (
         ((), "toolretriever needs --encoder"),
-        (("--teacher", "fusion"), "the scores of 'fusion' are no logits"),
+        (("--teacher", "re-invoke"), "the scores of 're-invoke' are no logits"),
     ):
         result = toolgen(*given, *options)
         assert result.exit_code == 2 and reason in " ".join(result.stderr.split()), result.output

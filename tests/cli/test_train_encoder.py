@@ -26,11 +26,11 @@ def test_an_encoder_is_trained_used_and_not_overwritten(
     done = toolgen(*train, "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["steps"] > 0 and (tmp_path / "out" / ENCODER_FILE).is_file()
-    for method in ("toolretriever", "toolretriever-sets", "bm25+toolretriever"):
-        options = ("--retriever", method, "--encoder", tmp_path / "out", "--split", "dev", "--json")
+    for changed, name in (((), ""), (("--sets",), " (sets)"), (("--add", "bm25"), "+bm25")):
+        options = ("--retriever", "toolretriever", *changed, "--encoder", tmp_path / "out", "--split", "dev", "--json")
         result = toolgen("evaluate", "retrieval", dataset_folder, dataset_folder, *options)
         assert result.exit_code == 0, result.stderr
-        assert json.loads(result.stdout)["retriever"] == method
+        assert json.loads(result.stdout)["retriever"] == f"toolretriever{name}"
     again = toolgen(*train)
     assert again.exit_code == 2 and "(encoder); give another output folder, or --overwrite" in " ".join(
         again.stderr.split()

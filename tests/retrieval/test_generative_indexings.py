@@ -9,7 +9,7 @@ import torch
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import UsageError
-from toolgen.retrieval import Resources, Retriever, make_retriever
+from toolgen.retrieval import Resources, Retriever, RetrieverSpec, make_retriever
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_dataset
 from toolgen.virtualization import INDEXINGS, Indexing
@@ -104,8 +104,10 @@ def test_a_beam_for_one_token_a_tool_is_refused() -> None:
 
 def test_sums_and_sets_work_with_every_indexing(checkpoint: Checkpoint) -> None:
     sets = [tiny_catalog().ids[:2]]
-    for name in ("generative+bm25", "generative-sets"):
-        retriever = make_retriever(name, Resources(checkpoint=checkpoint, tool_sets=sets))
+    for changed in ({"add": ("bm25",)}, {"sets": True}):
+        retriever = make_retriever(
+            RetrieverSpec(method="generative", **changed), Resources(checkpoint=checkpoint, tool_sets=sets)
+        )
         retriever.index(tiny_catalog())
         (ranking,) = retriever.search(["a taxi"], k=5)
         assert len(set(ranking.tools)) == 5

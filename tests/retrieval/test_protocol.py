@@ -15,10 +15,10 @@ from toolgen.catalog import Catalog
 from toolgen.retrieval import (
     BM25Retriever,
     DenseRetriever,
-    FusionRetriever,
     Ranking,
     Resources,
     Retriever,
+    SumRetriever,
     make_retriever,
 )
 from toolgen.retrieval.protocol import top_ranking
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from tests.retrieval.conftest import ScriptedWriter
 
 
-@pytest.fixture(params=["bm25", "dense", "fusion", "re-invoke", "iterfeedback", "long-context"])
+@pytest.fixture(params=["bm25", "dense", "sum", "re-invoke", "iterfeedback", "long-context"])
 def retriever(
     request: pytest.FixtureRequest, dense: DenseRetriever, scripted: type[ScriptedWriter], tmp_path: Path
 ) -> Retriever:
     if request.param == "dense":
         return dense
-    if request.param == "fusion":
-        return FusionRetriever([BM25Retriever(), dense])
+    if request.param == "sum":
+        return SumRetriever([(BM25Retriever(), 0.5), (dense, 20.0)])
     return make_retriever(request.param, Resources(writer=scripted(), base_retriever="bm25", cache=tmp_path))
 
 

@@ -14,8 +14,8 @@ from toolgen.retrieval import (
     Ranking,
     Resources,
     Retriever,
+    RetrieverSpec,
     SumRetriever,
-    UnaskedRetriever,
     make_retriever,
     make_sum,
 )
@@ -41,8 +41,8 @@ class Fixed:
         return [Ranking(tools, scores) for _ in queries]
 
 
-def search(*members: tuple[Retriever, float], k: int = len(IDS)) -> Ranking:
-    retriever = SumRetriever(members)
+def search(*members: tuple[Retriever, float], k: int = len(IDS), bonus: float = 0.0) -> Ranking:
+    retriever = SumRetriever(members, unasked_bonus=bonus, asked_tools=[IDS[0], IDS[2], "gone&&tool"])
     retriever.index(CATALOG)
     return retriever.search(["anything"], k)[0]
 
@@ -70,7 +70,7 @@ def test_a_tool_that_a_member_does_not_rank_gets_its_least_score() -> None:
 
 
 def test_a_sum_is_recorded_with_its_weights_and_needs_one() -> None:
-    made = make_retriever("bm25+bm25")
+    made = make_retriever(RetrieverSpec(method="bm25", add=("bm25",)))
     assert isinstance(made, SumRetriever)
     assert [member["weight"] for member in made.config["members"]] == [0.5, 0.5]
     made.index(CATALOG)
@@ -79,16 +79,17 @@ def test_a_sum_is_recorded_with_its_weights_and_needs_one() -> None:
         SumRetriever([])
 
 
-def test_unasked_lifts_the_tools_that_no_training_request_asks_for_in_a_sum() -> None:
-    unasked = UnaskedRetriever([IDS[0], IDS[2], "gone&&tool"])
-    ranking = search((Fixed(3.0, 2.5, 1.0, 0.9), 1.0), (unasked, 0.75))
+def test_a_bonus_lifts_the_tools_that_no_training_request_asks_for() -> None:
+    ranking = search((Fixed(3.0, 2.5, 1.0, 0.9), 1.0), bonus=0.75)
     assert ranking.tools == (IDS[1], IDS[0], IDS[3], IDS[2])
     assert ranking.scores == pytest.approx((3.25, 3.0, 1.65, 1.0))
-    assert search((unasked, 1.0)).tools == (IDS[1], IDS[3], IDS[0], IDS[2])
 
 
-def test_unasked_is_a_name_in_sums_and_says_when_nothing_was_asked_for() -> None:
-    made = make_sum("bm25+unasked", Resources(asked_tools=IDS[:1]))
-    assert [(member.name, weight) for member, weight in made.members] == [("bm25", 0.5), ("unasked", 0.75)]
+def test_a_bonus_goes_with_one_method_or_several_and_says_when_nothing_was_asked_for() -> None:
+    spec = RetrieverSpec(method="bm25", unasked_bonus=0.75)
+    made = make_retriever(spec, Resources(asked_tools=IDS[:1]))
+    assert isinstance(made, SumRetriever) and made.name == "bm25+unasked"
+    assert [(member.name, weight) for member, weight in made.members] == [("bm25", 0.5)]
+    assert (made.config["unasked_bonus"], "unasked_bonus" in make_sum(["bm25"], Resources()).config) == (0.75, False)
     with pytest.raises(UsageError, match="which tools training requests ask for"):
-        make_retriever("bm25+unasked")
+        make_retriever(spec)

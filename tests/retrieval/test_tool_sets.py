@@ -32,8 +32,15 @@ class Fixed:
         return [Ranking(tuple(self.scores)[:k], tuple(self.scores.values())[:k]) for _ in queries]
 
 
-def search(scores: Sequence[float], sets: Sequence[Sequence[str]], k: int = len(IDS), **settings: float) -> Ranking:
-    retriever = ToolSetRetriever(Fixed(dict(zip(IDS, scores, strict=False))), sets, **settings)
+def search(
+    scores: Sequence[float],
+    sets: Sequence[Sequence[str]],
+    k: int = len(IDS),
+    sharpness: float = 3.0,
+    plain: float = 0.1,
+) -> Ranking:
+    base = Fixed(dict(zip(IDS, scores, strict=False)))
+    retriever = ToolSetRetriever(base, sets, sharpness=sharpness, plain=plain)
     retriever.index(CATALOG)
     return retriever.search(["anything"], k)[0]
 
@@ -85,7 +92,7 @@ def test_sets_with_unknown_tools_or_one_tool_and_repetitions_do_not_count() -> N
     )
     retriever.index(CATALOG)
     assert retriever.config["sets"] == 1
-    assert retriever.name == "fixed-sets" and isinstance(retriever, Retriever)
+    assert retriever.name == "fixed (sets)" and isinstance(retriever, Retriever)
 
 
 def test_what_the_base_does_not_rank_comes_last_and_nothing_breaks() -> None:

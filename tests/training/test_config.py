@@ -34,6 +34,11 @@ def test_a_setting_beats_the_recipe_and_the_recipe_beats_the_default(recipe: Pat
     assert config.learning_rate == 1e-4
 
 
+def test_one_teacher_need_not_be_a_list() -> None:
+    assert resolve_config("retrieval", None, ["teacher=bm25"]).teacher == ["bm25"]
+    assert resolve_config("retrieval", None, ["teacher=[bm25, dense]"]).teacher == ["bm25", "dense"]
+
+
 def test_shares_are_changed_one_by_one(recipe: Path) -> None:
     default = resolve_config("memorization").shares
     assert resolve_config("memorization", recipe, ["shares.recall=0.5"]).shares == default | {

@@ -67,7 +67,7 @@ def test_the_rows_gain_the_solution_of_the_regression(tied: bool, chunk: int, mo
 
 def test_a_model_that_knows_nothing_learns_to_rank_as_its_teacher() -> None:
     checkpoint = tiny_checkpoint()
-    teacher = make_sum("bm25", Resources())
+    teacher = make_sum(["bm25"], Resources())
     teacher.index(checkpoint.catalog)
     texts = [views(tool).get("description") or tool.name for tool in checkpoint.catalog]
     wanted = teacher.score_all(texts).argmax(1)

@@ -86,10 +86,10 @@ def test_several_tokens_a_tool_have_no_teacher() -> None:
 def test_training_follows_the_teacher(dataset: Dataset, tmp_path: Path) -> None:
     """BM25 alone is believed: on requests that the model learns, it ends up ranking as BM25 does."""
     checkpoint = tiny_checkpoint()
-    bm25 = make_sum("bm25", Resources())
+    bm25 = make_sum(["bm25"], Resources())
     bm25.index(dataset.catalog)
     config = tiny_config(
-        "retrieval", steps=60, batch_size=16, shares={"requests": 1.0}, teacher="bm25", teacher_share=1.0
+        "retrieval", steps=60, batch_size=16, shares={"requests": 1.0}, teacher=["bm25"], teacher_share=1.0
     )
     trained = run_stage("retrieval", checkpoint, dataset, config, tmp_path / "out", teacher=bm25.score_all)
     texts = [query.text for query in dataset.queries["train"] if query.tools]
@@ -98,12 +98,12 @@ def test_training_follows_the_teacher(dataset: Dataset, tmp_path: Path) -> None:
     shares = np.exp(mine - mine.max(1, keepdims=True)), np.exp(theirs - theirs.max(1, keepdims=True))
     found, wanted = (share / share.sum(1, keepdims=True) for share in shares)
     assert np.abs(found - wanted).sum(1).mean() < 0.3
-    assert trained.stages[-1]["config"]["teacher"] == "bm25"
+    assert trained.stages[-1]["config"]["teacher"] == ["bm25"]
 
 
 def test_a_named_teacher_must_be_given_and_a_given_one_named(dataset: Dataset, tmp_path: Path) -> None:
     for config, teacher in (
-        (tiny_config("retrieval", teacher="bm25"), None),
+        (tiny_config("retrieval", teacher=["bm25"]), None),
         (tiny_config("retrieval"), lambda requests: np.zeros((1, 1))),
     ):
         with pytest.raises(UsageError, match="names the teacher"):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toolgen.llm import TextWriter
 
 FIND_WITHIN = 10  # a request is kept if its tool is found among so many
-FINDERS = ("bm25", "dense", "static", "fusion", "toolretriever")
+FINDERS = ("bm25", "dense", "toolretriever")
 
 
 def register(group: typer.Typer) -> None:
@@ -34,13 +34,13 @@ def queries(
     per_tool: Annotated[int, typer.Option(min=1, help="Requests for each tool, at most.")] = 4,
     within: Annotated[int, typer.Option(min=1, help="Keep a request if its tool is ranked so high.")] = FIND_WITHIN,
     found_by: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--found-by",
             metavar="NAME",
-            help=f"... by this retriever: {', '.join(FINDERS)}, or several joined by +.",
+            help=f"... by this retriever: {', '.join(FINDERS)}; may be repeated, to add their logits. By default bm25.",
         ),
-    ] = FINDERS[0],
+    ] = None,
     encoder: EncoderOption = None,
     only_unasked: Annotated[
         bool, typer.Option("--only-unasked", help="Only for tools that no training request asks for.")
@@ -67,18 +67,20 @@ def queries(
     from toolgen.datasets.folder import load_dataset, save_dataset
     from toolgen.datasets.splits import SPLITS
     from toolgen.datasets.synthetic import keep_useful, tools_to_ask_for, with_queries
-    from toolgen.retrieval import Resources, make_retriever
+    from toolgen.retrieval import Resources, make_sum
 
     if split not in SPLITS:
         raise InputError(f"no split {split!r}; splits are {', '.join(SPLITS)}")
-    if unknown := [part for part in found_by.split("+") if part not in FINDERS]:
-        raise UsageError(f"--found-by {found_by}: no {unknown[0]!r}; choose from {', '.join(FINDERS)}, joined by +")
+    if unknown := [name for name in found_by or () if name not in FINDERS]:
+        raise UsageError(f"--found-by {unknown[0]}: choose from {', '.join(FINDERS)}")
     loaded = load_dataset(dataset)
     tools = tools_to_ask_for(loaded, only_unasked=only_unasked)
     if not tools:
         why = "training requests ask for every tool of it" if len(loaded.catalog) else "it has no tools"
         raise InputError(f"{dataset}: nothing to do, {why}")
-    retriever = make_retriever(found_by, Resources(encoder=encoder))  # before anything is written, which takes long
+    retriever = make_sum(
+        found_by or FINDERS[:1], Resources(encoder=encoder)
+    )  # before anything is written, which takes long
     work = output.with_name(output.name + ".answers.jsonl")
     if by == "rules":
         drafts = [*_by_rule(tools, per_tool, seed)]

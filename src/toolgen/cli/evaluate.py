@@ -13,12 +13,15 @@ from rich.text import Text
 
 from toolgen.cli.console import IS_FIRST_PROCESS, JsonOption, emit, message, progress
 from toolgen.cli.searching import (
+    AddOption,
     BaseRetrieverOption,
     BeamOption,
+    BonusOption,
     EncoderOption,
     EndpointOption,
     ModelOption,
     RetrieverOption,
+    SetsOption,
     WriterOption,
     is_checkpoint,
     open_retriever,
@@ -64,6 +67,9 @@ def retrieval(
     folder: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a dataset (bm25 or dense).")],
     dataset: DatasetArgument,
     retriever: RetrieverOption = None,
+    add: AddOption = None,
+    unasked_bonus: BonusOption = 0.0,
+    sets: SetsOption = False,
     encoder: EncoderOption = None,
     writer: WriterOption = None,
     endpoint: EndpointOption = None,
@@ -85,6 +91,9 @@ def retrieval(
         finder = open_retriever(
             folder,
             retriever,
+            add=add,
+            unasked_bonus=unasked_bonus,
+            sets=sets,
             encoder=encoder,
             writer=open_writer(writer, endpoint, model),
             base_retriever=base_retriever,

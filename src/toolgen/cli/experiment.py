@@ -127,8 +127,14 @@ def _arguments(method: Method, content: Experiment, dataset: Path, place: Path) 
     """A method's keys are the options of `evaluate retrieval`; its checkpoint is what is evaluated."""
     options: dict[str, Any] = method.model_dump(exclude={"checkpoint"}, exclude_defaults=True)
     options |= {"split": content.split, **({"limit": content.limit} if content.limit else {}), "output": place}
-    given = [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))]
+    given = [part for key, value in options.items() for part in _option(f"--{key.replace('_', '-')}", value)]
     return ["evaluate", "retrieval", method.checkpoint or str(dataset), str(dataset), *given]
+
+
+def _option(name: str, value: Any) -> list[str]:
+    if value is True:
+        return [name]
+    return [part for one in (value if isinstance(value, tuple) else (value,)) for part in (name, str(one))]
 
 
 def _inputs(method: Method, dataset: Path) -> list[Path]:

@@ -17,12 +17,13 @@ from rich.markup import escape
 from toolgen.cli.app import INTERRUPTED
 from toolgen.cli.console import JsonOption, console, emit, message
 from toolgen.cli.quickstart_ledger import Ledger, check_space, sole_quickstart
-from toolgen.cli.quickstart_plan import AGENT_TASKS, STAGES, STEPS, Plan, Task, choose_tasks, parse_settings
+from toolgen.cli.quickstart_plan import AGENT_TASKS, COMPARED, STAGES, STEPS, Plan, Task, choose_tasks, parse_settings
 from toolgen.cli.quickstart_summary import render, summary
 from toolgen.cli.subcommand import run_command, shown_command
 from toolgen.cli.training_progress import duration
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.fetching import Via
+from toolgen.retrieval import RetrieverSpec
 
 RunCommand = Callable[[Sequence[str]], int]
 
@@ -64,14 +65,13 @@ def quickstart(
     ] = False,
     base: Annotated[str, typer.Option("--base", hidden=True)] = DEFAULT_BASE,
     dataset: Annotated[Path | None, typer.Option("--dataset", hidden=True)] = None,
-    retrievers: Annotated[list[str] | None, typer.Option("--retriever", hidden=True)] = None,
+    methods: Annotated[list[str] | None, typer.Option("--retriever", hidden=True)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn some 1,400 real tools on one CPU, compare with BM25 and a dense retriever, carry out tasks, write a report.
 
     Every step prints its stand-alone command. Stopped at any point, the same command goes on there.
     """
-    given = {"retrievers": tuple(retrievers)} if retrievers else {}
     plan = Plan(
         folder=output,
         via=via,
@@ -79,7 +79,7 @@ def quickstart(
         dataset=dataset,
         settings=parse_settings(settings or ()),
         agent_tasks=tasks,
-        **given,
+        retrievers=tuple(RetrieverSpec(method=name) for name in methods) if methods else COMPARED,
     )
     _check_settings(plan)
     if listing:

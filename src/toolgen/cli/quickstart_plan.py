@@ -19,7 +19,7 @@ from toolgen.cli.train import Stage
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.errors import UsageError
 from toolgen.fetching import BASES, Via, cache_folder, read_origin
-from toolgen.retrieval import RETRIEVERS
+from toolgen.retrieval import RetrieverSpec
 from toolgen.retrieval.registry import DENSE_MODEL
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ STEPS: Mapping[str, str] = {
     "memorization": "stage 1: what each token means",
     "retrieval": "stage 2: from requests to tokens",
     "agent": "stage 3: whole tasks",
-    "evaluate-retrieval": "finding tools, compared with BM25, a dense retriever and their fusion",
+    "evaluate-retrieval": "finding tools, compared with BM25, a dense retriever and both together",
     "evaluate-agent": "carrying out tasks of the test split",
     "report": "one page with all of it",
 }
@@ -42,6 +42,12 @@ TRAINED = {stage: Path(f"{number}-{stage}") for number, stage in enumerate(STAGE
 FINAL = TRAINED["agent"]
 AGENT_RESULT = RESULTS / "agent.json"
 AGENT_TASKS = 20
+COMPARED = (
+    RetrieverSpec(method="bm25"),
+    RetrieverSpec(method="dense"),
+    RetrieverSpec(method="bm25", add=("dense",)),
+    RetrieverSpec(method="generative"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +88,8 @@ class Plan:
     base: str = DEFAULT_BASE
     dataset: Path | None = None
     settings: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    retrievers: Sequence[str] = ("bm25", "dense", "fusion", "generative")
+    retrievers: Sequence[RetrieverSpec] = COMPARED
     agent_tasks: int = AGENT_TASKS
-
-    def __post_init__(self) -> None:
-        if unknown := sorted(set(self.retrievers) - set(RETRIEVERS)):
-            raise UsageError(f"there is no retriever {unknown[0]!r}; choose from {', '.join(RETRIEVERS)}")
 
     @property
     def data(self) -> str | Path:
@@ -108,7 +110,7 @@ class Plan:
 
     def _fetch(self) -> Iterable[Task]:
         wanted = [("base", self.base)] if self.base in BASES else []
-        wanted += [("base", DENSE_MODEL)] if {"dense", "fusion"} & set(self.retrievers) else []
+        wanted += [("base", DENSE_MODEL)] if any("dense" in spec.methods for spec in self.retrievers) else []
         wanted += [("dataset", "bfcl")] if self.dataset is None else []
         for kind, name in wanted:
             yield Task(
@@ -155,16 +157,27 @@ class Plan:
             before, needed = TRAINED[stage], stage
 
     def _evaluate(self) -> Iterable[Task]:
-        results = {f"evaluate {name}": RESULTS / f"{name}.json" for name in self.retrievers}
-        for name in self.retrievers:
-            subject = FINAL if name == "generative" else self.data
-            needs = ["agent"] if name == "generative" else []
-            needs += [f"fetch {DENSE_MODEL}"] if name in ("dense", "fusion") else []
-            output = results[f"evaluate {name}"]
+        results = {f"evaluate {spec.name}": RESULTS / f"{spec.name}.json" for spec in self.retrievers}
+        for spec in self.retrievers:
+            subject = FINAL if "generative" in spec.methods else self.data
+            needs = ["agent"] if "generative" in spec.methods else []
+            needs += [f"fetch {DENSE_MODEL}"] if "dense" in spec.methods else []
+            output = results[f"evaluate {spec.name}"]
+            added = [part for name in spec.add for part in ("--add", name)]
             yield Task(
-                name=f"evaluate {name}",
+                name=f"evaluate {spec.name}",
                 step="evaluate-retrieval",
-                arguments=("evaluate", "retrieval", subject, self.data, "--retriever", name, "-o", output),
+                arguments=(
+                    "evaluate",
+                    "retrieval",
+                    subject,
+                    self.data,
+                    "--retriever",
+                    spec.method,
+                    *added,
+                    "-o",
+                    output,
+                ),
                 needs=(*self._data_tasks, *needs),
                 output=output,
             )

@@ -90,10 +90,10 @@ def try_next(plan: Plan, agent: Mapping[str, Any]) -> list[str]:
 
 def _retrieval_results(plan: Plan) -> dict[str, RetrievalResult]:
     found = {}
-    for name in plan.retrievers:
-        path = plan.folder / RESULTS / f"{name}.json"
+    for spec in plan.retrievers:
+        path = plan.folder / RESULTS / f"{spec.name}.json"
         if path.is_file() and isinstance(result := load_result(path), RetrievalResult):
-            found[name] = result
+            found[spec.name] = result
     return found
 
 

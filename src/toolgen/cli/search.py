@@ -16,12 +16,15 @@ from rich.text import Text
 from toolgen.catalog import Catalog
 from toolgen.cli.console import IS_FIRST_PROCESS, JsonOption, emit, message, progress
 from toolgen.cli.searching import (
+    AddOption,
     BaseRetrieverOption,
     BeamOption,
+    BonusOption,
     EncoderOption,
     EndpointOption,
     ModelOption,
     RetrieverOption,
+    SetsOption,
     WriterOption,
     load_catalog,
     open_retriever,
@@ -58,6 +61,9 @@ def search(
         typer.Option("--output", "-o", metavar="FILE", help='Where to write {"id", "tools", "scores"} lines.'),
     ] = None,
     retriever: RetrieverOption = None,
+    add: AddOption = None,
+    unasked_bonus: BonusOption = 0.0,
+    sets: SetsOption = False,
     encoder: EncoderOption = None,
     writer: WriterOption = None,
     endpoint: EndpointOption = None,
@@ -80,6 +86,9 @@ def search(
         finder = open_retriever(
             folder,
             retriever,
+            add=add,
+            unasked_bonus=unasked_bonus,
+            sets=sets,
             encoder=encoder,
             writer=open_writer(writer, endpoint, model),
             base_retriever=base_retriever,

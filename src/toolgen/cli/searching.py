@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +13,9 @@ from toolgen.catalog import Catalog
 from toolgen.cli.console import message
 from toolgen.errors import CheckpointError, InputError, UsageError
 from toolgen.fetching import resolve_base
-from toolgen.retrieval import RETRIEVERS, Resources, Retriever, make_retriever
+from toolgen.retrieval import RETRIEVERS, Resources, Retriever, RetrieverSpec, make_retriever
 from toolgen.retrieval.parallel import in_parallel
-from toolgen.retrieval.registry import SETS
+from toolgen.retrieval.registry import LOGIT_SCALES
 
 if TYPE_CHECKING:
     from toolgen.datasets import Dataset
@@ -30,9 +30,27 @@ RetrieverOption = Annotated[
     typer.Option(
         "--retriever",
         metavar="NAME",
-        help=f"{', '.join(RETRIEVERS)}, or several joined by + to add their logits (generative+bm25, generative+unasked). "
-        "By default generative for a checkpoint, bm25 for a dataset.",
+        help=f"{', '.join(RETRIEVERS)}. By default generative for a checkpoint, bm25 for a dataset.",
     ),
+]
+AddOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--add",
+        metavar="NAME",
+        help=f"Also add the logits of this retriever: {', '.join(LOGIT_SCALES)}; may be repeated.",
+    ),
+]
+BonusOption = Annotated[
+    float,
+    typer.Option(
+        "--unasked-bonus",
+        metavar="LOGIT",
+        help="What tools gain that no training request asks for, which training puts at a disadvantage; 0.75 is a good value.",
+    ),
+]
+SetsOption = Annotated[
+    bool, typer.Option("--sets", help="Reorder by the sets of tools that training requests ask for together.")
 ]
 
 EncoderOption = Annotated[
@@ -111,8 +129,11 @@ def open_writer(base: str | None, endpoint: str | None, model: str | None) -> Te
 
 def open_retriever(
     folder: Path,
-    name: str | None,
+    method: str | None,
     *,
+    add: Sequence[str] | None = None,
+    unasked_bonus: float = 0.0,
+    sets: bool = False,
     beam: int | None = None,
     encoder: Path | None = None,
     writer: TextWriter | None = None,
@@ -120,22 +141,27 @@ def open_retriever(
     dataset: Dataset | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Retriever:
-    """The retriever `name` for a checkpoint or dataset folder; weights are read only if it is a generative one.
+    """The retriever for a checkpoint or dataset folder (see `RetrieverSpec`); weights are read only for a generative one.
 
     `dataset` is the one whose requests are searched for, if there is one: its catalog is shared, and its training requests say
     which tools were asked for, and which together; otherwise the checkpoint does. Of several processes each ranks its part of
     the requests.
     """
     has_checkpoint = is_checkpoint(folder)
-    name = name or ("generative" if has_checkpoint else "bm25")
+    spec = RetrieverSpec(
+        method=method or ("generative" if has_checkpoint else "bm25"),
+        add=tuple(add or ()),
+        unasked_bonus=unasked_bonus,
+        sets=sets,
+    )
     checkpoint = None
-    if has_checkpoint and "generative" in name:
+    if has_checkpoint and any(name.startswith("generative") for name in spec.methods):
         from toolgen.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(folder, catalog=dataset.catalog if dataset else None)
-    tool_sets = dataset.tool_sets if dataset and name.endswith(SETS) else ()
+    tool_sets = dataset.tool_sets if dataset and sets else ()
     retriever = make_retriever(
-        name,
+        spec,
         Resources(
             checkpoint=checkpoint,
             beam=beam,

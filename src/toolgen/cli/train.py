@@ -12,7 +12,6 @@ import typer
 
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.outputs import checkpoint_output, hint
-from toolgen.cli.train_average import average
 from toolgen.cli.train_distill import distill
 from toolgen.cli.train_encoder import encoder
 from toolgen.cli.training_progress import duration, training_progress
@@ -82,13 +81,12 @@ def register(app: typer.Typer) -> None:
     for stage, text in HELP.items():
         example = f"Example: toolgen train {stage} CKPT DATASET -o CKPT2 --set steps=200"
         group.command(stage, help=text, epilog=example)(_command(stage))
-    group.command("average", epilog="Example: toolgen train average CKPT CKPT2 -o CKPT3")(average)
     group.command("distill", epilog="Example: toolgen train distill CKPT DATASET -o CKPT2 --encoder ENCODER")(distill)
     group.command("encoder", epilog="Example: toolgen train encoder DATASET -o ENCODER")(encoder)
     app.add_typer(
         group,
         name="train",
-        help="Train a checkpoint, in three stages that resume when interrupted; average, distill; a writer, a baseline.",
+        help="Train a checkpoint, in three stages that resume when interrupted; distill; a writer, a baseline.",
     )
 
 
@@ -164,7 +162,7 @@ def run(
 
 
 def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:
-    """The logits of the retriever that `config.teacher` names."""
+    """The logits of the retrievers that `config.teacher` names."""
     from toolgen.checkpoint import Checkpoint
     from toolgen.retrieval import Resources, make_sum
 
@@ -200,8 +198,6 @@ def inherited(folder: Path, checkpoint: Checkpoint) -> str:
 
 
 def _past(entry: Mapping[str, Any]) -> str:
-    if entry["stage"] == "average":
-        return f"average of {1 + len(entry['with'])}"
     if entry["stage"] == "distillation":
         return f"distillation ({entry['texts']} texts)"
     return f"{entry['stage']} ({entry['config']['steps']} steps)"
@@ -221,6 +217,8 @@ def overridden(stage: Stage, config: StageConfig) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {part:g}" for key, part in value.items()) or "none"
+    if isinstance(value, list):
+        return "+".join(value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 

@@ -12,14 +12,21 @@ from toolgen.cli.outputs import checkpoint_output, hint
 from toolgen.cli.searching import EncoderOption
 from toolgen.datasets import load_dataset
 
+TEACHER = ("bm25", "toolretriever")
+
 
 def distill(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A trained checkpoint of atomic indexing.")],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder with the same catalog.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="CKPT2", help="The checkpoint folder to write.")],
     teacher: Annotated[
-        str, typer.Option("--teacher", metavar="NAME", help="A retriever, or several joined by + to add their logits.")
-    ] = "bm25+toolretriever",
+        list[str] | None,
+        typer.Option(
+            "--teacher",
+            metavar="NAME",
+            help="A retriever; may be repeated, to add their logits. By default bm25 and toolretriever.",
+        ),
+    ] = None,
     encoder: EncoderOption = None,
     strength: Annotated[
         float, typer.Option("--strength", min=0, help="What the teacher's logits count beside the model's own.")
@@ -46,7 +53,7 @@ def distill(
         data = load_dataset(dataset)
         before = Checkpoint.load(checkpoint, catalog=data.catalog)
         check_catalog(before, data)
-        retriever = make_sum(teacher, Resources(encoder=encoder))
+        retriever = make_sum(teacher or TEACHER, Resources(encoder=encoder))
         retriever.index(before.catalog)
         with progress("distilling") as on_progress:
             after = add_imitation(
@@ -65,7 +72,7 @@ def distill(
         "checkpoint": str(output),
         **{key: entry[key] for key in ("teacher", "texts", "strength", "penalty", "explained")},
     }
-    emit(answer, as_json, lambda: _text(answer, teacher))
+    emit(answer, as_json, lambda: _text(answer, retriever.name))
     hint(f"toolgen evaluate retrieval {output} {dataset} -o RESULT")
 
 

@@ -24,6 +24,9 @@ class Method(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     retriever: str
+    add: tuple[str, ...] = ()
+    unasked_bonus: float = 0.0
+    sets: bool = False
     checkpoint: str | None = None
     encoder: str | None = None
     writer: str | None = None

@@ -53,8 +53,8 @@ GROUPS = (
     ("unseen", "Tools without a training request"),
 )
 METRIC_NAMES = {"ndcg": "NDCG", "recall": "Recall", "comp": "COMP", "ndcg_toolgen": "NDCG"}
-METHOD_STYLES = {"generative": "m-generative", "bm25": "m-bm25", "dense": "m-dense", "fusion": "m-fusion"}
-METHOD_NAMES = {"generative": "Generative", "bm25": "BM25", "dense": "Dense", "fusion": "Fusion"}
+METHOD_STYLES = {"generative": "m-generative", "bm25": "m-bm25", "dense": "m-dense", "bm25+dense": "m-sum"}
+METHOD_NAMES = {"generative": "Generative", "bm25": "BM25", "dense": "Dense"}
 
 _WORST = 10
 _TRAJECTORIES = 4

@@ -6,30 +6,27 @@ The baselines need no torch to import; the generative retriever loads it when it
 
 from toolgen.retrieval.bm25 import BM25Retriever
 from toolgen.retrieval.dense import DenseRetriever
-from toolgen.retrieval.fusion import FusionRetriever
 from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
 from toolgen.retrieval.long_context import LongContextRetriever
 from toolgen.retrieval.protocol import Ranking, Retriever
 from toolgen.retrieval.re_invoke import ReInvokeRetriever
-from toolgen.retrieval.registry import RETRIEVERS, Resources, make_retriever, make_sum
+from toolgen.retrieval.registry import RETRIEVERS, Resources, RetrieverSpec, make_retriever, make_sum
 from toolgen.retrieval.summed import SumRetriever
 from toolgen.retrieval.tool_sets import ToolSetRetriever
-from toolgen.retrieval.unasked import UnaskedRetriever
 
 __all__ = [
     "RETRIEVERS",
     "BM25Retriever",
     "DenseRetriever",
-    "FusionRetriever",
     "IterFeedbackRetriever",
     "LongContextRetriever",
     "Ranking",
     "ReInvokeRetriever",
     "Resources",
     "Retriever",
+    "RetrieverSpec",
     "SumRetriever",
     "ToolSetRetriever",
-    "UnaskedRetriever",
     "make_retriever",
     "make_sum",
 ]

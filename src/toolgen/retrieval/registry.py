@@ -1,6 +1,6 @@
-"""Retrievers by name, as the command line speaks of them.
+"""Retrievers by name: what the command line and experiment files ask for, and what each one needs.
 
-Knows which ones exist and what each needs; the methods themselves are in their own files.
+The methods themselves are in their own files.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from toolgen.errors import UsageError
 from toolgen.llm import TextWriter
 from toolgen.retrieval.bm25 import BM25Retriever
 from toolgen.retrieval.dense import DenseRetriever
-from toolgen.retrieval.fusion import FusionRetriever
 from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
 from toolgen.retrieval.long_context import LongContextRetriever
 from toolgen.retrieval.protocol import Retriever
 from toolgen.retrieval.re_invoke import ReInvokeRetriever
 from toolgen.retrieval.summed import SumRetriever
 from toolgen.retrieval.tool_sets import ToolSetRetriever
-from toolgen.retrieval.unasked import UnaskedRetriever
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
@@ -33,14 +31,35 @@ DENSE_MODEL = "all-minilm-l6-v2"
 WRITTEN = {"re-invoke": "dense", "iterfeedback": "dense", "long-context": "bm25"}
 
 # What turns a method's scores into logits, so that they can be added, or decided by sets of tools. Encoders: the scale at which
-# they are trained. BM25: chosen on the development split of BFCL, unasked on those of BFCL, Seal-Tools and StableToolBench.
-LOGIT_SCALES = {"generative": 1.0, "bm25": 0.5, "dense": 20.0, "static": 20.0, "toolretriever": 20.0, "unasked": 0.75}
-SETS = "-sets"
+# they are trained. BM25: chosen on the development split of BFCL.
+LOGIT_SCALES = {"generative": 1.0, "bm25": 0.5, "dense": 20.0, "toolretriever": 20.0}
 
-RETRIEVERS = (
-    *("generative", "generative-unconstrained", "bm25", "dense", "static", "fusion", "toolretriever", *WRITTEN),
-    *(name + SETS for name in LOGIT_SCALES if name not in ("bm25", "unasked")),
-)
+RETRIEVERS = ("generative", "generative-unconstrained", "bm25", "dense", "toolretriever", *WRITTEN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrieverSpec:
+    """What to search with: `method`, one of RETRIEVERS, and what becomes of its scores.
+
+    `add`: methods whose logits are added to its own. `unasked_bonus`: what tools that no training request asks for gain on
+    their logit. `sets`: reorder by the sets of tools that training requests ask for together.
+    """
+
+    method: str
+    add: tuple[str, ...] = ()
+    unasked_bonus: float = 0.0
+    sets: bool = False
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """All methods that are run."""
+        return (self.method, *self.add)
+
+    @property
+    def name(self) -> str:
+        """How results and tables call it: `generative+bm25`, `generative+unasked (sets)`."""
+        parts = [*self.methods, *(["unasked"] if self.unasked_bonus else [])]
+        return "+".join(parts) + (" (sets)" if self.sets else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +68,9 @@ class Resources:
 
     `checkpoint`: generative ones; `beam`: how many beginnings they keep where a tool is several tokens. `encoder`: a folder
     that `toolgen train encoder` wrote, for toolretriever. `dense_model`: the encoder's folder for dense, by default the fetched
-    MiniLM, from which static is distilled too. `writer`: the language model of re-invoke, iterfeedback and long-context, which
-    stand on `base_retriever`, by default WRITTEN's. `tool_sets`: the tools (ids) of each training request, for names that end
-    in `-sets`; `asked_tools`: all of them, for unasked. `cache`: a folder for document matrices and synthetic requests, by
-    default inside toolgen's.
+    MiniLM. `writer`: the language model of re-invoke, iterfeedback and long-context, which stand on `base_retriever`, by
+    default WRITTEN's. `tool_sets`: the tools (ids) of each training request, for `RetrieverSpec.sets`; `asked_tools`: all of
+    them, for `unasked_bonus`. `cache`: a folder for document matrices and synthetic requests, by default inside toolgen's.
     """
 
     checkpoint: Checkpoint | None = None
@@ -67,57 +85,62 @@ class Resources:
     on_progress: Callable[[int, int], None] | None = None
 
 
-def make_retriever(name: str, resources: Resources | None = None) -> Retriever:
-    """The retriever of this name: one of RETRIEVERS, or several joined by `+` (`generative+bm25`), whose logits are added.
+def make_retriever(spec: RetrieverSpec | str, resources: Resources | None = None) -> Retriever:
+    """The retriever that `spec` describes; a name is a method alone.
 
-    `fusion` is BM25 and dense, fused by their places. `+unasked` adds a constant to tools that no training request asks for.
-    `-sets` at the end (`generative+bm25-sets`) reorders by sets of tools.
-    Raises UsageError for another name, or where something is missing that the retriever needs.
+    Raises UsageError for a name that is no method, or where something is missing that the retriever needs.
     """
+    spec = RetrieverSpec(method=spec) if isinstance(spec, str) else spec
     resources = resources or Resources()
-    if name == "fusion":
-        return FusionRetriever([make_retriever("bm25", resources), make_retriever("dense", resources)], name=name)
-    if name.endswith(SETS):
-        base = name.removesuffix(SETS)
-        scale = 1.0 if "+" in base else _logit_scale(base, name)
-        return ToolSetRetriever(make_retriever(base, resources), resources.tool_sets, scale=scale)
-    if "+" in name:
-        return make_sum(name, resources)
-    match name:
+    if spec.add or spec.unasked_bonus:
+        summed = make_sum(spec.methods, resources, unasked_bonus=spec.unasked_bonus, name=spec.name)
+        return ToolSetRetriever(summed, resources.tool_sets, name=spec.name) if spec.sets else summed
+    if spec.sets:
+        scale, base = _logit_scale(spec.method), _make(spec.method, resources)
+        return ToolSetRetriever(base, resources.tool_sets, scale=scale, name=spec.name)
+    return _make(spec.method, resources)
+
+
+def make_sum(
+    methods: Sequence[str], resources: Resources, *, unasked_bonus: float = 0.0, name: str = ""
+) -> SumRetriever:
+    """The sum of the logits of one or more methods. UsageError as from `make_retriever`, and for a method whose scores cannot
+    be logits."""
+    scales = [_logit_scale(method) for method in methods]  # before anything is fetched or read
+    members = [(_make(method, resources), scale) for method, scale in zip(methods, scales, strict=True)]
+    return SumRetriever(members, unasked_bonus=unasked_bonus, asked_tools=resources.asked_tools, name=name)
+
+
+def _make(method: str, resources: Resources) -> Retriever:
+    """One method by itself."""
+    match method:
         case "bm25":
             return BM25Retriever()
         case "dense":
-            return _dense(name, resources.dense_model, resources)
-        case "static":
-            return _static(resources)
-        case "unasked":
-            return UnaskedRetriever(resources.asked_tools)
+            return _dense(method, resources.dense_model, resources)
         case "toolretriever":
             if resources.encoder is None:
                 raise UsageError(
                     "toolretriever needs --encoder ENCODER; train one with: toolgen train encoder DATASET -o ENCODER"
                 )
-            return _dense(name, resources.encoder, resources)
+            return _dense(method, resources.encoder, resources)
         case "generative" | "generative-unconstrained":
-            return _generative(resources.checkpoint, constrained=name == "generative", beam=resources.beam)
-        case _ if name in WRITTEN:
-            return _written(name, resources)
-    raise UsageError(
-        f"there is no retriever {name!r}; choose one of {', '.join(RETRIEVERS)}, or several joined by + to add their logits"
-    )
+            return _generative(resources.checkpoint, constrained=method == "generative", beam=resources.beam)
+        case _ if method in WRITTEN:
+            return _written(method, resources)
+    raise _unknown(method)
 
 
-def make_sum(name: str, resources: Resources) -> SumRetriever:
-    """The retrievers that `name` joins by `+`, or the one that it names, with scores that are logits. UsageError as from
-    `make_retriever`, and for one whose scores cannot be logits."""
-    members = [(make_retriever(part, resources), _logit_scale(part, name)) for part in name.split("+")]
-    return SumRetriever(members, name=name)
+def _unknown(method: str) -> UsageError:
+    return UsageError(f"there is no retriever {method!r}; choose one of {', '.join(RETRIEVERS)}")
 
 
-def _logit_scale(part: str, name: str) -> float:
-    if part not in LOGIT_SCALES:
-        raise UsageError(f"{name}: the scores of {part!r} are no logits; those of {', '.join(LOGIT_SCALES)} are")
-    return LOGIT_SCALES[part]
+def _logit_scale(method: str) -> float:
+    if method not in RETRIEVERS:
+        raise _unknown(method)
+    if method not in LOGIT_SCALES:
+        raise UsageError(f"the scores of {method!r} are no logits; those of {', '.join(LOGIT_SCALES)} are")
+    return LOGIT_SCALES[method]
 
 
 def _dense(name: str, model: Path | None, resources: Resources) -> Retriever:
@@ -131,18 +154,6 @@ def _dense(name: str, model: Path | None, resources: Resources) -> Retriever:
     )
 
 
-def _static(resources: Resources) -> Retriever:
-    from toolgen.fetching import cache_folder, resolve_base
-    from toolgen.retrieval.static import distilled
-
-    model = distilled(
-        resources.dense_model or resolve_base(DENSE_MODEL),
-        resources.cache or cache_folder() / "dense",
-        resources.on_progress,
-    )
-    return _dense("static", model, resources)
-
-
 def _written(name: str, resources: Resources) -> Retriever:
     writer = resources.writer
     if writer is None:  # before the base, which may have to be fetched
@@ -150,7 +161,7 @@ def _written(name: str, resources: Resources) -> Retriever:
             f"the retriever {name} needs a language model; give --writer BASE for a local one, or --endpoint URL and "
             "--model NAME"
         )
-    base = make_retriever(resources.base_retriever or WRITTEN[name], resources)
+    base = _make(resources.base_retriever or WRITTEN[name], resources)
     if name == "iterfeedback":
         return IterFeedbackRetriever(base, writer)
     if name == "long-context":

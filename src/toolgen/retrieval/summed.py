@@ -1,14 +1,15 @@
 """Sums of logits: several retrievers multiply their probabilities, so that each can rule out what another takes for likely.
 
 A product of experts (Hinton, "Training products of experts by minimizing contrastive divergence", 2002) without training:
-every member's scores, times its weight, are logits. Reciprocal rank fusion (`fusion.py`) sees places alone; here a member that
-is sure weighs more than one that hardly prefers anything. Knows scores only.
+every member's scores, times its weight, are logits, so a member that is sure weighs more than one that hardly prefers anything.
+A model that was trained on requests prefers the tools that they ask for, also where another one is right; a constant on the
+logits of the others makes up for it: calibrated stacking (Chao et al., arXiv 1605.04253). Knows scores only.
 Shapes: Q requests, N tools.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,32 @@ from toolgen.retrieval.protocol import Ranking, Retriever, described, scores_of_
 
 
 class SumRetriever:
-    """A tool scores the weighted sum of its scores in `members`. A tool that a member does not rank gets that member's least
-    score. Needs members that can rank the whole catalog."""
+    """A tool scores the weighted sum of its scores in `members`, and `unasked_bonus` more if its id is not in `asked_tools`.
+    A tool that a member does not rank gets that member's least score. Needs members that can rank the whole catalog.
 
-    def __init__(self, members: Sequence[tuple[Retriever, float]], *, name: str = "") -> None:
+    UsageError for a bonus where no tool was asked for: then nothing was trained on, or it is not known.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[tuple[Retriever, float]],
+        *,
+        unasked_bonus: float = 0.0,
+        asked_tools: Collection[str] = (),
+        name: str = "",
+    ) -> None:
         if not members:
             raise UsageError("a sum needs at least one retriever")
-        self.members = tuple(members)
+        if unasked_bonus and not asked_tools:
+            raise UsageError(
+                "a bonus for unasked tools needs to know which tools training requests ask for; give a dataset with such "
+                "requests, or a checkpoint after its retrieval stage"
+            )
+        self.members, self.unasked_bonus, self._asked = tuple(members), unasked_bonus, frozenset(asked_tools)
         self.name = name or "+".join(member.name for member, _ in self.members)
         self._ids: tuple[str, ...] = ()
         self._positions: dict[str, int] = {}
+        self._bonus_N = np.zeros(0)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -37,12 +54,15 @@ class SumRetriever:
         return {
             "form": "sum of logits",
             "members": [{**described(one), "weight": weight} for one, weight in self.members],
+            **({"unasked_bonus": self.unasked_bonus} if self.unasked_bonus else {}),
         }
 
     def index(self, catalog: Catalog) -> None:
         """Lets every member index the catalog."""
         self._ids = catalog.ids
         self._positions = {tool_id: position for position, tool_id in enumerate(self._ids)}
+        unasked_N = np.array([tool_id not in self._asked for tool_id in self._ids], dtype=np.float64)
+        self._bonus_N = self.unasked_bonus * unasked_N
         for member, _ in self.members:
             member.index(catalog)
 
@@ -52,7 +72,7 @@ class SumRetriever:
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
         """The sum for every tool; see `Scorer`."""
-        total_QN = np.zeros((len(queries), len(self._ids)))
+        total_QN = np.tile(self._bonus_N, (len(queries), 1))
         for member, weight in self.members:
             total_QN += weight * scores_of_all(member, queries, self._positions)
         return total_QN

@@ -39,8 +39,9 @@ class ToolSetRetriever:
         scale: float = 1.0,
         sharpness: float = 3.0,
         plain: float = 0.1,
+        name: str = "",
     ) -> None:
-        self.name = f"{base.name}-sets"
+        self.name = name or f"{base.name} (sets)"
         self.base, self.scale, self.sharpness, self.plain = base, scale, sharpness, plain
         self._sets = [tuple(dict.fromkeys(one)) for one in tool_sets]
         self._ids: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from toolgen.errors import UsageError, nearest
 
@@ -57,10 +57,10 @@ class StageConfig(BaseModel):
         description="asked: requests are not weighed against tools that no training request asks for, which would only "
         "learn from them that they are wrong; all: against the whole catalog, as in the paper",
     )
-    teacher: str = Field(
-        "",
-        description="a retriever, for instance bm25+toolretriever, whose probabilities over all tools are mixed into the "
-        "targets of requests; empty: none",
+    teacher: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = Field(
+        default_factory=list,
+        description="retrievers, for instance [bm25, toolretriever]: the probabilities over all tools that the sum of their "
+        "logits gives are mixed into the targets of requests; empty: none",
     )
     teacher_share: float = Field(0.5, ge=0, le=1, description="of the target distribution; the rest is the label's")
     teacher_encoder: str = Field("", description="the encoder folder of a teacher with toolretriever")

@@ -43,7 +43,7 @@ def run_stage(
 ) -> Checkpoint:
     """Trains `checkpoint` (in place) and saves it as `output`; repeated after an interrupt, it goes on where it stopped.
 
-    `teacher` gives the logits of the retriever that `config.teacher` names. Started by `torchrun` or `accelerate launch`, each
+    `teacher` gives the logits of the retrievers that `config.teacher` names. Started by `torchrun` or `accelerate launch`, each
     process takes its part of every batch, and the first one saves.
 
     The dataset's catalog must be the checkpoint's. Raises UsageError otherwise, and KeyboardInterrupt after saving the
@@ -55,7 +55,7 @@ def run_stage(
             f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens"
         )
     if bool(config.teacher) != (teacher is not None):
-        raise UsageError(f"the configuration names the teacher {config.teacher!r}; pass its logits, and only then")
+        raise UsageError(f"the configuration names the teacher {config.teacher}; pass its logits, and only then")
     work = work_folder(output)
     sources = stage_examples(stage, checkpoint, dataset, config)
     records = train(
