@@ -40,7 +40,7 @@ from toolgen.virtualization import (
     spell,
 )
 from toolgen.virtualization.protocol import RESPONSE_TEMPLATE, chat_template
-from toolgen.virtualization.tokenizer import check_sequences
+from toolgen.virtualization.tokenizer import begins_with_bos, check_sequences
 from toolgen.virtualization.vocabulary import ACTIONS
 
 FORMAT = 1
@@ -228,7 +228,7 @@ class Checkpoint:
             seed=seed,
         )
         vocabulary = add_tool_tokens(tokenizer, catalog, spelling)
-        tokenizer.chat_template = chat_template()
+        tokenizer.chat_template = chat_template(bos=begins_with_bos(tokenizer))
         if vocabulary.is_atomic:  # it reads one token as the name
             tokenizer.response_template = dict(RESPONSE_TEMPLATE)
         resize_rows(model, len(tokenizer))

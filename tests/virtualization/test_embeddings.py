@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import PhiConfig, PhiForCausalLM, PreTrainedTokenizerFast
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_model, tiny_tokenizer
 from toolgen.virtualization import INITIALIZATIONS, Initialization, output_rows, resize_rows
+from toolgen.virtualization.tokenizer import TURN_END, TURN_START
 
 methods = pytest.mark.parametrize("method", INITIALIZATIONS)
 ties = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
@@ -92,6 +94,57 @@ def test_a_base_that_is_padded_beyond_its_tokenizer_gives_its_spare_rows_first(e
         rows == output_rows(checkpoint.model).shape[0] == max(base + extra, checkpoint.vocabulary.action_token_ids.stop)
     )
     assert checkpoint.model.config.vocab_size == rows
+
+
+@ties
+@pytest.mark.parametrize("extra", [0, 100], ids=["fitting", "padded"])
+@pytest.mark.parametrize("bos", ["<s>", None])
+def test_turn_markers_that_the_base_lacks_start_as_its_own_beginning_and_end_of_a_text(
+    tied: bool, extra: int, bos: str | None
+) -> None:
+    tokenizer = tiny_tokenizer(chatml=False)
+    if bos:
+        tokenizer.add_special_tokens({"bos_token": bos})
+    model = tiny_model(tied=tied, rows=len(tokenizer) + extra)
+    checkpoint = Checkpoint.from_model(model, tokenizer, tiny_catalog(), base="tiny")
+    markers = checkpoint.vocabulary.marker_token_ids
+    assert (
+        [*markers.values()] == [*checkpoint.vocabulary.new_token_ids[:2]] == tokenizer.convert_tokens_to_ids([*markers])
+    )
+    eos = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    for rows in (model.get_input_embeddings().weight, output_rows(model)):
+        assert torch.equal(rows[markers[TURN_START]], rows[tokenizer.bos_token_id if bos else eos])
+        assert torch.equal(rows[markers[TURN_END]], rows[eos])
+
+
+def test_a_base_with_turn_markers_keeps_their_rows() -> None:
+    checkpoint = tiny_checkpoint()
+    assert checkpoint.vocabulary.markers == ()
+    assert checkpoint.vocabulary.new_token_ids == checkpoint.vocabulary.action_token_ids
+
+
+def test_without_a_token_of_beginning_or_end_a_marker_starts_as_the_mean_of_all_rows() -> None:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer(chatml=False).backend_tokenizer)
+    model = tiny_model(tied=True, rows=len(tokenizer))
+    mean = output_rows(model).mean(0)
+    checkpoint = Checkpoint.from_model(model, tokenizer, tiny_catalog(), base="tiny")
+    for token_id in checkpoint.vocabulary.marker_token_ids.values():
+        torch.testing.assert_close(output_rows(model)[token_id], mean)
+
+
+def test_a_bias_of_the_output_matrix_favours_no_tool_whatever_a_padded_base_had_there() -> None:
+    tokenizer = tiny_tokenizer(chatml=False)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    model = PhiForCausalLM(PhiConfig(vocab_size=len(tokenizer) + 8, eos_token_id=None, bos_token_id=None, **shape))
+    bias = model.get_output_embeddings().bias
+    with torch.no_grad():
+        bias.copy_(torch.linspace(-1, 1, len(bias)))
+        bias[len(tokenizer) :] = -1e4  # padding that must never be predicted
+    usual, of_the_end = bias[: len(tokenizer)].mean(), bias[tokenizer.eos_token_id].clone()
+    checkpoint = Checkpoint.from_model(model, tokenizer, tiny_catalog(), base="tiny")
+    ids, bias = checkpoint.vocabulary.action_token_ids, model.get_output_embeddings().bias
+    torch.testing.assert_close(bias[ids.start : ids.stop], usual.expand(len(ids)))
+    assert bias[checkpoint.vocabulary.marker_token_ids[TURN_END]] == of_the_end
 
 
 def test_rows_are_never_taken_away() -> None:

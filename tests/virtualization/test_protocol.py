@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets.messages import FINISH, NO_TOOL
-from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_dataset
+from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_dataset, tiny_model, tiny_tokenizer
 from toolgen.virtualization import PromptProtocol
 from toolgen.virtualization.protocol import MAX_DOCUMENTATION
 from toolgen.virtualization.tokenizer import TURN_END, TURN_START
@@ -151,6 +151,43 @@ def test_the_turns_read_as_the_protocol_says() -> None:
         '<|im_start|>tool\n{"status": "ok"}<|im_end|>\n'
         '<|im_start|>assistant\n<<finish>>{"answer": "It is done."}<|im_end|>\n'
     )
+
+
+def with_bos(*, by: str) -> Checkpoint:
+    """A base that puts `<s>` before every text: its tokenizer does, or only its chat template."""
+    tokenizer = tiny_tokenizer(chatml=False)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    if by == "tokenizer":
+        bos = ("<s>", tokenizer.bos_token_id)
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[bos])
+    elif by == "template":
+        tokenizer.chat_template = "{{ bos_token }}{{ messages[0]['content'] }}"
+    model = tiny_model(rows=len(tokenizer))
+    return Checkpoint.from_model(model, tokenizer, tiny_catalog(), base="tiny")
+
+
+@pytest.mark.parametrize("by", ["tokenizer", "template"])
+def test_a_conversation_begins_with_the_bases_token_of_the_beginning_where_the_base_expects_it(
+    tmp_path: Path, by: str
+) -> None:
+    checkpoint = with_bos(by=by)
+    protocol, bos = checkpoint.protocol, checkpoint.tokenizer.bos_token_id
+    whole, mask = protocol.supervised(LONG)
+    assert [i for i, token in enumerate(whole) if token == bos] == [0] and not mask[0]
+    assert step_by_step(checkpoint, LONG[1:9]) == protocol.supervised(LONG[1:9])[0]
+    cut = protocol.prompt([user("find a taxi " * 100)], max_tokens=40)
+    assert len(cut) == 40 and cut[0] == bos
+    checkpoint.tokenizer.save_pretrained(tmp_path)
+    saved = AutoTokenizer.from_pretrained(tmp_path)
+    rendered = saved.apply_chat_template(
+        prepared(checkpoint, LONG), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    assert (whole, mask) == (list(rendered["input_ids"]), [bool(value) for value in rendered["assistant_masks"]])
+
+
+def test_a_token_of_the_beginning_that_the_base_does_not_send_is_not_sent() -> None:
+    checkpoint = with_bos(by="nobody")
+    assert checkpoint.tokenizer.bos_token_id not in checkpoint.protocol.supervised(LONG)[0]
 
 
 hostile = st.lists(

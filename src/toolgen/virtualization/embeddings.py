@@ -4,7 +4,8 @@ Two ways, and a control. `name` is the paper's: the mean of the embeddings of th
 more: a bag of the words of the whole documentation, so that a tool which no request ever asks for still starts where
 its words are, and the model learns one thing for all tools (text to the bag of its words) instead of an arbitrary
 vector for each. Without any training, ranking by such bags finds half of BFCL's tools first; `docs/experiments.md` has
-the figures. Rows are not trained here; see `toolgen.training`.
+the figures. Turn markers that the base lacks start as its own tokens of a text's beginning and end. Rows are not trained here;
+see `toolgen.training`.
 Shapes: V base vocabulary, D hidden size, N tools (or actions and tools), R new rows, P uses of a token by one of N.
 """
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.catalog.text import spaced_words
-from toolgen.virtualization.tokenizer import encode
+from toolgen.virtualization.tokenizer import TURN_END, TURN_START, encode
 from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
 
 Initialization = Literal["documentation", "name", "random"]
@@ -72,17 +73,18 @@ def initialize_rows(
     method: Initialization = "documentation",
     seed: int = 0,
 ) -> None:
-    """Writes the rows of the actions and of the tools' tokens; `texts[i]` holds the views of the i-th action or tool (actions
-    first).
+    """Writes the rows of all new tokens; `texts[i]` holds the views of the i-th action or tool (actions first).
 
-    A token that tools share starts as the mean of their directions. Every row gets the mean length of the base's own rows, so
-    that no tool starts out mute. Output rows of an untied model come from the *output* rows of the same words.
+    A token that tools share starts as the mean of their directions. Every row of actions and tools gets the mean length of the
+    base's own rows, so that no tool starts out mute. Output rows of an untied model come from the *output* rows of the same
+    words. Where the output matrix has a bias, that of a tool is the mean of the base's, whatever a padded base had there.
     """
-    start, stop = vocabulary.action_token_ids.start, vocabulary.action_token_ids.stop
+    base, start, stop = vocabulary.new_token_ids.start, vocabulary.first_id, vocabulary.new_token_ids.stop
+    likes = _likes(tokenizer, vocabulary)
     generator = torch.Generator().manual_seed(seed)
     bags = _bags(tokenizer, texts) if method == "documentation" else _names(tokenizer, texts)
     for weight in {id(matrix): matrix for matrix in (model.get_input_embeddings().weight, output_rows(model))}.values():
-        base_VD = weight[:start].float()
+        base_VD = weight[:base].float()
         if method == "random":
             rows = torch.randn((stop - start, base_VD.shape[1]), generator=generator)
         else:
@@ -90,6 +92,24 @@ def initialize_rows(
             rows = _shared_rows(_sums(words_VD, bags), vocabulary)
         rows *= base_VD.norm(dim=1).mean() / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
         weight[start:stop] = rows.to(weight.dtype)
+        for marker, like in likes.items():
+            weight[marker] = base_VD.mean(0) if like is None else weight[like]
+    bias: Tensor | None = getattr(model.get_output_embeddings(), "bias", None)
+    if bias is not None:
+        bias[base:stop] = bias[:base].mean()
+        for marker, like in likes.items():
+            bias[marker] = bias[:base].mean() if like is None else bias[like]
+
+
+def _likes(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> Mapping[int, int | None]:
+    """Token id of each turn marker that the base lacks, and of the base's own token that it starts as: the one that begins a
+    text (BOS), else the one that ends it (EOS); None where the base has neither."""
+    bos, eos = (
+        token_id if token_id is not None and token_id < vocabulary.new_token_ids.start else None
+        for token_id in (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    )
+    starts = {TURN_START: eos if bos is None else bos, TURN_END: bos if eos is None else eos}
+    return {token_id: starts[marker] for marker, token_id in vocabulary.marker_token_ids.items()}
 
 
 @torch.no_grad()

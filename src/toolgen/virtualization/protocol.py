@@ -41,9 +41,10 @@ MAX_DOCUMENTATION = 2000
 """Characters of one tool's documentation that the model is shown; the longest hundred of BFCL are cut by it."""
 
 
-def chat_template() -> str:
-    """The text of `chat_template.jinja`."""
-    return resources.files("toolgen.virtualization").joinpath("chat_template.jinja").read_text(encoding="utf-8")
+def chat_template(*, bos: bool = False) -> str:
+    """The text of `chat_template.jinja`; with `bos`, conversations begin with the base's token of the beginning."""
+    text = resources.files("toolgen.virtualization").joinpath("chat_template.jinja").read_text(encoding="utf-8")
+    return "{{- bos_token -}}\n" + text if bos else text
 
 
 class PromptProtocol:
@@ -58,14 +59,13 @@ class PromptProtocol:
         self._catalog = catalog
         self._template = tokenizer.chat_template or chat_template()
         self.end_id = find_end_marker(tokenizer)
-        header = self._render([], add_generation_prompt=True)
-        self._header = self._encode(header)
+        self._header = self._encode(self._render([], add_generation_prompt=True))
         # Encoded behind the marker: some tokenizers put a space before a text that stands alone.
         self._after_arguments = self._encode(f"{TURN_END}\n")
 
     def prompt(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None) -> list[int]:
         """Token ids up to where the assistant chooses its action; beyond `max_tokens` the last message loses its end."""
-        ids = self._encode(self._render(messages, add_generation_prompt=True))
+        ids = self._encode(self._render(messages, begins=True, add_generation_prompt=True))
         if max_tokens is None or len(ids) <= max_tokens:
             return ids
         tail = [*self.after_arguments(), *self._header]
@@ -86,11 +86,11 @@ class PromptProtocol:
 
     def tool_result(self, text: str) -> list[int]:
         """The turn with a tool's result and the header of the next assistant turn."""
-        return self.prompt([{"role": "tool", "content": text}])
+        return self._next_turn("tool", text)
 
     def user_turn(self, text: str) -> list[int]:
         """A further request of the user and the header of the next assistant turn."""
-        return self.prompt([{"role": "user", "content": text}])
+        return self._next_turn("user", text)
 
     def documentation(self, tool_id: str) -> str:
         """What the model is shown of a tool once it has chosen it."""
@@ -113,7 +113,7 @@ class PromptProtocol:
         The mask comes from the template's generation markers.
         """
         spans: list[tuple[int, int]] = []
-        text = self._render(messages, add_generation_prompt=False, on_spans=spans.extend)
+        text = self._render(messages, begins=True, add_generation_prompt=False, on_spans=spans.extend)
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = list(encoded["input_ids"])
         starts, stops = zip(*encoded["offset_mapping"], strict=True) if ids else ((), ())
@@ -125,6 +125,9 @@ class PromptProtocol:
             mask[first:last] = [True] * (last - first)
         return ids, mask
 
+    def _next_turn(self, role: str, text: str) -> list[int]:
+        return self._encode(self._render([{"role": role, "content": text}], add_generation_prompt=True))
+
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
@@ -134,8 +137,10 @@ class PromptProtocol:
         messages: Sequence[Mapping[str, Any]],
         *,
         add_generation_prompt: bool,
+        begins: bool = False,
         on_spans: Callable[[list[tuple[int, int]]], None] | None = None,
     ) -> str:
+        """The text of messages; `begins`: they are the beginning of a conversation, not its next turns."""
         from transformers.utils.chat_template_utils import render_jinja_template
 
         prepared = [self._prepare(message) for message in messages]
@@ -144,6 +149,7 @@ class PromptProtocol:
             chat_template=self._template,
             return_assistant_tokens_mask=on_spans is not None,
             add_generation_prompt=add_generation_prompt,
+            bos_token=self._tokenizer.bos_token if begins else "",
         )
         if on_spans is not None:
             on_spans([(int(start), int(stop)) for start, stop in spans[0]])

@@ -29,13 +29,13 @@ def add_tool_tokens(
     """
     spelling = atomic(catalog) if spelling is None else spelling
     _refuse_existing(tokenizer, spelling.tokens)
-    _add_markers(tokenizer)
+    markers = _add_markers(tokenizer)
     first_id = len(tokenizer)
     _add(tokenizer, (*ACTION_TOKENS, *spelling.tokens))
-    shared: dict[str, Any] = {}
+    shared: dict[str, Any] = {"markers": markers}
     if spelling.indexing != "atomic":
         sequences = tuple(map(tuple, encode(tokenizer, spelling.texts)))
-        shared = {"indexing": spelling.indexing, "shared": spelling.tokens, "sequences": sequences}
+        shared |= {"indexing": spelling.indexing, "shared": spelling.tokens, "sequences": sequences}
     vocabulary = ToolVocabulary(catalog.ids, spelling.texts, first_id, **shared)
     check_round_trip(tokenizer, vocabulary)
     return vocabulary
@@ -53,6 +53,14 @@ def find_end_marker(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(token_id)
 
 
+def begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the base expects its token of the beginning (BOS) before every text: its tokenizer or its chat template puts it
+    there."""
+    bos = tokenizer.bos_token_id
+    puts_it: list[int] = tokenizer("a")["input_ids"]
+    return bos is not None and (puts_it[:1] == [bos] or "bos_token" in (tokenizer.chat_template or ""))
+
+
 def _refuse_existing(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
     existing = tokenizer.get_vocab().keys() & {*ACTION_TOKENS, *tokens}
     if existing:
@@ -62,13 +70,15 @@ def _refuse_existing(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) 
         )
 
 
-def _add_markers(tokenizer: PreTrainedTokenizerBase) -> None:
+def _add_markers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Adds the turn markers that the base lacks and returns them."""
     known = tokenizer.get_vocab()
-    markers = [marker for marker in (TURN_START, TURN_END) if marker not in known]
+    markers = tuple(marker for marker in (TURN_START, TURN_END) if marker not in known)
     if markers:
-        tokenizer.add_special_tokens({"additional_special_tokens": markers}, replace_extra_special_tokens=False)
+        tokenizer.add_special_tokens({"additional_special_tokens": [*markers]}, replace_extra_special_tokens=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = TURN_END
+    return markers
 
 
 def _add(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:

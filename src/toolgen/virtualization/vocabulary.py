@@ -1,8 +1,8 @@
 """ToolVocabulary: tool id to its sequence of token ids and back, under every indexing.
 
-All new rows are contiguous: the two actions `finish` and `no_tool`, then the tokens that tools are written with. Under atomic
-indexing that is one row a tool in catalog order, so "only tool tokens" is one slice of the logits; the other indexings share
-rows. No sequence is the beginning of another. Knows no tokenizer library and no tensor.
+All new rows are contiguous: the turn markers that the base lacks, the two actions `finish` and `no_tool`, then the tokens that
+tools are written with. Under atomic indexing that is one row a tool in catalog order, so "only tool tokens" is one slice of the
+logits; the other indexings share rows. No sequence is the beginning of another. Knows no tokenizer library and no tensor.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ FINISH_SCHEMA: Mapping[str, Any] = {
 @dataclass(frozen=True)
 class ToolVocabulary:
     """`tool_ids[i]` is written `tokens[i]` in text. Under atomic indexing that is one token, `first_id + len(ACTIONS) + i`;
-    otherwise the token ids are `sequences[i]`, and `shared` are the texts of the new tokens behind the actions.
+    otherwise the token ids are `sequences[i]`, and `shared` are the texts of the new tokens behind the actions. `markers` are
+    the turn markers that were added right before `first_id`, because the base had none.
 
     `tool_id`, `token_id` and `row` are three things: the catalog's name, the id in the tokenizer, and the position among the
     tool rows (under atomic indexing the position in the catalog).
@@ -44,6 +45,7 @@ class ToolVocabulary:
     indexing: Indexing = "atomic"
     shared: tuple[str, ...] = ()
     sequences: tuple[tuple[int, ...], ...] = ()
+    markers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.tool_ids) != len(self.tokens):
@@ -87,8 +89,18 @@ class ToolVocabulary:
         return self.first_id + 1
 
     @property
+    def marker_token_ids(self) -> Mapping[str, int]:
+        """Token id of each turn marker that the base lacked."""
+        return {marker: self.new_token_ids[i] for i, marker in enumerate(self.markers)}
+
+    @property
+    def new_token_ids(self) -> range:
+        """Token ids of all rows that the base did not bring: the markers it lacked, the actions, the tools' tokens."""
+        return range(self.first_id - len(self.markers), self.action_token_ids.stop)
+
+    @property
     def action_token_ids(self) -> range:
-        """Token ids of all new tokens: finish, no_tool, then those of the tools."""
+        """Token ids of finish, no_tool, then those of the tools' tokens."""
         return range(self.first_id, self.first_id + len(ACTIONS) + len(self._tool_tokens))
 
     @property
@@ -129,7 +141,7 @@ class ToolVocabulary:
 
     @cached_property
     def all_tokens(self) -> tuple[str, ...]:
-        """Texts of the new tokens in the order of their ids, the actions first."""
+        """Texts of the actions and the tools' tokens, in the order of their ids."""
         return (*ACTION_TOKENS, *self._tool_tokens)
 
     @property
@@ -139,7 +151,7 @@ class ToolVocabulary:
 
     def to_dict(self) -> dict[str, Any]:
         """The part of `toolgen.json` that describes the vocabulary."""
-        record: dict[str, Any] = {"indexing": self.indexing, "first_id": self.first_id}
+        record: dict[str, Any] = {"indexing": self.indexing, "first_id": self.first_id, "markers": [*self.markers]}
         if not self.is_atomic:
             record |= {"shared": list(self.shared), "sequences": dict(zip(self.tool_ids, self.sequences, strict=True))}
         return record | {"tokens": dict(zip(self.tool_ids, self.tokens, strict=True))}
@@ -150,6 +162,7 @@ class ToolVocabulary:
         try:
             first_id, tokens = int(record["first_id"]), dict(record["tokens"])
             indexing = record.get("indexing", "atomic")
+            markers = tuple(record.get("markers", ()))
             shared, sequences = tuple(record.get("shared", ())), dict(record.get("sequences", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the vocabulary is damaged: expected first_id and tokens ({error!r})") from error
@@ -169,6 +182,7 @@ class ToolVocabulary:
             indexing,
             shared,
             tuple(tuple(sequences[tool_id]) for tool_id in tool_ids if tool_id in sequences),
+            markers,
         )
 
 
