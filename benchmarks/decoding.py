@@ -22,9 +22,9 @@ import torch
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Query, load_dataset
 from toolgen.decoding import Arguments, Forward, ToolDecoder
-from toolgen.decoding.batching import run_together
 from toolgen.evaluation.provenance import hardware
 from toolgen.evaluation.results import write_json
+from toolgen.inference.batching import run_together
 
 TOGETHER = (1, 4, 8)
 

@@ -25,7 +25,8 @@ from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.provenance import hardware
 from toolgen.evaluation.results import RetrievalResult, paired_difference, write_json
 from toolgen.fetching import cache_folder, resolve_base
-from toolgen.llm import LocalWriter, TextWriter
+from toolgen.inference.local_writer import LocalWriter
+from toolgen.llm import TextWriter
 from toolgen.retrieval import BM25Retriever, Retriever, make_retriever
 from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
 from toolgen.retrieval.long_context import LongContextRetriever

@@ -20,6 +20,7 @@ ORDER = (
     "datasets",
     "virtualization",
     "checkpoint",
+    "inference",
     "training",
     "planning",
     "decoding",

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import Result
 
 from toolgen.datasets import load_dataset
-from toolgen.llm import ChatMessage, LocalWriter
+from toolgen.inference.local_writer import LocalWriter
+from toolgen.llm import ChatMessage
 from toolgen.testing import tiny_checkpoint, tiny_dataset, tiny_encoder
 
 Invoke = Callable[..., Result]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,25 +117,25 @@ def test_rows_in_training_are_read_anew_where_the_input_shares_them(tied: bool) 
 
 
 def test_the_states_used_longest_ago_go_first_and_the_budget_is_kept() -> None:
-    layers = [torch.nn.Identity(), torch.nn.Identity()]
     width, length = 8, 4
-    calls: list[int] = []
+    trunk = torch.nn.Module()
+    trunk.layers = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity()])
+    trunk.config = SimpleNamespace(num_hidden_layers=2)  # type: ignore[assignment]
 
-    def trunk(ids_T: torch.Tensor, places_T: torch.Tensor, lengths: Any) -> torch.Tensor:
+    def run(trunk: Any, ids_T: torch.Tensor, places_T: torch.Tensor, lengths: Any) -> torch.Tensor:
         states = ids_T[None, :, None].expand(1, -1, width).float()
-        calls.append(len(lengths))
-        for layer in layers:
+        for layer in trunk.layers:
             states = layer(states)
         return states[0]
 
-    states = FrozenStates(layers, 1, budget=2 * length * width * 4)
+    states = FrozenStates(trunk, 1, budget=2 * length * width * 4)
 
     def ask(*numbers: int) -> int:
         """Runs the examples with these ids; how many of them were computed."""
         before = states.computed
         ids = torch.tensor(numbers).repeat_interleave(length)
         places = torch.arange(length).repeat(len(numbers))
-        found = states.through(trunk)(ids, places, [length] * len(numbers))
+        found = states.hidden(run, ids, places, [length] * len(numbers))
         assert torch.equal(found, ids[:, None].expand(-1, width).float())
         return (states.computed - before) // length
 

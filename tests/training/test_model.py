@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,6 @@ from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_chec
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.examples import TrainingExample, choice_example, conversation_example
 from toolgen.training.model import TrainableModel, check_logits
-from toolgen.training.packing import PACKED, packing
 from toolgen.virtualization import output_rows
 
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -126,20 +126,11 @@ def test_packed_examples_do_not_see_each_other(architecture: Architecture) -> No
             torch.testing.assert_close(states, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_packing_leaves_the_models_own_attention_behind() -> None:
-    checkpoint = tiny_checkpoint()
-    before = checkpoint.model.config._attn_implementation
-    with pytest.raises(RuntimeError, match="stop"), packing(checkpoint.model):
-        assert checkpoint.model.config._attn_implementation == PACKED
-        raise RuntimeError("stop")
-    assert checkpoint.model.config._attn_implementation == before
-
-
 def test_an_attention_that_cannot_be_exchanged_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tiny_checkpoint()
     monkeypatch.setattr(type(checkpoint.model), "_can_set_attn_implementation", lambda _self: False)
-    with pytest.raises(CheckpointError, match="llama models bring their own attention"), packing(checkpoint.model):
-        pass
+    with pytest.raises(CheckpointError, match="llama models bring their own attention"):
+        TrainableModel(checkpoint)
 
 
 def test_what_is_right_nowhere_in_a_stage_is_left_out_everywhere() -> None:
@@ -228,15 +219,43 @@ def test_a_bias_of_the_output_matrix_counts() -> None:
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("Gemma2", {"head_dim": 16}),
-        ("Gemma3Text", {"head_dim": 16}),
-        ("Granite", {"logits_scaling": 8.0}),
+        (
+            "Gemma2",
+            {"head_dim": 16, "final_logit_softcapping": 1.0, "attn_logit_softcapping": 0.5, "sliding_window": 8},
+        ),
+        ("Gemma3Text", {"head_dim": 16, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}),
+        ("Granite", {"logits_scaling": 8.0, "embedding_multiplier": 3.0}),
         ("Cohere", {"logit_scale": 0.0625}),
+        ("Mistral", {"sliding_window": 8}),
     ],
 )
-def test_an_architecture_that_scales_is_refused_in_one_line(name: str, settings: dict[str, Any]) -> None:
-    checkpoint = foreign(name, num_key_value_heads=1, **settings)
-    with pytest.raises(CheckpointError, match="models scale their embeddings or logits") as caught:
+def test_the_loss_of_an_architecture_that_scales_or_bounds_is_that_of_its_own_logits(
+    name: str, settings: dict[str, Any]
+) -> None:
+    checkpoint = foreign(name, num_key_value_heads=1, initializer_range=0.3, **settings)
+    example, stop = examples_for(checkpoint)[8], checkpoint.vocabulary.action_token_ids.stop
+    logits = checkpoint.model(input_ids=torch.tensor([example.ids])).logits[0, :, :stop].log_softmax(-1)
+    plain = -sum(logits[position, list(targets)].mean() for position, targets in example.choices)
+    plain = plain - 0.5 * sum(logits[position, example.ids[position + 1]] for position in example.text)
+    (expected,) = torch.autograd.grad(plain, checkpoint.model.model.layers[0].mlp.up_proj.weight)
+    trainable = TrainableModel(checkpoint)
+    check_logits(checkpoint, trainable)
+    found = losses(trainable, [[example]])
+    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-5)
+    backward(found)
+    torch.testing.assert_close(
+        gradients(trainable)["trunk.layers.0.mlp.up_proj.weight"], expected, rtol=1e-3, atol=1e-5
+    )
+
+
+def test_an_architecture_with_logits_of_its_own_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = tiny_checkpoint()
+    monkeypatch.setattr(checkpoint.model.model, "norm", torch.nn.Identity())
+    forward = checkpoint.model.forward
+    monkeypatch.setattr(
+        checkpoint.model, "forward", lambda **given: SimpleNamespace(logits=3 * forward(**given).logits)
+    )
+    with pytest.raises(CheckpointError, match="make their embeddings or logits in a way of their own") as caught:
         check_logits(checkpoint, TrainableModel(checkpoint))
     assert "\n" not in str(caught.value)
 

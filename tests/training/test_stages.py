@@ -18,7 +18,7 @@ from toolgen.catalog.text import document
 from toolgen.checkpoint import METRICS, Checkpoint, read_records
 from toolgen.datasets import Dataset
 from toolgen.errors import CheckpointError, MissingExtraError, StateError, UsageError
-from toolgen.llm import LocalWriter
+from toolgen.inference.local_writer import LocalWriter
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
 from toolgen.training import Stage, run_stage, saving

@@ -118,7 +118,8 @@ def load_catalog(folder: Path) -> Catalog:
 
 def open_writer(base: str | None, endpoint: str | None, model: str | None) -> TextWriter | None:
     """The language model that was asked for, local or behind an endpoint; None if none was."""
-    from toolgen.llm import EndpointWriter, LocalWriter
+    from toolgen.inference.local_writer import LocalWriter
+    from toolgen.llm import EndpointWriter
 
     if (endpoint is None) != (model is None):
         raise UsageError("an endpoint needs --endpoint URL and --model NAME together")

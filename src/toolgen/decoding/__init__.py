@@ -4,7 +4,7 @@ Out: the next legal action (a tool token, finish, no_tool) and its arguments, va
 
 from toolgen.decoding.decoder import Arguments, DecodingOptions, ToolChoice, ToolDecoder
 from toolgen.decoding.sampling import Sampling
-from toolgen.decoding.session import ContextFullError, Forward, Session
+from toolgen.inference.session import ContextFullError, Forward, Session
 
 __all__ = [
     "Arguments",

@@ -21,9 +21,9 @@ from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler, Matcher
 from toolgen.decoding.sampling import Sampling, pick
-from toolgen.decoding.session import Forward, Session
-from toolgen.decoding.trie import ROOT, Trie
 from toolgen.decoding.values import is_plain_json
+from toolgen.inference.session import Forward, Session
+from toolgen.inference.trie import ROOT, Trie
 from toolgen.virtualization.vocabulary import ACTIONS
 
 if TYPE_CHECKING:

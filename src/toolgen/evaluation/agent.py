@@ -142,7 +142,7 @@ def evaluate_agent(
         for place, query in enumerate(tasks):
             on_end(place, judge.carry_out(query))
     elif together > 1 and isinstance(policy, GenerativePolicy):
-        from toolgen.decoding.batching import run_together
+        from toolgen.inference.batching import run_together
 
         model = policy.checkpoint.model
         run_together(model, [partial(judge.carry_out, query) for query in tasks], together, on_end)

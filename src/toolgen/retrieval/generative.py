@@ -2,7 +2,7 @@
 
 Under atomic indexing one forward pass is the search: the score of a tool is the logit of its token where the assistant would
 choose, and the exact top k is one pass over the prompt and one product with the tool rows. Source: ToolGen, arXiv 2410.03439,
-which runs a constrained beam search for the same ranking. Where a tool is several tokens, `decoding/beam_search.py` searches.
+which runs a constrained beam search for the same ranking. Where a tool is several tokens, `inference/beam_search.py` searches.
 Shapes: Q queries, B of them in one pass, T tokens, D hidden size, N tools, V rows of the whole vocabulary.
 """
 
@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.checkpoint import Checkpoint
-from toolgen.decoding.beam_search import beam_search
-from toolgen.decoding.trie import Trie
 from toolgen.errors import UsageError
+from toolgen.inference.beam_search import beam_search
+from toolgen.inference.heads import Head
+from toolgen.inference.lean_pass import LeanPass, fits_lean_pass
+from toolgen.inference.trie import Trie
 from toolgen.retrieval.protocol import Ranking, top_ranking
 
 BEAM = 32
@@ -69,11 +70,8 @@ class GenerativeRetriever:
         self.batch_tokens = batch_tokens
         self._order_N: slice | npt.NDArray[np.intp] = slice(None)
         self._last_hidden: Callable[[Sequence[Sequence[int]]], Tensor] = self._padded_pass
-        if half_weights and vocabulary.is_atomic:
-            from toolgen.retrieval.lean_pass import LeanPass, fits_lean_pass  # imports the training package
-
-            if fits_lean_pass(checkpoint.model):
-                self._last_hidden = LeanPass(checkpoint.model)
+        if half_weights and vocabulary.is_atomic and fits_lean_pass(checkpoint.model):
+            self._last_hidden = LeanPass(checkpoint.model)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -187,14 +185,9 @@ class GenerativeRetriever:
 
     def _scores(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Logits of the tool tokens after each prompt (B, N), unconstrained those of the whole vocabulary (B, V)."""
-        model, ids = self._checkpoint.model, self._checkpoint.vocabulary.tool_token_ids
-        last_BD = self._last_hidden(prompts)
-        if not self._constrained:
-            logits: Tensor = model.get_output_embeddings()(last_BD)
-            return logits[:, : ids.stop].float()
-        bias = getattr(model.get_output_embeddings(), "bias", None)
-        own_bias = None if bias is None else bias[ids.start : ids.stop]
-        return functional.linear(last_BD, self._checkpoint.tool_rows, own_bias).float()
+        ids = self._checkpoint.vocabulary.tool_token_ids
+        scored = slice(ids.start if self._constrained else 0, ids.stop)
+        return Head.of(self._checkpoint.model).scores(self._last_hidden(prompts), scored).float()
 
     def _padded_pass(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """The hidden state after each prompt (B, D). Right padding: the model is causal, so it needs no mask."""

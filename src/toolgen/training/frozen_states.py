@@ -9,9 +9,7 @@ Knows no loss. Shapes: T tokens of packed examples, D hidden size.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any
 
@@ -20,19 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from toolgen.inference.views import StandIn, layers_of, with_layers
+
 TOLERANCE = 1e-4
 """Largest difference of a hidden state, relative to the largest, that the proof at the start accepts."""
 
-Trunk = Callable[[Tensor, Tensor, Sequence[int]], Tensor]
-"""Ids (T,), their places in their examples (T,) and the examples' lengths to last hidden states (T, D)."""
+Run = Callable[[nn.Module, Tensor, Tensor, Sequence[int]], Tensor]
+"""A trunk, ids (T,), their places in their examples (T,) and the examples' lengths to last hidden states (T, D)."""
 
 
 class FrozenStates:
-    """States (length, D) of at most `budget` bytes of examples above `lower`, the frozen layers; those used longest ago go
-    first. Examples with an id in `changing` are computed anew each time: training moves the input rows of these ids."""
+    """States (length, D) of at most `budget` bytes of examples above the `frozen` lower layers of a trunk; those used longest
+    ago go first. Examples with an id in `changing` are computed anew each time: training moves the input rows of these ids."""
 
-    def __init__(self, layers: Iterable[nn.Module], frozen: int, *, budget: int, changing: range = range(0)) -> None:
-        layers = tuple(layers)
+    def __init__(self, trunk: nn.Module, frozen: int, *, budget: int, changing: range = range(0)) -> None:
+        layers = layers_of(trunk)
+        self._trunk = trunk
         self._lower, self._upper = layers[:frozen], layers[frozen:]
         self._budget, self._changing = budget, changing
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
@@ -40,11 +41,8 @@ class FrozenStates:
         self.found = self.computed = 0
         """Tokens whose states were there, and tokens whose states had to be computed."""
 
-    def through(self, trunk: Trunk) -> Trunk:
-        """The same trunk, whose lower layers run only for examples whose states are not kept."""
-        return partial(self._hidden, trunk)
-
-    def _hidden(self, trunk: Trunk, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> Tensor:
+    def hidden(self, run: Run, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> Tensor:
+        """What `run` makes of the trunk, whose lower layers run only for examples whose states are not kept."""
         examples = torch.split(ids_T, list(lengths))
         known = [ids.numpy() for ids in torch.split(ids_T.cpu(), list(lengths))]
         keys = [ids.tobytes() for ids in known]
@@ -55,23 +53,28 @@ class FrozenStates:
                 torch.cat(list(compress(each, missing))) for each in (examples, torch.split(places_T, list(lengths)))
             )
             widths = list(compress(lengths, missing))
-            with _only(self._lower, skipped=self._upper) as outputs:
-                trunk(new, places, widths)
-            made = iter(torch.split(outputs[0].detach()[0], widths))
+            made = iter(torch.split(self._through_lower(run, new, places, widths), widths))
             for i in compress(range(len(states)), missing):
                 states[i] = self._keep(keys[i], next(made), self._changes(known[i]))
         self.computed += sum(compress(lengths, missing))
         self.found += sum(lengths) - sum(compress(lengths, missing))
-        with _replaced(self._lower, torch.cat([state for state in states if state is not None])[None]):
-            return trunk(ids_T, places_T, lengths)
+        given = torch.cat([state for state in states if state is not None])[None]
+        above = with_layers(self._trunk, [*(_Given(layer, given) for layer in self._lower), *self._upper])
+        return run(above, ids_T, places_T, lengths)
 
-    def hold(self, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int], trunk: Trunk) -> bool:
+    def _through_lower(self, run: Run, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> Tensor:
+        """The states that leave the lower layers (T, D)."""
+        last = _Watched(self._lower[-1])
+        run(with_layers(self._trunk, [*self._lower[:-1], last, *map(_Passing, self._upper)]), ids_T, places_T, lengths)
+        return last.states.detach()[0]
+
+    def hold(self, run: Run, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> bool:
         """Whether the states of a batch, computed now and then found, give what the whole trunk gives (see `TOLERANCE`).
         False as well where the layers hand on more than a tensor. Random numbers and kept states are left as they were."""
         with torch.random.fork_rng(), torch.no_grad():
-            expected = trunk(ids_T, places_T, lengths)
+            expected = run(self._trunk, ids_T, places_T, lengths)
             try:
-                both = [self.through(trunk)(ids_T, places_T, lengths) for _ in range(2)]
+                both = [self.hidden(run, ids_T, places_T, lengths) for _ in range(2)]
             except _UnknownOutputError:
                 return False
         self._kept.clear()
@@ -102,42 +105,32 @@ class _UnknownOutputError(TypeError):
     """A layer that returns more than its hidden states."""
 
 
-@contextmanager
-def _only(run: Sequence[nn.Module], *, skipped: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """The `skipped` layers pass on what they get; the list gets the output of the last of the others."""
-    outputs: list[Tensor] = []
+class _Passing(StandIn):
+    """Passes on what it gets."""
 
-    def catch(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+    def forward(self, states: Tensor, *_args: Any, **_options: Any) -> Tensor:
+        return states
+
+
+class _Given(StandIn):
+    """Computes nothing; what leaves it is given."""
+
+    def __init__(self, layer: nn.Module, states: Tensor) -> None:
+        super().__init__(layer)
+        self.states = states
+
+    def forward(self, *_args: Any, **_options: Any) -> Tensor:
+        return self.states
+
+
+class _Watched(StandIn):
+    """The layer itself, whose output stays in `states`."""
+
+    states: Tensor
+
+    def forward(self, *args: Any, **options: Any) -> Tensor:
+        output = self.layer(*args, **options)
         if not isinstance(output, Tensor):
             raise _UnknownOutputError(type(output).__name__)
-        outputs.append(output)
-
-    handle = run[-1].register_forward_hook(catch)
-    try:
-        with _forwards(skipped, lambda states, *_args, **_kwargs: states):
-            yield outputs
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _replaced(layers: Sequence[nn.Module], states: Tensor) -> Iterator[None]:
-    """The layers compute nothing; what leaves them is `states` (1, T, D)."""
-    with _forwards(layers, lambda *_args, **_kwargs: states):
-        yield
-
-
-@contextmanager
-def _forwards(layers: Sequence[nn.Module], forward: Callable[..., Tensor]) -> Iterator[None]:
-    """Another forward of these layers for a while; hooks of their own (FSDP's, for instance) still run."""
-    before = [layer.__dict__.get("forward") for layer in layers]
-    for layer in layers:
-        layer.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        for layer, own in zip(layers, before, strict=True):
-            if own is None:
-                del layer.__dict__["forward"]
-            else:
-                layer.__dict__["forward"] = own
+        self.states = output
+        return output

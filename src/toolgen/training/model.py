@@ -1,8 +1,8 @@
 """TrainableModel: a checkpoint's model arranged for training, with the new rows apart from the base's vocabulary.
 
 The base's rows are frozen, so neither their gradient nor their optimizer state exists; logits are computed only at
-supervised positions. Works for any Hugging Face causal language model whose logits are `trunk(inputs_embeds) @ rows`
-(Llama, Qwen, SmolLM, GPT-2, ... tied or not); `check_logits` refuses the others instead of training something else.
+supervised positions. Works for any Hugging Face causal language model whose logits `inference.heads` computes (Llama, Qwen,
+SmolLM, Gemma, Granite, GPT-2, ... tied or not); `check_logits` refuses the others instead of training something else.
 Shapes: T tokens of packed examples, D hidden size, P supervised positions, K targets, V base vocabulary, R new rows.
 """
 
@@ -20,10 +20,13 @@ from torch.nn import functional
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import CheckpointError, UsageError
+from toolgen.inference.attention import Packed, share_passes
+from toolgen.inference.heads import Head, input_scale
+from toolgen.inference.passes import row_states
+from toolgen.inference.views import layers_of
 from toolgen.training.collate import MicroBatch, collate
 from toolgen.training.examples import TrainingExample
 from toolgen.training.frozen_states import FrozenStates
-from toolgen.training.packing import packing
 from toolgen.training.sharding import RowPeers, local, whole
 from toolgen.training.softmax import Block, set_cross_entropy
 from toolgen.virtualization import output_rows
@@ -57,6 +60,7 @@ class TrainableModel(nn.Module):
         self.first = checkpoint.vocabulary.first_id
         self.stop = checkpoint.vocabulary.action_token_ids.stop
         model = checkpoint.model
+        share_passes(model)
         inputs, outputs = model.get_input_embeddings().weight, output_rows(model)
         self.tied = inputs is outputs
         self.trunk = model.base_model
@@ -70,7 +74,8 @@ class TrainableModel(nn.Module):
             self.input_rows.requires_grad_(not frozen_layers)
         self._unasked_R, self._silent_R = self._mask(unasked), self._mask(silent)
         self._peers: RowPeers | None = None
-        self._bias = getattr(model.get_output_embeddings(), "bias", None)
+        self._head, self._input_scale = Head.of(model), input_scale(model)
+        self._bias = self._head.bias_V
         self._flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         model.requires_grad_(False)
         self.trunk.requires_grad_(True)
@@ -131,11 +136,7 @@ class TrainableModel(nn.Module):
 
     def layers(self) -> nn.ModuleList:
         """The transformer layers from below; empty where the architecture does not list them."""
-        total = self.trunk.config.num_hidden_layers
-        lists = (
-            module for module in self.trunk.modules() if isinstance(module, nn.ModuleList) and len(module) == total
-        )
-        return next(lists, nn.ModuleList())
+        return layers_of(self.trunk)
 
     def trunk_parameters(self) -> list[nn.Parameter]:
         """Trainable parameters that the base brought."""
@@ -157,6 +158,10 @@ class TrainableModel(nn.Module):
     def embed(self, ids_T: Tensor) -> Tensor:
         """Input embeddings (T, D); tool tokens take the rows in training. Below frozen layers the rows learn as outputs
         only: their gradient as inputs would cost the backward pass that freezing saves."""
+        embedded = self._looked_up(ids_T)
+        return embedded if self._input_scale == 1 else embedded * self._input_scale
+
+    def _looked_up(self, ids_T: Tensor) -> Tensor:
         own_T = (ids_T >= self.first) & (ids_T < self.stop)
         embedded = functional.embedding(ids_T.masked_fill(own_T, 0), self._matrices[0])
         if self._peers is not None and self.tied:
@@ -172,31 +177,23 @@ class TrainableModel(nn.Module):
 
     def hidden(self, batch: MicroBatch) -> Tensor:
         """Hidden states after the last norm (T, D)."""
-        run = self._run_trunk if self.frozen_states is None else self.frozen_states.through(self._run_trunk)
-        with packing(self.trunk):
-            return run(batch.ids_T, batch.places_T, batch.lengths)
+        if self.frozen_states is None:
+            return self._run(self.trunk, batch.ids_T, batch.places_T, batch.lengths)
+        return self.frozen_states.hidden(self._run, batch.ids_T, batch.places_T, batch.lengths)
 
-    def _run_trunk(self, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> Tensor:
-        states: Tensor = self.trunk(
-            inputs_embeds=self.embed(ids_T)[None],
-            position_ids=places_T[None],
-            use_cache=False,
-            packed_lengths=lengths,
-        ).last_hidden_state
-        return states[0]
+    def _run(self, trunk: nn.Module, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> Tensor:
+        return row_states(trunk, Packed(lengths), places_T, embedded_TD=self.embed(ids_T))
 
     def keep_frozen_states(self, mebibytes: float, probe: MicroBatch) -> bool:
         """From now on an example that comes again skips the frozen layers (see `FrozenStates`). Returns whether it does: not
         where no layer is frozen, nor, with a line in the log, where the states of `probe` do not repeat (dropout)."""
-        layers = self.layers()
-        if not self.frozen_layers or not layers or not mebibytes:
+        if not self.frozen_layers or not self.layers() or not mebibytes:
             return False
         changing = range(self.first, self.stop) if self.tied else range(0)
-        states = FrozenStates(layers, self.frozen_layers, budget=int(mebibytes * 2**20), changing=changing)
-        with packing(self.trunk):
-            if states.hold(probe.ids_T, probe.places_T, probe.lengths, self._run_trunk):
-                self.frozen_states = states
-                return True
+        states = FrozenStates(self.trunk, self.frozen_layers, budget=int(mebibytes * 2**20), changing=changing)
+        if states.hold(self._run, probe.ids_T, probe.places_T, probe.lengths):
+            self.frozen_states = states
+            return True
         LOGGER.warning(
             "the states of frozen layers are computed anew each time: those of this %s model do not repeat (has it dropout?)",
             self.trunk.config.model_type,
@@ -207,11 +204,13 @@ class TrainableModel(nn.Module):
         """Logits over the base's vocabulary up to `first`, then over the new rows (P, V + R)."""
         base, rows = self._matrices[1][: self.first], self.output_rows
         logits = torch.cat([functional.linear(hidden_PD, base), functional.linear(hidden_PD, rows)], dim=-1)
-        return logits if self._bias is None else logits + self._bias[: self.stop]
+        return self._head.finish(logits if self._bias is None else logits + self._bias[: self.stop])
 
     def forward(self, batch: MicroBatch) -> Losses:
         """Cross-entropy against each position's distribution over its targets, summed."""
         hidden_PD = self.hidden(batch)[batch.positions_P]
+        if self._head.scale != 1:
+            hidden_PD = hidden_PD * self._head.scale
         base, new = self._blocks()
 
         def loss(of_P: Tensor) -> Tensor:
@@ -222,6 +221,7 @@ class TrainableModel(nn.Module):
                 batch.targets_PK[of_P],
                 batch.weights_PK[of_P],
                 batch.spares_P[of_P],
+                softcap=self._head.softcap,
                 peers=self._peers,
             )
 
@@ -241,9 +241,10 @@ class TrainableModel(nn.Module):
             return None if values is None else values[ids.start - offset : ids.stop - offset]
 
         silent_C, unasked_C = at(new, self._silent_R, self.first), at(new, self._unasked_R, self.first)
+        bias = None if self._bias is None else self._bias * self._head.scale
         return (
-            Block(base.start, self._matrices[1][base.start : base.stop], at(base, self._bias)),
-            Block(new.start, rows, at(new, self._bias), silent_C, unasked_C),
+            Block(base.start, self._matrices[1][base.start : base.stop], at(base, bias)),
+            Block(new.start, rows, at(new, bias), silent_C, unasked_C),
         )
 
     @torch.no_grad()
@@ -268,14 +269,12 @@ class TrainableModel(nn.Module):
 
 @torch.no_grad()
 def check_logits(checkpoint: Checkpoint, trainable: TrainableModel) -> None:
-    """Our logits are the model's own; CheckpointError for an architecture that transforms them on the way."""
-    # A soft cap changes large values only, and an untrained model has none.
-    caps = ("final_logit_softcapping", "attn_logit_softcapping")
-    capped = any(getattr(checkpoint.model.config, cap, None) is not None for cap in caps)
-    if capped or not _agrees(checkpoint, trainable):
+    """Our logits are the model's own; CheckpointError for an architecture that makes them in a way of its own."""
+    if not _agrees(checkpoint, trainable):
         raise CheckpointError(
-            f"{checkpoint.model.config.model_type} models scale their embeddings or logits; training supports models whose "
-            "logits are the last hidden state times the output rows (Llama, Qwen, SmolLM, GPT-2, ...)"
+            f"{checkpoint.model.config.model_type} models make their embeddings or logits in a way of their own; training "
+            "supports those whose scores are the last hidden state times the output rows, scaled or bounded (Llama, Qwen, "
+            "SmolLM, Gemma, Granite, GPT-2, ...)"
         )
 
 

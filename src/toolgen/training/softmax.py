@@ -67,11 +67,12 @@ def set_cross_entropy(
     weights_PK: Tensor,
     spares_P: Tensor,
     *,
+    softcap: float | None = None,
     chunk_logits: int = CHUNK_LOGITS,
     peers: Peers | None = None,
 ) -> Tensor:
     """Cross-entropy against each position's distribution over its targets (token ids, -1 for none), summed. `weights_PK` are
-    the probabilities of the targets: they sum to one, and are 0 where there is none.
+    the probabilities of the targets: they sum to one, and are 0 where there is none. `softcap` bounds logits (Gemma 2).
 
     Gradients flow to `hidden_PD` and to the rows of `new`; those of `base` are frozen. Under autocast the products are in its
     dtype, everything else is in float32. With `peers` the sum is over this process's positions; its rows get the mean over the
@@ -79,7 +80,9 @@ def set_cross_entropy(
     """
     kind = hidden_PD.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_PD.dtype
-    task = _Task((base, new), targets_PK, weights_PK, spares_P, chunk_logits, dtype, torch.is_grad_enabled(), peers)
+    task = _Task(
+        (base, new), targets_PK, weights_PK, spares_P, softcap, chunk_logits, dtype, torch.is_grad_enabled(), peers
+    )
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _SetCrossEntropy.apply(hidden_PD, new.rows_CD, task)  # type: ignore[no-untyped-call]
     return loss
@@ -91,6 +94,7 @@ class _Task:
     targets_PK: Tensor
     weights_PK: Tensor
     spares_P: Tensor
+    softcap: float | None
     chunk_logits: int
     dtype: torch.dtype
     gradients: bool
@@ -149,7 +153,14 @@ def _chunked(
     for chunk in _chunks(len(hidden_PD), task.chunk_logits // columns):
         hidden_BD = hidden_PD[chunk]
         parts = [
-            _Scores((hidden_BD @ rows_CD.T).to(full), block, targets_PK[chunk], weights_PK[chunk], spares_P[chunk])
+            _Scores(
+                (hidden_BD @ rows_CD.T).to(full),
+                block,
+                targets_PK[chunk],
+                weights_PK[chunk],
+                spares_P[chunk],
+                task.softcap,
+            )
             for block, rows_CD in zip(task.blocks, weights, strict=True)
         ]
         top_B, total_B, picked_B = _combined(parts)
@@ -171,10 +182,21 @@ class _Scores:
     """Logits of one block in a chunk, kept as exponentials above the block's own largest."""
 
     def __init__(
-        self, logits_BC: Tensor, block: Block, targets_BK: Tensor, weights_BK: Tensor, spares_B: Tensor
+        self,
+        logits_BC: Tensor,
+        block: Block,
+        targets_BK: Tensor,
+        weights_BK: Tensor,
+        spares_B: Tensor,
+        softcap: float | None = None,
     ) -> None:
         if block.bias_C is not None:
             logits_BC += block.bias_C
+        self._slope_BC: Tensor | None = None
+        if softcap is not None:
+            bounded_BC = logits_BC.div_(softcap).tanh_()
+            self._slope_BC = 1 - bounded_BC**2
+            logits_BC = bounded_BC.mul_(softcap)
         if block.silent_C is not None:
             logits_BC.masked_fill_(block.silent_C, float("-inf"))
         if block.unasked_C is not None and spares_B.any():
@@ -193,7 +215,8 @@ class _Scores:
     def into_gradient(self, top_B: Tensor, total_B: Tensor) -> Tensor:
         """The gradient of the logits, in their place: the softmax over all blocks, less the targets' distribution."""
         self._values_BC.mul_(((self.top_B - top_B).exp() / total_B)[:, None])
-        return self._values_BC.scatter_add_(1, self._columns_BK, -self._weights_BK)
+        self._values_BC.scatter_add_(1, self._columns_BK, -self._weights_BK)
+        return self._values_BC if self._slope_BC is None else self._values_BC.mul_(self._slope_BC)
 
 
 def _combined(parts: Sequence[_Scores]) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.decoding import ContextFullError, DecodingOptions, Forward, Sampling, Session, ToolDecoder
-from toolgen.decoding.batching import Task, run_together
 from toolgen.errors import CheckpointError
+from toolgen.inference.batching import Task, run_together
 from toolgen.testing import ARCHITECTURES, tiny_model
 
 PROMPT = (1, 2, 3)
@@ -45,13 +45,13 @@ def model() -> PreTrainedModel:
 def passes(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The token ids of each pass that the model makes."""
     seen: list[list[int]] = []
-    forward = model.forward
+    forward = model.base_model.forward
 
     def counting(*arguments: Any, **keywords: Any) -> Any:
         seen.append(keywords["input_ids"][0].tolist())
         return forward(*arguments, **keywords)
 
-    monkeypatch.setattr(model, "forward", counting)
+    monkeypatch.setattr(model.base_model, "forward", counting)
     return seen
 
 
@@ -78,11 +78,9 @@ def test_scores_are_those_of_sessions_alone(architecture: Any) -> None:
     model = tiny_model("qwen2", **SLIDING) if architecture == "sliding" else tiny_model(architecture)
     numbers = range(5)
     alone = [conversation(model, number) for number in numbers]
-    own_attention = model.config._attn_implementation
     together = run_together(model, [partial(conversation, model, number) for number in numbers], 3)
     for left, right in zip(together, alone, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
-    assert model.config._attn_implementation == own_attention
 
 
 def steps(model: PreTrainedModel, count: int, token: int, forward: Forward) -> list[int]:
@@ -136,7 +134,7 @@ def test_arguments_of_several_requests_are_written_as_alone_in_fewer_passes(chec
         decoder.begin_call(session, tool)
         return decoder.arguments(session, tool).text
 
-    handle = checkpoint.model.register_forward_pre_hook(count)
+    handle = checkpoint.model.base_model.register_forward_pre_hook(count)
     alone = [write(tool) for tool in checkpoint.catalog.ids]
     one_by_one, passes = passes, 0
     together = run_together(checkpoint.model, [partial(write, tool) for tool in checkpoint.catalog.ids], 4)
@@ -181,10 +179,10 @@ def test_an_error_of_a_task_stops_the_others_and_is_raised(model: PreTrainedMode
 
 
 def test_an_error_of_a_pass_stops_all_tasks_and_is_raised(model: PreTrainedModel) -> None:
-    before, own_attention = threading.active_count(), model.config._attn_implementation
+    before = threading.active_count()
     with pytest.raises(IndexError):
         run_together(model, [partial(steps, model, 9, token) for token in (1, 2, 1 << 20)], 3)
-    assert (threading.active_count(), model.config._attn_implementation) == (before, own_attention)
+    assert threading.active_count() == before
 
 
 def test_an_error_of_the_caller_stops_all_tasks_and_is_raised(model: PreTrainedModel) -> None:
@@ -223,8 +221,4 @@ def test_tasks_without_a_pass_and_no_tasks_at_all(model: PreTrainedModel, passes
 def test_a_model_that_cannot_share_passes_is_refused(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(model), "_supports_sdpa", False)
     with pytest.raises(CheckpointError, match="cannot share a pass of llama models"):
-        run_together(model, [], 2)
-    monkeypatch.undo()
-    monkeypatch.setattr(type(model), "_can_set_attn_implementation", lambda _self: False)
-    with pytest.raises(CheckpointError, match="llama models bring their own attention"):
         run_together(model, [], 2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from toolgen.errors import LanguageModelError
-from toolgen.llm import LocalWriter
+from toolgen.inference.local_writer import LocalWriter
 from toolgen.testing import tiny_base, tiny_checkpoint
 
 PROMPTS = [[{"role": "user", "content": text}] for text in ("a taxi", "weather in Oslo, please, and soon", "b")]

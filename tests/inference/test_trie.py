@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolgen.decoding.trie import ROOT, Trie
 from toolgen.errors import UsageError
+from toolgen.inference.trie import ROOT, Trie
 
 
 def prefix_free(sequences: list[tuple[int, ...]]) -> list[tuple[int, ...]]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from toolgen.training.packing import packed_attention
+from toolgen.inference.attention import Packed
 
 LEAN_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """Model types whose layers `LeanPass` knows: norm, rotated attention, norm, gated layer, each of the two added to its input."""
@@ -111,9 +111,7 @@ class _LeanLayer:
             turned_THS = torch.cat([_normed(*pair) for pair in zip(parts, self._head_norms, strict=True)], dim=1)
         queries_THS, keys_THS = torch.split(turn(turned_THS), self._heads[:2], dim=1)
         queries, keys, values = (each.transpose(0, 1)[None] for each in (queries_THS, keys_THS, values_THS))
-        attended_1THS, _ = packed_attention(
-            self._attention, queries, keys, values, None, packed_lengths=lengths, scaling=self._attention.scaling
-        )
+        attended_1THS = Packed(lengths)(self._attention, queries, keys, values, scaling=self._attention.scaling)
         return attended_1THS[0].flatten(1)
 
     def changed(self, states_TD: Tensor, attended: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from toolgen.decoding.beam_search import beam_search
-from toolgen.decoding.trie import ROOT, Trie
+from toolgen.inference.beam_search import beam_search
+from toolgen.inference.trie import ROOT, Trie
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_model
 
 SEQUENCES = [(5, 6), (5, 7, 8), (5, 7, 9), (10, 11, 12, 13), (10, 11, 12, 14), (10, 15), (16,), (17, 18, 19, 20)]

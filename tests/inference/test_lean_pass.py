@@ -10,8 +10,8 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from toolgen.inference.lean_pass import LeanPass, Product, fits_lean_pass
 from toolgen.retrieval.generative import GenerativeRetriever
-from toolgen.retrieval.lean_pass import LeanPass, Product, fits_lean_pass
 from toolgen.testing import tiny_checkpoint, tiny_model
 
 PROMPTS = ([5], [1, 7, 3, 9], [2, 7, 3, 9], [8, 6, 4, 2, 1, 3, 5, 7, 9, 11, 13])

@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import DynamicCache
 
-from toolgen.decoding.trie import Ints, Trie
+from toolgen.inference.heads import Head
+from toolgen.inference.trie import Ints, Trie
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -108,10 +108,7 @@ def _best(prompts: Ints, scores: Floats, width: int) -> Ints:
 def _log_shares(model: PreTrainedModel, hidden_FD: Tensor, owners_E: Ints, tokens_E: Ints) -> Floats:
     """Log-probability of each child among its siblings (E); `owners_E` rises."""
     tokens_U, inverse_E = np.unique(tokens_E, return_inverse=True)
-    head = model.get_output_embeddings()
-    weight, bias = (model.get_input_embeddings() if head is None else head).weight, getattr(head, "bias", None)
-    chosen_U = torch.from_numpy(tokens_U).to(weight.device)
-    logits_FU = functional.linear(hidden_FD, weight[chosen_U], None if bias is None else bias[chosen_U])
+    logits_FU = Head.of(model).scores(hidden_FD, torch.from_numpy(tokens_U).to(hidden_FD.device))
     logits_E = logits_FU.float().cpu().numpy()[owners_E, inverse_E].astype(np.float64)
     starts_F = np.searchsorted(owners_E, np.arange(len(hidden_FD)))
     logits_E -= np.maximum.reduceat(logits_E, starts_F)[owners_E]

@@ -1,0 +1,162 @@
+"""Which tokens attend to which, chosen by each pass with the keyword `attend` of the model's forward.
+
+`share_passes` sets the model's attention once, to a function that looks for that keyword. Without it the function is PyTorch's
+attention with the masks that transformers makes, as if nothing had been set. Nothing is exchanged for a pass and taken
+back afterwards, so passes of any kind can run at the same time on one model.
+
+`Packed` and `Cached` take sequences that stand one after another in one row, so that no token is computed for padding: only
+attention sees that there are several. The idea is that of variable-length FlashAttention (arXiv 2205.14135); here it needs
+nothing but PyTorch's own attention. Knows no loss and no scheduling.
+Shapes: as everywhere in transformers: queries, keys and values are (1, heads, T, size), the result is (1, T, heads, size).
+N new tokens of one sequence, C tokens that they may look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from toolgen.errors import CheckpointError
+
+NAME = "toolgen"
+LAYER_TYPES = frozenset({"full_attention", "sliding_attention"})
+
+
+class Attend(Protocol):
+    """What a pass gives as `attend`: attention of a whole row, within its own rules."""
+
+    def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        """What each token of the row takes from those that it may look at."""
+
+
+def share_passes(model: PreTrainedModel) -> None:
+    """From now on the passes of this model may choose how they attend. Once is enough, a second time does nothing.
+
+    CheckpointError if the architecture's layers see other tokens in a way of their own.
+    """
+    if model.config._attn_implementation == NAME:
+        return
+    if reason := _own_way(model):
+        raise CheckpointError(
+            f"several sequences cannot share a pass of {model.config.model_type} models, which {reason}; take a model with "
+            "plain attention (Llama, Qwen, SmolLM, Gemma, GPT-2, ...)"
+        )
+    AttentionInterface.register(NAME, chosen_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+    if model.config._attn_implementation != NAME:
+        raise CheckpointError(
+            f"{model.config.model_type} models bring their own attention, so several sequences cannot share a pass; take a "
+            "model whose attention transformers can exchange (Llama, Qwen, SmolLM, Gemma, GPT-2, ...)"
+        )
+
+
+def _own_way(model: PreTrainedModel) -> str:
+    """Why sequences cannot share a pass; empty if they can."""
+    config = model.config
+    if not (model._supports_sdpa or getattr(config, "attn_logit_softcapping", None)):
+        return "do not attend by PyTorch's attention"
+    caches = {type(layer) for layer in DynamicCache(config=config).layers}
+    if not caches <= {DynamicLayer, DynamicSlidingWindowLayer}:
+        return "keep more than keys and values"
+    if not LAYER_TYPES.issuperset(getattr(config, "layer_types", None) or ()):
+        return "attend in a way of their own"
+    return ""
+
+
+def chosen_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """The attention of all layers: by `attend` if the pass has chosen, else with the model's own mask."""
+    attend: Attend | None = options.pop("attend", None)
+    if attend is None:
+        return plain_attention(module, query, key, value, attention_mask, **options), None
+    return attend(module, query, key, value, **options), None
+
+
+def pass_options(attend: Attend, device: torch.device) -> dict[str, Any]:
+    """The keywords of a forward that attends by `attend`. The mask is a placeholder: transformers hands on one of four
+    dimensions as it is, and would otherwise make one of T * T for nothing."""
+    return {"attend": attend, "attention_mask": torch.zeros(1, 1, 1, 1, device=device)}
+
+
+def plain_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+) -> Tensor:
+    """PyTorch's attention; written out for the models that bound its scores (`softcap`, Gemma 2)."""
+    if options.get("softcap") is None:
+        attended: Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
+        return attended
+    groups = query.shape[1] // key.shape[1]
+    scores = query @ repeat_kv(key, groups).transpose(2, 3) * options["scaling"]
+    scores = torch.tanh(scores / options["softcap"]) * options["softcap"]
+    if mask is None:
+        mask = causal_mask(query.shape[2], key.shape[2], None, query.device)
+    scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    shares = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    shares = nn.functional.dropout(shares, options.get("dropout", 0.0), training=module.training)
+    taken: Tensor = shares @ repeat_kv(value, groups)
+    return taken.transpose(1, 2).contiguous()
+
+
+def causal_mask(new: int, seen: int, window: int | None, device: torch.device) -> Tensor:
+    """Which of a sequence's last C tokens each of its N newest may look at (N, C)."""
+    every_NC = torch.ones(new, seen, dtype=torch.bool, device=device).tril(seen - new)
+    return every_NC if window is None else every_NC.triu(seen - new - window + 1)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Whole sequences of these lengths, which add up to the row: causal attention within each. Equal lengths that stand
+    together attend as one batch. Nothing is kept."""
+
+    lengths: Sequence[int]
+
+    def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        runs = [(length, sum(1 for _ in same)) for length, same in groupby(self.lengths)]
+        sizes = [length * count for length, count in runs]
+        window = options.get("sliding_window")
+        parts = []
+        for (length, _), *states in zip(
+            runs, *(torch.split(each, sizes, dim=2) for each in (query, key, value)), strict=True
+        ):
+            # (1, heads, sequences * length, size) to (sequences, heads, length, size), without a copy
+            one, keys, values = (each[0].unflatten(1, (-1, length)).transpose(0, 1) for each in states)
+            mask = causal_mask(length, length, window, query.device) if window and length > window else None
+            attended = plain_attention(module, one, keys, values, mask, **{**options, "is_causal": True})
+            parts.append(attended.flatten(0, 1))
+        return torch.cat(parts)[None]
+
+
+@dataclass(frozen=True, eq=False)
+class Cached:
+    """New tokens of several sequences, which join their caches: each looks at its own sequence up to itself."""
+
+    caches: Sequence[DynamicCache]
+    lengths: Sequence[int]
+
+    def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        attended = []
+        for cache, *new in zip(
+            self.caches, *(torch.split(each, list(self.lengths), dim=2) for each in (query, key, value)), strict=True
+        ):
+            keys, values = cache.update(new[1], new[2], module.layer_idx)
+            mask = self._mask(new[0].shape[2], keys.shape[2], options.get("sliding_window"), query.device)
+            attended.append(plain_attention(module, new[0], keys, values, mask, **{**options, "is_causal": True}))
+        return torch.cat(attended, dim=1)
+
+    @staticmethod
+    def _mask(new: int, seen: int, window: int | None, device: torch.device) -> Tensor | None:
+        """None where attention knows without a mask."""
+        if new in (1, seen) and seen <= (window or seen):
+            return None
+        return causal_mask(new, seen, window, device)[None, None]

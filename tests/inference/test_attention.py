@@ -1,0 +1,132 @@
+"""Passes of every kind on one model give what each sequence gets alone, also at the same time; windows count everywhere."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from toolgen.errors import CheckpointError
+from toolgen.inference.attention import NAME, Cached, Packed, share_passes
+from toolgen.inference.passes import last_states, row_states
+from toolgen.testing import tiny_model
+
+SLIDING: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+GEMMA: dict[str, Any] = {"sliding_window": 8, "attn_logit_softcapping": 0.5, "head_dim": 16}
+MODELS = ("llama", "qwen2", "gpt2", "sliding", "bounded")
+
+
+def model_of(kind: str) -> PreTrainedModel:
+    """A random model; `sliding` attends through a window in one of its layers, `bounded` bounds its scores as well."""
+    if kind == "sliding":
+        return tiny_model("qwen2", **SLIDING)
+    if kind != "bounded":
+        return tiny_model(kind)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 512}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "pad_token_id": 0, "initializer_range": 0.3}
+    model: PreTrainedModel = transformers.Gemma2ForCausalLM(transformers.Gemma2Config(**shape, **heads, **GEMMA))
+    return model.eval()
+
+
+def sequences(seed: int, lengths: tuple[int, ...] = (5, 20, 20, 1, 33)) -> list[list[int]]:
+    draw = random.Random(seed)
+    return [[draw.randrange(512) for _ in range(length)] for length in lengths]
+
+
+def alone(model: PreTrainedModel, ids: list[int]) -> Tensor:
+    with torch.inference_mode():
+        states: Tensor = model.base_model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
+    return states
+
+
+def packed(model: PreTrainedModel, given: list[list[int]]) -> list[Tensor]:
+    places = torch.cat([torch.arange(len(ids)) for ids in given])
+    ids_T = torch.tensor([token for ids in given for token in ids])
+    with torch.inference_mode():
+        states = row_states(model.base_model, Packed([*map(len, given)]), places, ids_T=ids_T)
+    return [*torch.split(states, [*map(len, given)])]
+
+
+def cached(model: PreTrainedModel, given: list[list[int]]) -> list[Tensor]:
+    """All sequences in four passes that take a part of each, with caches of their own."""
+    caches = [DynamicCache(config=model.config) for _ in given]
+    states: list[list[Tensor]] = [[] for _ in given]
+    for part in range(4):
+        chosen = [(i, ids[part * len(ids) // 4 : (part + 1) * len(ids) // 4]) for i, ids in enumerate(given)]
+        chosen = [(i, new) for i, new in chosen if new]
+        places = [torch.arange(len(new)) + caches[i].get_seq_length() for i, new in chosen]
+        attend = Cached([caches[i] for i, _ in chosen], [len(new) for _, new in chosen])
+        with torch.inference_mode():
+            row = row_states(
+                model.base_model, attend, torch.cat(places), ids_T=torch.tensor([t for _, new in chosen for t in new])
+            )
+        for (i, _), found in zip(chosen, torch.split(row, [*attend.lengths]), strict=True):
+            states[i].append(found)
+    return [torch.cat(parts) for parts in states]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_each_sequence_gets_what_it_gets_alone(kind: str) -> None:
+    model, given = model_of(kind), sequences(1)
+    expected = [alone(model, ids) for ids in given]
+    share_passes(model)
+    for found in ([alone(model, ids) for ids in given], packed(model, given), cached(model, given)):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(last_states(model, given), torch.stack([states[-1] for states in expected]))
+
+
+def test_passes_of_all_kinds_run_at_the_same_time_on_one_model() -> None:
+    model = model_of("sliding")
+    share_passes(model)
+    given = [sequences(seed) for seed in range(12)]
+    expected = [[alone(model, ids) for ids in one] for one in given]
+
+    def run(number: int) -> list[Tensor]:
+        if number % 3 == 2:
+            return [alone(model, ids) for ids in given[number]]
+        return (packed if number % 3 else cached)(model, given[number])
+
+    with ThreadPoolExecutor(6) as pool:
+        for found, one in zip(pool.map(run, range(12)), expected, strict=True):
+            for states, other in zip(found, one, strict=True):
+                torch.testing.assert_close(states, other, rtol=1e-4, atol=1e-5)
+
+
+def test_transformers_own_generation_goes_on_as_before() -> None:
+    model, ids = tiny_model(), torch.tensor([sequences(3)[1]])
+    options: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0}
+    before = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    share_passes(model)
+    assert torch.equal(model.generate(ids, attention_mask=torch.ones_like(ids), **options), before)
+
+
+def test_what_is_saved_does_not_know_of_it(tmp_path: Any) -> None:
+    model = tiny_model()
+    share_passes(model)
+    model.save_pretrained(tmp_path)
+    assert NAME not in (tmp_path / "config.json").read_text(encoding="utf-8")
+
+
+def test_a_model_that_attends_in_a_way_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    monkeypatch.setattr(type(model), "_supports_sdpa", False)
+    with pytest.raises(CheckpointError, match="cannot share a pass of llama models, which do not attend by PyTorch's"):
+        share_passes(model)
+    monkeypatch.undo()
+    monkeypatch.setattr(type(model), "_can_set_attn_implementation", lambda _self: False)
+    with pytest.raises(CheckpointError, match="llama models bring their own attention"):
+        share_passes(model)
+
+
+def test_a_recurrent_model_is_refused() -> None:
+    config = transformers.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=64)
+    with pytest.raises(CheckpointError, match="of mamba models, which"):
+        share_passes(transformers.MambaForCausalLM(config))
