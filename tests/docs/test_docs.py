@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ from toolgen.training import STAGES, resolve_config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 UPDATE = bool(os.environ.get("TOOLGEN_UPDATE_DOCS"))
@@ -74,7 +75,27 @@ def parse(arguments: list[str]) -> None:
     command.make_context("toolgen", rest)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def in_repository(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=in_repository)
+def test_every_link_within_the_repository_leads_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+        if not link.startswith(("https://", "http://")):
+            place, _, anchor = link.partition("#")
+            target = (document.parent / place).resolve() if place else document
+            assert target.exists(), f"{link}: no such file"
+            assert not anchor or anchor in anchors(target), f"{link}: no such heading"
+
+
+def anchors(document: Path) -> set[str]:
+    """The headings of a document as GitHub links to them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=in_repository)
 def test_every_command_in_a_document_exists_with_its_options(document: Path) -> None:
     for arguments in commands(document):
         if arguments != ["--help"]:
@@ -91,7 +112,7 @@ def test_a_command_that_does_not_exist_would_be_noticed() -> None:
 def check_fresh(document: Path, expected: str) -> None:
     if UPDATE:
         document.write_text(expected, encoding="utf-8")
-    assert document.read_text(encoding="utf-8") == expected, (
+    assert document.exists() and document.read_text(encoding="utf-8") == expected, (
         f"{document.name} is stale; write it anew with: TOOLGEN_UPDATE_DOCS=1 pytest tests/docs"
     )
 
@@ -100,6 +121,14 @@ def test_the_reference_of_the_command_line_is_fresh() -> None:
     if UPDATE:
         (DOCS / "cli.md").touch()
     check_fresh(DOCS / "cli.md", reference())
+
+
+def test_the_charts_and_tables_of_the_results_are_fresh() -> None:
+    made = runpy.run_path(str(DOCS / "results" / "build.py"))["outputs"]()
+    for document, expected in made.items():
+        check_fresh(document, expected)
+    drawn = {*(DOCS / "results").glob("*.svg"), *(DOCS / "results" / "tables").iterdir()}
+    assert drawn <= made.keys(), "a chart or table that nothing makes"
 
 
 def test_the_rendered_conversation_is_fresh() -> None:
@@ -155,7 +184,7 @@ def test_the_guide_works_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Mon
             exec(compile(block.text, "guide.md", "exec"), {"__name__": "guide"})
         elif block.language == "sh":
             for arguments in shell_commands(block.text):
-                result = CliRunner().invoke(make_app(), [*arguments, *_smaller(arguments, base)])
+                result = CliRunner().invoke(make_app(), _smaller(arguments, base))
                 # A random model may use up its steps, which `run` reports with 1.
                 allowed = (0, 1) if arguments[0] == "run" else (0,)
                 assert result.exit_code in allowed, f"toolgen {shlex.join(arguments)}\n{result.output}"
@@ -164,13 +193,17 @@ def test_the_guide_works_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def _smaller(arguments: list[str], base: Path) -> list[str]:
-    if arguments[0] == "virtualize":
-        return ["--base", str(base)]
-    if arguments[0] == "train" and arguments[1] in STAGES and "--show-config" not in arguments:
-        return ["--set", "steps=1", "--set", "batch_size=2", "--set", "precision=fp32"]
-    if arguments[:2] == ["train", "distill"]:
-        return ["--teacher", "bm25"]
-    return ["--max-steps", "2"] if arguments[0] == "run" else []
+    """The same command with a tiny base, one step, and no encoder to fetch."""
+    match arguments:
+        case ["virtualize", *_]:
+            return [*arguments, "--base", str(base)]
+        case ["train", stage, *_] if stage in STAGES and "--show-config" not in arguments:
+            return [*arguments, "--set", "steps=1", "--set", "batch_size=2", "--set", "precision=fp32"]
+        case [*before, "--teacher", "dense"]:
+            return before
+        case ["run", *_]:
+            return [*arguments, "--max-steps", "2"]
+    return arguments
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
