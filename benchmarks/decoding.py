@@ -23,7 +23,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Query, load_dataset
 from toolgen.decoding import Arguments, Forward, ToolDecoder
 from toolgen.evaluation.provenance import hardware
-from toolgen.evaluation.results import write_json
+from toolgen.files import write_json
 from toolgen.inference.batching import run_together
 
 TOGETHER = (1, 4, 8)

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolgen.checkpoint import METRICS, read_records
+from toolgen.checkpoint import METRICS
 from toolgen.evaluation.provenance import hardware
-from toolgen.evaluation.results import write_json
+from toolgen.files import read_records, write_json
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from toolgen.catalog.text import document
 from toolgen.catalog.words import words
 from toolgen.datasets.beir import import_beir
 from toolgen.evaluation.metrics import bootstrap, comp, ndcg, recall
-from toolgen.evaluation.results import write_json
+from toolgen.files import write_json
 
 PUBLISHED = {"recall@5": 26.88, "ndcg@5": 26.09, "comp@5": 6.13}
 # Lucene's English stop words, which a stock analyzer leaves out.

@@ -35,7 +35,7 @@ import torch
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset, Query, load_dataset
 from toolgen.evaluation.provenance import hardware
-from toolgen.evaluation.results import write_json
+from toolgen.files import write_json
 from toolgen.retrieval.generative import GenerativeRetriever
 
 BEAMS = 5

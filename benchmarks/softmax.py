@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from toolgen.evaluation.provenance import hardware
-from toolgen.evaluation.results import write_json
+from toolgen.files import write_json
 from toolgen.training.machine import tune_allocator
 from toolgen.training.softmax import Block, set_cross_entropy
 

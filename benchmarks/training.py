@@ -43,7 +43,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import load_dataset
 from toolgen.evaluation.provenance import collect_provenance
-from toolgen.evaluation.results import write_json
+from toolgen.files import write_json, write_text
 from toolgen.training import STAGES, StageConfig, loop, resolve_config
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.examples import TrainingExample
@@ -361,7 +361,7 @@ def save(found: dict[str, Any], options: argparse.Namespace, seconds: float) -> 
     origin = collect_provenance(load_dataset(options.dataset), config=config, seconds=seconds)
     result = {"benchmark": "training", "stages": found, "native_bf16": native_bf16(), "origin": origin.to_dict()}
     write_json(options.output, result)
-    options.output.with_suffix(".svg").write_text(chart(result), encoding="utf-8")
+    write_text(options.output.with_suffix(".svg"), chart(result))
 
 
 def main() -> None:

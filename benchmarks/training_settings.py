@@ -31,7 +31,7 @@ from torch._dynamo.utils import counters
 
 from toolgen.datasets import load_dataset
 from toolgen.evaluation.provenance import collect_provenance
-from toolgen.evaluation.results import write_json
+from toolgen.files import write_json
 from toolgen.training import STAGES
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.model import probe_batch

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from toolgen.evaluation.provenance import hardware
-from toolgen.evaluation.results import write_json
+from toolgen.files import write_json
 
 SEARCHES = 20
 

@@ -23,8 +23,9 @@ from toolgen.datasets import Dataset, load_dataset
 from toolgen.evaluation import evaluate_retrieval
 from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.provenance import hardware
-from toolgen.evaluation.results import RetrievalResult, paired_difference, write_json
+from toolgen.evaluation.results import RetrievalResult, paired_difference
 from toolgen.fetching import cache_folder, resolve_base
+from toolgen.files import write_json
 from toolgen.inference.local_writer import LocalWriter
 from toolgen.llm import TextWriter
 from toolgen.retrieval import BM25Retriever, Retriever, make_retriever

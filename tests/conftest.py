@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,14 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 settings.register_profile("toolgen", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("toolgen")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unflushed() -> Iterator[None]:
+    """Tests do not wait for the disk. That what is written is flushed, and when, is tested in test_files.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ SOURCE = Path(toolgen.__file__).parent
 
 ORDER = (
     "errors",
+    "files",
     "fetching",
     "llm",
     "catalog",

@@ -2,7 +2,7 @@
 
 The packages, in the order of the data; each imports only from those before it:
 
-    errors           one family of exceptions
+    errors, files    one family of exceptions; files and folders that appear whole or not at all
     fetching         a name                        -> a local folder (base model, raw benchmark)
     catalog          foreign descriptions          -> Catalog of Tools
     datasets         benchmark files               -> Dataset: Catalog, Queries, Trajectories

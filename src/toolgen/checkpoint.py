@@ -1,31 +1,26 @@
 """Checkpoint: model, tokenizer, vocabulary and catalog in one folder.
 
 The folder is an ordinary Hugging Face model folder, which `AutoModelForCausalLM` and `AutoTokenizer` open without toolgen,
-plus `toolgen.json` (format, vocabulary with its indexing, catalog hash, base, history of stages) and `catalog.jsonl`. It is
-written under a temporary name and renamed: an interrupted save leaves no half checkpoint.
+plus `toolgen.json` (format, vocabulary with its indexing, catalog hash, base, history of stages) and `catalog.jsonl`.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import stat
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import views
 from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.fetching.dequantize import without_progress_bars
-from toolgen.fetching.wheels import sha256_of
+from toolgen.files import check_replaceable, new_folder, read_records, sha256_of, write_json, write_records
 from toolgen.virtualization import (
     Indexing,
     Initialization,
@@ -108,27 +103,14 @@ class Checkpoint:
     def save(self, path: str | Path) -> None:
         """Writes the folder; an existing checkpoint there is replaced only once the new one is whole."""
         target = Path(path)
-        if not _is_replaceable(target):
-            raise UsageError(f"{target} exists and is not a checkpoint; give another output folder")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        except OSError as error:
-            raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
-        try:
+        check_replaceable(target, METADATA, "checkpoint")
+        with new_folder(target) as folder:
             with without_progress_bars():
-                self.model.save_pretrained(temporary)
-            self.tokenizer.save_pretrained(temporary)
-            self.catalog.save(temporary / CATALOG)
-            write_records(self.metrics, temporary / METRICS)
-            metadata = {**self.metadata, "catalog_sha256": sha256_of(temporary / CATALOG)}
-            (temporary / METADATA).write_text(json.dumps(metadata, ensure_ascii=False, indent=1), encoding="utf-8")
-            _share(temporary, like=temporary / METADATA)
-            replace_folder(temporary, target)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+                self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            self.catalog.save(folder / CATALOG)
+            write_records(folder / METRICS, self.metrics)
+            write_json(folder / METADATA, {**self.metadata, "catalog_sha256": sha256_of(folder / CATALOG)})
 
     @classmethod
     def load(
@@ -303,50 +285,6 @@ def _tools(folder: Path, key: str, positions: Any, catalog: Catalog) -> tuple[st
         raise CheckpointError(f"{folder / METADATA} is damaged: its {key} are no places in the catalog") from error
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`; empty where there is no such file. A last line without its end was cut off by a crash
-    and does not count."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def write_records(records: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Writes one record a line."""
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-
-
 def is_checkpoint(path: str | Path) -> bool:
     """Whether a folder claims to be a checkpoint."""
     return (Path(path) / METADATA).is_file()
-
-
-def replace_folder(new: Path, target: Path) -> None:
-    """Puts `new` in the place of `target`. A folder cannot be renamed over a full one, so the older one steps aside first and
-    comes back on failure, an interrupt included."""
-    if not target.exists():
-        new.rename(target)
-        return
-    aside = new.with_name(new.name + ".old")
-    try:
-        target.rename(aside)
-        new.rename(target)
-    except BaseException:
-        if aside.exists() and not target.exists():
-            aside.rename(target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _is_replaceable(target: Path) -> bool:
-    """Nothing, an empty folder or a checkpoint."""
-    return not target.exists() or (target.is_dir() and (is_checkpoint(target) or not any(target.iterdir())))
-
-
-def _share(folder: Path, *, like: Path) -> None:
-    """Gives the folder and its files the permissions of an ordinary new file: temporary folders and safetensors files are
-    made for their owner alone."""
-    mode = stat.S_IMODE(like.stat().st_mode)
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(mode)
-    folder.chmod(mode | (mode & 0o444) >> 2)

@@ -9,7 +9,7 @@
     ├── CheckpointError       a checkpoint folder is not what its metadata says
     ├── LanguageModelError    a language model that was asked for text cannot be opened or reached
     ├── ProcessesError        one of several processes that train together has ended
-    ├── StateError            the state that a stopped training goes on from could not be written
+    ├── OutputError           a file or folder cannot be written: full disk, no permission
     ├── MissingExtraError     an optional dependency is not installed
     └── EnvironmentSetupError an environment could not be started (a failing *tool* is a result, not an error)
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ToolgenError(Exception):
@@ -63,8 +64,12 @@ class ProcessesError(ToolgenError):
     """One of several processes that train together has ended."""
 
 
-class StateError(ToolgenError):
-    """The state that a stopped training goes on from could not be written."""
+class OutputError(ToolgenError):
+    """A file or folder cannot be written; what was there before is unchanged."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"cannot write {path}: {reason}; make room there or choose another place")
+        self.reason = reason
 
 
 class MissingExtraError(ToolgenError):

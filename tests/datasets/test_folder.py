@@ -10,7 +10,7 @@ import pytest
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders import LoadReport, Loss
 from toolgen.datasets import Call, Dataset, Query, Trajectory, load_dataset, save_dataset
-from toolgen.errors import DatasetError, ToolgenError
+from toolgen.errors import DatasetError, ToolgenError, UsageError
 
 QUERY = Query(
     id="q", text="Größe?", tools=("p&&a",), calls=(Call(tool="p&&a", arguments={"x": [1, None]}),), meta={"k": 1}
@@ -92,7 +92,7 @@ def test_saving_again_replaces_the_older_dataset_and_leaves_nothing_behind(folde
 
 def test_a_folder_that_is_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(DatasetError, match="not a dataset folder"):
+    with pytest.raises(UsageError, match="exists and is no dataset"):
         save_dataset(DATASET, tmp_path)
     assert (tmp_path / "letter.txt").read_text() == "dear"
 

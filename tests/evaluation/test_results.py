@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from toolgen.datasets import Dataset
-from toolgen.errors import InputError, UsageError
+from toolgen.errors import InputError, OutputError, UsageError
 from toolgen.evaluation import RetrievalResult, load_result, paired_difference
 from toolgen.evaluation.provenance import dataset_hash
 
@@ -43,7 +43,7 @@ def test_an_interrupted_save_leaves_the_old_file(
 
 def test_a_folder_that_cannot_be_written_is_one_line(measure: Measure, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(UsageError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         measure().save(tmp_path / "file" / "result.json")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from toolgen.fetching.artifacts import Artifact, HubSource
 from toolgen.fetching.fetcher import Fetcher
-from toolgen.fetching.wheels import sha256_of
+from toolgen.files import sha256_of
 
 WHEEL_FILES = {
     "tiny/__init__.py": "",

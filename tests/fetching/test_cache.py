@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from toolgen.fetching import Origin, cache_folder, read_origin
-from toolgen.fetching.cache import install, write_origin
+from toolgen.fetching.cache import write_origin
 
 ORIGIN = Origin(name="tiny", route="pypi", source="tiny==1.0", sha256=None, licence="MIT")
 
@@ -51,13 +51,3 @@ def test_a_damaged_origin_counts_as_incomplete(tmp_path: Path) -> None:
     assert read_origin(tmp_path) is None
     (tmp_path / "origin.json").write_text('{"name": "tiny"}')
     assert read_origin(tmp_path) is None
-
-
-def test_a_failed_replacement_puts_the_old_folder_back(tmp_path: Path) -> None:
-    target, scratch = tmp_path / "target", tmp_path / "scratch"
-    target.mkdir()
-    scratch.mkdir()
-    (target / "old").write_text("old")
-    with pytest.raises(FileNotFoundError):
-        install(tmp_path / "never made", target, scratch)
-    assert (target / "old").read_text() == "old"

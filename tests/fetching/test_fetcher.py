@@ -109,7 +109,7 @@ def test_a_conversion_that_fails_does_not_download_again(world: World) -> None:
 
 
 def test_what_a_killed_process_left_is_removed(world: World) -> None:
-    (world.target.parent / ".tiny-model-abandoned").mkdir(parents=True)
+    (world.target.parent / ".tiny-model.new").mkdir(parents=True)
     world.fetcher().fetch(world.artifact)
     assert world.leftovers() == []
 

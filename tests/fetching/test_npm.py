@@ -20,7 +20,7 @@ from toolgen.fetching import read_origin
 from toolgen.fetching.artifacts import DATASETS, Artifact
 from toolgen.fetching.fetcher import Fetcher
 from toolgen.fetching.npm import configured_registry, download_package, unpack_package
-from toolgen.fetching.wheels import sha256_of
+from toolgen.files import sha256_of
 
 FILES = {"package/api/a.json": b"{}", "package/api/b/c.json": b"[1]", "package/index.js": b"evil()"}
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from toolgen.checkpoint import METRICS, Checkpoint, read_records
+from toolgen.checkpoint import METRICS, Checkpoint
 from toolgen.datasets import Dataset, save_dataset
+from toolgen.files import read_records
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import Stage
 from toolgen.training.loop import STATE, work_folder

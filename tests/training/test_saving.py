@@ -14,9 +14,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from toolgen.errors import StateError
+from toolgen.errors import OutputError
+from toolgen.files import temporary_folder
 from toolgen.training import saving
-from toolgen.training.saving import PROGRESS, StateWriter, temporary_folder
+from toolgen.training.saving import PROGRESS, StateWriter
 
 Parts = tuple[Accelerator, torch.nn.Module, Any, Any]
 
@@ -128,7 +129,7 @@ def test_a_failed_write_is_one_clear_line_and_keeps_the_state_before(
 
         monkeypatch.setattr(saving, "save", full)
         start(writer, parts, step=2)
-        with pytest.raises(StateError, match=r"No space left on device.* what was saved before is kept") as caught:
+        with pytest.raises(OutputError, match=r"No space left on device \(what was saved before is kept\)") as caught:
             writer.before_change()
         assert "\n" not in str(caught.value)
         monkeypatch.undo()
@@ -148,5 +149,5 @@ def test_the_end_of_a_run_waits_for_the_write_and_tells_of_its_failure(
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(saving, "save", broken)
-    with pytest.raises(StateError, match="the disk is gone"), StateWriter(accelerator, tmp_path / "state") as writer:
+    with pytest.raises(OutputError, match="the disk is gone"), StateWriter(accelerator, tmp_path / "state") as writer:
         start(writer, parts, step=2)

@@ -15,9 +15,10 @@ import torch
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.text import document
-from toolgen.checkpoint import METRICS, Checkpoint, read_records
+from toolgen.checkpoint import METRICS, Checkpoint
 from toolgen.datasets import Dataset
-from toolgen.errors import CheckpointError, MissingExtraError, StateError, UsageError
+from toolgen.errors import CheckpointError, MissingExtraError, OutputError, UsageError
+from toolgen.files import read_records
 from toolgen.inference.local_writer import LocalWriter
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
@@ -248,7 +249,7 @@ def test_a_state_that_cannot_be_written_costs_only_the_steps_since_the_last_one(
         accelerate.utils.save(content, path, **settings)
 
     monkeypatch.setattr(saving, "save", failing)
-    with pytest.raises(StateError, match="No space left on device"):
+    with pytest.raises(OutputError, match="No space left on device"):
         run("agent", tiny_checkpoint(), "stopped", save_minutes=1e-9)
     steps: list[int] = []
     resumed = run(

@@ -19,6 +19,7 @@ from typing import overload
 
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
+from toolgen.files import write_records
 
 KEPT = 1 << 14
 """Tools of a catalog file that stay in memory once they were read."""
@@ -110,9 +111,7 @@ class Catalog(Iterable[Tool], Sized):
 
     def save(self, path: Path) -> None:
         """Writes one tool a line."""
-        with path.open("w", encoding="utf-8") as file:
-            for tool in self._tools:
-                file.write(json.dumps(tool.to_dict(), ensure_ascii=False) + "\n")
+        write_records(path, (tool.to_dict() for tool in self._tools))
 
     @classmethod
     def load(cls, path: Path) -> Catalog:

@@ -19,7 +19,7 @@ from toolgen.cli.subcommand import run_command, shown_command
 from toolgen.errors import ToolgenError, UsageError
 from toolgen.evaluation import RetrievalResult, load_result
 from toolgen.evaluation.experiment import Experiment, Method, read_experiment, table
-from toolgen.evaluation.results import write_json, write_text
+from toolgen.files import write_json, write_text
 
 LEDGER, TABLE = "done.json", "table.md"
 

@@ -23,8 +23,8 @@ from filelock import FileLock, Timeout
 from toolgen.cli.console import message
 from toolgen.cli.quickstart_plan import STAGES, Task
 from toolgen.errors import ToolgenError, UsageError
-from toolgen.evaluation.results import write_json
 from toolgen.fetching import cache_folder
+from toolgen.files import write_json
 
 LEDGER, LOCK, HOLDER = "steps.json", ".lock", ".holder.json"
 FORMAT = 1

@@ -31,7 +31,7 @@ from toolgen.cli.searching import (
     open_writer,
 )
 from toolgen.errors import InputError, UsageError
-from toolgen.evaluation.results import write_text
+from toolgen.files import write_text
 from toolgen.retrieval import Ranking, Retriever
 
 _BATCH = 32

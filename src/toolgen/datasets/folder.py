@@ -11,9 +11,7 @@ Knows no source format and no model.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +22,7 @@ from toolgen.datasets.query import Query
 from toolgen.datasets.splits import SPLITS
 from toolgen.datasets.trajectory import Trajectory
 from toolgen.errors import DatasetError, ToolgenError, UsageError
-from toolgen.fetching.wheels import sha256_of
+from toolgen.files import check_replaceable, new_folder, sha256_of, write_json, write_records
 
 FORMAT_VERSION = 1
 METADATA_FILE = "dataset.json"
@@ -89,26 +87,14 @@ class Dataset:
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
-    """Writes the folder under a temporary name beside `path` and renames it: no half dataset is ever seen at `path`.
-
-    An older dataset at `path` is replaced; anything else there is a DatasetError.
-    """
+    """Writes the folder whole or not at all. An older dataset at `path` is replaced; anything else there is a UsageError."""
     path = Path(path)
-    if path.exists() and not _is_replaceable(path):
-        raise DatasetError(f"{path} exists and is not a dataset folder; choose another output folder")
+    check_replaceable(path, METADATA_FILE, "dataset")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
+        with new_folder(path) as folder:
+            _write_files(dataset, folder)
+    except UnicodeEncodeError as error:
         raise DatasetError(f"cannot write the dataset {path}: {error}") from error
-    try:
-        building.chmod(0o755)
-        _write_files(dataset, building)
-        _move_into_place(building, path)
-    except (OSError, UnicodeEncodeError) as error:
-        raise DatasetError(f"cannot write the dataset {path}: {error}") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
@@ -175,8 +161,8 @@ def verify_files(path: Path, metadata: Mapping[str, Any]) -> None:
 def _write_files(dataset: Dataset, folder: Path) -> None:
     dataset.catalog.save(folder / CATALOG_FILE)
     for split in SPLITS:
-        _write(folder / f"queries.{split}.jsonl", (query.to_dict() for query in dataset.queries[split]))
-        _write(folder / f"trajectories.{split}.jsonl", (one.to_dict() for one in dataset.trajectories[split]))
+        write_records(folder / f"queries.{split}.jsonl", (query.to_dict() for query in dataset.queries[split]))
+        write_records(folder / f"trajectories.{split}.jsonl", (one.to_dict() for one in dataset.trajectories[split]))
     metadata = {
         "format": FORMAT_VERSION,
         "name": dataset.name,
@@ -188,14 +174,7 @@ def _write_files(dataset: Dataset, folder: Path) -> None:
         "files": {file.name: sha256_of(file) for file in sorted(folder.iterdir())},
         "reports": [report.to_dict() for report in dataset.reports],
     }
-    text = json.dumps(metadata, ensure_ascii=False, indent=2)
-    (folder / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def _write(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    write_json(folder / METADATA_FILE, metadata)
 
 
 def _read(
@@ -216,22 +195,3 @@ def _read(
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
     return tuple(records)
-
-
-def _is_replaceable(path: Path) -> bool:
-    return path.is_dir() and ((path / METADATA_FILE).is_file() or not any(path.iterdir()))
-
-
-def _move_into_place(building: Path, path: Path) -> None:
-    """A folder cannot be renamed over a full one, so the older dataset steps aside first and comes back on failure."""
-    if not path.exists():
-        building.rename(path)
-        return
-    aside = building.with_name(building.name + ".old")
-    path.rename(aside)
-    try:
-        building.rename(path)
-    except OSError:
-        aside.rename(path)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)

@@ -16,6 +16,7 @@ from toolgen.catalog.text import document
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.synthetic import SPARE, TRAINED, Draft
 from toolgen.errors import UsageError
+from toolgen.files import write_text
 from toolgen.llm import ChatMessage, TextWriter
 
 MAX_DOCUMENTATION = 1200  # characters of a tool's documentation in the prompt
@@ -183,8 +184,7 @@ def _key(tool: Tool) -> str:
 def _answers_so_far(work: Path, settings: Mapping[str, Any]) -> dict[str, list[str]]:
     """The answers in the work file; a line that an interrupt cut off is dropped."""
     if not work.exists():
-        work.parent.mkdir(parents=True, exist_ok=True)
-        work.write_text(canonical_json(settings) + "\n", encoding="utf-8")
+        write_text(work, canonical_json(settings) + "\n")
         return {}
     lines = work.read_text(encoding="utf-8").splitlines(keepends=True)
     if not lines or lines[0].strip() != canonical_json(settings):
@@ -192,7 +192,7 @@ def _answers_so_far(work: Path, settings: Mapping[str, Any]) -> dict[str, list[s
             f"{work} holds answers of an unfinished run with other settings; repeat that run or delete the file"
         )
     whole = [line for line in lines if line.endswith("\n")]
-    work.write_text("".join(whole), encoding="utf-8")
+    write_text(work, "".join(whole))
     records = [json.loads(line) for line in whole[1:]]
     # Version 0.1.0 called the key "tool"; what it had Re-Invoke write is kept in a cache and still good.
     return {record.get("key", record.get("tool")): record["answers"] for record in records}

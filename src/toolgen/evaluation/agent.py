@@ -29,7 +29,8 @@ from toolgen.errors import DatasetError, UsageError
 from toolgen.evaluation.bfcl_checker import TurnVerdict, check_multi_turn, check_single_turn, ground_truth_turns
 from toolgen.evaluation.metrics import bootstrap
 from toolgen.evaluation.provenance import Provenance, collect_provenance
-from toolgen.evaluation.results import FORMAT, write_json
+from toolgen.evaluation.results import FORMAT
+from toolgen.files import write_json
 from toolgen.virtualization import FINISH_SCHEMA
 
 if TYPE_CHECKING:

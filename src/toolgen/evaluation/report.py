@@ -20,7 +20,8 @@ from markupsafe import Markup
 from toolgen.errors import UsageError
 from toolgen.evaluation import charts
 from toolgen.evaluation.metrics import Interval
-from toolgen.evaluation.results import QueryRecord, RetrievalResult, paired_difference, write_text
+from toolgen.evaluation.results import QueryRecord, RetrievalResult, paired_difference
+from toolgen.files import write_text
 
 AGENT_KINDS = {
     "single_turn": "Requests of one turn",

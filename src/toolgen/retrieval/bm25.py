@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ import numpy.typing as npt
 from toolgen.catalog.catalog import Catalog, garbage_collection_paused
 from toolgen.catalog.text import document
 from toolgen.catalog.words import words
-from toolgen.errors import UsageError
+from toolgen.errors import OutputError, UsageError
+from toolgen.files import new_folder
 from toolgen.retrieval.protocol import Ranking, top_ranking
 
 CACHED_FROM = 5_000  # tools; fewer are indexed sooner than a folder of files is worth
@@ -134,17 +135,8 @@ def _read_index(folder: Path, tools: int) -> Any:
 
 
 def _write_index(index: Any, folder: Path) -> None:
-    """Writes beside the folder and renames, so that nobody sees half an index; other indexes there are of older tools
-    and go."""
-    building = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building."))
-        building.chmod(0o755)  # mkdtemp makes private folders; a dataset may be shared
-        index.save(str(building), show_progress=False)
+    """Keeps the index if the folder can be written. Other indexes there are of older tools and go."""
+    with suppress(OutputError), new_folder(folder) as new:
+        index.save(str(new), show_progress=False)
         for old in folder.parent.glob("bm25-*"):
             shutil.rmtree(old, ignore_errors=True)
-        building.rename(folder)
-    except OSError:
-        if building:
-            shutil.rmtree(building, ignore_errors=True)

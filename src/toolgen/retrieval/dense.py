@@ -8,9 +8,8 @@ Shapes: N tools, Q queries, D the width of the encoder.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import document
-from toolgen.errors import InputError, MissingExtraError, UsageError
+from toolgen.errors import InputError, MissingExtraError, OutputError, UsageError
 from toolgen.fetching.cache import ORIGIN_FILE
+from toolgen.files import new_file
 from toolgen.retrieval.protocol import Ranking, top_ranking
 
 Matrix = npt.NDArray[np.float32]
@@ -65,7 +65,8 @@ class DenseRetriever:
         if documents_ND is None:
             documents_ND = self._encode(texts, self.on_progress)
             if file:
-                _write_matrix(file, documents_ND)
+                with suppress(OutputError), new_file(file) as stream:
+                    np.save(stream, documents_ND)
         self._ids, self._documents_ND = catalog.ids, documents_ND
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
@@ -154,19 +155,3 @@ def _read_matrix(file: Path, *, rows: int) -> Matrix | None:
     except (OSError, ValueError, EOFError):
         return None
     return matrix if matrix.ndim == 2 and len(matrix) == rows else None
-
-
-def _write_matrix(file: Path, matrix: Matrix) -> None:
-    """Writes beside the file and renames, so that two processes never see half a matrix."""
-    temporary = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as stream:
-            temporary = stream.name
-            # NamedTemporaryFile makes private files; a cache may be shared.
-            os.chmod(temporary, 0o644)
-            np.save(stream, matrix)
-        os.replace(temporary, file)
-    except OSError:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)

@@ -9,10 +9,8 @@ Shapes: B requests of a batch, U distinct tools among them, D the encoder's widt
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,9 +22,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from toolgen.catalog.text import document
-from toolgen.checkpoint import replace_folder
 from toolgen.datasets import Dataset, Query
 from toolgen.errors import DatasetError, InputError, MissingExtraError
+from toolgen.files import new_folder, write_json
 from toolgen.training.loop import OnStep
 from toolgen.training.machine import tune_allocator
 
@@ -97,7 +95,9 @@ def train_encoder(
         "seconds": round(time.monotonic() - started, 1),
         "config": asdict(config),
     }
-    _save(encoder, record, output)
+    with new_folder(output) as folder:
+        encoder.save(str(folder), create_model_card=False)
+        write_json(folder / SETTINGS_FILE, record)
     return record
 
 
@@ -155,15 +155,3 @@ def _load(base: Path) -> Any:
         return SentenceTransformer(str(base), local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{base} is no sentence-transformers folder: {' '.join(str(error).split())[:200]}") from error
-
-
-def _save(encoder: Any, record: dict[str, Any], output: Path) -> None:
-    """Written beside the folder and renamed: an interrupted save leaves nothing half-written."""
-    temporary = output.with_name(f".{output.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        encoder.save(str(temporary), create_model_card=False)
-        (temporary / SETTINGS_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        replace_folder(temporary, output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -27,15 +27,16 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, set_seed
 from transformers import get_scheduler
 
-from toolgen.checkpoint import METRICS, Checkpoint, read_records, replace_folder, write_records
+from toolgen.checkpoint import METRICS, Checkpoint
 from toolgen.errors import MissingExtraError, ProcessesError, UsageError
+from toolgen.files import read_records, replace_folder, temporary_folder, write_json, write_records
 from toolgen.training.budget import TokenBudget
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
 from toolgen.training.examples import TrainingExample, batches, repeats
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel, check_logits, probe_batch
-from toolgen.training.saving import PROGRESS, StateWriter, temporary_folder
+from toolgen.training.saving import PROGRESS, StateWriter
 from toolgen.training.sharding import PartedState, distribute, equal_count, whole
 
 STATE, FINGERPRINT = "state", "run.json"
@@ -132,7 +133,7 @@ def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, a
         if restart:
             shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(fingerprint, ensure_ascii=False), encoding="utf-8")
+        write_json(path, fingerprint)
     accelerator.wait_for_everyone()
 
 
@@ -317,7 +318,7 @@ class _Run:
             self.parts.save(temporary)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            (temporary / PROGRESS).write_text(json.dumps(vars(self.progress)), encoding="utf-8")
+            write_json(temporary / PROGRESS, vars(self.progress))
             replace_folder(temporary, self.work / STATE)
 
     def _resume(self) -> Progress:
@@ -330,7 +331,7 @@ class _Run:
             progress = Progress(**json.loads((state / PROGRESS).read_text(encoding="utf-8")))
         if self.accelerator.is_main_process:
             records = read_records(self.work / METRICS)
-            write_records((record for record in records if record["step"] <= progress.step), self.work / METRICS)
+            write_records(self.work / METRICS, (record for record in records if record["step"] <= progress.step))
         self.accelerator.wait_for_everyone()
         return progress
 

@@ -8,7 +8,6 @@ pass usually takes longer. From an accelerator they are copied to the CPU first,
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,15 +22,15 @@ from accelerate.utils import save
 from accelerate.utils.constants import OPTIMIZER_NAME, SAFE_WEIGHTS_NAME
 from torch import nn
 
-from toolgen.checkpoint import replace_folder
-from toolgen.errors import StateError
+from toolgen.errors import OutputError
+from toolgen.files import replace_folder, temporary_folder, write_json
 
 PROGRESS = "progress.json"
 
 
 class StateWriter:
     """Writes states of a one-process run as `target`, at most one at a time, each under a temporary name and then renamed. As
-    a context it waits for the last one. A write that failed raises a StateError at the next call."""
+    a context it waits for the last one. A write that failed raises an OutputError at the next call."""
 
     def __init__(self, accelerator: Accelerator, target: Path) -> None:
         self._accelerator, self._target = accelerator, target
@@ -50,15 +49,18 @@ class StateWriter:
         # What changes at once, and is small: random numbers, schedule and place.
         save_accelerator_state(str(temporary), [], [], [], [], self._accelerator.process_index, self._accelerator.step)
         save_custom_state(schedule, str(temporary))
-        (temporary / PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
+        write_json(temporary / PROGRESS, progress)
         weights = _on_cpu(self._accelerator.get_state_dict(model, unwrap=False))
         moments = _on_cpu(optimizer.state_dict())
         self._running = self._thread.submit(self._write, temporary, weights, moments)
 
     def _write(self, temporary: Path, weights: Mapping[str, Any], moments: Mapping[str, Any]) -> None:
-        save(weights, temporary / SAFE_WEIGHTS_NAME, safe_serialization=True)
-        save(moments, temporary / f"{OPTIMIZER_NAME}.bin")
-        replace_folder(temporary, self._target)
+        try:
+            save(weights, temporary / SAFE_WEIGHTS_NAME, safe_serialization=True)
+            save(moments, temporary / f"{OPTIMIZER_NAME}.bin")
+            replace_folder(temporary, self._target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def before_change(self) -> None:
         """To be called before weights or moments change: waits if they are being written from where they stand."""
@@ -73,10 +75,8 @@ class StateWriter:
         try:
             running.result()
         except Exception as error:
-            raise StateError(
-                f"the state to resume from could not be written to {self._target} ({' '.join(str(error).split())[:200]}); what "
-                "was saved before is kept: make room there and repeat the command"
-            ) from error
+            reason = " ".join(str(error).split())[:200]
+            raise OutputError(self._target, f"{reason} (what was saved before is kept)") from error
 
     def __enter__(self) -> StateWriter:
         return self
@@ -86,11 +86,6 @@ class StateWriter:
     ) -> None:
         self._thread.shutdown(wait=True)
         self.finish()
-
-
-def temporary_folder(target: Path) -> Path:
-    """Where a state stands until it is whole."""
-    return target.with_name(target.name + ".writing")
 
 
 def _on_cpu(value: Any) -> Any:

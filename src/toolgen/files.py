@@ -1,0 +1,239 @@
+"""Files and folders that appear whole or not at all, locks between processes, the hash of a file.
+
+What is written stands beside its place until it is whole and on the disk; then it is renamed. A full disk, Ctrl-C or SIGTERM
+at any moment leaves the old one or the new one, and nothing else. Beside a folder NAME stand meanwhile
+
+    .NAME.new     what is being written
+    .NAME.old     what was there before, between two renames
+    .NAME.lock    held by the process that writes NAME
+
+What a killed process left there is put back or removed by the next one that writes NAME. Knows nothing of contents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+from toolgen.errors import OutputError, UsageError
+
+
+@contextmanager
+def new_folder(target: Path, on_wait: Callable[[], None] | None = None) -> Iterator[Path]:
+    """An empty folder to fill; when the block ends well, it takes the place of `target`, otherwise it goes.
+
+    Holds the lock of `target` (`on_wait`: see `locked`). OutputError if it cannot be written.
+    """
+    with _named_failure(target), locked(target, on_wait):
+        _clean_up(target)
+        with _passing(temporary_folder(target)) as new:
+            yield new
+            replace_folder(new, target)
+
+
+@contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target`, for what that is made from; it goes when the block ends. The caller holds the lock."""
+    with _named_failure(target), _passing(_beside(target, "scratch")) as folder:
+        yield folder
+
+
+def temporary_folder(target: Path) -> Path:
+    """Where a folder stands until it is whole; `new_folder` makes it and removes it."""
+    return _beside(target, "new")
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Puts a finished folder in the place of `target`. A folder cannot be renamed over a full one, so the older one steps
+    aside first, and comes back on any failure."""
+    _finish(new)
+    _clean_up(target)
+    old, place = _beside(target, "old"), target.resolve()
+    with _signals_wait():
+        try:
+            if place.exists():
+                place.rename(old)
+            new.rename(place)
+            _flush(place.parent)
+        finally:
+            _clean_up(target)
+
+
+def check_replaceable(path: Path, marker: str, kind: str) -> None:
+    """UsageError unless `path` is nothing, an empty folder, or a folder of this kind, which is known by its file `marker`."""
+    if not path.exists() or (path / marker).is_file() or (path.is_dir() and not any(path.iterdir())):
+        return
+    raise UsageError(f"{path} exists and is no {kind}; give another output folder")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; when the block ends well, it takes the place of `path`, otherwise it goes. Folders above it are made.
+    OutputError if it cannot be written."""
+    place = path.resolve()
+    new = _beside(path, f"{uuid4().hex[:8]}.new")
+    with _named_failure(path):
+        if place.exists() and not place.is_file():
+            raise OSError("it is no ordinary file")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with new.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(place)
+            _flush(place.parent)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file of text. OutputError as for `new_file`."""
+    with new_file(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes a file with one JSON object. OutputError as for `new_file`."""
+    write_text(path, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a file with one JSON object a line. OutputError as for `new_file`."""
+    with new_file(path) as file:
+        for record in records:
+            file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file, one a line; none where there is no such file. A last line without its end was cut off by a
+    crash and does not count."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        return [json.loads(line) for line in file if line.endswith(b"\n")]
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Holds the lock of a file or folder, which need not exist, against other processes and threads; whoever holds it may take
+    it again.
+
+    `on_wait` is called if it is held by another, and may raise instead of waiting. The system releases the lock of a process
+    that dies.
+    """
+    file = _beside(path, "lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file, is_singleton=True)
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        if on_wait:
+            on_wait()
+        held = lock.acquire()
+    with held:
+        try:
+            yield
+        finally:
+            if lock.lock_counter == 1:
+                with suppress(OSError):
+                    file.unlink()  # whoever waits for it notices, and makes a new one
+
+
+def _beside(path: Path, ending: str) -> Path:
+    place = path.resolve()
+    return place.with_name(f".{place.name}.{ending}")
+
+
+def _clean_up(target: Path) -> None:
+    """The older folder goes, or comes back if there is no new one: after a failure, or what a killed process left."""
+    old, place = _beside(target, "old"), target.resolve()
+    if old.exists() and not place.exists():
+        old.rename(place)
+    _remove(old)
+
+
+@contextmanager
+def _passing(folder: Path) -> Iterator[Path]:
+    """An empty folder that goes when the block ends."""
+    _remove(folder)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        with _signals_wait():
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish(folder: Path) -> None:
+    """Gives all files the permissions of an ordinary new one, which safetensors and tempfile do not, and waits until they are
+    on the disk."""
+    readable = folder.stat().st_mode & 0o666
+    for path in (*folder.rglob("*"), folder):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | readable)
+            _flush(path)
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file or folder is on the disk."""
+    if os.name == "nt":  # which flushes only what is open for writing, and no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM that arrive in the block act when it has ended. Python acts on signals in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in handlers:
+            signal.signal(number, lambda number, _frame: arrived.append(number))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late in arrived:
+            signal.raise_signal(late)
+
+
+@contextmanager
+def _named_failure(target: Path) -> Iterator[None]:
+    """OutputError for what the system says, and for what safetensors says in its place."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(target, error.reason) from error.__cause__
+    except (OSError, SafetensorError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+        raise OutputError(target, reason) from error
