@@ -107,6 +107,21 @@ FIGURES: Mapping[str, Figure] = {
         (ALL_1, ASKED_1, UNASKED_1, ALL_5),
         GROUPS,
     ),
+    "headline": Figure(
+        "The right tool first, of 1,415: BFCL's 582 test requests",
+        [
+            Row("toolgen, longer training + BM25", "bfcl-written", "toolgen, distilled + BM25"),
+            Row("toolgen, longer training", "bfcl-written", "toolgen, distilled"),
+            Row("toolgen, quickstart", "bfcl", "toolgen"),
+            Row("ToolRetriever + BM25", "bfcl", "ToolRetriever + BM25"),
+            Row("ToolRetriever (trained encoder)", "bfcl", "ToolRetriever"),
+            Row("MiniLM + BM25", "bfcl", "MiniLM + BM25"),
+            Row("BM25", "bfcl", "BM25"),
+            Row("MiniLM (encoder as it is)", "bfcl", "MiniLM"),
+        ],
+        (ALL_1, ASKED_1, UNASKED_1),
+        (),
+    ),
     "toollens": Figure(
         "ToolLens: 1,695 test requests, 464 tools",
         rows("toollens", "toolgen", "toolgen, by sets", "ToolRetriever (MiniLM, 2 epochs)", "ToolRetriever, by sets")
