@@ -27,6 +27,7 @@ from toolgen.virtualization import (
     PromptProtocol,
     ToolVocabulary,
     add_tool_tokens,
+    check_architecture,
     document_vectors,
     encode,
     initialize_rows,
@@ -165,6 +166,7 @@ class Checkpoint:
         seed: int = 0,
     ) -> Checkpoint:
         """Virtualizes a catalog into a base model (a Hugging Face folder): new tokens, new rows, our chat template.
+        CheckpointError for a base that toolgen cannot run.
 
         `tool_sets`: the tools (ids) that training requests ask for together, which indexing by `codes` pulls together.
         """
@@ -197,9 +199,10 @@ class Checkpoint:
         initialization: Initialization = "documentation",
         seed: int = 0,
     ) -> Checkpoint:
-        """As `create`, with a model and tokenizer in memory; both are changed."""
+        """As `create`, with a model and tokenizer in memory; both are changed, unless the model is refused."""
         if not len(catalog):
             raise UsageError("the catalog is empty; a checkpoint needs at least one tool")
+        check_architecture(model)
         documentation = [views(tool) for tool in catalog]
         spelling = spell(
             indexing,

@@ -129,7 +129,7 @@ def test_packed_examples_do_not_see_each_other(architecture: Architecture) -> No
 def test_an_attention_that_cannot_be_exchanged_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tiny_checkpoint()
     monkeypatch.setattr(type(checkpoint.model), "_can_set_attn_implementation", lambda _self: False)
-    with pytest.raises(CheckpointError, match="llama models bring their own attention"):
+    with pytest.raises(CheckpointError, match="llama models, which bring an attention of their own"):
         TrainableModel(checkpoint)
 
 

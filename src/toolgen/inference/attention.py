@@ -6,7 +6,7 @@ back afterwards, so passes of any kind can run at the same time on one model.
 
 `Packed` and `Cached` take sequences that stand one after another in one row, so that no token is computed for padding: only
 attention sees that there are several. The idea is that of variable-length FlashAttention (arXiv 2205.14135); here it needs
-nothing but PyTorch's own attention. Knows no loss and no scheduling.
+nothing but PyTorch's own attention. `Tree` is for beam search. Knows no loss and no scheduling.
 Shapes: as everywhere in transformers: queries, keys and values are (1, heads, T, size), the result is (1, T, heads, size).
 N new tokens of one sequence, C tokens that they may look at.
 """
@@ -21,14 +21,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from toolgen.errors import CheckpointError
+from toolgen.virtualization import check_architecture
 
 NAME = "toolgen"
-LAYER_TYPES = frozenset({"full_attention", "sliding_attention"})
 
 
 class Attend(Protocol):
@@ -45,32 +43,10 @@ def share_passes(model: PreTrainedModel) -> None:
     """
     if model.config._attn_implementation == NAME:
         return
-    if reason := _own_way(model):
-        raise CheckpointError(
-            f"several sequences cannot share a pass of {model.config.model_type} models, which {reason}; take a model with "
-            "plain attention (Llama, Qwen, SmolLM, Gemma, GPT-2, ...)"
-        )
+    check_architecture(model)
     AttentionInterface.register(NAME, chosen_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
-    if model.config._attn_implementation != NAME:
-        raise CheckpointError(
-            f"{model.config.model_type} models bring their own attention, so several sequences cannot share a pass; take a "
-            "model whose attention transformers can exchange (Llama, Qwen, SmolLM, Gemma, GPT-2, ...)"
-        )
-
-
-def _own_way(model: PreTrainedModel) -> str:
-    """Why sequences cannot share a pass; empty if they can."""
-    config = model.config
-    if not (model._supports_sdpa or getattr(config, "attn_logit_softcapping", None)):
-        return "do not attend by PyTorch's attention"
-    caches = {type(layer) for layer in DynamicCache(config=config).layers}
-    if not caches <= {DynamicLayer, DynamicSlidingWindowLayer}:
-        return "keep more than keys and values"
-    if not LAYER_TYPES.issuperset(getattr(config, "layer_types", None) or ()):
-        return "attend in a way of their own"
-    return ""
 
 
 def chosen_attention(
@@ -160,3 +136,18 @@ class Cached:
         if new in (1, seen) and seen <= (window or seen):
             return None
         return causal_mask(new, seen, window, device)[None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Nodes of trees behind prompts, one prompt a sequence of the batch; all that was read before is in the model's own cache.
+    Each of N new nodes looks at what is `seen` (B, 1, N, C); in a layer with a window only at what is near enough, too, by the
+    `distances` (B, 1, N, C) from one to the other along the branch."""
+
+    seen: Tensor
+    distances: Tensor
+
+    def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        window = options.get("sliding_window")
+        mask = self.seen if window is None else self.seen & (self.distances < window)
+        return plain_attention(module, query, key, value, mask, **options)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from toolgen.inference.attention import Tree, pass_options, share_passes
 from toolgen.inference.heads import Head
 from toolgen.inference.trie import Ints, Trie
 
@@ -120,11 +121,13 @@ class _Reader:
     """The model's passes: over the prompts, then over nodes behind them. All positions stay in one cache."""
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pass_tokens: int) -> None:
+        share_passes(model)
         self._model = model
         self._prompts = prompts
         self._lengths_P = torch.tensor([len(prompt) for prompt in prompts])
         self._size = max(1, pass_tokens // len(prompts))
-        self._cache = DynamicCache()
+        self._cache = DynamicCache()  # of whole sequences: a node far down still needs what a window would have dropped
+        self._places = torch.zeros((len(prompts), 0), dtype=torch.long)  # of what is in the cache
 
     def prompts(self) -> Tensor:
         """Hidden states of the last token of each prompt (P, D). Right padding: the model is causal, so it needs no mask here,
@@ -132,7 +135,7 @@ class _Reader:
         ids_PT = torch.zeros((len(self._prompts), int(self._lengths_P.max())), dtype=torch.long)
         for row, prompt in enumerate(self._prompts):
             ids_PT[row, : len(prompt)] = torch.tensor(prompt)
-        hidden_PTD = self._pass(ids_PT)
+        hidden_PTD = self._pass(ids_PT, torch.arange(ids_PT.shape[1]).expand_as(ids_PT))
         return hidden_PTD[torch.arange(len(self._prompts)), self._lengths_P - 1]
 
     def nodes(self, tokens_F: Ints, prompts_F: Ints, ancestors_FL: Ints) -> tuple[Tensor, Ints]:
@@ -155,22 +158,29 @@ class _Reader:
         count, before = int(place.max()) + 1, self._cache.get_seq_length()
         ids = torch.zeros((len(self._prompts), count), dtype=torch.long)
         ids[row, place] = torch.from_numpy(tokens_F[chosen])
-        # Everyone sees the prompt, also the gaps of prompts with fewer nodes, whose results nobody reads.
+        # Everyone sees the prompt and itself, also the gaps of prompts with fewer nodes, whose results nobody reads.
         seen = (torch.arange(before + count) < self._lengths_P[:, None])[:, None].repeat(1, count, 1)
         seen[row[:, None], place[:, None], torch.from_numpy(ancestors_FL[chosen])] = True
-        seen[row, place, before + place] = True
-        positions = (self._lengths_P + ancestors_FL.shape[1])[:, None].expand(-1, count)
-        hidden = self._pass(ids, attention_mask=self._additive(seen)[:, None], position_ids=positions)
+        seen[:, torch.arange(count), before + torch.arange(count)] = True
+        depth_P1 = (self._lengths_P + ancestors_FL.shape[1])[:, None]
+        hidden = self._pass(ids, depth_P1.expand(-1, count), seen)
         return chosen, hidden[row, place], before + place.numpy()
 
-    def _additive(self, seen: Tensor) -> Tensor:
-        mask = torch.zeros(seen.shape, dtype=self._model.dtype)
-        return mask.masked_fill(~seen, torch.finfo(self._model.dtype).min)
-
-    def _pass(self, ids: Tensor, **options: Tensor) -> Tensor:
-        moved: dict[str, Any] = {name: value.to(self._model.device) for name, value in options.items()}
+    def _pass(self, ids: Tensor, places: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Hidden states of new tokens (P, N, D) at these places in their sequences; `seen` says what they may look at, by
+        default all before them."""
+        device = self._model.device
+        self._places = torch.cat([self._places, places], dim=1)
+        options: dict[str, Any] = {}
+        if seen is not None:
+            distances = places[:, :, None] - self._places[:, None]
+            options = pass_options(Tree(seen[:, None].to(device), distances[:, None].to(device)), device)
         output = self._model.base_model(
-            input_ids=ids.to(self._model.device), past_key_values=self._cache, use_cache=True, **moved
+            input_ids=ids.to(device),
+            position_ids=places.to(device),
+            past_key_values=self._cache,
+            use_cache=True,
+            **options,
         )
         hidden: Tensor = output.last_hidden_state
         return hidden

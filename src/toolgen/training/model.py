@@ -57,8 +57,8 @@ class TrainableModel(nn.Module):
         blend: float = 1.0,
     ) -> None:
         super().__init__()
-        self.first = checkpoint.vocabulary.first_id
-        self.stop = checkpoint.vocabulary.action_token_ids.stop
+        self.first = checkpoint.vocabulary.new_token_ids.start
+        self.stop = checkpoint.vocabulary.new_token_ids.stop
         model = checkpoint.model
         share_passes(model)
         inputs, outputs = model.get_input_embeddings().weight, output_rows(model)

@@ -1,11 +1,12 @@
 """In: a Catalog and a base language model.
 Out: the same model with new tokens for the tools, its tokenizer, and the ToolVocabulary that maps both ways.
 
-`indexing` decides how a tool is written, by default as exactly one token (ToolGen, arXiv 2410.03439, section 3.2);
-`vocabulary` numbers the tokens, `tokenizer` adds them and proves that they round-trip, `embeddings` gives their rows first
-values, `protocol` renders conversations with them.
+`architecture` says which models can be one; `indexing` decides how a tool is written, by default as exactly one token (ToolGen,
+arXiv 2410.03439, section 3.2); `vocabulary` numbers the tokens, `tokenizer` adds them and proves that they round-trip,
+`embeddings` gives their rows first values, `protocol` renders conversations with them.
 """
 
+from toolgen.virtualization.architecture import check_architecture
 from toolgen.virtualization.embeddings import (
     INITIALIZATIONS,
     Initialization,
@@ -28,6 +29,7 @@ __all__ = [
     "PromptProtocol",
     "ToolVocabulary",
     "add_tool_tokens",
+    "check_architecture",
     "document_vectors",
     "encode",
     "find_end_marker",
