@@ -22,13 +22,12 @@ from torch.nn import functional
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
-from toolgen.training import StageConfig, resolve_config
+from toolgen.training import STAGES, StageConfig, resolve_config
 from toolgen.training.examples import TrainingExample, batches
 from toolgen.training.loop import _accelerator, _frozen_layers, _Run
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel
-from toolgen.training.sources import stage_examples
-from toolgen.training.stages import _silent, _unasked
+from toolgen.training.run import _silent, _unasked
 
 GIB = 2**30
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -61,12 +60,12 @@ def open_run(
     if tuned:
         tune_allocator()
     loaded = Checkpoint.load(checkpoint)
-    config = resolve_config(stage, None, settings)
+    config = resolve_config(STAGES[stage], None, settings)
     precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
     work = Path(tempfile.mkdtemp(prefix="toolgen-benchmark-"))
     accelerator = _accelerator(precision, work, tensorboard=False)
     loaded.model.to(accelerator.device)
-    sources = stage_examples(stage, loaded, dataset, config)
+    sources = STAGES[stage].examples(loaded, dataset, config)
     asked = config.contrast == "asked"
     trainable = TrainableModel(
         loaded,
@@ -83,7 +82,7 @@ def open_run(
 
 def draw(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig, stage: str, count: int) -> list[Batch]:
     """The first batches of a stage."""
-    sources = stage_examples(stage, checkpoint, dataset, config)
+    sources = STAGES[stage].examples(checkpoint, dataset, config)
     return list(islice(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), count))
 
 

@@ -223,7 +223,7 @@ def measure_speed(options: argparse.Namespace, stage: str) -> dict[str, Any]:
     tune_allocator()
     clock = CLOCKS[options.clock]
     dataset = load_dataset(options.dataset)
-    config = resolve_config(stage, None, settings_of("default", options.batch))
+    config = resolve_config(STAGES[stage], None, settings_of("default", options.batch))
     checkpoint = Checkpoint.load(options.checkpoint)
     started = clock()
     *drawn, held = draw(checkpoint, dataset, config, stage, options.rounds + 2)  # the first round warms up
@@ -306,7 +306,7 @@ def measure_memory(options: argparse.Namespace, stage: str, variant: str) -> flo
     settings = settings_of(variant if variant in VARIANTS else "default", options.batch)
     if variant == "reference":
         checkpoint = Checkpoint.load(options.checkpoint)
-        config = resolve_config(stage, None, settings)
+        config = resolve_config(STAGES[stage], None, settings)
         reference(checkpoint, draw(checkpoint, dataset, config, stage, 2), config, TrainerCallback()).train()
     else:
         run = open_run(options.checkpoint, dataset, stage, settings)

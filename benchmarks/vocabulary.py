@@ -67,15 +67,16 @@ def train(dataset: Path, folder: Path, stage: str, steps: int) -> dict[str, Any]
     """Some steps of a stage, from opening the checkpoint to the last step."""
     from toolgen.checkpoint import Checkpoint
     from toolgen.datasets import load_dataset
-    from toolgen.training import resolve_config, run_stage
+    from toolgen.training import STAGES, resolve_config
+    from toolgen.training.run import run_stage
 
     data = load_dataset(dataset)
     checkpoint = Checkpoint.load(folder, catalog=data.catalog)
     opened = time.perf_counter()
     records: list[dict[str, Any]] = []
-    config = resolve_config(stage, None, [f"steps={steps}"])  # type: ignore[arg-type]
+    config = resolve_config(STAGES[stage], None, [f"steps={steps}"])
     out = folder.with_name("trained")
-    run_stage(stage, checkpoint, data, config, out, on_step=lambda r: records.append(dict(r)))  # type: ignore[arg-type]
+    run_stage(STAGES[stage], checkpoint, data, config, out, on_step=lambda r: records.append(dict(r)))
     first, last = records[0], records[-1]
     return {
         "tokens_per_second": (last["tokens"] - first["tokens"]) / (last["seconds"] - first["seconds"]),

@@ -16,7 +16,7 @@ from typer.testing import Result
 from toolgen.cli import train
 from toolgen.cli.training_progress import Speed, duration
 from toolgen.testing import tiny_checkpoint
-from toolgen.training import STAGES, StageConfig, resolve_config
+from toolgen.training import STAGES, Stage, StageConfig, resolve_config
 
 Invoke = Callable[..., Result]
 SMALL = ("--set", "steps=4", "--set", "batch_size=4", "--set", "precision=fp32")
@@ -29,16 +29,18 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 def test_the_resolved_settings_are_shown_without_a_checkpoint_and_are_a_recipe(
-    toolgen: Invoke, tmp_path: Path, stage: Any
+    toolgen: Invoke, tmp_path: Path, stage: Stage
 ) -> None:
-    shown = toolgen("train", stage, "--show-config", "--set", "steps=7", "--set", "shares.description=0.5")
+    shown = toolgen("train", stage.name, "--show-config", "--set", "steps=7", "--set", "shares.description=0.5")
     assert shown.exit_code == 0, shown.output
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(shown.stdout)
     assert resolve_config(stage, recipe) == resolve_config(stage, None, ["steps=7", "shares.description=0.5"])
-    assert json.loads(toolgen("train", stage, "--show-config", "--json").stdout) == resolve_config(stage).model_dump()
+    assert (
+        json.loads(toolgen("train", stage.name, "--show-config", "--json").stdout) == resolve_config(stage).model_dump()
+    )
 
 
 def test_a_recipe_and_settings_are_differences_and_the_later_one_wins(toolgen: Invoke, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_a_stage_says_what_it_inherits_what_is_overridden_and_how_it_ended(
     assert result.exit_code == 0, result.output
     assert f"from {start}: base tiny-llama, 13 tool tokens" in result.stderr
     assert "trained so far: nothing" in result.stderr
-    assert f"except steps {resolve_config('memorization').steps} -> 4; batch_size" in result.stderr
+    assert f"except steps {resolve_config(STAGES['memorization']).steps} -> 4; batch_size" in result.stderr
     assert "memorization: step 4/4, loss " in result.stderr
     assert f"next: toolgen train retrieval {output} {dataset_folder} -o CKPT" in result.stderr
     assert result.stdout.startswith(f"wrote {output}: memorization, 4 steps, loss ")

@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from toolgen.cli.app import make_app
 from toolgen.errors import InputError
 from toolgen.planning import Machine, ModelShape, Workload, plan
-from toolgen.planning.cost import SUPERVISED, StageCost, memory_gib
+from toolgen.planning.cost import StageCost, memory_gib
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_checkpoint
-from toolgen.training import Stage, resolve_config
+from toolgen.training import PAPER_STAGES, STAGES, resolve_config
+from toolgen.training.stages import AGENT, RETRIEVAL
 
 SMOLLM = ModelShape(
     name="SmolLM2-135M",
@@ -40,9 +41,9 @@ BFCL = Workload(
     },
     prompt_tokens=42.0,
 )
-CONFIGS = {stage: resolve_config(stage) for stage in SUPERVISED}
+CONFIGS = {stage: resolve_config(stage) for stage in PAPER_STAGES}
 # Two Emerald Rapids cores, 24 November 2026; tokens, seconds and the largest process of `make quickstart`.
-MEASURED: dict[Stage, tuple[int, float]] = {
+MEASURED: dict[str, tuple[int, float]] = {
     "memorization": (22_660, 54.0),
     "retrieval": (141_730, 333),
     "agent": (152_728, 390),
@@ -83,7 +84,7 @@ def test_a_plan_is_near_the_quickstart_that_was_measured() -> None:
 
 def test_more_tools_layers_and_processes_cost_what_they_should() -> None:
     machine = Machine(memory_gib=100, gflops=300)
-    stage: Stage = "retrieval"
+    stage = RETRIEVAL
     small = plan(SMOLLM, BFCL, CONFIGS, machine).stages[1]
     many = plan(SMOLLM, replace(BFCL, tools=125_200), CONFIGS, machine).stages[1]
     whole = plan(SMOLLM, BFCL, {stage: resolve_config(stage, None, ["frozen_share=0"])}, machine).stages[0]
@@ -141,9 +142,9 @@ def full_tuning(
         f"steps={steps}",
         f"micro_batch_tokens={micro_batch}",
     ]
-    config = resolve_config("agent", None, settings).model_copy(update={"shares": {"trajectories": 1.0}})
+    config = resolve_config(AGENT, None, settings).model_copy(update={"shares": {"trajectories": 1.0}})
     workload = Workload(tools=1, tokens={"trajectories": 4096.0})
-    return plan(shape, workload, {"agent": config}, machine).stages[0]
+    return plan(shape, workload, {AGENT: config}, machine).stages[0]
 
 
 # Supervised fine-tuning on H100s (NVIDIA NeMo 24.12, performance summary): GPUs, TFLOP/s and tokens/s of each.
@@ -185,7 +186,7 @@ def test_the_advice_is_enough(memory: float) -> None:
             continue
         assert stage.advice.startswith("set ")
         settings = stage.advice.removeprefix("set ").split(", ")
-        changed = {stage.stage: resolve_config(stage.stage, None, settings)}
+        changed = {STAGES[stage.stage]: resolve_config(STAGES[stage.stage], None, settings)}
         assert plan(SMOLLM, workload, changed, machine).fits
 
 

@@ -11,7 +11,8 @@ import pytest
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
 from toolgen.testing import tiny_dataset
-from toolgen.training import STAGES, Stage, StageConfig, run_stage
+from toolgen.training import STAGES, StageConfig
+from toolgen.training.run import run_stage
 
 Runner = Callable[..., Checkpoint]
 
@@ -26,8 +27,8 @@ TINY: dict[str, Any] = {
 }
 
 
-def tiny_config(stage: Stage, **settings: Any) -> StageConfig:
-    return StageConfig(**{**STAGES[stage], **TINY, **settings})
+def tiny_config(stage: str, **settings: Any) -> StageConfig:
+    return StageConfig(**{**STAGES[stage].defaults, **TINY, **settings})
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +41,7 @@ def run(dataset: Dataset, tmp_path: Path) -> Runner:
     """Runs a stage into `tmp_path / output` and returns the trained checkpoint."""
 
     def runner(
-        stage: Stage,
+        stage: str,
         checkpoint: Checkpoint,
         output: str = "out",
         *,
@@ -49,6 +50,8 @@ def run(dataset: Dataset, tmp_path: Path) -> Runner:
         **settings: Any,
     ) -> Checkpoint:
         config = tiny_config(stage, **settings)
-        return run_stage(stage, checkpoint, dataset, config, tmp_path / output, restart=restart, on_step=on_step)
+        return run_stage(
+            STAGES[stage], checkpoint, dataset, config, tmp_path / output, restart=restart, on_step=on_step
+        )
 
     return runner

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from toolgen.errors import UsageError
-from toolgen.training import STAGES, Stage, StageConfig, resolve_config
-from toolgen.training.sources import STAGE_SOURCES
+from toolgen.training import STAGES, Stage, StageConfig
+from toolgen.training.config import resolve_config as resolve
 
-STAGE_NAMES: tuple[Stage, ...] = get_args(Stage)
+
+def resolve_config(stage: str, recipe: Path | None = None, settings: Iterable[str] = ()) -> StageConfig:
+    return resolve(STAGES[stage], recipe, settings)
 
 
 @pytest.fixture
@@ -21,11 +23,11 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 def test_the_defaults_of_every_stage_are_valid_and_name_sources_that_it_has(stage: Stage) -> None:
-    config = resolve_config(stage)
-    assert config.shares and config.shares.keys() <= STAGE_SOURCES[stage].keys()
-    assert STAGES[stage].items() <= config.model_dump().items()
+    config = resolve(stage)
+    assert config.shares and config.shares.keys() <= stage.sources.keys()
+    assert stage.defaults.items() <= config.model_dump().items()
 
 
 def test_a_setting_beats_the_recipe_and_the_recipe_beats_the_default(recipe: Path) -> None:
@@ -105,6 +107,6 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_every_recipe_that_ships_is_valid_for_the_stage_in_its_name(path: Path) -> None:
-    stages = [stage for stage in STAGE_NAMES if stage in path.stem] or STAGE_NAMES
+    stages = [stage for stage in STAGES if stage in path.stem] or STAGES
     for stage in stages:
-        assert resolve_config(stage, path).shares.keys() <= STAGE_SOURCES[stage].keys()
+        assert resolve_config(stage, path).shares.keys() <= STAGES[stage].sources.keys()

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from toolgen.testing import tiny_checkpoint
-from toolgen.training import Stage
 
 from .conftest import Runner
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_training.json"
-SHARES: Mapping[Stage, Mapping[str, float]] = {
+SHARES: Mapping[str, Mapping[str, float]] = {
     "memorization": {"document": 0.5, "name": 0.25, "recall": 0.25},
     "retrieval": {"requests": 0.9, "abstentions": 0.1},
     "agent": {"trajectories": 0.7, "requests": 0.3},

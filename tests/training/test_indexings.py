@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -12,12 +11,12 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import tiny_checkpoint
-from toolgen.training import Stage, StageConfig
+from toolgen.training import STAGES, StageConfig
 from toolgen.training.collate import collate
 from toolgen.training.examples import sequence_example, targets_of
 from toolgen.training.model import TrainableModel
+from toolgen.training.run import _unasked
 from toolgen.training.sources import keywords, recall, requests, trajectories, view_source
-from toolgen.training.stages import _unasked
 from toolgen.virtualization import INDEXINGS, Indexing
 
 from .conftest import Runner
@@ -32,10 +31,10 @@ def test_every_indexing_goes_through_all_stages_and_finds_tools(
     indexing: Indexing, run: Runner, dataset: Dataset, tmp_path: Path
 ) -> None:
     checkpoint = tiny_checkpoint(indexing=indexing)
-    for stage in get_args(Stage):
+    for stage in STAGES:
         checkpoint = run(stage, checkpoint, stage, steps=2)
     loaded = Checkpoint.load(tmp_path / stage)
-    assert loaded.vocabulary == checkpoint.vocabulary and len(loaded.stages) == len(get_args(Stage))
+    assert loaded.vocabulary == checkpoint.vocabulary and len(loaded.stages) == len(STAGES)
     ranking, again = (GenerativeRetriever(one).search(["a taxi"], k=5)[0] for one in (checkpoint, loaded))
     assert ranking.tools == again.tools and len(set(ranking.tools)) == 5
 

@@ -19,7 +19,6 @@ from toolgen.checkpoint import METRICS, Checkpoint
 from toolgen.datasets import Dataset, save_dataset
 from toolgen.files import read_records
 from toolgen.testing import tiny_checkpoint
-from toolgen.training import Stage
 from toolgen.training.loop import STATE, work_folder
 
 from .conftest import TINY, Runner
@@ -102,7 +101,7 @@ def test_two_processes_learn_what_one_does(start: Start, tmp_path: Path, stage: 
     ids=["rows", "trunk", "both"],
 )
 def test_processes_that_hold_parts_of_the_model_learn_what_one_does(
-    start: Start, run: Runner, tmp_path: Path, stage: Stage, tied: bool, parts: dict[str, Any]
+    start: Start, run: Runner, tmp_path: Path, stage: str, tied: bool, parts: dict[str, Any]
 ) -> None:
     settings = {"frozen_share": 0.5, "micro_batch_tokens": 64}
     code, _, err = _finish(start(stage, 2, "parted", tied, **settings, **parts))

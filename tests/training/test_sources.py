@@ -14,12 +14,11 @@ from toolgen.datasets import Dataset, Query, Trajectory
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
-from toolgen.training import StageConfig
+from toolgen.training import STAGES, StageConfig
 from toolgen.training.examples import TrainingExample, targets_of
 from toolgen.training.sources import (
     SHORT_SAMPLES,
     SHORT_WORDS,
-    STAGE_SOURCES,
     abstentions,
     asking,
     joined,
@@ -27,7 +26,6 @@ from toolgen.training.sources import (
     requests,
     short,
     shortened,
-    stage_examples,
     synthetic,
     trajectories,
     view_source,
@@ -156,8 +154,8 @@ def test_a_request_without_a_tool_teaches_to_decline(dataset: Dataset) -> None:
 
 def test_development_and_test_requests_are_never_trained_on(dataset: Dataset) -> None:
     held_out = [query.text for split in ("dev", "test") for query in dataset.queries[split]]
-    for stage in STAGE_SOURCES:
-        for source in STAGE_SOURCES[stage].values():
+    for stage in STAGES.values():
+        for source in stage.sources.values():
             for example in source(CHECKPOINT, dataset, CONFIG):
                 assert not any(text in read(example.ids) for text in held_out)
 
@@ -195,12 +193,12 @@ def test_a_conversation_that_failed_is_left_out(dataset: Dataset) -> None:
 
 def test_a_source_that_the_stage_does_not_have_is_named(dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="the memorization stage has no source 'requests'; it has document, name"):
-        stage_examples("memorization", CHECKPOINT, dataset, StageConfig(shares={"requests": 1.0}))
+        STAGES["memorization"].examples(CHECKPOINT, dataset, StageConfig(shares={"requests": 1.0}))
 
 
 def test_a_source_without_a_share_is_not_made(dataset: Dataset) -> None:
-    assert stage_examples(
-        "retrieval", CHECKPOINT, dataset, StageConfig(shares={"requests": 1.0, "name": 0})
+    assert STAGES["retrieval"].examples(
+        CHECKPOINT, dataset, StageConfig(shares={"requests": 1.0, "name": 0})
     ).keys() == {"requests"}
 
 
@@ -217,7 +215,7 @@ def test_examples_are_made_when_they_are_drawn_and_know_their_targets_before(
 
     prompt = PromptProtocol.prompt
     monkeypatch.setattr(PromptProtocol, "prompt", counted)
-    sources = stage_examples("retrieval", CHECKPOINT, dataset, config)
+    sources = STAGES["retrieval"].examples(CHECKPOINT, dataset, config)
     assert not prompts
     for examples in sources.values():
         known = targets_of(examples)

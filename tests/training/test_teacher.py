@@ -13,9 +13,9 @@ from toolgen.errors import UsageError
 from toolgen.retrieval import Resources, make_sum
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import tiny_checkpoint
-from toolgen.training import run_stage
 from toolgen.training.examples import TrainingExample, choice_example
-from toolgen.training.sources import STAGE_SOURCES
+from toolgen.training.run import run_stage
+from toolgen.training.stages import AGENT, RETRIEVAL
 from toolgen.training.teacher import KEPT, Teacher
 
 from .conftest import tiny_config
@@ -56,10 +56,10 @@ def test_what_asks_for_no_tool_is_left_as_it_is(dataset: Dataset) -> None:
     teacher = likes(0, 1)
     taught = {
         name: [example for example in source(CHECKPOINT, dataset, config) if teacher([example]) != [example]]
-        for name, source in STAGE_SOURCES["agent"].items()
+        for name, source in AGENT.sources.items()
     }
     assert not taught["abstentions"] and not taught["trajectories"]
-    assert len(taught["requests"]) == len(list(STAGE_SOURCES["agent"]["requests"](CHECKPOINT, dataset, config)))
+    assert len(taught["requests"]) == len(list(AGENT.sources["requests"](CHECKPOINT, dataset, config)))
     assert taught["keywords"] and taught["description"]
 
 
@@ -91,7 +91,7 @@ def test_training_follows_the_teacher(dataset: Dataset, tmp_path: Path) -> None:
     config = tiny_config(
         "retrieval", steps=60, batch_size=16, shares={"requests": 1.0}, teacher=["bm25"], teacher_share=1.0
     )
-    trained = run_stage("retrieval", checkpoint, dataset, config, tmp_path / "out", teacher=bm25.score_all)
+    trained = run_stage(RETRIEVAL, checkpoint, dataset, config, tmp_path / "out", teacher=bm25.score_all)
     texts = [query.text for query in dataset.queries["train"] if query.tools]
     mine = GenerativeRetriever(trained).score_all(texts)
     theirs = bm25.score_all(texts)
@@ -107,4 +107,4 @@ def test_a_named_teacher_must_be_given_and_a_given_one_named(dataset: Dataset, t
         (tiny_config("retrieval"), lambda requests: np.zeros((1, 1))),
     ):
         with pytest.raises(UsageError, match="names the teacher"):
-            run_stage("retrieval", tiny_checkpoint(), dataset, config, tmp_path / "out", teacher=teacher)
+            run_stage(RETRIEVAL, tiny_checkpoint(), dataset, config, tmp_path / "out", teacher=teacher)

@@ -69,14 +69,14 @@ def plan(
     """
     from toolgen.planning import Machine, ModelShape
     from toolgen.planning import plan as make_plan
-    from toolgen.planning.cost import SUPERVISED, UTILIZATION
-    from toolgen.training import resolve_config
+    from toolgen.planning.cost import UTILIZATION
+    from toolgen.training import PAPER_STAGES, resolve_config
 
     if (dataset is None) == (tools is None):
         raise UsageError("plan needs either a DATASET or --tools N")
     workload = _workload(dataset, tools, indexing)
     shape = ModelShape.from_config(_config_place(base))
-    configs = {stage: resolve_config(stage, None, _settings_of(stage, settings or ())) for stage in SUPERVISED}
+    configs = {stage: resolve_config(stage, None, _settings_of(stage.name, settings or ())) for stage in PAPER_STAGES}
     machine = Machine(
         memory_gib=memory if memory is not None else _memory_gib() / processes,
         gflops=gflops if gflops is not None else _measured_gflops(shape.hidden, shape.intermediate) / processes,

@@ -24,6 +24,7 @@ from toolgen.cli.training_progress import duration
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.fetching import Via
 from toolgen.retrieval import RetrieverSpec
+from toolgen.training import PAPER_STAGES, resolve_config
 
 RunCommand = Callable[[Sequence[str]], int]
 
@@ -175,10 +176,8 @@ def _explain(plan: Plan, chosen: Sequence[Task], step: str | None) -> None:
 def _check_settings(plan: Plan) -> None:
     """A mistyped setting is an error now, not half an hour later."""
     if plan.settings:
-        from toolgen.training import resolve_config
-
-        for stage in STAGES:
-            resolve_config(stage, None, plan.settings.get(stage, ()))
+        for stage in PAPER_STAGES:
+            resolve_config(stage, None, plan.settings.get(stage.name, ()))
 
 
 def _list(plan: Plan, as_json: bool) -> None:

@@ -10,20 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import toolgen
 from toolgen.catalog.tool import canonical_json
 from toolgen.cli.searching import CHECKPOINT_FILE, DATASET_FILE
-from toolgen.cli.train import Stage
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.errors import UsageError
 from toolgen.fetching import BASES, Via, cache_folder, read_origin
 from toolgen.retrieval import RetrieverSpec
 from toolgen.retrieval.registry import DENSE_MODEL
-
-if TYPE_CHECKING:
-    from toolgen.training.config import Stage
+from toolgen.training import PAPER_STAGES
 
 STEPS: Mapping[str, str] = {
     "fetch": "the base model, the sentence encoder and BFCL",
@@ -36,7 +32,7 @@ STEPS: Mapping[str, str] = {
     "evaluate-agent": "carrying out tasks of the test split",
     "report": "one page with all of it",
 }
-STAGES: tuple[Stage, ...] = ("memorization", "retrieval", "agent")
+STAGES = tuple(stage.name for stage in PAPER_STAGES)
 DATASET, VIRTUAL, RESULTS, REPORT = Path("dataset"), Path("0-virtual"), Path("results"), Path("report.html")
 TRAINED = {stage: Path(f"{number}-{stage}") for number, stage in enumerate(STAGES, start=1)}
 FINAL = TRAINED["agent"]
@@ -249,5 +245,5 @@ def _is_wanted(
 def _code_version() -> str:
     """The version, and the file that holds the defaults of the stages: while toolgen is developed they change under one
     version. It is read as text because importing it would bring torch."""
-    defaults = Path(toolgen.__file__).parent / "training" / "config.py"
+    defaults = Path(toolgen.__file__).parent / "training" / "stages.py"
     return f"{toolgen.__version__}+{hashlib.sha256(defaults.read_bytes()).hexdigest()[:8]}"

@@ -1,12 +1,11 @@
-"""`toolgen train memorization | retrieval | agent | writer`: one stage, checkpoint in, checkpoint out; and what stands beside
-the stages."""
+"""`toolgen train STAGE`: one stage, checkpoint in, checkpoint out; and what stands beside the stages."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,38 +16,12 @@ from toolgen.cli.train_encoder import encoder
 from toolgen.cli.training_progress import duration, training_progress
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
+from toolgen.training import STAGES, Stage, StageConfig, resolve_config
 
 if TYPE_CHECKING:
     from toolgen.catalog import Catalog
     from toolgen.checkpoint import Checkpoint
-    from toolgen.training import StageConfig
     from toolgen.training.teacher import LogitsOfAll
-
-Stage = Literal["memorization", "retrieval", "agent", "writer"]
-
-HELP: Mapping[Stage, str] = {
-    "memorization": """Stage 1, tool memorization: each tool's documentation to its token, and back.
-
-    It needs no requests, only the catalog. Source: ToolGen, arXiv 2410.03439, section 3.3.""",
-    "retrieval": """Stage 2, retrieval training: each request to the tools that answer it.
-
-    Several tools of one request are one target set. It reads the train split. Source: ToolGen, section 3.4.""",
-    "agent": """Stage 3, end-to-end agent tuning: whole trajectories of token, arguments, result and answer.
-
-    The loss is on what the assistant writes. It reads the trajectories of the train split. Source: ToolGen, section
-    3.5.""",
-    "writer": """Documentation to request: a writer of requests for tools that nobody has asked for yet.
-
-    It learns from the train split, in whose style it then writes for `toolgen catalog queries --by llm --base CKPT2`. Source:
-    doc2query, arXiv 1904.08375.""",
-}
-
-NEXT: Mapping[Stage, str] = {
-    "memorization": "toolgen train retrieval {output} {dataset} -o CKPT",
-    "retrieval": "toolgen train agent {output} {dataset} -o CKPT",
-    "agent": "toolgen evaluate retrieval {output} {dataset} -o RESULT",
-    "writer": "toolgen catalog queries {dataset} --by llm --base {output} -o DATASET2",
-}
 
 # Optional in the signature, so that --show-config works without them; a run says what is missing.
 CheckpointArgument = Annotated[
@@ -78,9 +51,9 @@ TensorboardOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Adds `train` with the stages and what stands beside them."""
     group = typer.Typer(no_args_is_help=True)
-    for stage, text in HELP.items():
-        example = f"Example: toolgen train {stage} CKPT DATASET -o CKPT2 --set steps=200"
-        group.command(stage, help=text, epilog=example)(_command(stage))
+    for stage in STAGES.values():
+        example = f"Example: toolgen train {stage.name} CKPT DATASET -o CKPT2 --set steps=200"
+        group.command(stage.name, help=stage.help, epilog=example)(_command(stage))
     group.command("distill", epilog="Example: toolgen train distill CKPT DATASET -o CKPT2 --encoder ENCODER")(distill)
     group.command("encoder", epilog="Example: toolgen train encoder DATASET -o ENCODER")(encoder)
     app.add_typer(
@@ -105,18 +78,18 @@ def _command(stage: Stage) -> Callable[..., None]:
         tensorboard: TensorboardOption = False,
         as_json: JsonOption = False,
     ) -> None:
-        from toolgen.training import resolve_config
-
         config = resolve_config(stage, recipe, settings or ())
         if show_config:
             show(config_text(config, as_json))
             return
         if checkpoint is None or dataset is None or output is None:
-            raise UsageError(f"train {stage} needs CKPT, DATASET and --output CKPT2; see toolgen train {stage} --help")
+            raise UsageError(
+                f"train {stage.name} needs CKPT, DATASET and --output CKPT2; see toolgen train {stage.name} --help"
+            )
         with checkpoint_output(output, overwrite=overwrite):
             answer = run(stage, checkpoint, dataset, output, config, restart=restart, tensorboard=tensorboard)
         emit(answer, as_json, lambda: _text(answer))
-        hint(NEXT[stage].format(output=output, dataset=dataset))
+        hint(stage.follow_up.format(output=output, dataset=dataset))
 
     return command
 
@@ -133,7 +106,7 @@ def run(
 ) -> dict[str, Any]:
     """Trains one stage, shows its progress and returns the answer of the command."""
     from toolgen.checkpoint import Checkpoint
-    from toolgen.training import run_stage
+    from toolgen.training.run import run_stage
 
     data = load_dataset(dataset)
     checkpoint = Checkpoint.load(folder, catalog=data.catalog)
@@ -142,7 +115,7 @@ def run(
         if line:
             message(line)
     try:
-        with training_progress(stage, config.steps) as on_step:
+        with training_progress(stage.name, config.steps) as on_step:
             trained = run_stage(
                 stage,
                 checkpoint,
@@ -158,7 +131,7 @@ def run(
         message(_interrupted(output))
         raise
     entry = trained.stages[-1]
-    return {"checkpoint": str(output), "stage": stage, "examples": entry["examples"], **entry["result"]}
+    return {"checkpoint": str(output), "stage": stage.name, "examples": entry["examples"], **entry["result"]}
 
 
 def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:
@@ -205,13 +178,11 @@ def _past(entry: Mapping[str, Any]) -> str:
 
 def overridden(stage: Stage, config: StageConfig) -> str:
     """What differs from the stage's defaults."""
-    from toolgen.training import resolve_config
-
     defaults, values = resolve_config(stage).model_dump(), config.model_dump()
     changed = [
         f"{key} {_short(defaults[key])} -> {_short(values[key])}" for key in values if values[key] != defaults[key]
     ]
-    return f"settings: the defaults of {stage}" + (f", except {'; '.join(changed)}" if changed else "")
+    return f"settings: the defaults of {stage.name}" + (f", except {'; '.join(changed)}" if changed else "")
 
 
 def _short(value: Any) -> str:

@@ -48,7 +48,7 @@ def distill(
         from toolgen.retrieval.generative import GenerativeRetriever
         from toolgen.training.distillation import distill as add_imitation
         from toolgen.training.distillation import distillation_texts
-        from toolgen.training.stages import check_catalog
+        from toolgen.training.run import check_catalog
 
         data = load_dataset(dataset)
         before = Checkpoint.load(checkpoint, catalog=data.catalog)

@@ -14,8 +14,9 @@ from typing import Any
 from toolgen.catalog.catalog import KEPT
 from toolgen.planning.shape import ModelShape
 from toolgen.training.budget import CANDIDATES
-from toolgen.training.config import Stage, StageConfig
+from toolgen.training.config import StageConfig
 from toolgen.training.softmax import CHUNK_LOGITS
+from toolgen.training.stages import Stage
 
 GIB = 1 << 30
 PROCESS_GIB = 0.6
@@ -26,9 +27,6 @@ READ_TOOL_KIB = 8
 """What a tool takes more once it was read, of which a catalog keeps `KEPT`."""
 UTILIZATION = 0.6
 """Share of the peak of products that training reaches: 0.65 in benchmarks/training.py, less where batches are short."""
-SUPERVISED: Mapping[Stage, float] = {"memorization": 0.03, "retrieval": 0.03, "agent": 0.35}
-"""Share of an example's tokens whose next token has a loss: one choice in a request, what the assistant writes in a
-conversation. The stages that are planned; a writer of requests takes less than any of them."""
 ADAM_BYTES = 8
 CPU_BANDWIDTH, ACCELERATOR_BANDWIDTH = 10e9, 5e-3
 """Bytes a second that an optimizer step moves on a CPU (measured with two cores), and for each operation a second of an
@@ -73,7 +71,7 @@ class Workload:
 class StageCost:
     """What one stage takes, in each process."""
 
-    stage: Stage
+    stage: str
     steps: int
     tokens: int
     tokens_per_second: float
@@ -140,7 +138,7 @@ def memory_gib(
     largest = min(tokens, math.ceil(config.batch_size * workload.mean_tokens(config)))
     activations = largest * (trained_layers + 1) * width * 4
     kept = config.frozen_states_mib / 1024 if _frozen(shape, config) else 0.0
-    positions = max(1, math.ceil(SUPERVISED[stage] * largest))
+    positions = max(1, math.ceil(stage.supervised_share * largest))
     # Of the chunk that is in memory: logits, what becomes of them, a masked copy.
     logits = min(positions * (shape.vocabulary + own_rows), CHUNK_LOGITS) * 4 * 3
     return (
@@ -155,7 +153,7 @@ def operations_per_token(shape: ModelShape, rows: int, stage: Stage, config: Sta
     """Multiplications and additions of forward and backward pass, for each token of an example."""
     trained_share = 1 - _frozen(shape, config) / shape.layers
     layers = shape.layer_parameters * (2 + 4 * trained_share)
-    head = SUPERVISED[stage] * shape.hidden * (4 * (shape.vocabulary + rows) + 2 * rows)
+    head = stage.supervised_share * shape.hidden * (4 * (shape.vocabulary + rows) + 2 * rows)
     return layers + head
 
 
@@ -170,7 +168,7 @@ def _stage(stage: Stage, shape: ModelShape, workload: Workload, config: StageCon
     memory = memory_gib(stage, shape, workload, config, machine.bytes_per_weight)
     fits = memory <= machine.memory_gib
     advice = "" if fits else _advice(stage, shape, workload, config, machine)
-    return StageCost(stage, config.steps, tokens, tokens / seconds, seconds, memory, fits, advice)
+    return StageCost(stage.name, config.steps, tokens, tokens / seconds, seconds, memory, fits, advice)
 
 
 def _advice(stage: Stage, shape: ModelShape, workload: Workload, config: StageConfig, machine: Machine) -> str:

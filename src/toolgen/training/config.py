@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from toolgen.errors import UsageError, nearest
 
-Stage = Literal["memorization", "retrieval", "agent", "writer"]
+if TYPE_CHECKING:
+    from toolgen.training.stages import Stage
 
 
 class StageConfig(BaseModel):
-    """Settings of one stage. Defaults suit a 135M base on two CPU cores; stages override them in `STAGES`."""
+    """Settings of one stage. Defaults suit a 135M base on two CPU cores; each stage has its own in `stages.py`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,49 +90,9 @@ class StageConfig(BaseModel):
         return processes > 1 and (self.shard_rows or self.shard_trunk)
 
 
-STAGES: Mapping[Stage, Mapping[str, Any]] = {
-    "memorization": {
-        "steps": 16,
-        "row_learning_rate": 1e-4,
-        "shares": {"description": 0.4, "keywords": 0.4, "name": 0.2},
-    },
-    "retrieval": {
-        "steps": 126,
-        "batch_size": 32,
-        "learning_rate": 4e-4,
-        "row_learning_rate": 3e-4,
-        "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2},
-        "blend": 0.75,
-    },
-    # Short rehearsals of finding tools cost little beside the trajectories; without them, and without the blend, the agent
-    # stage unlearns it.
-    "agent": {
-        "steps": 40,
-        "batch_size": 32,
-        "learning_rate": 4e-4,
-        "row_learning_rate": 1e-4,
-        "warmup": 0.15,
-        "max_tokens": 320,
-        "shares": {"trajectories": 0.5, "requests": 0.15, "abstentions": 0.05, "description": 0.1, "keywords": 0.2},
-        "blend": 0.6,
-    },
-    # No stage of the paper, and nothing follows it: a copy of the model learns to write requests. All tool rows are
-    # contrasted, so that it does not answer a documentation with a tool, which memorization taught it.
-    "writer": {
-        "steps": 25,
-        "batch_size": 32,
-        "row_learning_rate": 1e-4,
-        "max_tokens": 224,
-        "shares": {"asking": 1.0},
-        "contrast": "all",
-    },
-}
-"""What each stage changes of the defaults."""
-
-
 def resolve_config(stage: Stage, recipe: Path | None = None, settings: Iterable[str] = ()) -> StageConfig:
     """Defaults of the stage, then the recipe, then each `key=value`; UsageError for what does not fit."""
-    values = dict(STAGES[stage])
+    values = dict(stage.defaults)
     for source, differences in (*_recipe(recipe), *(_setting(text) for text in settings)):
         for key, value in differences.items():
             _assign(values, str(key), value, source)
@@ -142,7 +103,7 @@ def resolve_config(stage: Stage, recipe: Path | None = None, settings: Iterable[
         name, *parts = first["loc"]
         place = ".".join(map(str, (name, *parts) if name == "shares" else (name,)))
         reasons = " or ".join(one["msg"] for one in (first, *others) if one["loc"][0] == name)
-        raise UsageError(f"{stage} stage: {place} = {first['input']!r}: {reasons}") from error
+        raise UsageError(f"{stage.name} stage: {place} = {first['input']!r}: {reasons}") from error
 
 
 def _recipe(path: Path | None) -> list[tuple[str, Mapping[str, Any]]]:

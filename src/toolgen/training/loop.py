@@ -1,7 +1,7 @@
 """The one loop that all stages run: batches in, a trained checkpoint and `metrics.jsonl` out.
 
 Precision, clipping, schedules, saved states, loggers and the exchange of gradients between processes are accelerate's and
-transformers'; the loss is in `model.py`, the batches in `examples.py`. Stops cleanly at a step on Ctrl-C and goes on from
+transformers'; the loss is the stage's, the batches in `examples.py`. Stops cleanly at a step on Ctrl-C and goes on from
 there, on any number of processes: each takes its part of every batch, so the curve is the same. Knows no stage.
 """
 
@@ -34,6 +34,7 @@ from toolgen.training.budget import TokenBudget
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
 from toolgen.training.examples import TrainingExample, batches, repeats
+from toolgen.training.loss import Loss, set_cross_entropy
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel, check_logits, probe_batch
 from toolgen.training.saving import PROGRESS, StateWriter
@@ -66,6 +67,7 @@ def train(
     work: Path,
     *,
     stage: str,
+    loss: Loss = set_cross_entropy,
     fingerprint: Mapping[str, Any],
     unasked: Sequence[int] = (),
     silent: Sequence[int] = (),
@@ -108,7 +110,7 @@ def train(
         ):
             with accelerator.autocast():
                 trainable.keep_frozen_states(config.frozen_states_mib, probe_batch(checkpoint))
-        run = _Run(accelerator, trainable, config, work, stage, teach)
+        run = _Run(accelerator, trainable, config, work, stage, loss, teach)
         run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
         trainable.write_back()
     finally:
@@ -193,10 +195,11 @@ class _Run:
         config: StageConfig,
         work: Path,
         stage: str,
+        loss: Loss = set_cross_entropy,
         teach: Teach | None = None,
     ) -> None:
         self.accelerator, self.config, self.work, self.stage = accelerator, config, work, stage
-        self.teach = teach
+        self.loss, self.teach = loss, teach
         self.budget = TokenBudget(config.micro_batch_tokens)
         self.processes = accelerator.num_processes
         self.parts: PartedState | None = None
@@ -269,7 +272,7 @@ class _Run:
             exchange = nullcontext() if number == len(parts) else self.accelerator.no_sync(self.model)
             with exchange:
                 with self.accelerator.autocast():
-                    losses = self.model(collate(part).to(self.accelerator.device))
+                    losses = self.model(collate(part).to(self.accelerator.device), self.loss)
                 loss = losses.choice / choices + self.config.text_weight * losses.text / texts
                 self.accelerator.backward(loss * self.processes)  # the exchange takes the mean over the processes
             sums += torch.stack([losses.choice.detach() / choices, losses.text.detach() / texts])

@@ -27,6 +27,8 @@ from toolgen.inference.views import layers_of
 from toolgen.training.collate import MicroBatch, collate
 from toolgen.training.examples import TrainingExample
 from toolgen.training.frozen_states import FrozenStates
+from toolgen.training.loss import Loss
+from toolgen.training.loss import set_cross_entropy as set_cross_entropy_loss
 from toolgen.training.sharding import RowPeers, local, whole
 from toolgen.training.softmax import Block, set_cross_entropy
 from toolgen.virtualization import output_rows
@@ -206,7 +208,11 @@ class TrainableModel(nn.Module):
         logits = torch.cat([functional.linear(hidden_PD, base), functional.linear(hidden_PD, rows)], dim=-1)
         return self._head.finish(logits if self._bias is None else logits + self._bias[: self.stop])
 
-    def forward(self, batch: MicroBatch) -> Losses:
+    def forward(self, batch: MicroBatch, loss: Loss = set_cross_entropy_loss) -> Losses:
+        """The loss of a micro-batch. It is computed in here because processes that share the model meet around `forward`."""
+        return loss(self, batch)
+
+    def cross_entropy(self, batch: MicroBatch) -> Losses:
         """Cross-entropy against each position's distribution over its targets, summed."""
         hidden_PD = self.hidden(batch)[batch.positions_P]
         if self._head.scale != 1:

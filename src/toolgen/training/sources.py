@@ -1,6 +1,6 @@
 """Where each stage's training examples come from: documentation, requests and trajectories, rendered by the protocol.
 
-Every function gives one named source; `STAGE_SOURCES` says which of them a stage may mix. Source of the stages: ToolGen,
+Every function gives one source; `stages.py` says which of them a stage may mix. Source of the stages: ToolGen,
 arXiv 2410.03439, section 3; of the views and of recall from token to documentation: TInR, arXiv 2604.10788.
 """
 
@@ -10,18 +10,15 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolgen.catalog.text import views
 from toolgen.catalog.tool import Tool
 from toolgen.catalog.words import TellingWords, content_words
-from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset, Query
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.datasets.rewritten import Shortener
 from toolgen.datasets.written import documentation_turn
-from toolgen.errors import UsageError
-from toolgen.training.config import Stage, StageConfig
 from toolgen.training.examples import (
     LazyExamples,
     TrainingExample,
@@ -29,6 +26,10 @@ from toolgen.training.examples import (
     conversation_example,
     sequence_example,
 )
+
+if TYPE_CHECKING:
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.training.config import StageConfig
 
 KEYWORDS = (5, 14)
 """Fewest and most words of one `keywords` example."""
@@ -44,7 +45,7 @@ JOINS = (" ", " Also, ", " Then ", " and ")
 JOINED = (2, 3)
 """Fewest and most requests of one."""
 
-Source = Callable[[Checkpoint, Dataset, StageConfig], Sequence[TrainingExample]]
+Source = Callable[["Checkpoint", Dataset, "StageConfig"], Sequence[TrainingExample]]
 
 
 class _Request(NamedTuple):
@@ -228,42 +229,6 @@ def _prefixes(messages: list[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
     for position in range(len(messages) - 1, 0, -1):
         if messages[position]["role"] == "user":
             yield messages[:position]
-
-
-_DOCUMENTATION: Mapping[str, Source] = {
-    **{view: view_source(view) for view in ("document", "name", "description", "parameters")},
-    "keywords": keywords,
-    "short": short,
-    "synthetic": synthetic,
-}
-_REQUESTS: Mapping[str, Source] = {
-    "requests": requests,
-    "shortened": shortened,
-    "joined": joined,
-    "abstentions": abstentions,
-}
-STAGE_SOURCES: Mapping[Stage, Mapping[str, Source]] = {
-    "memorization": {
-        **_DOCUMENTATION,
-        "recall": recall,
-    },
-    "retrieval": {
-        **_REQUESTS,
-        **_DOCUMENTATION,
-    },
-    "agent": {"trajectories": trajectories, **_REQUESTS, **_DOCUMENTATION},
-    "writer": {"asking": asking},
-}
-
-
-def stage_examples(
-    stage: Stage, checkpoint: Checkpoint, dataset: Dataset, config: StageConfig
-) -> dict[str, Sequence[TrainingExample]]:
-    """The sources that `config.shares` asks for; UsageError for a name that the stage does not know."""
-    known = STAGE_SOURCES[stage]
-    if unknown := config.shares.keys() - known.keys():
-        raise UsageError(f"the {stage} stage has no source {sorted(unknown)[0]!r}; it has {', '.join(known)}")
-    return {name: known[name](checkpoint, dataset, config) for name, share in config.shares.items() if share > 0}
 
 
 def _documentation_words(tool: Tool) -> list[str]:

@@ -1,149 +1,149 @@
-"""The three stages: checkpoint in, checkpoint out.
+"""The stages of training, each one value: what it learns from, with which settings and loss, and what follows.
 
-    memorization   documentation to token (and back): the model learns what each token means      (ToolGen, section 3.3)
-    retrieval      request to the set of tokens that answer it                                     (section 3.4)
-    agent          whole trajectories: token, arguments, feedback, answer                          (section 3.5)
-
-A stage reads the checkpoint before it, and adds its configuration and last metrics to the history that the new one carries.
+A new stage is one more value in `STAGES`: the command line, the plan and the tests take it from there. Imports no torch.
 """
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from accelerate import PartialState
-
-from toolgen.catalog.tool import canonical_json
-from toolgen.checkpoint import Checkpoint
-from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
-from toolgen.training.config import Stage, StageConfig
-from toolgen.training.examples import TrainingExample, targets_of
-from toolgen.training.loop import OnStep, train, work_folder
-from toolgen.training.sources import stage_examples
-from toolgen.training.teacher import LogitsOfAll, Teacher
+from toolgen.training import sources
+from toolgen.training.examples import TrainingExample
+from toolgen.training.loss import Loss, set_cross_entropy
+from toolgen.training.sources import Source
+
+if TYPE_CHECKING:
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.datasets import Dataset
+    from toolgen.training.config import StageConfig
 
 
-def run_stage(
-    stage: Stage,
-    checkpoint: Checkpoint,
-    dataset: Dataset,
-    config: StageConfig,
-    output: Path,
-    *,
-    teacher: LogitsOfAll | None = None,
-    restart: bool = False,
-    tensorboard: bool = False,
-    on_step: OnStep | None = None,
-) -> Checkpoint:
-    """Trains `checkpoint` (in place) and saves it as `output`; repeated after an interrupt, it goes on where it stopped.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """`sources` are the examples that it may mix, by name; `defaults` what it changes of `StageConfig`'s.
 
-    `teacher` gives the logits of the retrievers that `config.teacher` names. Started by `torchrun` or `accelerate launch`, each
-    process takes its part of every batch, and the first one saves.
-
-    The dataset's catalog must be the checkpoint's. Raises UsageError otherwise, and KeyboardInterrupt after saving the
-    state when the user stops it.
+    `help` is the text of its command, `follow_up` the command to go on with, with `{output}` and `{dataset}` to be filled in.
+    `supervised_share` is the share of an example's tokens whose next token has a loss, which the plan counts with.
+    `learns_requests`: the checkpoint remembers for which tools the training requests asked. `writes_text`: what generates
+    with the result writes text, never a tool in the midst of it.
     """
-    check_catalog(checkpoint, dataset)
-    if config.max_tokens > checkpoint.context_length:
-        raise UsageError(
-            f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens"
-        )
-    if bool(config.teacher) != (teacher is not None):
-        raise UsageError(f"the configuration names the teacher {config.teacher}; pass its logits, and only then")
-    work = work_folder(output)
-    sources = stage_examples(stage, checkpoint, dataset, config)
-    records = train(
-        checkpoint,
-        sources,
-        config,
-        work,
-        stage=stage,
-        fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
-        unasked=_unasked(checkpoint, dataset) if config.contrast == "asked" else (),
-        silent=_silent(checkpoint, sources) if config.contrast == "asked" else (),
-        teach=Teacher(teacher, checkpoint.vocabulary, config.teacher_share) if teacher else None,
-        restart=restart,
-        tensorboard=tensorboard,
-        on_step=on_step,
-    )
-    entry: dict[str, Any] = {
-        "stage": stage,
-        "dataset": {"name": dataset.name, "version": dataset.version},
-        "examples": {name: len(examples) for name, examples in sources.items()},
-        "config": config.model_dump(),
-        "result": records[-1] if records else {},
-    }
-    trained = replace(
-        checkpoint,
-        stages=[*checkpoint.stages, entry],
-        metrics=[*checkpoint.metrics, *records],
-        tool_sets=dataset.tool_sets if stage == "retrieval" else checkpoint.tool_sets,
-        asked_tools=dataset.asked_tools if stage == "retrieval" else checkpoint.asked_tools,
-    )
-    if stage == "writer":  # whatever generates with its folder writes text, never a tool in the midst of it
-        trained.model.generation_config.suppress_tokens = [*checkpoint.vocabulary.action_token_ids]
-    if not PartialState().is_main_process:
-        return trained
-    trained.save(output)
-    if (work / "tensorboard").exists():
-        shutil.move(work / "tensorboard", output / "tensorboard")
-    shutil.rmtree(work, ignore_errors=True)
-    return trained
+
+    name: str
+    help: str
+    follow_up: str
+    sources: Mapping[str, Source]
+    defaults: Mapping[str, Any]
+    loss: Loss = set_cross_entropy
+    supervised_share: float = 0.03
+    learns_requests: bool = False
+    writes_text: bool = False
+
+    def examples(
+        self, checkpoint: Checkpoint, dataset: Dataset, config: StageConfig
+    ) -> dict[str, Sequence[TrainingExample]]:
+        """The sources that `config.shares` asks for; UsageError for a name that the stage does not know."""
+        if unknown := config.shares.keys() - self.sources.keys():
+            raise UsageError(
+                f"the {self.name} stage has no source {sorted(unknown)[0]!r}; it has {', '.join(self.sources)}"
+            )
+        wanted = [name for name, share in config.shares.items() if share > 0]
+        return {name: self.sources[name](checkpoint, dataset, config) for name in wanted}
 
 
-def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
-    """Token ids of the tools that no training request, task or conversation asks for; of shared tokens, those that only such
-    tools are written with."""
-    asked = dataset.asked_tools.union(*(one.called_tools for one in dataset.trajectories["train"]))
-    vocabulary = checkpoint.vocabulary
-    used = {token for tool in vocabulary.tool_ids if tool in asked for token in vocabulary.sequence(tool)}
-    return [token for token in vocabulary.tool_token_ids if token not in used]
+_DOCUMENTATION: Mapping[str, Source] = {
+    **{view: sources.view_source(view) for view in ("document", "name", "description", "parameters")},
+    "keywords": sources.keywords,
+    "short": sources.short,
+    "synthetic": sources.synthetic,
+}
+_REQUESTS: Mapping[str, Source] = {
+    "requests": sources.requests,
+    "shortened": sources.shortened,
+    "joined": sources.joined,
+    "abstentions": sources.abstentions,
+}
 
+MEMORIZATION = Stage(
+    name="memorization",
+    help="""Stage 1, tool memorization: each tool's documentation to its token, and back.
 
-def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExample]]) -> list[int]:
-    """Token ids of tools and actions that no example of this stage asks for: `finish` before the agent stage."""
-    asked = frozenset[int]().union(*map(targets_of, sources.values()))
-    return [token for token in checkpoint.vocabulary.action_token_ids if token not in asked]
+    It needs no requests, only the catalog. Source: ToolGen, arXiv 2410.03439, section 3.3.""",
+    follow_up="toolgen train retrieval {output} {dataset} -o CKPT",
+    sources={**_DOCUMENTATION, "recall": sources.recall},
+    defaults={
+        "steps": 16,
+        "row_learning_rate": 1e-4,
+        "shares": {"description": 0.4, "keywords": 0.4, "name": 0.2},
+    },
+)
 
+RETRIEVAL = Stage(
+    name="retrieval",
+    help="""Stage 2, retrieval training: each request to the tools that answer it.
 
-def check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """UsageError where the dataset has another catalog than the checkpoint."""
-    difference = checkpoint.catalog.diff(dataset.catalog)
-    if difference:
-        raise UsageError(
-            f"the dataset's catalog is not the checkpoint's: {len(difference.added)} tools added, {len(difference.removed)} "
-            f"removed, {len(difference.changed)} changed; virtualize the dataset into a new checkpoint first"
-        )
+    Several tools of one request are one target set. It reads the train split. Source: ToolGen, section 3.4.""",
+    follow_up="toolgen train agent {output} {dataset} -o CKPT",
+    sources={**_REQUESTS, **_DOCUMENTATION},
+    defaults={
+        "steps": 126,
+        "batch_size": 32,
+        "learning_rate": 4e-4,
+        "row_learning_rate": 3e-4,
+        "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2},
+        "blend": 0.75,
+    },
+    learns_requests=True,
+)
 
+AGENT = Stage(
+    name="agent",
+    help="""Stage 3, end-to-end agent tuning: whole trajectories of token, arguments, result and answer.
 
-def _fingerprint(
-    stage: Stage,
-    checkpoint: Checkpoint,
-    dataset: Dataset,
-    config: StageConfig,
-    sources: Mapping[str, Sequence[TrainingExample]],
-) -> dict[str, Any]:
-    """What makes two runs the same run."""
-    return {
-        "stage": stage,
-        "input": _digest([canonical_json([checkpoint.base, checkpoint.stages])]),
-        "catalog": checkpoint.catalog.content_hash,
-        "dataset": [dataset.name, dataset.version],
-        "examples": {name: len(examples) for name, examples in sources.items()},
-        "requests": _digest(canonical_json(query.to_dict()) for query in dataset.queries["train"]),
-        "trajectories": _digest(canonical_json(one.to_dict()) for one in dataset.trajectories["train"]),
-        "config": config.model_dump(),
-    }
+    The loss is on what the assistant writes. It reads the trajectories of the train split. Source: ToolGen, section
+    3.5.""",
+    follow_up="toolgen evaluate retrieval {output} {dataset} -o RESULT",
+    sources={"trajectories": sources.trajectories, **_REQUESTS, **_DOCUMENTATION},
+    # Short rehearsals of finding tools cost little beside the trajectories; without them, and without the blend, the agent
+    # stage unlearns it.
+    defaults={
+        "steps": 40,
+        "batch_size": 32,
+        "learning_rate": 4e-4,
+        "row_learning_rate": 1e-4,
+        "warmup": 0.15,
+        "max_tokens": 320,
+        "shares": {"trajectories": 0.5, "requests": 0.15, "abstentions": 0.05, "description": 0.1, "keywords": 0.2},
+        "blend": 0.6,
+    },
+    supervised_share=0.35,
+)
 
+WRITER = Stage(
+    name="writer",
+    help="""Documentation to request: a writer of requests for tools that nobody has asked for yet.
 
-def _digest(texts: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(text.encode())
-    return digest.hexdigest()[:16]
+    It learns from the train split, in whose style it then writes for `toolgen catalog queries --by llm --base CKPT2`. Source:
+    doc2query, arXiv 1904.08375.""",
+    follow_up="toolgen catalog queries {dataset} --by llm --base {output} -o DATASET2",
+    sources={"asking": sources.asking},
+    # All tool rows are contrasted, so that it does not answer a documentation with a tool, which memorization taught it.
+    defaults={
+        "steps": 25,
+        "batch_size": 32,
+        "row_learning_rate": 1e-4,
+        "max_tokens": 224,
+        "shares": {"asking": 1.0},
+        "contrast": "all",
+    },
+    supervised_share=0.2,
+    writes_text=True,
+)
+
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (MEMORIZATION, RETRIEVAL, AGENT, WRITER)}
+"""All stages by name, in the order in which they are shown."""
+
+PAPER_STAGES = (MEMORIZATION, RETRIEVAL, AGENT)
+"""Those that follow each other, from a virtualized base to an agent (ToolGen, arXiv 2410.03439, section 3)."""

@@ -1,0 +1,143 @@
+"""Runs a stage: checkpoint in, checkpoint out, with the configuration and last metrics added to the history that it carries."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from toolgen.catalog.tool import canonical_json
+from toolgen.checkpoint import Checkpoint
+from toolgen.datasets import Dataset
+from toolgen.errors import UsageError
+from toolgen.training.config import StageConfig
+from toolgen.training.examples import TrainingExample, targets_of
+from toolgen.training.loop import OnStep, train, work_folder
+from toolgen.training.stages import Stage
+from toolgen.training.teacher import LogitsOfAll, Teacher
+
+
+def run_stage(
+    stage: Stage,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    config: StageConfig,
+    output: Path,
+    *,
+    teacher: LogitsOfAll | None = None,
+    restart: bool = False,
+    tensorboard: bool = False,
+    on_step: OnStep | None = None,
+) -> Checkpoint:
+    """Trains `checkpoint` (in place) and saves it as `output`; repeated after an interrupt, it goes on where it stopped.
+
+    `teacher` gives the logits of the retrievers that `config.teacher` names. Started by `torchrun` or `accelerate launch`, each
+    process takes its part of every batch, and the first one saves.
+
+    The dataset's catalog must be the checkpoint's. Raises UsageError otherwise, and KeyboardInterrupt after saving the
+    state when the user stops it.
+    """
+    check_catalog(checkpoint, dataset)
+    if config.max_tokens > checkpoint.context_length:
+        raise UsageError(
+            f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens"
+        )
+    if bool(config.teacher) != (teacher is not None):
+        raise UsageError(f"the configuration names the teacher {config.teacher}; pass its logits, and only then")
+    work = work_folder(output)
+    sources = stage.examples(checkpoint, dataset, config)
+    records = train(
+        checkpoint,
+        sources,
+        config,
+        work,
+        stage=stage.name,
+        loss=stage.loss,
+        fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
+        unasked=_unasked(checkpoint, dataset) if config.contrast == "asked" else (),
+        silent=_silent(checkpoint, sources) if config.contrast == "asked" else (),
+        teach=Teacher(teacher, checkpoint.vocabulary, config.teacher_share) if teacher else None,
+        restart=restart,
+        tensorboard=tensorboard,
+        on_step=on_step,
+    )
+    entry: dict[str, Any] = {
+        "stage": stage.name,
+        "dataset": {"name": dataset.name, "version": dataset.version},
+        "examples": {name: len(examples) for name, examples in sources.items()},
+        "config": config.model_dump(),
+        "result": records[-1] if records else {},
+    }
+    trained = replace(
+        checkpoint,
+        stages=[*checkpoint.stages, entry],
+        metrics=[*checkpoint.metrics, *records],
+        tool_sets=dataset.tool_sets if stage.learns_requests else checkpoint.tool_sets,
+        asked_tools=dataset.asked_tools if stage.learns_requests else checkpoint.asked_tools,
+    )
+    if stage.writes_text:
+        trained.model.generation_config.suppress_tokens = [*checkpoint.vocabulary.action_token_ids]
+    if not PartialState().is_main_process:
+        return trained
+    trained.save(output)
+    if (work / "tensorboard").exists():
+        shutil.move(work / "tensorboard", output / "tensorboard")
+    shutil.rmtree(work, ignore_errors=True)
+    return trained
+
+
+def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
+    """Token ids of the tools that no training request, task or conversation asks for; of shared tokens, those that only such
+    tools are written with."""
+    asked = dataset.asked_tools.union(*(one.called_tools for one in dataset.trajectories["train"]))
+    vocabulary = checkpoint.vocabulary
+    used = {token for tool in vocabulary.tool_ids if tool in asked for token in vocabulary.sequence(tool)}
+    return [token for token in vocabulary.tool_token_ids if token not in used]
+
+
+def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExample]]) -> list[int]:
+    """Token ids of tools and actions that no example of this stage asks for: `finish` before the agent stage."""
+    asked = frozenset[int]().union(*map(targets_of, sources.values()))
+    return [token for token in checkpoint.vocabulary.action_token_ids if token not in asked]
+
+
+def check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
+    """UsageError where the dataset has another catalog than the checkpoint."""
+    difference = checkpoint.catalog.diff(dataset.catalog)
+    if difference:
+        raise UsageError(
+            f"the dataset's catalog is not the checkpoint's: {len(difference.added)} tools added, {len(difference.removed)} "
+            f"removed, {len(difference.changed)} changed; virtualize the dataset into a new checkpoint first"
+        )
+
+
+def _fingerprint(
+    stage: Stage,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    config: StageConfig,
+    sources: Mapping[str, Sequence[TrainingExample]],
+) -> dict[str, Any]:
+    """What makes two runs the same run."""
+    return {
+        "stage": stage.name,
+        "input": _digest([canonical_json([checkpoint.base, checkpoint.stages])]),
+        "catalog": checkpoint.catalog.content_hash,
+        "dataset": [dataset.name, dataset.version],
+        "examples": {name: len(examples) for name, examples in sources.items()},
+        "requests": _digest(canonical_json(query.to_dict()) for query in dataset.queries["train"]),
+        "trajectories": _digest(canonical_json(one.to_dict()) for one in dataset.trajectories["train"]),
+        "config": config.model_dump(),
+    }
+
+
+def _digest(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode())
+    return digest.hexdigest()[:16]
