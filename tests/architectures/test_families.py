@@ -20,10 +20,11 @@ from toolgen.decoding import DecodingOptions, Forward, Session, ToolDecoder
 from toolgen.inference.batching import run_together
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import tiny_dataset
-from toolgen.training import STAGES, Stage, StageConfig, run_stage
+from toolgen.training import PAPER_STAGES, StageConfig
 from toolgen.training.collate import collate
 from toolgen.training.examples import TrainingExample, conversation_example
 from toolgen.training.model import TrainableModel, check_logits
+from toolgen.training.run import run_stage
 from toolgen.virtualization.tokenizer import TURN_END
 
 from .conftest import Built, opened, plain_logits, virtualized
@@ -33,7 +34,6 @@ DOCS = Path(__file__).parents[2] / "docs" / "architectures.md"
 
 REQUESTS = ["a taxi", "weather in Oslo, and then a letter to my aunt about it", "please " * 30]
 TOOLS = ("mail&&send", "weather&&get_forecast", "clock&&now")
-TRAINED: tuple[Stage, ...] = ("memorization", "retrieval", "agent")
 
 
 def close(found: Tensor | None, expected: Tensor | None) -> None:
@@ -144,17 +144,17 @@ def test_a_constrained_call_reads_the_scores_of_plain_transformers_alone_and_bes
 
 def test_a_model_that_went_through_all_stages_is_saved_as_it_is(built: Built, tmp_path: Path) -> None:
     checkpoint, settings = built.fresh(), {"steps": 2, "batch_size": 4, "precision": "fp32", "max_tokens": 320}
-    for stage in TRAINED:
-        config = StageConfig(**{**STAGES[stage], **settings})
-        checkpoint = run_stage(stage, checkpoint, tiny_dataset(), config, tmp_path / stage)
-    trained = Checkpoint.load(tmp_path / TRAINED[-1])
-    assert [entry["stage"] for entry in trained.stages] == [*TRAINED]
+    for stage in PAPER_STAGES:
+        config = StageConfig(**{**stage.defaults, **settings})
+        checkpoint = run_stage(stage, checkpoint, tiny_dataset(), config, tmp_path / stage.name)
+    trained = Checkpoint.load(tmp_path / PAPER_STAGES[-1].name)
+    assert [entry["stage"] for entry in trained.stages] == [stage.name for stage in PAPER_STAGES]
     rows = (each.model.get_output_embeddings().weight for each in (built.checkpoint, trained))
     changed = ~torch.isclose(*rows).all(1)
     ids = trained.vocabulary.new_token_ids
     assert changed[ids.start : ids.stop].all() or not changed[: ids.start].any()
     assert changed[trained.vocabulary.marker_token_ids.get(TURN_END, ids.stop - 1)]
-    plain = opened(tmp_path / TRAINED[-1])
+    plain = opened(tmp_path / PAPER_STAGES[-1].name)
     prompt = trained.protocol.prompt([{"role": "user", "content": REQUESTS[2]}])
     (scores,) = torch.from_numpy(GenerativeRetriever(trained).score_all(REQUESTS[2:]))
     tools = trained.vocabulary.tool_token_ids
