@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,45 @@ def test_a_method_that_fails_is_named_and_the_others_are_in_the_table(
 def test_a_step_that_fails_ends_it(toolgen: Invoke, tmp_path: Path, dataset_folder: Path) -> None:
     file = write(tmp_path, dataset_folder / "gone")
     result = toolgen("experiment", file)
-    assert result.exit_code != 0 and "the step catalog failed" in result.stderr
-    assert not (tmp_path / "out").exists()
+    assert result.exit_code != 0 and "failed (exit code" in result.stderr
+    assert not (tmp_path / "out" / "table.md").exists()
 
 
 def test_a_step_needs_an_output(toolgen: Invoke, tmp_path: Path, file: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace(" -o ", " "), encoding="utf-8")
     result = toolgen("experiment", file)
     assert result.exit_code == 2 and "one -o OUTPUT" in " ".join(result.stderr.split())
+
+
+def test_a_step_whose_command_has_changed_is_repeated_with_what_reads_it(
+    file: Path, toolgen: Invoke, tmp_path: Path
+) -> None:
+    assert toolgen("experiment", file).exit_code == 0
+    file.write_text(file.read_text(encoding="utf-8").replace("--per-tool 1", "--per-tool 2"), encoding="utf-8")
+    rows = json.loads(toolgen("experiment", file, "--list", "--json").stdout)
+    assert [row["done"] for row in rows] == [False] * 3
+
+
+def test_what_somebody_else_has_made_is_taken_until_its_command_changes(
+    file: Path, toolgen: Invoke, tmp_path: Path, dataset_folder: Path
+) -> None:
+    shutil.copytree(dataset_folder, tmp_path / "asked")
+    assert [row["done"] for row in json.loads(toolgen("experiment", file, "--list", "--json").stdout)] == [
+        True,
+        False,
+        False,
+    ]
+    before = (tmp_path / "asked" / "dataset.json").read_bytes()
+    assert toolgen("experiment", file).exit_code == 0
+    assert (tmp_path / "asked" / "dataset.json").read_bytes() == before
+    file.write_text(file.read_text(encoding="utf-8").replace("--per-tool 1", "--per-tool 2"), encoding="utf-8")
+    assert toolgen("experiment", file).exit_code == 0
+    assert (tmp_path / "asked" / "dataset.json").read_bytes() != before
+
+
+def test_two_steps_that_make_the_same_are_refused(toolgen: Invoke, file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if "--per-tool" in line)
+    file.write_text(text.replace(line, f"{line}\n{line}"), encoding="utf-8")
+    result = toolgen("experiment", file)
+    assert result.exit_code == 2 and "give each an output of its own" in " ".join(result.stderr.split())

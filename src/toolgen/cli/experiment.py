@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from toolgen.catalog.tool import canonical_json
-from toolgen.cli.app import INTERRUPTED
-from toolgen.cli.console import JsonOption, console, emit, message
+from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.searching import CHECKPOINT_FILE, DATASET_FILE, ENCODER_FILE
-from toolgen.cli.subcommand import run_command, shown_command
+from toolgen.cli.steps import Graph, Step, listing, working_in
+from toolgen.cli.subcommand import run_command
 from toolgen.errors import ToolgenError, UsageError
 from toolgen.evaluation import RetrievalResult, load_result
 from toolgen.evaluation.experiment import Experiment, Method, read_experiment, table
-from toolgen.files import write_json, write_text
+from toolgen.files import write_text
 
-LEDGER, TABLE = "done.json", "table.md"
+TABLE = "table.md"
+STEPS = "steps"
 
 
 def register(app: typer.Typer) -> None:
@@ -32,103 +29,98 @@ def register(app: typer.Typer) -> None:
 def experiment(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file with datasets and methods.")],
-    listing: Annotated[bool, typer.Option("--list", help="Show the commands and what is done; run nothing.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="Show the commands and what is done; run nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure every method of a file on every dataset of it and write one table with intervals and paired differences.
 
-    First its steps (toolgen commands such as train), each done if its output is there; then one evaluation a dataset and
-    method, done if its result was made from the same inputs. Every command is printed. A failure does not stop the others.
+    First its steps (toolgen commands such as train): what somebody else has made already is taken, and a step whose command
+    has changed is repeated with all that reads it. Then one evaluation a dataset and method. Every command is printed. A
+    failed evaluation does not stop the others.
     """
     content = read_experiment(file)
-    debug = bool(ctx.obj and ctx.obj.get("debug"))
-    steps = [_Step(text, file) for text in content.steps]
-    runs = [_Run(content, dataset, method) for dataset in content.datasets for method in content.methods]
-    if listing:
-        everything: list[_Step | _Run] = [*steps, *runs]
-        rows = [{"done": one.is_done(), "command": shown_command(one.arguments)} for one in everything]
-        emit(rows, as_json, lambda: "\n".join(f"{'done ' if r['done'] else 'to do'}  $ {r['command']}" for r in rows))
+    if show_list:
+        rows = experiment_graph(content, file).rows()
+        emit(rows, as_json, lambda: listing(rows))
         return
-    for step in steps:
-        if not step.is_done() and (code := _run(step.arguments, debug)):
-            message(f"experiment stopped: the step {step.arguments[0]} failed; the same command goes on there")
-            raise typer.Exit(code)
-    failed = [run.name for run in runs if not run.is_done() and not run.measure(debug)]
-    results = {
-        dataset: {run.method: run.result() for run in runs if run.dataset == dataset and run.name not in failed}
-        for dataset in content.datasets
-    }
-    text = table(content, results)
-    write_text(content.output / TABLE, text)
+    debug = bool(ctx.obj and ctx.obj.get("debug"))
+    with working_in(content.output, "experiment"):
+        graph = experiment_graph(content, file)
+        failed = graph.run(graph.choose(), lambda arguments: run_command(arguments, debug=debug))
+        results = {
+            dataset: {
+                method: _result(content.output / _place(dataset, method))
+                for method in content.methods
+                if _name(dataset, method) not in failed
+            }
+            for dataset in content.datasets
+        }
+        text = table(content, results)
+        write_text(content.output / TABLE, text)
     message(f"wrote {content.output / TABLE}")
     answer = {
         "table": str(content.output / TABLE),
         "failed": failed,
+        "seconds": round(graph.seconds(*graph.steps), 1),
         "metrics": {d: {m: result.to_dict()["metrics"] for m, result in found.items()} for d, found in results.items()},
     }
     emit(answer, as_json, lambda: text)
     if failed:
-        raise ToolgenError(f"{len(failed)} of {len(runs)} evaluations failed: {', '.join(failed)}; see above")
+        total = len(content.datasets) * len(content.methods)
+        raise ToolgenError(f"{len(failed)} of {total} evaluations failed: {', '.join(failed)}; see above")
 
 
-class _Step:
-    """One command that makes something; its output's existence is what says that it is done."""
-
-    def __init__(self, text: str, file: Path) -> None:
-        try:
-            self.arguments = shlex.split(text)
-        except ValueError as error:
-            raise UsageError(f"{file}: steps: {text!r} cannot be read: {error}") from error
-        places = [i for i, word in enumerate(self.arguments[:-1]) if word in ("-o", "--output")]
-        if len(places) != 1:
-            raise UsageError(f"{file}: steps: {text!r} should be a toolgen command with one -o OUTPUT")
-        self.output = Path(self.arguments[places[0] + 1])
-
-    def is_done(self) -> bool:
-        return self.output.exists()
+def experiment_graph(content: Experiment, file: Path) -> Graph:
+    """The steps of an experiment file, then its evaluations; UsageError for a step that makes nothing."""
+    steps: list[Step] = []
+    for text in content.steps:
+        step = _step(text, file, steps)
+        if any(step.output == other.output for other in steps):
+            raise UsageError(f"{file}: steps: two of them make {step.name}; give each an output of its own")
+        steps.append(step)
+    for dataset in content.datasets:
+        steps += [_evaluation(content, dataset, method, steps) for method in content.methods]
+    about = f"{len(content.methods)} methods, split {content.split}"
+    groups = {STEPS: "what the evaluations read", **{f"evaluate {dataset}": about for dataset in content.datasets}}
+    return Graph(content.output, steps, groups, title="experiment")
 
 
-class _Run:
-    """One evaluation: a method on a dataset."""
-
-    def __init__(self, content: Experiment, dataset: str, method: str) -> None:
-        self.dataset, self.method, self.name = dataset, method, f"{dataset}/{method}"
-        self.folder = content.output
-        self.place = self.folder / f"{_slug(dataset)}.{_slug(method)}.json"
-        spec = content.methods[method].on(dataset)
-        self._inputs = _inputs(spec, content.datasets[dataset])
-        self.arguments = _arguments(spec, content, content.datasets[dataset], self.place)
-
-    @property
-    def key(self) -> str:
-        """Identity of the result: the command and the content of what it reads, as far as a small file tells it."""
-        contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self._inputs if path.is_file()]
-        return hashlib.sha256(canonical_json([self.arguments, contents]).encode()).hexdigest()[:16]
-
-    def is_done(self) -> bool:
-        """Whether the result is there and its inputs are still those that it was made from."""
-        return self.place.is_file() and _read_ledger(self.folder).get(self.place.name) == self.key
-
-    def measure(self, debug: bool) -> bool:
-        """Runs the evaluation; False if it failed."""
-        if _run(self.arguments, debug):
-            return False
-        write_json(self.folder / LEDGER, {**_read_ledger(self.folder), self.place.name: self.key})
-        return True
-
-    def result(self) -> RetrievalResult:
-        result = load_result(self.place)
-        if not isinstance(result, RetrievalResult):
-            raise UsageError(f"{self.place} is no result of evaluate retrieval; remove it")
-        return result
+def _step(text: str, file: Path, before: list[Step]) -> Step:
+    """A step that reads the outputs of those before it which its words name. Its key covers the files that they name, too."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{file}: steps: {text!r} cannot be read: {error}") from error
+    places = [i for i, word in enumerate(words[:-1]) if word in ("-o", "--output")]
+    if len(places) != 1:
+        raise UsageError(f"{file}: steps: {text!r} should be a toolgen command with one -o OUTPUT")
+    return Step(
+        name=words[places[0] + 1],
+        group=STEPS,
+        command=tuple(words),
+        output=Path(words[places[0] + 1]).absolute(),
+        needs=_makers(words, before),
+        inputs=tuple(Path(word) for i, word in enumerate(words) if i != places[0] + 1),
+        adopts=True,
+    )
 
 
-def _arguments(method: Method, content: Experiment, dataset: Path, place: Path) -> list[str]:
+def _evaluation(content: Experiment, dataset: str, method: str, before: list[Step]) -> Step:
     """A method's keys are the options of `evaluate retrieval`; its checkpoint is what is evaluated."""
-    options: dict[str, Any] = method.model_dump(exclude={"checkpoint"}, exclude_defaults=True)
-    options |= {"split": content.split, **({"limit": content.limit} if content.limit else {}), "output": place}
+    spec, folder, place = content.methods[method].on(dataset), content.datasets[dataset], _place(dataset, method)
+    options: dict[str, Any] = spec.model_dump(exclude={"checkpoint"}, exclude_defaults=True)
+    options |= {"split": content.split, **({"limit": content.limit} if content.limit else {})}
     given = [part for key, value in options.items() for part in _option(f"--{key.replace('_', '-')}", value)]
-    return ["evaluate", "retrieval", method.checkpoint or str(dataset), str(dataset), *given]
+    words = ["evaluate", "retrieval", spec.checkpoint or str(folder), str(folder), *given]
+    return Step(
+        name=_name(dataset, method),
+        group=f"evaluate {dataset}",
+        command=(*words, "--output", place),
+        output=place,
+        needs=_makers(words, before),
+        inputs=_inputs(spec, folder),
+        may_fail=True,
+    )
 
 
 def _option(name: str, value: Any) -> list[str]:
@@ -137,31 +129,33 @@ def _option(name: str, value: Any) -> list[str]:
     return [part for one in (value if isinstance(value, tuple) else (value,)) for part in (name, str(one))]
 
 
-def _inputs(method: Method, dataset: Path) -> list[Path]:
+def _inputs(method: Method, dataset: Path) -> tuple[Path, ...]:
+    """Small files that tell whether a dataset or model has changed; a checkpoint's holds the losses of its stages."""
     inputs = [dataset / DATASET_FILE]
-    if method.checkpoint:
-        inputs.append(Path(method.checkpoint) / CHECKPOINT_FILE)  # with the losses of its stages
-    if method.encoder:
-        inputs.append(Path(method.encoder) / ENCODER_FILE)
-    return inputs
+    inputs += [Path(method.checkpoint) / CHECKPOINT_FILE] if method.checkpoint else []
+    inputs += [Path(method.encoder) / ENCODER_FILE] if method.encoder else []
+    return tuple(inputs)
 
 
-def _run(arguments: list[str], debug: bool) -> int:
-    """The exit code of the command, which is shown; typer.Exit if the user stopped it."""
-    console.print(f"[cyan]$ {escape(shown_command(arguments))}[/]", highlight=False, soft_wrap=True)
-    code = run_command(arguments, debug=debug)
-    if code == INTERRUPTED or code < 0:
-        message("experiment stopped; the same command goes on there")
-        raise typer.Exit(INTERRUPTED)
-    return code
+def _makers(words: list[str], before: list[Step]) -> tuple[str, ...]:
+    """The steps whose outputs stand among the words, alone or behind a `=`."""
+    read = {word.rpartition("=")[2] for word in words}
+    return tuple(step.name for step in before if step.group == STEPS and step.name in read)
 
 
-def _read_ledger(folder: Path) -> dict[str, str]:
-    try:
-        content = json.loads((folder / LEDGER).read_text(encoding="utf-8"))
-        return dict(content) if isinstance(content, dict) else {}
-    except (OSError, ValueError):
-        return {}  # every evaluation counts as not done
+def _result(path: Path) -> RetrievalResult:
+    result = load_result(path)
+    if not isinstance(result, RetrievalResult):
+        raise UsageError(f"{path} is no result of evaluate retrieval; remove it")
+    return result
+
+
+def _name(dataset: str, method: str) -> str:
+    return f"{dataset}/{method}"
+
+
+def _place(dataset: str, method: str) -> Path:
+    return Path(f"{_slug(dataset)}.{_slug(method)}.json")
 
 
 def _slug(text: str) -> str:
