@@ -68,7 +68,7 @@ def measure(indexing: Indexing, data: Dataset, base: Path, texts: list[str]) -> 
 
 def requests(data: Dataset, count: int) -> list[str]:
     """Held-out requests, or descriptions."""
-    asked = [query.text for query in data.queries["test"] if query.tools and not query.is_multi_turn]
+    asked = [query.text for query in data.searches("test")]
     described = [tool.description[:200] for tool in data.catalog[:: max(1, len(data.catalog) // (2 * count))]]
     return (asked or [text for text in described if text])[:count]
 

@@ -17,6 +17,7 @@ PUBLIC = {
     "Query",
     "Ranking",
     "Retriever",
+    "Task",
     "Tool",
     "ToolgenError",
     "Trajectory",

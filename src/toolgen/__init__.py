@@ -5,7 +5,7 @@ The packages, in the order of the data; each imports only from those before it:
     errors, files    one family of exceptions; files and folders that appear whole or not at all
     fetching         a name                        -> a local folder (base model, raw benchmark)
     catalog          foreign descriptions          -> Catalog of Tools
-    datasets         benchmark files               -> Dataset: Catalog, Queries, Trajectories
+    datasets         benchmark files               -> Dataset: Catalog, Queries, Tasks, Trajectories
     virtualization   Catalog                       -> ToolVocabulary, a model with a row for each tool
     checkpoint       weights, tokenizer, vocabulary, catalog and history in one folder
     training         Dataset, Checkpoint           -> Checkpoint, in three stages
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from toolgen.catalog import Catalog, Tool
     from toolgen.checkpoint import Checkpoint
-    from toolgen.datasets import Call, Dataset, Query, Trajectory, load_dataset
+    from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, load_dataset
     from toolgen.errors import ToolgenError
     from toolgen.retrieval.protocol import Ranking, Retriever
 
@@ -41,6 +41,7 @@ __all__ = [
     "Query",
     "Ranking",
     "Retriever",
+    "Task",
     "Tool",
     "ToolgenError",
     "Trajectory",
@@ -56,6 +57,7 @@ _HOMES = {
     "Query": "toolgen.datasets",
     "Ranking": "toolgen.retrieval.protocol",
     "Retriever": "toolgen.retrieval.protocol",
+    "Task": "toolgen.datasets",
     "Tool": "toolgen.catalog",
     "ToolgenError": "toolgen.errors",
     "Trajectory": "toolgen.datasets",

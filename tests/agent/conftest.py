@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from toolgen.agent.environments.bfcl import SOURCE_FOLDER
 from toolgen.catalog import Catalog, Tool
-from toolgen.datasets import Call, Query
+from toolgen.datasets import Call, Task, Turn
+from toolgen.datasets.payloads import BfclSystems
 
 TICKETS = """
 from copy import deepcopy
@@ -82,22 +84,24 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture
-def task() -> Query:
+def task() -> Task:
     """Two answerable turns around one that is not."""
-    return Query(
+    create = Call(tool="TicketAPI&&create_ticket", arguments={"priority": 2, "title": "rain"})
+    close = Call(tool="TicketAPI&&close_ticket", arguments={"ticket_id": "1"})
+    return Task(
         id="multi_turn_base_0",
-        text="Open a ticket about rain.",
-        tools=("TicketAPI&&create_ticket", "TicketAPI&&close_ticket"),
-        calls=(
-            Call(tool="TicketAPI&&create_ticket", arguments={"priority": 2, "title": "rain"}),
-            Call(tool="TicketAPI&&close_ticket", arguments={"ticket_id": "1"}),
+        turns=(
+            Turn(text="Open a ticket about rain.", calls=(create,)),
+            Turn(text="Close it.", calls=()),
+            Turn(text="And now?", calls=(close,)),
         ),
-        meta={
-            "kind": "multi_turn",
-            "category": "multi_turn_base",
-            "turns": ["Open a ticket about rain.", "Close it.", ""],
-            "turn_calls": [1, 0, 1],
-            "involved_classes": ["TicketAPI"],
-            "initial_config": {"TicketAPI": {"tickets": {"1": {"title": "old", "priority": 5}}}},
-        },
+        state={"TicketAPI": {"tickets": {"1": {"title": "old", "priority": 5}}}},
+        payload=BfclSystems(classes=("TicketAPI",)),
+        category="multi_turn_base",
     )
+
+
+def holding_back(task: Task, tool: str, until: int) -> Task:
+    """The task with a tool that is offered only from this turn on."""
+    turns = [replace(turn, held_back=(tool,) if place < until else ()) for place, turn in enumerate(task.turns)]
+    return replace(task, turns=tuple(turns))

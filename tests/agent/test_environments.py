@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from toolgen.agent.environments import BfclEnvironment, DryRunEnvironment, PythonEnvironment
+from toolgen.agent.environments import BfclEnvironment, DryRunEnvironment, PythonEnvironment, environment_for
 from toolgen.agent.environments.bfcl import find_package, load_class, method_names
 from toolgen.agent.environments.protocol import result_text
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders.python_functions import load_python_functions
-from toolgen.datasets import Query
+from toolgen.datasets import Task
 from toolgen.datasets.messages import cut_text
+from toolgen.datasets.payloads import BfclSystems
 from toolgen.errors import EnvironmentSetupError
+
+from .conftest import holding_back
 
 FUNCTIONS = '''
 import datetime
@@ -124,30 +128,29 @@ def test_simulated_classes_load_without_entering_the_interpreters_modules(packag
     assert not {name for name in set(sys.modules) - before if "bfcl" in name.lower() or "ticket" in name}
 
 
-def test_state_lasts_for_one_task(package: Path, catalog: Catalog, task: Query) -> None:
+def test_state_lasts_for_one_task(package: Path, catalog: Catalog, task: Task) -> None:
     environment = BfclEnvironment(package, catalog)
     for _ in range(2):
         environment.reset(task)
         assert environment.call("TicketAPI&&create_ticket", {"title": "rain"}).content == '{"id": "2"}'
-        environment.start_turn(1)
+        environment.start_turn(task.turns[1])
         assert environment.call("TicketAPI&&titles", {}).content == "['old', 'rain']"
 
 
-def test_the_scenario_of_the_task_is_not_changed_by_calls(package: Path, catalog: Catalog, task: Query) -> None:
+def test_the_scenario_of_the_task_is_not_changed_by_calls(package: Path, catalog: Catalog, task: Task) -> None:
     environment = BfclEnvironment(package, catalog)
     environment.reset(task)
     environment.call("TicketAPI&&close_ticket", {"ticket_id": "1"})
-    assert "1" in task.meta["initial_config"]["TicketAPI"]["tickets"]
+    assert "1" in task.state["TicketAPI"]["tickets"]
 
 
-def test_long_context_tasks_get_the_longer_scenario(package: Path, catalog: Catalog, task: Query) -> None:
+def test_long_context_tasks_get_the_longer_scenario(package: Path, catalog: Catalog, task: Task) -> None:
     environment = BfclEnvironment(package, catalog)
-    longer = Query(id="x", text="", tools=(), meta={**task.meta, "category": "multi_turn_long_context"})
-    environment.reset(longer)
+    environment.reset(replace(task, payload=BfclSystems(classes=("TicketAPI",), long_context=True)))
     assert "long" in environment.call("TicketAPI&&titles", {}).content
 
 
-def test_results_read_as_bfcl_writes_them(package: Path, catalog: Catalog, task: Query) -> None:
+def test_results_read_as_bfcl_writes_them(package: Path, catalog: Catalog, task: Task) -> None:
     environment = BfclEnvironment(package, catalog)
     environment.reset(task)
     assert environment.call("TicketAPI&&close_ticket", {"ticket_id": "1"}).content == "None"
@@ -160,13 +163,13 @@ def test_results_read_as_bfcl_writes_them(package: Path, catalog: Catalog, task:
 
 
 def test_functions_that_are_held_back_are_offered_from_their_turn_on(
-    package: Path, catalog: Catalog, task: Query
+    package: Path, catalog: Catalog, task: Task
 ) -> None:
     environment = BfclEnvironment(package, catalog)
-    held = Query(id="x", text="", tools=(), meta={**task.meta, "missed_function": {"2": ["close_ticket"]}})
+    held = holding_back(task, "TicketAPI&&close_ticket", until=2)
     environment.reset(held)
     assert "TicketAPI&&close_ticket" not in environment.tools and len(environment.tools) == 3
-    environment.start_turn(2)
+    environment.start_turn(held.turns[2])
     assert "TicketAPI&&close_ticket" in environment.tools and "other&&tool" not in environment.tools
 
 
@@ -197,7 +200,7 @@ def test_the_real_package_has_eight_classes_with_128_methods_and_every_tool_has_
 # --- dry run and texts --------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_records_and_validates_but_executes_nothing(catalog: Catalog, task: Query) -> None:
+def test_a_dry_run_records_and_validates_but_executes_nothing(catalog: Catalog, task: Task) -> None:
     environment = DryRunEnvironment(catalog)
     assert environment.call("TicketAPI&&create_ticket", {"title": "rain"}).content == '{"status": "recorded"}'
     wrong = environment.call("TicketAPI&&create_ticket", {"title": 5})
@@ -220,3 +223,15 @@ def test_results_of_any_type_become_text() -> None:
     assert result_text({"a": {1}}) == '{"a": [1]}'
     assert result_text(object).startswith('"<class')
     assert result_text(loop) == "[[...]]"
+
+
+# --- the environment of a task ------------------------------------------------------------------------------------
+
+
+def test_a_task_names_its_environment_and_plain_text_gets_a_dry_run(
+    package: Path, catalog: Catalog, task: Task
+) -> None:
+    assert isinstance(environment_for(task, catalog, {"bfcl": package}), BfclEnvironment)
+    assert isinstance(environment_for(Task.from_text("Hi"), catalog), DryRunEnvironment)
+    with pytest.raises(EnvironmentSetupError, match="toolgen fetch dataset bfcl"):
+        environment_for(task, catalog)

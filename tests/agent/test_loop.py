@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from toolgen.agent import (
     run_agent,
 )
 from toolgen.catalog import Catalog
-from toolgen.datasets import Query
-from toolgen.datasets.messages import MORE_FUNCTIONS, calls_by_turn
+from toolgen.datasets import Task
+from toolgen.datasets.messages import calls_by_turn
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import UsageError
 
+from .conftest import holding_back
+
 CREATE = "TicketAPI&&create_ticket"
-QUERY = Query(id="q", text="Open a ticket.", tools=(CREATE,))
+TASK = Task.from_text("Open a ticket.")
 
 
 class Recording:
@@ -50,7 +53,7 @@ class Slow(DryRunEnvironment):
 
 def test_messages_are_openai_chat_messages_with_one_call_each(catalog: Catalog) -> None:
     policy = ScriptedPolicy([Action(tool=CREATE, arguments={"title": "rain"}, thought="First the ticket.")])
-    messages = run_agent(policy, DryRunEnvironment(catalog), QUERY).messages
+    messages = run_agent(policy, DryRunEnvironment(catalog), TASK).messages
     assert [message["role"] for message in messages] == ["user", "assistant", "tool", "assistant"]
     assert messages[1]["content"] == "First the ticket."
     assert messages[1]["tool_calls"] == [
@@ -75,7 +78,7 @@ def test_messages_are_openai_chat_messages_with_one_call_each(catalog: Catalog) 
 )
 def test_every_ending_has_its_status(catalog: Catalog, actions: list[Any], status: str) -> None:
     budget = Budget(steps=4, tokens=1000)
-    trajectory = run_agent(ScriptedPolicy(actions), DryRunEnvironment(catalog), QUERY, budget=budget)
+    trajectory = run_agent(ScriptedPolicy(actions), DryRunEnvironment(catalog), TASK, budget=budget)
     assert trajectory.outcome["status"] == status
     assert trajectory.outcome["turns"][-1]["status"] == status
 
@@ -84,26 +87,26 @@ def test_time_is_a_budget_too(catalog: Catalog, monkeypatch: pytest.MonkeyPatch)
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr("toolgen.agent.loop.time.monotonic", lambda: float(next(clock)))
     budget = Budget(seconds=25)
-    trajectory = run_agent(ScriptedPolicy([(CREATE, {})] * 9), DryRunEnvironment(catalog), QUERY, budget=budget)
+    trajectory = run_agent(ScriptedPolicy([(CREATE, {})] * 9), DryRunEnvironment(catalog), TASK, budget=budget)
     assert trajectory.outcome["status"] == "time_limit"
 
 
 def test_a_call_that_could_not_be_completed_is_not_carried_out(catalog: Catalog) -> None:
     environment = DryRunEnvironment(catalog)
-    trajectory = run_agent(ScriptedPolicy([Action(tool=CREATE, stuck="token_limit")]), environment, QUERY)
+    trajectory = run_agent(ScriptedPolicy([Action(tool=CREATE, stuck="token_limit")]), environment, TASK)
     assert environment.calls == [] and len(trajectory.messages) == 1
 
 
 def test_tool_errors_and_timeouts_are_counted_and_the_task_goes_on(catalog: Catalog) -> None:
     wrong = ScriptedPolicy([("no&&tool", {}), (CREATE, {"title": 5})])
-    outcome = run_agent(wrong, DryRunEnvironment(catalog), QUERY).outcome
+    outcome = run_agent(wrong, DryRunEnvironment(catalog), TASK).outcome
     assert (outcome["status"], outcome["calls"], outcome["tool_errors"]) == ("finished", 2, 2)
-    outcome = run_agent(ScriptedPolicy([(CREATE, {})]), Slow(catalog), QUERY).outcome
+    outcome = run_agent(ScriptedPolicy([(CREATE, {})]), Slow(catalog), TASK).outcome
     assert (outcome["status"], outcome["timeouts"]) == ("finished", 1)
 
 
 def test_turns_of_the_user_are_fed_one_after_another_and_state_is_kept(
-    package: Path, catalog: Catalog, task: Query
+    package: Path, catalog: Catalog, task: Task
 ) -> None:
     environment = BfclEnvironment(package, catalog)
     policy = ScriptedPolicy(
@@ -116,22 +119,22 @@ def test_turns_of_the_user_are_fed_one_after_another_and_state_is_kept(
     )
     trajectory = run_agent(policy, environment, task)
     users = [message["content"] for message in trajectory.messages if message["role"] == "user"]
-    assert users == ["Open a ticket about rain.", "Close it.", MORE_FUNCTIONS]
+    assert users == [turn.text for turn in task.turns]
     assert [turn["status"] for turn in trajectory.outcome["turns"]] == ["finished", "gave_up", "finished"]
     assert [len(turn) for turn in calls_by_turn(trajectory.messages)] == [1, 0, 1]
     assert trajectory.messages[-2]["content"] == "['old', 'rain']"
 
 
-def test_a_limit_ends_the_task_and_later_turns_are_not_begun(package: Path, catalog: Catalog, task: Query) -> None:
+def test_a_limit_ends_the_task_and_later_turns_are_not_begun(package: Path, catalog: Catalog, task: Task) -> None:
     policy = ScriptedPolicy([(CREATE, {"title": "x"})] * 9)
     trajectory = run_agent(policy, BfclEnvironment(package, catalog), task, budget=Budget(steps=2))
     assert [turn["status"] for turn in trajectory.outcome["turns"]] == ["step_limit"]
 
 
 def test_the_policy_is_offered_what_the_environment_can_execute_now(
-    package: Path, catalog: Catalog, task: Query
+    package: Path, catalog: Catalog, task: Task
 ) -> None:
-    held = Query(id="x", text="a", tools=(), meta={**task.meta, "missed_function": {"1": ["titles"]}})
+    held = holding_back(task, "TicketAPI&&titles", until=1)
     policy = Recording([])
     run_agent(policy, BfclEnvironment(package, catalog), held)
     assert [len(tools or ()) for tools in policy.offered] == [3, 4, 4]
@@ -141,23 +144,21 @@ def test_the_policy_is_offered_what_the_environment_can_execute_now(
 
 
 def test_a_system_message_comes_first(catalog: Catalog) -> None:
-    query = Query(id="q", text="Hi", tools=(), meta={"system": " Today is Friday. \n"})
-    messages = run_agent(ScriptedPolicy([]), DryRunEnvironment(catalog), query).messages
+    task = replace(TASK, system=" Today is Friday. \n")
+    messages = run_agent(ScriptedPolicy([]), DryRunEnvironment(catalog), task).messages
     assert messages[0] == {"role": "system", "content": "Today is Friday."}
 
 
 def test_events_tell_what_happens_as_it_happens(catalog: Catalog) -> None:
     events: list[AgentEvent] = []
-    run_agent(ScriptedPolicy([(CREATE, {"title": "x"})]), DryRunEnvironment(catalog), QUERY, on_event=events.append)
+    run_agent(ScriptedPolicy([(CREATE, {"title": "x"})]), DryRunEnvironment(catalog), TASK, on_event=events.append)
     assert [event.kind for event in events] == ["user", "action", "result", "action", "end"]
     assert events[2].result is not None and events[2].result.content == '{"status": "recorded"}'
     assert events[-1].text == "finished"
 
 
 def test_long_results_are_cut_in_the_messages(catalog: Catalog) -> None:
-    trajectory = run_agent(
-        ScriptedPolicy([(CREATE, {"title": "x"})]), DryRunEnvironment(catalog), QUERY, result_limit=5
-    )
+    trajectory = run_agent(ScriptedPolicy([(CREATE, {"title": "x"})]), DryRunEnvironment(catalog), TASK, result_limit=5)
     assert trajectory.messages[2]["content"] == '{"sta... [cut: 17 more characters]'
 
 

@@ -10,7 +10,7 @@ from toolgen.agent import BfclEnvironment, Budget, DryRunEnvironment, Generative
 from toolgen.catalog import Catalog
 from toolgen.catalog.schema import schema_errors
 from toolgen.checkpoint import Checkpoint
-from toolgen.datasets import Query
+from toolgen.datasets import Task
 from toolgen.datasets.messages import actions_of
 from toolgen.decoding import DecodingOptions, Sampling
 from toolgen.testing import tiny_checkpoint
@@ -25,7 +25,7 @@ def checkpoint(catalog: Catalog) -> Checkpoint:
 
 @pytest.mark.parametrize("think", [False, True])
 def test_whatever_the_model_does_every_emitted_call_is_valid(
-    checkpoint: Checkpoint, catalog: Catalog, package: Path, task: Query, think: bool
+    checkpoint: Checkpoint, catalog: Catalog, package: Path, task: Task, think: bool
 ) -> None:
     environment = BfclEnvironment(package, catalog)
     for seed in range(3):
@@ -42,9 +42,9 @@ def test_whatever_the_model_does_every_emitted_call_is_valid(
 
 def test_the_conversation_is_encoded_once_over_its_steps(checkpoint: Checkpoint, catalog: Catalog) -> None:
     policy = GenerativePolicy(checkpoint, options=OPTIONS)
-    query = Query(id="q", text="Open a ticket.", tools=())
+    task = Task.from_text("Open a ticket.")
     trajectory = run_agent(
-        GivenTools(policy, ["TicketAPI&&titles"] * 3), DryRunEnvironment(catalog), query, budget=Budget(steps=9)
+        GivenTools(policy, ["TicketAPI&&titles"] * 3), DryRunEnvironment(catalog), task, budget=Budget(steps=9)
     )
     prompt = checkpoint.protocol.prompt(trajectory.messages[:-1])
     session = policy._session
@@ -54,7 +54,7 @@ def test_the_conversation_is_encoded_once_over_its_steps(checkpoint: Checkpoint,
 
 
 def test_given_tools_are_called_in_order_and_end_their_turns(
-    checkpoint: Checkpoint, catalog: Catalog, package: Path, task: Query
+    checkpoint: Checkpoint, catalog: Catalog, package: Path, task: Task
 ) -> None:
     tools = ["TicketAPI&&titles", "finish", "finish", "TicketAPI&&create_ticket", "finish"]
     policy = GivenTools(GenerativePolicy(checkpoint, options=OPTIONS), tools)
@@ -73,6 +73,6 @@ def test_diagnostics_say_what_the_model_alone_would_have_done(checkpoint: Checkp
 
 def test_a_conversation_beyond_the_context_ends_with_the_token_limit(catalog: Catalog) -> None:
     small = tiny_checkpoint(catalog=catalog, max_position_embeddings=64)
-    query = Query(id="q", text="word " * 200, tools=())
-    trajectory = run_agent(GenerativePolicy(small), DryRunEnvironment(catalog), query)
+    task = Task.from_text("word " * 200)
+    trajectory = run_agent(GenerativePolicy(small), DryRunEnvironment(catalog), task)
     assert trajectory.outcome["status"] == "token_limit"

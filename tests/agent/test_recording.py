@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,39 @@ import pytest
 from toolgen.agent import BfclEnvironment, Budget, ScriptedPolicy, ToolResult, record_trajectories, run_agent
 from toolgen.agent.recording import answer_from, in_schema_order
 from toolgen.catalog import Catalog
-from toolgen.datasets import Call, Dataset, Query, Trajectory
+from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, Turn
 from toolgen.datasets.bfcl import import_bfcl
 from toolgen.datasets.messages import actions_of
+
+from .conftest import holding_back
 
 CREATE = "TicketAPI&&create_ticket"
 
 
-def dataset_of(catalog: Catalog, *queries: Query) -> Dataset:
-    return Dataset(name="d", version="1", source="", licence="", catalog=catalog, queries={"train": queries})
+def dataset_of(catalog: Catalog, *requests: Query | Task) -> Dataset:
+    queries = tuple(one for one in requests if isinstance(one, Query))
+    tasks = tuple(one for one in requests if isinstance(one, Task))
+    return Dataset(
+        name="d",
+        version="1",
+        source="",
+        licence="",
+        catalog=catalog,
+        queries={"train": queries},
+        tasks={"train": tasks},
+    )
 
 
-def recorded(catalog: Catalog, query: Query, package: Path | None = None) -> Trajectory:
-    return record_trajectories(dataset_of(catalog, query), package).trajectories["train"][0]
+def recorded(catalog: Catalog, request: Query | Task, package: Path | None = None) -> Trajectory:
+    packages = {"bfcl": package} if package else {}
+    return record_trajectories(dataset_of(catalog, request), packages).trajectories["train"][0]
 
 
 def ends(trajectory: Trajectory) -> list[str]:
     return [turn["status"] for turn in trajectory.outcome["turns"]]
 
 
-def test_a_multi_turn_task_is_executed_turn_by_turn(package: Path, catalog: Catalog, task: Query) -> None:
+def test_a_multi_turn_task_is_executed_turn_by_turn(package: Path, catalog: Catalog, task: Task) -> None:
     trajectory = recorded(catalog, task, package)
     assert (trajectory.id, trajectory.query) == (task.id, task.id)
     actions = [action for message in trajectory.messages for action in actions_of(message)]
@@ -41,14 +55,14 @@ def test_a_multi_turn_task_is_executed_turn_by_turn(package: Path, catalog: Cata
     assert trajectory.outcome["errors"] == 0
 
 
-def test_a_turn_whose_function_is_held_back_is_declined(package: Path, catalog: Catalog, task: Query) -> None:
-    held = Query(**{**vars(task), "meta": {**task.meta, "missed_function": {"2": ["close_ticket"]}}})
+def test_a_turn_whose_function_is_held_back_is_declined(package: Path, catalog: Catalog, task: Task) -> None:
+    held = holding_back(task, "TicketAPI&&close_ticket", until=2)
     assert ends(recorded(catalog, held, package)) == ["finished", "declined", "finished"]
 
 
-def test_a_ground_truth_that_fails_is_kept_and_counted(package: Path, catalog: Catalog, task: Query) -> None:
+def test_a_ground_truth_that_fails_is_kept_and_counted(package: Path, catalog: Catalog, task: Task) -> None:
     wrong = Call(tool="TicketAPI&&get_ticket", arguments={"ticket_id": "77"})
-    failing = Query(**{**vars(task), "calls": (wrong, wrong)})
+    failing = replace(task, turns=tuple(replace(turn, calls=turn.calls and (wrong,)) for turn in task.turns))
     trajectory = recorded(catalog, failing, package)
     assert trajectory.outcome["errors"] == 2
     assert trajectory.outcome["answer"] == "The last call failed. error: no such ticket."
@@ -56,8 +70,8 @@ def test_a_ground_truth_that_fails_is_kept_and_counted(package: Path, catalog: C
 
 def test_single_turn_calls_are_recorded_not_executed(catalog: Catalog) -> None:
     call = Call(tool=CREATE, arguments={"title": "x"})
-    query = Query(id="q", text="Two.", tools=(CREATE,), calls=(call, call), meta={"system": "Be brief."})
-    trajectory = recorded(catalog, query)
+    task = Task(id="q", turns=(Turn(text="Two.", calls=(call, call)),), system="Be brief.")
+    trajectory = recorded(catalog, task)
     roles = [message["role"] for message in trajectory.messages]
     assert roles == ["system", "user", "assistant", "tool", "assistant", "tool", "assistant"]
     assert trajectory.outcome["answer"] == "The 2 calls were recorded."
@@ -69,12 +83,12 @@ def test_a_request_that_no_tool_fits_is_declined(catalog: Catalog) -> None:
     assert trajectory.outcome["status"] == "declined"
 
 
-def test_what_cannot_be_recorded_is_left_out(catalog: Catalog, task: Query) -> None:
+def test_what_cannot_be_recorded_is_left_out(catalog: Catalog, task: Task) -> None:
     unknown = Query(id="q", text="?", tools=(CREATE,))
     assert record_trajectories(dataset_of(catalog, unknown, task)).trajectories["train"] == ()
 
 
-def test_arguments_are_written_in_the_order_they_are_decoded_in(package: Path, catalog: Catalog, task: Query) -> None:
+def test_arguments_are_written_in_the_order_they_are_decoded_in(package: Path, catalog: Catalog, task: Task) -> None:
     first = next(actions_of(recorded(catalog, task, package).messages[1]))
     assert list(first[1]) == ["title", "priority"]
     schema: dict[str, Any] = {"properties": {"a": {"items": {"properties": {"x": {}, "y": {}}}}, "b": {}}}
@@ -99,15 +113,15 @@ def test_answers_repeat_short_flat_results_only(content: str, answer: str) -> No
 
 @pytest.mark.weights
 def test_every_recorded_bfcl_task_replays_to_the_same_messages(cached_bfcl: Path) -> None:
-    dataset = record_trajectories(import_bfcl(cached_bfcl), cached_bfcl)
-    queries = {query.id: query for found in dataset.queries.values() for query in found}
+    dataset = record_trajectories(import_bfcl(cached_bfcl), {"bfcl": cached_bfcl})
+    tasks = {task.id: task for split in dataset.queries for task in dataset.all_tasks(split)}
     trajectories = [trajectory for found in dataset.trajectories.values() for trajectory in found]
     environment = BfclEnvironment(cached_bfcl, dataset.catalog)
-    assert len(trajectories) == len(queries)
+    assert len(trajectories) == len(tasks) == 4275
     assert sum(trajectory.outcome["errors"] for trajectory in trajectories) == 0
     for trajectory in trajectories:
-        query = queries[trajectory.query]
-        if query.meta["kind"] == "multi_turn":
+        task = tasks[trajectory.query]
+        if task.kind == "multi_turn":
             script = [action for message in trajectory.messages for action in actions_of(message)]
-            again = run_agent(ScriptedPolicy(script), environment, query, budget=Budget(steps=50))
+            again = run_agent(ScriptedPolicy(script), environment, task, budget=Budget(steps=50))
             assert again.messages == trajectory.messages

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from toolgen.datasets import load_dataset
+from toolgen.datasets import Synthetic, load_dataset
 from toolgen.inference.local_writer import LocalWriter
 from toolgen.llm import ChatMessage
 from toolgen.testing import tiny_checkpoint, tiny_dataset, tiny_encoder
@@ -26,7 +26,7 @@ def test_rules_write_requests_into_the_training_split(toolgen: Invoke, dataset_f
     assert 0 < len(added) == answer["kept"] <= 3 * len(before.catalog)
     assert sum(answer["dropped"].values()) + answer["kept"] == answer["drafts"]
     assert after.catalog == before.catalog and after.queries["test"] == before.queries["test"]
-    assert all(query.meta["synthetic"]["by"] == "rules" for query in added)
+    assert all(isinstance(query.origin, Synthetic) and query.origin.writer == "rules" for query in added)
 
 
 def test_another_retriever_decides_what_is_found(

@@ -9,8 +9,9 @@ import pytest
 
 from toolgen.catalog.overview import catalog_errors
 from toolgen.catalog.schema import schema_errors
-from toolgen.datasets import Dataset, Query, load_dataset, save_dataset
-from toolgen.datasets.bfcl import canonical_arguments, import_bfcl, parse_call
+from toolgen.datasets import Dataset, Query, Task, load_dataset, save_dataset
+from toolgen.datasets.bfcl import MORE_FUNCTIONS, canonical_arguments, import_bfcl, parse_call
+from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.splits import is_held_out, text_group
 from toolgen.errors import DatasetError
 
@@ -22,6 +23,10 @@ def tiny(bfcl_package: Path) -> Dataset:
 
 def _queries(dataset: Dataset) -> dict[str, Query]:
     return {query.id: query for split in dataset.queries.values() for query in split}
+
+
+def _tasks(dataset: Dataset) -> dict[str, Task]:
+    return {task.id: task for split in dataset.tasks.values() for task in split}
 
 
 def test_a_function_name_becomes_one_tool_with_its_definitions_merged(tiny: Dataset) -> None:
@@ -64,35 +69,39 @@ def test_the_canonical_call_takes_the_first_accepted_values_and_omits_what_may_b
     assert queries["parallel_0"].tools == ("math&&square",)
 
 
-def test_a_query_keeps_what_the_benchmark_needs(tiny: Dataset) -> None:
-    query = _queries(tiny)["multiple_0"]
-    assert query.meta["kind"] == "single_turn" and query.meta["category"] == "multiple"
-    assert query.meta["expected"] == [{"math&&square": {"x": [5.0, 5]}}]
-    assert query.meta["candidates"] == ["math.square", "paint"]
+def test_a_request_is_a_query_and_a_task_that_keeps_what_the_benchmark_needs(tiny: Dataset) -> None:
+    query, task = _queries(tiny)["multiple_0"], _tasks(tiny)["multiple_0"]
+    assert (query.text, query.tools, query.calls) == (task.turns[0].text, task.tools, task.calls)
+    assert task.kind == "single_turn" and task.category == query.category == "multiple"
     own = {"type": "object", "properties": {"x": {"type": "number", "description": "Any."}}, "required": ["x"]}
-    assert query.meta["schemas"] == {"math&&square": own | {"additionalProperties": False}}
-    assert _queries(tiny)["live_simple_0"].meta["system"] == "Be kind."
-    assert "schemas" not in _queries(tiny)["live_simple_0"].meta
+    answer = BfclAnswer(accepted={"x": [5.0, 5]}, schema=own | {"additionalProperties": False})
+    assert task.payload == BfclCalls(answers=(answer,))
+    other = _tasks(tiny)["live_simple_0"]
+    assert other.system == "Be kind." and isinstance(other.payload, BfclCalls)
+    assert other.payload.answers[0].schema is None
 
 
 def test_ground_truth_that_contradicts_its_function_is_marked_and_reported(tiny: Dataset) -> None:
-    assert "'many' is not of type 'integer'" in _queries(tiny)["live_multiple_0"].meta["call_errors"][0]
+    assert "'many' is not of type 'integer'" in _queries(tiny)["live_multiple_0"].faults[0]
     (report,) = tiny.reports
-    assert report.counts["queries_with_call_errors"] == 1
+    assert report.counts["tasks_with_faults"] == 1
     assert any("live_multiple_0" in note for note in report.notes)
 
 
 def test_an_irrelevance_request_has_no_tool(tiny: Dataset) -> None:
-    query = _queries(tiny)["irrelevance_0"]
-    assert (query.tools, query.calls, query.meta["candidates"]) == ((), (), ["paint"])
+    query, task = _queries(tiny)["irrelevance_0"], _tasks(tiny)["irrelevance_0"]
+    assert (query.tools, query.calls) == ((), ())
+    assert task.kind == "irrelevance" and task.no_tool_fits
 
 
 def test_a_multi_turn_task_keeps_its_turns_and_names_positional_arguments(tiny: Dataset) -> None:
-    query = _queries(tiny)["multi_turn_base_7"]
-    assert query.text == "Go"
-    assert query.meta["turns"] == ["Go", "", "Look"] and query.meta["turn_calls"] == [2, 0, 1]
-    assert query.meta["initial_config"] == {"GorillaFileSystem": {}}
-    calls = [(call.tool, dict(call.arguments)) for call in query.calls or ()]
+    task = _tasks(tiny)["multi_turn_base_7"]
+    assert task.id not in _queries(tiny)
+    assert [turn.text for turn in task.turns] == ["Go", MORE_FUNCTIONS, "Look"]
+    assert [len(turn.calls or ()) for turn in task.turns] == [2, 0, 1]
+    assert task.state == {"GorillaFileSystem": {}}
+    assert task.payload == BfclSystems(classes=("GorillaFileSystem",))
+    calls = [(call.tool, dict(call.arguments)) for call in task.calls]
     assert calls == [
         ("GorillaFileSystem&&cd", {"folder": "temp"}),
         ("GorillaFileSystem&&cd", {"folder": ".."}),
@@ -101,7 +110,8 @@ def test_a_multi_turn_task_keeps_its_turns_and_names_positional_arguments(tiny: 
 
 
 def test_requests_with_the_same_words_and_variants_of_one_task_share_a_split(tiny: Dataset) -> None:
-    split_of = {query.id: split for split, queries in tiny.queries.items() for query in queries}
+    split_of = {task.id: split for split, tasks in tiny.tasks.items() for task in tasks}
+    assert {query.id: split for split, found in tiny.queries.items() for query in found}.items() <= split_of.items()
     assert split_of["simple_python_0"] == split_of["multiple_0"]
     assert len({split for name, split in split_of.items() if name.startswith("multi_turn")}) == 1
 
@@ -148,7 +158,7 @@ def published(cached_bfcl: Path) -> Dataset:
 
 @pytest.mark.weights
 def test_the_published_package_has_the_published_counts(published: Dataset) -> None:
-    kinds = Counter(query.meta["kind"] for query in _queries(published).values())
+    kinds = Counter(task.kind for task in _tasks(published).values())
     assert kinds == {"single_turn": 2351, "irrelevance": 1124, "multi_turn": 800}
     endpoints = Counter(tool.endpoint is not None for tool in published.catalog)
     assert endpoints == {False: 1287, True: 128}
@@ -163,24 +173,22 @@ def test_every_schema_of_the_published_package_is_valid(published: Dataset) -> N
 @pytest.mark.weights
 def test_every_published_call_validates_or_is_listed_as_contradicting_itself(published: Dataset) -> None:
     invalid = set()
-    for query in _queries(published).values():
-        for call in query.calls or ():
+    for task in _tasks(published).values():
+        for call in task.calls:
             if schema_errors(call.arguments, published.catalog.get(call.tool).parameters):
-                invalid.add(query.id)
-    listed = {query.id for query in _queries(published).values() if "call_errors" in query.meta}
+                invalid.add(task.id)
+    listed = {task.id for task in _tasks(published).values() if task.faults}
     assert invalid <= listed
-    assert (len(listed), published.reports[0].counts["queries_valid_only_merged"]) == (15, 8)
+    assert (len(listed), published.reports[0].counts["tasks_valid_only_merged"]) == (15, 8)
 
 
 @pytest.mark.weights
 def test_no_training_request_asks_for_a_held_out_tool_or_repeats_one_of_another_split(published: Dataset) -> None:
     train = published.queries["train"]
-    single = [query for query in train if query.meta["kind"] == "single_turn"]
-    assert not any(is_held_out(tool) for query in single for tool in query.tools)
-    assert not any(query.meta["unseen_tools"] for query in train)
-    words = {text_group(query.text) for query in train if query.meta["kind"] != "multi_turn"}
+    assert not any(is_held_out(tool) for query in train for tool in query.tools)
+    words = {text_group(query.text) for query in train}
     others = [query for split in ("dev", "test") for query in published.queries[split]]
-    assert not words & {text_group(query.text) for query in others if query.meta["kind"] != "multi_turn"}
+    assert not words & {text_group(query.text) for query in others}
     assert 0.07 < sum(is_held_out(tool.id) for tool in published.catalog if not tool.endpoint) / 1287 < 0.13
 
 
@@ -188,3 +196,14 @@ def test_no_training_request_asks_for_a_held_out_tool_or_repeats_one_of_another_
 def test_the_published_dataset_survives_its_folder(published: Dataset, tmp_path: Path) -> None:
     save_dataset(published, tmp_path / "bfcl")
     assert load_dataset(tmp_path / "bfcl") == published
+
+
+@pytest.mark.weights
+def test_a_function_that_is_missing_is_held_back_until_the_turn_that_has_no_text_of_its_own(published: Dataset) -> None:
+    held = [task for task in _tasks(published).values() if any(turn.held_back for turn in task.turns)]
+    assert len(held) == 200 and {task.category for task in held} == {"multi_turn_miss_func"}
+    for task in held:
+        free = next(place for place, turn in enumerate(task.turns) if turn.text == MORE_FUNCTIONS)
+        assert {len(turn.held_back) for turn in task.turns[free:]} == {0}
+        assert len({turn.held_back for turn in task.turns[:free]}) == 1 and task.turns[free - 1].calls == ()
+        assert {call.tool for call in task.turns[free].calls or ()} & set(task.turns[0].held_back)

@@ -9,11 +9,41 @@ import pytest
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders import LoadReport, Loss
-from toolgen.datasets import Call, Dataset, Query, Trajectory, load_dataset, save_dataset
+from toolgen.datasets import (
+    Call,
+    Dataset,
+    Query,
+    Rewritten,
+    Synthetic,
+    Task,
+    Trajectory,
+    Turn,
+    load_dataset,
+    save_dataset,
+)
+from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.errors import DatasetError, ToolgenError, UsageError
 
-QUERY = Query(
-    id="q", text="Größe?", tools=("p&&a",), calls=(Call(tool="p&&a", arguments={"x": [1, None]}),), meta={"k": 1}
+CALL = Call(tool="p&&a", arguments={"x": [1, None]})
+QUERY = Query(id="q", text="Größe?", tools=("p&&a",), calls=(CALL,), category="c", faults=("odd",))
+TASKS = (
+    Task(
+        id="q",
+        turns=(Turn(text="Größe?", calls=(CALL,)),),
+        system="Be kind.",
+        payload=BfclCalls(answers=(BfclAnswer(accepted={"x": [[1, None], ""]}, schema={"type": "object"}),)),
+        faults=("odd",),
+    ),
+    Task(
+        id="m",
+        turns=(Turn(text="a", calls=(), held_back=("p&&a",)), Turn(text="b")),
+        state={"A": {"n": 1}},
+        payload=BfclSystems(classes=("A",), long_context=True),
+    ),
+)
+WRITTEN = (
+    Query(id="s", text="a", tools=("p&&a",), origin=Synthetic(style="vague", writer="rules")),
+    Query(id="r", text="a", tools=("p&&a",), origin=Rewritten(how="short", writer="rules", original="a b")),
 )
 DATASET = Dataset(
     name="tiny",
@@ -21,7 +51,8 @@ DATASET = Dataset(
     source="here",
     licence="CC0",
     catalog=Catalog([Tool(id="p&&a", provider="p", name="a")]),
-    queries={"train": (QUERY,), "test": (Query(id="n", text="none", tools=()),)},
+    queries={"train": (QUERY, *WRITTEN), "test": (Query(id="n", text="none", tools=()),)},
+    tasks={"train": TASKS},
     trajectories={"train": (Trajectory(id="t", query="q", messages=({"role": "user", "content": "hi"},)),)},
     reports=(LoadReport(source="s", loaded=1, losses=(Loss("b", "broken"),), notes=("n",), counts={"c": 2}),),
 )
@@ -38,13 +69,17 @@ def test_a_dataset_survives_its_folder(folder: Path) -> None:
 
 
 def test_the_folder_has_the_files_of_the_design(folder: Path) -> None:
-    names = {f"{kind}.{split}.jsonl" for kind in ("queries", "trajectories") for split in ("train", "dev", "test")}
+    names = {
+        f"{kind}.{split}.jsonl" for kind in ("queries", "tasks", "trajectories") for split in ("train", "dev", "test")
+    }
     assert {file.name for file in folder.iterdir()} == {"dataset.json", "catalog.jsonl", *names}
     metadata = json.loads((folder / "dataset.json").read_text())
-    assert metadata["counts"]["queries.train"] == 1 and set(metadata["files"]) == {"catalog.jsonl", *names}
+    assert metadata["counts"]["queries.train"] == 3 and set(metadata["files"]) == {"catalog.jsonl", *names}
 
 
-@pytest.mark.parametrize("name", ["catalog.jsonl", "queries.dev.jsonl", "trajectories.train.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["catalog.jsonl", "queries.dev.jsonl", "tasks.train.jsonl", "trajectories.train.jsonl"]
+)
 def test_a_changed_or_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).write_text((folder / name).read_text() + "\n")
     with pytest.raises(DatasetError, match=name):
@@ -63,11 +98,11 @@ def test_verification_can_be_left_out(folder: Path) -> None:
 def test_a_record_that_cannot_be_read_is_named_by_file_and_line(folder: Path) -> None:
     with (folder / "queries.train.jsonl").open("a") as file:
         file.write('{"id": "x"}\n')
-    with pytest.raises(DatasetError, match=r"queries\.train\.jsonl, line 2"):
+    with pytest.raises(DatasetError, match=r"queries\.train\.jsonl, line 4"):
         load_dataset(folder, verify=False)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"format": None}, {"name": ...}, {"files": {}}])
+@pytest.mark.parametrize("change", [{"format": 1}, {"format": None}, {"name": ...}, {"files": {}}])
 def test_another_format_or_a_missing_key_is_an_error(folder: Path, change: dict[str, object]) -> None:
     metadata = json.loads((folder / "dataset.json").read_text()) | change
     metadata = {key: value for key, value in metadata.items() if value is not ...}

@@ -11,8 +11,7 @@ import pytest
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.words import content_words
-from toolgen.datasets import Dataset, Query
-from toolgen.datasets.query import REWRITTEN
+from toolgen.datasets import Dataset, Rewritten, Task, Turn
 from toolgen.datasets.rewritten import (
     SHORT,
     Shortener,
@@ -77,20 +76,21 @@ def test_the_choice_does_not_depend_on_the_relevant_tools(dataset: Dataset) -> N
 @pytest.fixture
 def dataset() -> Dataset:
     whole = tiny_dataset()
-    turns = Query(id="turns", text="first", tools=("clock&&now",), meta={"turns": ["first", "second"]})
-    return replace(whole, queries={**whole.queries, "test": (*whole.queries["test"], turns)})
+    task = Task(id="turns", turns=(Turn(text="first"), Turn(text="second")))
+    return replace(whole, tasks={"test": (task,)})
 
 
 def test_ids_tools_catalog_and_the_other_splits_stay(dataset: Dataset) -> None:
     made = rewritten_by_rule(dataset, "test", "short")
-    full = [query for query in dataset.queries["test"] if query.tools and query.id != "turns"]
+    full = [query for query in dataset.queries["test"] if query.tools]
     assert [(q.id, q.tools) for q in made.queries["test"]] == [(q.id, q.tools) for q in full]
-    assert [q.meta[REWRITTEN] for q in made.queries["test"]] == [
-        {"how": "short", "by": "rules", "from": query.text} for query in full
+    assert [q.origin for q in made.queries["test"]] == [
+        Rewritten(how="short", writer="rules", original=query.text) for query in full
     ]
     assert all(len(content_words(q.text)) <= SHORT and q.calls is None for q in made.queries["test"])
     assert made.catalog == dataset.catalog and made.queries["train"] == dataset.queries["train"]
-    assert not made.trajectories["test"] and made.trajectories["train"] == dataset.trajectories["train"]
+    assert not made.tasks["test"] and not made.trajectories["test"]
+    assert made.trajectories["train"] == dataset.trajectories["train"]
 
 
 class Writer:
@@ -114,12 +114,14 @@ class Writer:
 def test_a_model_makes_requests_vague_and_rules_step_in_for_it(dataset: Dataset, tmp_path: Path) -> None:
     writer = Writer('1. "my day"\nor: what else')
     made = rewritten_by_model(dataset, "test", writer, tmp_path / "work.jsonl").queries["test"]
-    assert writer.asked == [query.meta[REWRITTEN]["from"] for query in made]
-    assert {(query.text, query.meta[REWRITTEN]["by"]) for query in made} == {("my day", "writer")}
+    texts = [query.text for query in dataset.searches("test")]
+    assert writer.asked == texts
+    assert [query.text for query in made] == ["my day"] * len(texts)
+    assert [q.origin for q in made] == [Rewritten(how="vague", writer="writer", original=text) for text in texts]
     silent = rewritten_by_model(dataset, "test", Writer(""), tmp_path / "other.jsonl").queries["test"]
     rules = rewritten_by_rule(dataset, "test", "short").queries["test"]
     assert [query.text for query in silent] == [query.text for query in rules]
-    assert {(q.meta[REWRITTEN]["how"], q.meta[REWRITTEN]["by"]) for q in silent} == {("vague", "rules")}
+    assert [q.origin for q in silent] == [Rewritten(how="vague", writer="rules", original=text) for text in texts]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.schema import normalize_schema, schema_errors
-from toolgen.datasets import Dataset, Query
+from toolgen.datasets import Dataset, Query, Synthetic
 from toolgen.datasets.synthetic import LONGEST, Draft, drafts_by_rule, keep_useful, tools_to_ask_for, with_queries
 
 NEWS = Tool(
@@ -87,7 +87,7 @@ def test_the_requests_are_added_to_one_split_under_ids_of_their_own() -> None:
     once = with_queries(dataset(), [draft(NEWS, "x y"), draft(NEWS, "z")], "train")
     twice = with_queries(once, [draft(NEWS, "w")], "train")
     assert [q.id for q in twice.queries["train"]] == [f"synthetic/{NEWS.id}/{n}" for n in range(3)]
-    assert twice.queries["train"][0].meta == {"synthetic": {"by": "rules", "style": "vague"}}
+    assert twice.queries["train"][0].origin == Synthetic(style="vague", writer="rules")
     assert not twice.queries["test"]
 
 

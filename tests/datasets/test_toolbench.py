@@ -115,7 +115,6 @@ def test_requests_with_their_apis(tmp_path: Path) -> None:
     assert [tool.category for tool in dataset.catalog] == ["Food", "Sport", "Food"]
     (query,) = queries_of(dataset).values()
     assert (query.id, query.text, query.tools) == ("G1_query-7", "Find soup!", ("My Food&&Find", "Other&&List"))
-    assert query.meta["candidates"] == list(dataset.catalog.ids)
     assert {(loss.name, loss.reason) for loss in dataset.reports[0].losses} == {
         ("request G1_query-8", "its relevant API \"['Other', 'Gone']\" is not in its api_list"),
         ("request G1_query-9", "it states no relevant APIs"),
@@ -191,7 +190,7 @@ def test_runs_in_the_form_of_toolevals_files(tmp_path: Path) -> None:
     assert found["G1-1"].messages[1]["content"] == "Look."
     assert found["G1-2"].messages[2]["content"].startswith('{"ok')
     assert found["G1-6"].outcome["status"] == "gave_up"
-    assert queries_of(dataset)["G1-1"].meta["tools_from"] == "trajectory"
+    assert queries_of(dataset)["G1-1"].category == "trajectory"
     assert queries_of(dataset)["G1-1"].tools == ("my_food&&find",)
     assert {loss.name for loss in dataset.reports[0].losses} == {"run G1-3", "run G1-4", "run G1-5"}
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders import LoadReport
-from toolgen.datasets import Call, Dataset, Query, Trajectory
+from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, Turn
 from toolgen.datasets.transforms import dedupe, join, prefix, select
 from toolgen.datasets.validate import validate_dataset
 
@@ -17,8 +17,10 @@ def _dataset(name: str, description: str = "Does it.", split: str = "train", lic
         text=f"Do it, {name}",
         tools=("p&&a", "p&&b"),
         calls=(Call(tool="p&&a", arguments={"p&&a": "p&&a"}),),
-        meta={"expected": [{"p&&a": {"x": ["p&&a"]}}], "category": "p&&a"},
+        category="p&&a",
     )
+    turns = (Turn(text="Do it", calls=(), held_back=("p&&b",)), Turn(text="Now", calls=query.calls))
+    task = Task(id="t", turns=turns, state={"p&&a": 1})
     call = {"id": "1", "type": "function", "function": {"name": "p&&a", "arguments": "{}"}}
     trajectory = Trajectory(id="q", query="q", messages=({"role": "user", "content": "p&&a"}, {"tool_calls": [call]}))
     return Dataset(
@@ -28,6 +30,7 @@ def _dataset(name: str, description: str = "Does it.", split: str = "train", lic
         licence=licence,
         catalog=Catalog(Tool(id=f"p&&{n}", provider="p", name=n, description=description) for n in "ab"),
         queries={split: (query,)},
+        tasks={split: (task,)},
         trajectories={split: (trajectory,)},
         reports=(LoadReport(source=name, loaded=2),),
     )
@@ -40,7 +43,10 @@ def test_two_datasets_with_the_same_ids_are_joined_without_losing_anything() -> 
     assert (first.id, first.tools) == ("q", ("p&&a", "p&&b"))
     assert (second.id, second.tools) == ("q#2", ("p&&a#2", "p&&b#2"))
     assert second.calls == (Call(tool="p&&a#2", arguments={"p&&a": "p&&a"}),)
-    assert second.meta == {"expected": [{"p&&a#2": {"x": ["p&&a"]}}], "category": "p&&a"}
+    assert second.category == "p&&a"
+    task = joined.tasks["train"][1]
+    assert (task.id, task.state, task.turns[0].held_back) == ("t#2", {"p&&a": 1}, ("p&&b#2",))
+    assert task.calls == second.calls
     trajectory = joined.trajectories["train"][1]
     assert (trajectory.id, trajectory.query) == ("q#2", "q#2")
     assert trajectory.messages[0]["content"] == "p&&a"
@@ -68,6 +74,8 @@ def test_a_request_that_needs_a_removed_tool_goes_with_its_trajectory_and_is_cou
     kept = select(_dataset("one"), exclude=["b$"])
     assert kept.catalog.ids == ("p&&a",)
     assert not kept.queries["train"] and not kept.trajectories["train"]
+    assert [task.id for task in kept.tasks["train"]] == ["t"]
+    assert not select(_dataset("one"), exclude=["a$"]).tasks["train"]
     assert kept.reports[-1].counts["requests_removed"] == 1
     assert any("request left out" in note for note in kept.reports[-1].notes)
 

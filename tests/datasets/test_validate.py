@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from toolgen.catalog import Catalog, Tool
-from toolgen.datasets import Call, Dataset, Query, Trajectory, load_dataset, save_dataset
+from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, Turn, load_dataset, save_dataset
 from toolgen.datasets.validate import validate_dataset
 
 TOOL = Tool(id="a", provider="", name="a", parameters={"type": "object", "properties": {"x": {"type": "integer"}}})
@@ -25,8 +28,8 @@ def _dataset(*queries: Query, trajectory_of: str | None = None) -> Dataset:
     )
 
 
-def _query(name: str, arguments: object, tool: str = "a", **meta: object) -> Query:
-    return Query(id=name, text="t", tools=(tool,), calls=(Call(tool=tool, arguments=arguments),), meta=meta)  # type: ignore[arg-type]
+def _query(name: str, arguments: Mapping[str, Any], tool: str = "a", faults: tuple[str, ...] = ()) -> Query:
+    return Query(id=name, text="t", tools=(tool,), calls=(Call(tool=tool, arguments=arguments),), faults=faults)
 
 
 def test_a_sound_dataset_is_valid() -> None:
@@ -36,7 +39,7 @@ def test_a_sound_dataset_is_valid() -> None:
 def test_unknown_tools_repeated_ids_invalid_calls_and_lost_trajectories_are_errors() -> None:
     broken = _dataset(_query("q", {"x": "one"}), _query("q", {}), _query("r", {}, tool="gone"), trajectory_of="nobody")
     errors = " | ".join(validate_dataset(broken).errors)
-    for said in ("occurs 2 times", "'one' is not of type", "no tool 'gone'", "no query 'nobody'"):
+    for said in ("occurs 2 times", "'one' is not of type", "no tool 'gone'", "no query or task 'nobody'"):
         assert said in errors
 
 
@@ -48,5 +51,12 @@ def test_a_hash_that_is_not_that_of_the_tools_is_an_error(tmp_path: Path) -> Non
 
 
 def test_a_fault_that_the_source_declares_is_a_warning() -> None:
-    result = validate_dataset(_dataset(_query("q", {"x": "one"}, call_errors=["known"])))
+    result = validate_dataset(_dataset(_query("q", {"x": "one"}, faults=("known",))))
     assert not result.errors and len(result.warnings) == 1
+
+
+def test_a_task_is_checked_as_a_query_is_and_stays_in_the_split_of_its_query() -> None:
+    wrong = Task(id="q", turns=(Turn(text="t", calls=(Call(tool="a", arguments={"x": "one"}),)),))
+    dataset = replace(_dataset(_query("q", {"x": 1}), trajectory_of="q"), tasks={"test": (wrong,)})
+    errors = " | ".join(validate_dataset(dataset).errors)
+    assert "task q: call of a" in errors and "task q is in the split test, its query in train" in errors

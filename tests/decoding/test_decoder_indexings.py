@@ -7,7 +7,7 @@ import torch
 
 from toolgen.agent import DryRunEnvironment, GenerativePolicy, run_agent
 from toolgen.checkpoint import Checkpoint
-from toolgen.datasets import Query
+from toolgen.datasets import Task
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.decoding import DecodingOptions, Sampling, Session, ToolDecoder
 from toolgen.testing import tiny_catalog, tiny_checkpoint
@@ -75,6 +75,6 @@ def test_a_call_begins_with_all_tokens_of_its_tool(checkpoint: Checkpoint) -> No
 def test_an_agent_runs(checkpoint: Checkpoint) -> None:
     catalog = tiny_catalog()
     policy = GenerativePolicy(checkpoint, options=DecodingOptions(argument_tokens=20))
-    trajectory = run_agent(policy, DryRunEnvironment(catalog), Query(id="q", text="a taxi", tools=()))
+    trajectory = run_agent(policy, DryRunEnvironment(catalog), Task.from_text("a taxi"))
     named = [call["function"]["name"] for m in trajectory.messages for call in m.get("tool_calls") or ()]
     assert set(named) <= {*catalog.ids, FINISH, NO_TOOL}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from toolgen.catalog import Catalog, Tool
-from toolgen.datasets import Dataset, Query
+from toolgen.datasets import Dataset, Query, Task, Turn
 from toolgen.evaluation import RetrievalResult, evaluate_retrieval
 from toolgen.retrieval import Ranking
 
@@ -31,8 +31,8 @@ class Told:
         return [Ranking(tools, tuple(-float(place) for place in range(len(tools)))) for tools in answers]
 
 
-def query(name: str, *tools: str, **meta: object) -> Query:
-    return Query(id=name, text=f"text of {name}", tools=tools, meta={"category": "simple", **meta})
+def query(name: str, *tools: str, category: str = "simple") -> Query:
+    return Query(id=name, text=f"text of {name}", tools=tools, category=category)
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def dataset() -> Dataset:
                 query("unseen", "p&&t3"),
                 query("mixed", "p&&t0", "p&&t1", "p&&t5", category=""),
                 query("nothing fits"),
-                query("several turns", "p&&t0", turns=["one", "two"]),
             ),
         },
+        tasks={"test": (Task(id="several turns", turns=(Turn(text="one"), Turn(text="two"))),)},
     )
 
 

@@ -15,7 +15,8 @@ import pytest
 from toolgen.agent import Action, Budget, DryRunEnvironment, GenerativePolicy, ScriptedPolicy, ToolResult
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
-from toolgen.datasets import Call, Dataset, Query, Trajectory
+from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, Turn
+from toolgen.datasets.payloads import BfclAnswer, BfclCalls
 from toolgen.datasets.trajectory import Message
 from toolgen.decoding import DecodingOptions, Sampling
 from toolgen.errors import DatasetError, UsageError
@@ -32,26 +33,27 @@ ADD = Tool(
 NEG = Tool(id="math&&neg", provider="math", name="neg", parameters=ADD.parameters)
 
 
-def request(number: int, tool: str = ADD.id, **meta: Any) -> Query:
-    return Query(
+def request(number: int, tool: str = ADD.id) -> Task:
+    call = Call(tool=tool, arguments={"a": number})
+    return Task(
         id=f"q{number}",
-        text=f"Number {number}",
-        tools=(tool,),
-        calls=(Call(tool=tool, arguments={"a": number}),),
-        meta={"category": "simple", "expected": [{tool: {"a": [number]}}], **meta},
+        turns=(Turn(text=f"Number {number}", calls=(call,)),),
+        payload=BfclCalls(answers=(BfclAnswer(accepted={"a": [number]}),)),
+        category="simple",
     )
 
 
 @pytest.fixture
 def dataset() -> Dataset:
-    nothing = Query(id="n", text="Sing.", tools=(), calls=(), meta={"category": "irrelevance"})
+    nothing = Query(id="n", text="Sing.", tools=(), calls=(), category="irrelevance")
     return Dataset(
         name="d",
         version="1",
         source="",
         licence="",
         catalog=Catalog([ADD, NEG]),
-        queries={"train": (request(0),), "test": (request(1), request(2), request(3, NEG.id), nothing)},
+        queries={"test": (nothing,)},
+        tasks={"train": (request(0),), "test": (request(1), request(2), request(3, NEG.id))},
     )
 
 
@@ -177,8 +179,9 @@ def test_sampled_tasks_together_are_repeatable_whatever_the_timing(
 
 def test_a_full_context_ends_one_of_the_tasks_together(dataset: Dataset) -> None:
     small = tiny_checkpoint(catalog=dataset.catalog, max_position_embeddings=256)
-    long = replace(request(5), text="Number 5 " * 200)
-    dataset = replace(dataset, queries={"test": (request(1), long, request(2))})
+    long = request(5)
+    long = replace(long, turns=(replace(long.turns[0], text="Number 5 " * 200),))
+    dataset = replace(dataset, queries={}, tasks={"test": (request(1), long, request(2))})
     config = AgentEvaluation(budget=Budget(steps=2, tokens=40))
     result = evaluate_agent(small, dataset, config, together=3)
     assert result.records[1].trajectory.outcome["status"] == "token_limit"
@@ -250,7 +253,7 @@ def test_tasks_together_in_bfcls_systems_end_as_one_after_another(cached_bfcl: P
     checkpoint = tiny_checkpoint(catalog=dataset.catalog, initializer_range=1.0, max_position_embeddings=8192)
     config = AgentEvaluation(kinds=["multi_turn"], limit_per_kind=8, given_tools=True, budget=Budget(steps=4))
     alone, together = (
-        evaluate_agent(checkpoint, dataset, config, package_root=cached_bfcl, together=count) for count in (1, 4)
+        evaluate_agent(checkpoint, dataset, config, packages={"bfcl": cached_bfcl}, together=count) for count in (1, 4)
     )
     assert sum(record.trajectory.outcome["calls"] for record in alone.records) > 8
     assert without_seconds(together) == without_seconds(alone)
@@ -262,16 +265,16 @@ def test_the_ground_truth_of_bfcl_is_judged_right_by_the_whole_evaluation(cached
     from toolgen.datasets.bfcl import import_bfcl
     from toolgen.datasets.messages import actions_of
 
-    dataset = record_trajectories(import_bfcl(cached_bfcl), cached_bfcl)
+    dataset = record_trajectories(import_bfcl(cached_bfcl), {"bfcl": cached_bfcl})
     config = AgentEvaluation(budget=Budget(steps=50))
     recorded = {trajectory.query: trajectory for trajectory in dataset.trajectories["test"]}
     script = [
         action
-        for query in agent_tasks(dataset, config)
-        for message in recorded[query.id].messages
+        for task in agent_tasks(dataset, config, {"bfcl": cached_bfcl})
+        for message in recorded[task.id].messages
         for action in actions_of(message)
     ]
-    result = evaluate_agent(ScriptedPolicy(script), dataset, config, package_root=cached_bfcl)
+    result = evaluate_agent(ScriptedPolicy(script), dataset, config, packages={"bfcl": cached_bfcl})
     assert result.metrics["multi_turn"]["all"]["task_success"]["mean"] == 1
     assert result.metrics["irrelevance"]["all"]["declined"]["mean"] == 1
     # One ground truth of the test split leaves out a parameter that its own function requires.

@@ -17,12 +17,12 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.bfcl import SINGLE_TURN, find_package, import_bfcl
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.query import Call, Query
+from toolgen.datasets.payloads import BfclAnswer, BfclCalls
+from toolgen.datasets.query import Call
 from toolgen.evaluation.bfcl_checker import (
     check_call,
     check_multi_turn,
     check_single_turn,
-    ground_truth_turns,
     standardize,
 )
 
@@ -42,7 +42,7 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def judge(arguments: Mapping[str, Any], accepted: Mapping[str, Any]) -> str:
-    verdict = check_call(Call(tool="a&&weather", arguments=arguments), {"a&&weather": accepted}, SCHEMA)
+    verdict = check_call(Call(tool="a&&weather", arguments=arguments), "a&&weather", accepted, SCHEMA)
     assert bool(verdict) == (verdict.reason == "")
     return verdict.reason
 
@@ -98,12 +98,11 @@ def test_a_value_of_the_answers_type_is_a_variable_and_compared_literally() -> N
 
 def test_parallel_calls_match_in_any_order_and_must_be_as_many() -> None:
     catalog = Catalog([Tool(id="a&&weather", provider="a", name="weather", parameters=SCHEMA)])
-    expected = [{"a&&weather": {"city": ["Oslo"]}}, {"a&&weather": {"city": ["Rome"]}}]
-    query = Query(id="q", text="?", tools=("a&&weather",), meta={"expected": expected})
+    answers = [BfclAnswer(accepted={"city": [city]}) for city in ("Oslo", "Rome")]
     oslo, rome = (Call(tool="a&&weather", arguments={"city": city}) for city in ("Oslo", "Rome"))
-    assert check_single_turn(query, [rome, oslo], catalog)
-    assert check_single_turn(query, [oslo], catalog).reason == "wrong_count"
-    assert check_single_turn(query, [oslo, oslo], catalog).reason == "no_match"
+    assert check_single_turn([oslo, rome], answers, [rome, oslo], catalog)
+    assert check_single_turn([oslo, rome], answers, [oslo], catalog).reason == "wrong_count"
+    assert check_single_turn([oslo, rome], answers, [oslo, oslo], catalog).reason == "no_match"
 
 
 # --- against the original -----------------------------------------------------------------------------------------
@@ -196,21 +195,23 @@ def test_single_turn_agrees_with_the_original_on_ground_truth_and_on_mutations(
     random_ = random.Random(0)
     compared = right = 0
     differing = []
-    queries = [q for queries in bfcl.queries.values() for q in queries if q.meta["kind"] == "single_turn"]
+    every = [(task, task.payload) for tasks in bfcl.tasks.values() for task in tasks]
+    requests = [(task, payload) for task, payload in every if isinstance(payload, BfclCalls)]
     # Every fourth request is enough to notice a change; over all of them it is 118,569 lists of calls.
-    for query in queries[::4]:
-        answer = [{names[tool]: accepted} for entry in query.meta["expected"] for tool, accepted in entry.items()]
-        for calls in mutations(query.calls or (), random_):
+    for task, payload in requests[::4]:
+        pairs = zip(task.calls, payload.answers, strict=True)
+        answer = [{names[call.tool]: accepting.accepted} for call, accepting in pairs]
+        for calls in mutations(task.calls, random_):
             output = [{names[call.tool]: copy.deepcopy(call.arguments)} for call in calls]
             try:
-                theirs = original(raw[query.id], output, answer, query.meta["category"])
+                theirs = original(raw[task.id], output, answer, task.category)
             except (AttributeError, TypeError, KeyError):
                 theirs = False  # the original falls over some values, which counts as wrong
-            ours = bool(check_single_turn(query, calls, bfcl.catalog))
+            ours = bool(check_single_turn(task.calls, payload.answers, calls, bfcl.catalog))
             compared += 1
             right += theirs
             if ours != theirs:
-                differing.append((query.id, [call.to_dict() for call in calls], theirs))
+                differing.append((task.id, [call.to_dict() for call in calls], theirs))
     assert compared > 25_000 and right > 5_000
     assert differing == []
 
@@ -229,12 +230,12 @@ def _raw_functions(package: Path) -> dict[str, Any]:
 def test_the_ground_truth_of_every_multi_turn_task_passes_and_a_lost_call_is_noticed(
     bfcl: Dataset, bfcl_package: Path
 ) -> None:
-    tasks = [q for queries in bfcl.queries.values() for q in queries if q.meta["kind"] == "multi_turn"]
+    tasks = [task for tasks in bfcl.tasks.values() for task in tasks if task.kind == "multi_turn"]
     noticed = 0
-    for query in tasks:
-        turns = ground_truth_turns(query)
-        assert all(verdict.valid for verdict in check_multi_turn(query, turns, bfcl.catalog, bfcl_package)), query.id
+    for task in tasks:
+        turns = [turn.calls or () for turn in task.turns]
+        assert all(verdict.valid for verdict in check_multi_turn(task, turns, bfcl.catalog, bfcl_package)), task.id
         shorter = [turn[:-1] for turn in turns]
-        noticed += not all(verdict.valid for verdict in check_multi_turn(query, shorter, bfcl.catalog, bfcl_package))
+        noticed += not all(verdict.valid for verdict in check_multi_turn(task, shorter, bfcl.catalog, bfcl_package))
     assert len(tasks) == 800
     assert noticed == 800

@@ -14,8 +14,7 @@ from torch.testing import assert_close
 
 from toolgen.catalog.text import views
 from toolgen.checkpoint import Checkpoint
-from toolgen.datasets import Dataset, Query
-from toolgen.datasets.query import SYNTHETIC
+from toolgen.datasets import Dataset, Query, Synthetic
 from toolgen.errors import UsageError
 from toolgen.retrieval import Resources, make_sum
 from toolgen.retrieval.generative import GenerativeRetriever
@@ -102,7 +101,9 @@ def test_the_history_has_the_settings() -> None:
 
 
 def test_texts_are_training_requests_and_descriptions_each_once(dataset: Dataset) -> None:
-    written = Query(id="w1", text="a written one", tools=dataset.catalog.ids[:1], meta={SYNTHETIC: {}})
+    written = Query(
+        id="w1", text="a written one", tools=dataset.catalog.ids[:1], origin=Synthetic(style="vague", writer="rules")
+    )
     both = replace(dataset, queries={**dataset.queries, "train": (*dataset.queries["train"], written, written)})
     texts = distillation_texts(both)
     assert len(texts) == len(set(texts))

@@ -10,7 +10,7 @@ import pytest
 
 from toolgen.catalog.text import views
 from toolgen.catalog.words import content_words
-from toolgen.datasets import Dataset, Query, Trajectory
+from toolgen.datasets import Dataset, Query, Synthetic, Task, Trajectory, Turn
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
@@ -34,6 +34,7 @@ from toolgen.virtualization import PromptProtocol
 
 CHECKPOINT = tiny_checkpoint()
 CONFIG = StageConfig(max_tokens=320)
+WRITTEN = Synthetic(style="vague", writer="rules")
 
 
 def read(ids: tuple[int, ...] | list[int]) -> str:
@@ -64,7 +65,7 @@ def test_recall_is_cut_at_the_limit(dataset: Dataset) -> None:
 
 
 def test_asking_writes_one_request_of_each_tool_that_is_asked_for_alone(dataset: Dataset) -> None:
-    alone = [query for query in dataset.queries["train"] if len(query.tools) == 1 and not query.is_multi_turn]
+    alone = [query for query in dataset.queries["train"] if len(query.tools) == 1]
     examples = asking(CHECKPOINT, dataset, CONFIG)
     assert len(examples) == len({query.tools for query in alone}) > 1
     for example in examples:
@@ -75,7 +76,7 @@ def test_asking_writes_one_request_of_each_tool_that_is_asked_for_alone(dataset:
 
 def test_synthetic_requests_are_a_source_of_their_own(dataset: Dataset) -> None:
     tool = dataset.catalog[0]
-    made = Query(id="s", text="do it", tools=(tool.id,), meta={"synthetic": {"by": "rules", "style": "vague"}})
+    made = Query(id="s", text="do it", tools=(tool.id,), origin=WRITTEN)
     more = replace(dataset, queries={**dataset.queries, "train": (*dataset.queries["train"], made)})
     assert list(requests(CHECKPOINT, more, CONFIG)) == list(requests(CHECKPOINT, dataset, CONFIG))
     assert not synthetic(CHECKPOINT, dataset, CONFIG)
@@ -128,7 +129,7 @@ def test_shortened_requests_keep_the_tools_and_some_of_the_words(dataset: Datase
 
 
 def test_joined_requests_ask_for_the_tools_of_each_of_their_parts(dataset: Dataset) -> None:
-    written = Query(id="written", text="made up", tools=(dataset.catalog[-1].id,), meta={"synthetic": {}})
+    written = Query(id="written", text="made up", tools=(dataset.catalog[-1].id,), origin=WRITTEN)
     asked = [*(query for query in dataset.searches("train") if len(query.tools) == 1), written]
     dataset = replace(dataset, queries={**dataset.queries, "train": tuple(asked)})
     examples = joined(CHECKPOINT, dataset, CONFIG)
@@ -161,8 +162,8 @@ def test_development_and_test_requests_are_never_trained_on(dataset: Dataset) ->
 
 
 def test_multi_turn_tasks_are_no_requests(dataset: Dataset) -> None:
-    queries = (Query(id="m", text="first", tools=("clock&&now",), meta={"turns": ["first", "second"]}),)
-    assert not requests(CHECKPOINT, replace(dataset, queries={"train": queries}), CONFIG)
+    task = Task(id="m", turns=(Turn(text="first"), Turn(text="second")))
+    assert not requests(CHECKPOINT, replace(dataset, queries={}, tasks={"train": (task,)}), CONFIG)
 
 
 def test_a_conversation_is_supervised_where_the_assistant_writes(dataset: Dataset) -> None:

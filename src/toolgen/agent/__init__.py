@@ -6,8 +6,10 @@ from toolgen.agent.environments import (
     BfclEnvironment,
     DryRunEnvironment,
     Environment,
+    Packages,
     PythonEnvironment,
     ToolResult,
+    environment_for,
 )
 from toolgen.agent.loop import AgentEvent, Budget, run_agent
 from toolgen.agent.policy import Action, GenerativePolicy, GivenTools, Policy, ScriptedPolicy
@@ -22,10 +24,12 @@ __all__ = [
     "Environment",
     "GenerativePolicy",
     "GivenTools",
+    "Packages",
     "Policy",
     "PythonEnvironment",
     "ScriptedPolicy",
     "ToolResult",
+    "environment_for",
     "record_trajectories",
     "run_agent",
 ]

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.policy import Action, Policy
-from toolgen.datasets.messages import RESULT_LIMIT, call_message, opening, result_message, user_message, user_turns
-from toolgen.datasets.query import Query
+from toolgen.datasets.messages import RESULT_LIMIT, call_message, opening, result_message, user_message
+from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Message, Trajectory
 from toolgen.errors import UsageError
 
@@ -54,7 +54,7 @@ OnEvent = Callable[[AgentEvent], None]
 def run_agent(
     policy: Policy,
     environment: Environment,
-    query: Query,
+    task: Task,
     *,
     budget: Budget | None = None,
     restrict: bool = True,
@@ -69,7 +69,7 @@ def run_agent(
     `timeouts`, `tokens`, `seconds`, and one entry of `decisions` for each action.
     """
     notify = on_event or (lambda _event: None)
-    return _Run(policy, environment, query, budget or Budget(), restrict, result_limit, notify).trajectory()
+    return _Run(policy, environment, task, budget or Budget(), restrict, result_limit, notify).trajectory()
 
 
 class _Run:
@@ -79,7 +79,7 @@ class _Run:
         self,
         policy: Policy,
         environment: Environment,
-        query: Query,
+        task: Task,
         budget: Budget,
         restrict: bool,
         result_limit: int,
@@ -87,12 +87,12 @@ class _Run:
     ) -> None:
         self._policy = policy
         self._environment = environment
-        self._query = query
+        self._task = task
         self._budget = budget
         self._restrict = restrict
         self._result_limit = result_limit
         self._on_event = on_event
-        self._messages: list[Message] = opening(query)
+        self._messages: list[Message] = opening(task)
         self._turns: list[dict[str, Any]] = []
         self._decisions: list[dict[str, Any]] = []
         self._results: list[ToolResult] = []
@@ -100,18 +100,18 @@ class _Run:
         self._started = time.monotonic()
 
     def trajectory(self) -> Trajectory:
-        self._environment.reset(self._query)
-        for turn, text in enumerate(user_turns(self._query)):
+        self._environment.reset(self._task)
+        for place, turn in enumerate(self._task.turns):
             self._environment.start_turn(turn)
-            self._messages.append(user_message(text))
-            self._on_event(AgentEvent(kind="user", turn=turn, text=text))
-            self._take_turn(turn)
+            self._messages.append(user_message(turn.text))
+            self._on_event(AgentEvent(kind="user", turn=place, text=turn.text))
+            self._take_turn(place)
             if self._turns[-1]["status"] not in TURN_DONE:
                 break
         last = self._turns[-1]
         self._on_event(AgentEvent(kind="end", turn=len(self._turns) - 1, text=last["status"]))
         return Trajectory(
-            id=self._query.id, query=self._query.id, messages=tuple(self._messages), outcome=self._outcome()
+            id=self._task.id, query=self._task.id, messages=tuple(self._messages), outcome=self._outcome()
         )
 
     def _take_turn(self, turn: int) -> None:

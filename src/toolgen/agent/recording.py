@@ -1,6 +1,6 @@
-"""Recording: ground-truth calls carried out in the real environment, written down as trajectories to learn from.
+"""Recording: ground-truth calls carried out in each task's environment, written down as trajectories to learn from.
 
-Single-turn requests are recorded in the dry-run environment, multi-turn tasks in BFCL's. Knows no model.
+Knows no model and no benchmark.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from toolgen.agent.environments.bfcl import BfclEnvironment
-from toolgen.agent.environments.dry_run import DryRunEnvironment
+from toolgen.agent.environments.dry_run import RECORDED
 from toolgen.agent.environments.protocol import Environment, ToolResult
+from toolgen.agent.environments.registry import NO_PACKAGES, Packages, environment_for
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.messages import (
@@ -24,9 +23,9 @@ from toolgen.datasets.messages import (
     opening,
     result_message,
     user_message,
-    user_turns,
 )
-from toolgen.datasets.query import Call, Query
+from toolgen.datasets.query import Call
+from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Message, Trajectory
 
 # The longest result that an answer repeats, in characters.
@@ -37,83 +36,50 @@ MISSING_INFORMATION = "Some information is missing. Please give me the details t
 
 def record_trajectories(
     dataset: Dataset,
-    package_root: Path | None = None,
+    packages: Packages = NO_PACKAGES,
     *,
     result_limit: int = RESULT_LIMIT,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """The dataset with one trajectory for each query, `id` that of the query, in the order of the queries.
+    """The dataset with one trajectory for each task and other request, `id` that of the request, in their order.
 
-    - A request with calls: the calls with the dry run's results, then `finish`.
-    - A request that no tool fits: `no_tool`.
-    - A task of several turns: its ground-truth calls executed in BFCL's environment, each turn ended by `finish`; a
-      turn without ground-truth calls ends with `no_tool` where BFCL holds the function back (`miss_func`), else with
-      `finish` that gives up and asks for what is missing. `package_root` is needed for these; without it they
-      are left out.
+    A turn with calls: the calls with the results of the task's environment, then `finish`. A turn without: `no_tool` where no
+    tool fits or one is held back, else `finish` that gives up and asks for what is missing.
 
     `outcome["errors"]` counts ground-truth calls that the environment answered with an error; such a trajectory is
-    kept. Queries without known calls are left out.
+    kept. Tasks without known calls are left out, and those that need a package which is not among `packages`.
     """
-    recorder = _Recorder(dataset, package_root, result_limit)
-    total, done = sum(map(len, dataset.queries.values())), 0
-    trajectories: dict[str, tuple[Trajectory, ...]] = {}
-    for split, queries in dataset.queries.items():
-        found = []
-        for query in queries:
-            trajectory = recorder.record(query)
-            found += [trajectory] if trajectory else []
+    tasks = {split: dataset.all_tasks(split) for split in dataset.queries}
+    total, done = sum(map(len, tasks.values())), 0
+    trajectories: dict[str, list[Trajectory]] = {split: [] for split in tasks}
+    for split, found in tasks.items():
+        for task in found:
+            if trajectory := _record(task, dataset.catalog, packages, result_limit):
+                trajectories[split].append(trajectory)
             done += 1
             if on_progress:
                 on_progress(done, total)
-        trajectories[split] = tuple(found)
-    return replace(dataset, trajectories=trajectories)
+    return replace(dataset, trajectories={split: tuple(found) for split, found in trajectories.items()})
 
 
-class _Recorder:
-    """Records queries of one dataset; the environments are made once."""
-
-    def __init__(self, dataset: Dataset, package_root: Path | None, result_limit: int) -> None:
-        self._catalog = dataset.catalog
-        self._dry_run = DryRunEnvironment(dataset.catalog, validate=False)
-        self._bfcl = BfclEnvironment(package_root, dataset.catalog) if package_root else None
-        self._limit = result_limit
-
-    def record(self, query: Query) -> Trajectory | None:
-        """The trajectory of a query, or None if its calls are not known or cannot be executed here."""
-        if query.is_multi_turn:
-            return self._multi_turn(query, self._bfcl) if self._bfcl else None
-        if not query.tools:
-            return self._declined(query)
-        return self._single_turn(query) if query.calls else None
-
-    def _declined(self, query: Query) -> Trajectory:
-        transcript = _Transcript(self._catalog, self._limit, [*opening(query), user_message(query.text)])
-        transcript.end(NO_TOOL, {}, "declined")
-        return transcript.trajectory(query, None)
-
-    def _single_turn(self, query: Query) -> Trajectory:
-        transcript = _Transcript(self._catalog, self._limit, [*opening(query), user_message(query.text)])
-        self._dry_run.reset(query)
-        transcript.execute(query.calls or (), self._dry_run)
-        transcript.end(FINISH, {"answer": _recorded_answer(len(query.calls or ()))}, "finished")
-        return transcript.trajectory(query, self._dry_run)
-
-    def _multi_turn(self, query: Query, environment: Environment) -> Trajectory:
-        transcript = _Transcript(self._catalog, self._limit, opening(query))
-        environment.reset(query)
-        remaining = list(query.calls or ())
-        for turn, (text, count) in enumerate(zip(user_turns(query), query.meta["turn_calls"], strict=True)):
-            environment.start_turn(turn)
-            transcript.messages.append(user_message(text))
-            calls, remaining = remaining[:count], remaining[count:]
-            if calls:
-                results = transcript.execute(calls, environment)
-                transcript.end(FINISH, {"answer": answer_from(results[-1])}, "finished")
-            elif str(turn + 1) in (query.meta.get("missed_function") or {}):
-                transcript.end(NO_TOOL, {}, "declined")
-            else:
-                transcript.end(FINISH, {"answer": MISSING_INFORMATION, "gave_up": True}, "gave_up")
-        return transcript.trajectory(query, environment)
+def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int) -> Trajectory | None:
+    """The trajectory of a task, or None if its calls are not known or cannot be executed here."""
+    if any(turn.calls is None for turn in task.turns) or (task.package and task.package not in packages):
+        return None
+    environment = environment_for(task, catalog, packages, validate=False)
+    environment.reset(task)
+    transcript = _Transcript(catalog, environment, result_limit, opening(task))
+    for turn in task.turns:
+        environment.start_turn(turn)
+        transcript.messages.append(user_message(turn.text))
+        if turn.calls:
+            results = transcript.execute(turn.calls)
+            transcript.end(FINISH, {"answer": _answer(results)}, "finished")
+        elif task.no_tool_fits or turn.held_back:
+            transcript.end(NO_TOOL, {}, "declined")
+        else:
+            transcript.end(FINISH, {"answer": MISSING_INFORMATION, "gave_up": True}, "gave_up")
+    return transcript.trajectory(task)
 
 
 @dataclass
@@ -121,17 +87,18 @@ class _Transcript:
     """Messages as they are written down."""
 
     catalog: Catalog
+    environment: Environment
     limit: int
-    messages: list[Message] = field(default_factory=list)
+    messages: list[Message]
     turns: list[dict[str, Any]] = field(default_factory=list)
     calls: int = 0
     errors: int = 0
 
-    def execute(self, calls: Sequence[Call], environment: Environment) -> list[ToolResult]:
+    def execute(self, calls: Sequence[Call]) -> list[ToolResult]:
         """Carries out the calls of one turn."""
         results = []
         for call in calls:
-            result = environment.call(call.tool, call.arguments)
+            result = self.environment.call(call.tool, call.arguments)
             arguments = in_schema_order(call.arguments, self.catalog.get(call.tool).parameters)
             self.messages.append(call_message(call.tool, arguments, self._next_id()))
             self.messages.append(result_message(f"call_{self.calls}", result.content, self.limit))
@@ -144,17 +111,17 @@ class _Transcript:
         self.messages.append(call_message(action, arguments, self._next_id()))
         self.turns.append({"status": status, "answer": arguments.get("answer")})
 
-    def trajectory(self, query: Query, environment: Environment | None) -> Trajectory:
+    def trajectory(self, task: Task) -> Trajectory:
         """What was written down, with its outcome."""
         outcome = {
             "status": self.turns[-1]["status"],
             "answer": self.turns[-1]["answer"],
-            "environment": environment.name if environment else None,
+            "environment": self.environment.name,
             "source": "ground truth",
             "turns": self.turns,
             "errors": self.errors,
         }
-        return Trajectory(id=query.id, query=query.id, messages=tuple(self.messages), outcome=outcome)
+        return Trajectory(id=task.id, query=task.id, messages=tuple(self.messages), outcome=outcome)
 
     def _next_id(self) -> str:
         self.calls += 1
@@ -178,8 +145,11 @@ def answer_from(result: ToolResult) -> str:
     return f"{opening_words} {_facts(result.content)}".strip()
 
 
-def _recorded_answer(count: int) -> str:
-    return "The call was recorded." if count == 1 else f"The {count} calls were recorded."
+def _answer(results: Sequence[ToolResult]) -> str:
+    """What is said after the calls of a turn; a dry run executed nothing."""
+    if results[-1].content != RECORDED:
+        return answer_from(results[-1])
+    return "The call was recorded." if len(results) == 1 else f"The {len(results)} calls were recorded."
 
 
 def _facts(content: str) -> str:

@@ -247,7 +247,7 @@ def _with_trajectories(source: Source, dataset: Dataset) -> Dataset:
     from toolgen.datasets.sources import bfcl_package
 
     with progress("recording trajectories") as on_progress:
-        return record_trajectories(dataset, bfcl_package(source), on_progress=on_progress)
+        return record_trajectories(dataset, {"bfcl": bfcl_package(source)}, on_progress=on_progress)
 
 
 def _build_text(dataset: Dataset, output: Path, refused: bool) -> str:

@@ -11,7 +11,7 @@ import typer
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.searching import open_writer
 from toolgen.cli.virtualize import DEFAULT_BASE
-from toolgen.datasets.query import REWRITTEN
+from toolgen.datasets.query import Rewritten
 from toolgen.datasets.rewritten import How
 from toolgen.errors import InputError
 
@@ -69,11 +69,13 @@ def rewrite(
         written = rewritten_by_rule(loaded, split, how)
         save_dataset(written, output)
     queries = written.queries[split]
-    authors = Counter(query.meta[REWRITTEN]["by"] for query in queries)
+    origins = [query.origin for query in queries if isinstance(query.origin, Rewritten)]
+    authors = Counter(origin.writer for origin in origins)
     answer = {"dataset": str(output), "split": split, "how": how, "requests": len(queries), "by": dict(authors)}
 
     def render() -> str:
-        shown = [f"  {query.meta[REWRITTEN]['from']}\n    -> {query.text}" for query in queries[:SHOWN]]
+        pairs = list(zip(origins, queries, strict=True))[:SHOWN]
+        shown = [f"  {origin.original}\n    -> {query.text}" for origin, query in pairs]
         by = ", ".join(f"{count:,} by {author}" for author, count in authors.items())
         return "\n".join([*shown, f"wrote {output}: {len(queries):,} {how} requests for {split}, {by}"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -35,6 +35,9 @@ from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.metrics import Interval
 from toolgen.evaluation.retrieval import Candidates
 from toolgen.retrieval.parallel import process_count
+
+if TYPE_CHECKING:
+    from toolgen.evaluation.agent import AgentEvaluation
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder with the requests.")]
 OutputOption = Annotated[
@@ -168,13 +171,13 @@ def agent(
         given_tools=given_tools,
     )
     tasks = load_dataset(dataset)
-    package = bfcl or _bfcl_package(tasks, config.kinds)
+    packages = _packages(tasks, config, {"bfcl": bfcl} if bfcl else {})
     with progress("carrying out tasks") as on_progress:
         result = evaluate_agent(
             Checkpoint.load(checkpoint, catalog=tasks.catalog),
             tasks,
             config,
-            package_root=package,
+            packages=packages,
             name="agent, tools given" if given_tools else "agent",
             together=together,
             on_progress=on_progress,
@@ -205,13 +208,13 @@ def _limits(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, int] | None
     return {**(dict.fromkeys(kinds, general) if general else {}), **own} or None
 
 
-def _bfcl_package(dataset: Dataset, kinds: Sequence[str]) -> Path | None:
-    """The fetched BFCL package, if tasks of this dataset are executed in it."""
-    if "multi_turn" not in kinds or not any(q.is_multi_turn for split in dataset.queries.values() for q in split):
-        return None
+def _packages(dataset: Dataset, config: AgentEvaluation, given: Mapping[str, Path]) -> dict[str, Path]:
+    """The packages without which tasks of these kinds cannot be carried out; what is not given is fetched."""
     from toolgen.fetching import fetch_dataset
 
-    return fetch_dataset("bfcl", on_message=message)
+    tasks = dataset.all_tasks(config.split)
+    needed = {task.package for task in tasks if task.package and task.kind in config.kinds}
+    return {name: given.get(name) or fetch_dataset(name, on_message=message) for name in sorted(needed)}
 
 
 def _retrieval_json(result: RetrievalResult) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.searching import is_checkpoint, load_catalog
-from toolgen.datasets import Query, Trajectory
+from toolgen.datasets import Task, Trajectory, Turn
 from toolgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ _SHOWN = 600
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Prepared:
     """What is to be done and where; `package` is the BFCL package if the outcome can be judged by its rules."""
 
-    query: Query
+    task: Task
     environment: Environment
     package: Path | None = None
 
@@ -70,7 +70,7 @@ def run(
         trajectory = run_agent(
             GenerativePolicy(loaded, think=think, options=options),
             prepared.environment,
-            prepared.query,
+            prepared.task,
             budget=Budget(steps=max_steps, tokens=max_tokens),
             on_event=None if as_json else _show_event,
         )
@@ -88,8 +88,8 @@ def _catalog(folder: Path) -> Catalog:
     return load_catalog(folder)
 
 
-def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | None) -> _Task:
-    """The query and environment that the options mean; UsageError if they do not fit."""
+def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | None) -> _Prepared:
+    """The task and environment that the options mean; UsageError if they do not fit."""
     from toolgen.agent import DryRunEnvironment
 
     kind, _, detail = environment.partition(":")
@@ -97,11 +97,11 @@ def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | 
         return _bfcl_task(catalog, detail, text, bfcl)
     if not text:
         raise UsageError('give a task: toolgen run CKPT "what to do" (only bfcl:TASK_ID brings its own)')
-    query = Query(id="task", text=text, tools=())
+    task = Task.from_text(text)
     if kind == "python" and detail:
-        return _Task(query, _python_environment(catalog, detail))
+        return _Prepared(task, _python_environment(catalog, detail))
     if environment == "dry-run":
-        return _Task(query, DryRunEnvironment(catalog))
+        return _Prepared(task, DryRunEnvironment(catalog))
     raise UsageError(f"unknown environment {environment!r}; expected {_ENVIRONMENTS}")
 
 
@@ -123,7 +123,7 @@ def _python_environment(catalog: Catalog, source: str) -> Environment:
     return PythonEnvironment(known)
 
 
-def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path | None) -> _Task:
+def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path | None) -> _Prepared:
     from toolgen.agent import BfclEnvironment
     from toolgen.datasets.bfcl import import_bfcl
     from toolgen.fetching import fetch_dataset
@@ -133,17 +133,17 @@ def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path |
     if not task_id:
         if not text:
             raise UsageError("give a task, or choose one of BFCL's with --environment bfcl:TASK_ID")
-        return _Task(Query(id="task", text=text, tools=()), environment)
-    tasks = {q.id: q for queries in import_bfcl(package).queries.values() for q in queries if q.is_multi_turn}
+        return _Prepared(Task.from_text(text), environment)
+    found = (task for tasks in import_bfcl(package).tasks.values() for task in tasks)
+    tasks = {task.id: task for task in found if task.kind == "multi_turn"}
     if task_id not in tasks:
         raise UsageError(f"BFCL has no multi-turn task {task_id!r}; they are named like {next(iter(tasks))}")
     if text:
-        state = {key: tasks[task_id].meta[key] for key in ("initial_config", "involved_classes", "category")}
-        return _Task(Query(id=task_id, text=text, tools=(), meta=state), environment)
-    return _Task(tasks[task_id], environment, package)
+        return _Prepared(replace(tasks[task_id], turns=(Turn(text=text),)), environment)
+    return _Prepared(tasks[task_id], environment, package)
 
 
-def _verdict(prepared: _Task, trajectory: Trajectory, catalog: Catalog) -> dict[str, Any]:
+def _verdict(prepared: _Prepared, trajectory: Trajectory, catalog: Catalog) -> dict[str, Any]:
     """BFCL's judgement of one of its own tasks, turn by turn."""
     from dataclasses import asdict
 
@@ -153,7 +153,7 @@ def _verdict(prepared: _Task, trajectory: Trajectory, catalog: Catalog) -> dict[
     if prepared.package is None:
         return {}
     calls = calls_by_turn(trajectory.messages)
-    verdicts = check_multi_turn(prepared.query, calls, catalog, prepared.package)
+    verdicts = check_multi_turn(prepared.task, calls, catalog, prepared.package)
     return {"correct": all(verdict.valid for verdict in verdicts), "turns": [asdict(verdict) for verdict in verdicts]}
 
 

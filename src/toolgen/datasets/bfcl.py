@@ -1,8 +1,8 @@
 """Importer of the Berkeley Function-Calling Leaderboard, from the unpacked package `bfcl-eval` (Apache-2.0).
 
 Becomes: one tool per function name of the Python single-turn categories (definitions of one name are merged) and one
-per method of the eight simulated APIs; the single-turn requests with their ground-truth calls; the irrelevance sets as
-requests without a tool; the multi-turn tasks. Reads data files only: it runs nothing of the package.
+per method of the eight simulated APIs; the single-turn requests, as queries and as tasks with the values that BFCL accepts;
+the irrelevance sets as requests without a tool; the multi-turn tasks. Reads data files only: it runs nothing of the package.
 
 Source: Patil et al., "The Berkeley Function Calling Leaderboard", ICML 2025.
 """
@@ -10,6 +10,7 @@ Source: Patil et al., "The Berkeley Function Calling Leaderboard", ICML 2025.
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 from collections import Counter
@@ -31,12 +32,16 @@ from toolgen.catalog.schema import (
 )
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.folder import Dataset
+from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.query import Call, Query
-from toolgen.datasets.splits import is_held_out, split_queries, text_group
+from toolgen.datasets.splits import SPLITS, is_held_out, split_of, split_queries, text_group
+from toolgen.datasets.task import Task, Turn
 from toolgen.errors import DatasetError
 from toolgen.fetching import read_origin
 
 DATASET_NAME = "bfcl"
+# What BFCL says for the user in the turn in which functions that it held back become available.
+MORE_FUNCTIONS = "I have updated some more functions you can choose from. What about now?"
 SINGLE_TURN = (
     "simple_python",
     "multiple",
@@ -87,18 +92,19 @@ class _SingleTurnTools:
 def import_bfcl(package_root: Path) -> Dataset:
     """The dataset of the package whose folders `data/` and `eval_checker/` are in `package_root`; without trajectories.
 
-    The report lists the ground-truth calls that contradict their merged function: their queries carry the reasons in
-    `meta["call_errors"]`. Calls that contradict the entry's own definition and agree only with the merged one are
-    marked `meta["valid_only_merged"]`. Raises DatasetError if `package_root` is not this package.
+    The report lists the ground-truth calls that contradict their merged function: their queries and tasks carry the reasons
+    in `faults`. It counts the requests whose calls contradict the entry's own definition and agree only with the merged one.
+    Raises DatasetError if `package_root` is not this package.
     """
     root = find_package(package_root)
     data = root / "data"
     entries = {category: _read_lines(data / f"BFCL_v4_{category}.json") for category in (*SINGLE_TURN, *IRRELEVANCE)}
     single = _single_turn_tools([entry for category in SINGLE_TURN for entry in entries[category]])
     methods = tuple(_method_tools(data))
-    queries = [query for category in SINGLE_TURN for query in _single_turn(data, category, entries[category], single)]
-    queries += [_irrelevance(entry, category) for category in IRRELEVANCE for entry in entries[category]]
-    queries += [query for category in MULTI_TURN for query in _multi_turn(data, category, methods)]
+    requests = [task for category in SINGLE_TURN for task in _single_turn(data, category, entries[category], single)]
+    requests += [_irrelevance(entry, category) for category in IRRELEVANCE for entry in entries[category]]
+    tasks = [task for category in MULTI_TURN for task in _multi_turn(data, category, methods)]
+    queries = split_queries(map(_query, requests), lambda query: text_group(query.text))
     catalog = Catalog([*single.tools, *methods])
     return Dataset(
         name=DATASET_NAME,
@@ -106,8 +112,9 @@ def import_bfcl(package_root: Path) -> Dataset:
         source="PyPI package bfcl-eval, https://github.com/ShishirPatil/gorilla",
         licence="Apache-2.0",
         catalog=catalog,
-        queries=split_queries(queries, _group),
-        reports=(_report(catalog, queries, single),),
+        queries=queries,
+        tasks=_split_tasks(requests, tasks, queries),
+        reports=(_report(catalog, [*requests, *tasks], single),),
     )
 
 
@@ -203,39 +210,35 @@ def _method_tools(data: Path) -> Iterator[Tool]:
 # --- single-turn requests ---------------------------------------------------------------------------------------------
 
 
-def _single_turn(data: Path, category: str, entries: Sequence[Json], tools: _SingleTurnTools) -> Iterator[Query]:
+def _single_turn(data: Path, category: str, entries: Sequence[Json], tools: _SingleTurnTools) -> Iterator[Task]:
     answers = {a["id"]: a["ground_truth"] for a in _read_lines(data / "possible_answer" / f"BFCL_v4_{category}.json")}
     for entry in entries:
         if entry["id"] not in answers:
             raise DatasetError(f"BFCL entry {entry['id']} has no ground truth; the package is incomplete")
-        yield _single_turn_query(entry, category, answers[entry["id"]], tools)
+        yield _single_turn_task(entry, category, answers[entry["id"]], tools)
 
 
-def _single_turn_query(entry: Json, category: str, answers: Sequence[Json], tools: _SingleTurnTools) -> Query:
-    functions = {function["name"]: _argument_schema(function) for function in entry["function"]}
-    calls, expected, errors, own_errors = [], [], [], []
+def _single_turn_task(entry: Json, category: str, answers: Sequence[Json], tools: _SingleTurnTools) -> Task:
+    schemas = {function["name"]: _argument_schema(function) for function in entry["function"]}
+    calls, accepting, faults = [], [], []
     for answer in answers:
         ((name, accepted),) = answer.items()
-        tool = tools.by_name[name]
-        arguments = canonical_arguments(accepted, functions[name])
+        tool, schema = tools.by_name[name], schemas[name]
+        arguments = canonical_arguments(accepted, schema)
         calls.append(Call(tool=tool.id, arguments=arguments))
-        expected.append({tool.id: accepted})
-        errors += [f"{tool.id}: {error}" for error in schema_errors(arguments, tool.parameters)]
-        own_errors += schema_errors(arguments, functions[name])
-        errors += [f"{tool.id}: no value of {p!r} is accepted" for p, values in accepted.items() if not values]
-    relevant = tuple(dict.fromkeys(call.tool for call in calls))
-    merged = {name: tools.by_name[name] for name in functions}
-    differing = {
-        merged[name].id: schema
-        for name, schema in functions.items()
-        if merged[name].id in relevant and canonical_json(schema) != canonical_json(merged[name].parameters)
-    }
-    meta: Json = {"category": category, "kind": "single_turn", "candidates": list(functions), "expected": expected}
-    meta |= {"unseen_tools": any(is_held_out(tool) for tool in relevant)}
-    meta |= {"schemas": differing} if differing else {}
-    meta |= {"call_errors": errors} if errors else {}
-    meta |= {"valid_only_merged": True} if own_errors and not errors else {}
-    return _with_conversation(entry["question"][0], id=entry["id"], tools=relevant, calls=tuple(calls), meta=meta)
+        differs = canonical_json(schema) != canonical_json(tool.parameters)
+        accepting.append(BfclAnswer(accepted=accepted, schema=schema if differs else None))
+        faults += [f"{tool.id}: {error}" for error in schema_errors(arguments, tool.parameters)]
+        faults += [f"{tool.id}: no value of {p!r} is accepted" for p, values in accepted.items() if not values]
+    text, system = _text_and_system(entry["question"][0])
+    return Task(
+        id=entry["id"],
+        turns=(Turn(text=text, calls=tuple(calls)),),
+        system=system,
+        payload=BfclCalls(answers=tuple(accepting)),
+        category=category,
+        faults=tuple(faults),
+    )
 
 
 def canonical_arguments(accepted: Mapping[str, Sequence[Any]], schema: Mapping[str, Any]) -> Json:
@@ -282,46 +285,64 @@ def _literal(value: Any, _schema: Mapping[str, Any]) -> Any:
     return value
 
 
-def _irrelevance(entry: Json, category: str) -> Query:
-    meta = {"category": category, "kind": "irrelevance", "unseen_tools": False}
-    meta |= {"candidates": [function["name"] for function in entry["function"]]}
-    return _with_conversation(entry["question"][0], id=entry["id"], tools=(), calls=(), meta=meta)
+def _irrelevance(entry: Json, category: str) -> Task:
+    text, system = _text_and_system(entry["question"][0])
+    return Task(id=entry["id"], turns=(Turn(text=text, calls=()),), system=system, category=category)
 
 
-def _with_conversation(messages: Sequence[Json], *, meta: Json, **fields: Any) -> Query:
-    """A query whose text is what the user said; a system message and a longer conversation are kept in `meta`."""
-    users = [message["content"] for message in messages if message["role"] == "user"]
-    systems = [message["content"] for message in messages if message["role"] == "system"]
-    meta = meta | ({"system": "\n".join(systems)} if systems else {})
-    if len(messages) - len(systems) > 1:
-        meta |= {"messages": list(messages)}
-    return Query(text="\n".join(users), meta=meta, **fields)
+def _text_and_system(messages: Sequence[Json]) -> tuple[str, str]:
+    """All that the user said, and the system message; of nine entries the assistant's answers in between are lost."""
+    users, systems = (
+        "\n".join(message["content"] for message in messages if message["role"] == role) for role in ("user", "system")
+    )
+    return users, systems
+
+
+def _query(task: Task) -> Query:
+    """The single-turn request as a query."""
+    (turn,) = task.turns
+    return Query(
+        id=task.id, text=turn.text, tools=task.tools, calls=turn.calls, category=task.category, faults=task.faults
+    )
 
 
 # --- multi-turn tasks -------------------------------------------------------------------------------------------------
 
 
-def _multi_turn(data: Path, category: str, methods: Sequence[Tool]) -> Iterator[Query]:
+def _multi_turn(data: Path, category: str, methods: Sequence[Tool]) -> Iterator[Task]:
     answers = {a["id"]: a["ground_truth"] for a in _read_lines(data / "possible_answer" / f"BFCL_v4_{category}.json")}
     for entry in _read_lines(data / f"BFCL_v4_{category}.json"):
         offered = {tool.name: tool for tool in methods if tool.provider in entry["involved_classes"]}
-        turns = [[parse_call(text, offered) for text in turn] for turn in answers[entry["id"]]]
-        calls = tuple(call for turn in turns for call in turn)
-        texts = ["\n".join(message["content"] for message in turn) for turn in entry["question"]]
-        errors = [
-            f"{c.tool}: {e}" for c in calls for e in schema_errors(c.arguments, offered[_method(c.tool)].parameters)
-        ]
-        meta = {"category": category, "kind": "multi_turn", "unseen_tools": False, "turns": texts}
-        meta |= {"turn_calls": [len(turn) for turn in turns]}
-        meta |= {key: value for key, value in entry.items() if key not in ("id", "question")}
-        meta |= {"call_errors": errors} if errors else {}
-        yield Query(
+        calls = [tuple(parse_call(text, offered) for text in turn) for turn in answers[entry["id"]]]
+        texts = ["\n".join(message["content"] for message in turn) or MORE_FUNCTIONS for turn in entry["question"]]
+        held_back = _held_back(entry, methods)
+        yield Task(
             id=entry["id"],
-            text=texts[0],
-            tools=tuple(dict.fromkeys(call.tool for call in calls)),
-            calls=calls,
-            meta=meta,
+            turns=tuple(
+                Turn(text=text, calls=expected, held_back=held_back(place))
+                for place, (text, expected) in enumerate(zip(texts, calls, strict=True))
+            ),
+            state=entry["initial_config"],
+            payload=BfclSystems(
+                classes=tuple(entry["involved_classes"]), long_context=category == "multi_turn_long_context"
+            ),
+            category=category,
+            faults=tuple(
+                f"{call.tool}: {error}"
+                for call in itertools.chain(*calls)
+                for error in schema_errors(call.arguments, offered[_method(call.tool)].parameters)
+            ),
         )
+
+
+def _held_back(entry: Json, methods: Sequence[Tool]) -> Callable[[int], tuple[str, ...]]:
+    """From the place of a turn to the tools that BFCL offers only in a later one (`{"2": ["mv"]}`: from turn 2 on)."""
+    available = {name: int(turn) for turn, names in entry.get("missed_function", {}).items() for name in names}
+    return lambda place: tuple(
+        tool.id
+        for tool in methods
+        if tool.provider in entry["involved_classes"] and place < available.get(tool.name, 0)
+    )
 
 
 def parse_call(text: str, offered: Mapping[str, Tool]) -> Call:
@@ -357,27 +378,36 @@ def _without_tuples(value: Any) -> Any:
 # --- splits and report ------------------------------------------------------------------------------------------------
 
 
-def _group(query: Query) -> str:
-    """Multi-turn: the number of the task, which its four variants share. Otherwise the text."""
-    if query.meta["kind"] == "multi_turn":
-        return f"multi_turn {query.id.rpartition('_')[2]}"
-    return text_group(query.text)
+def _split_tasks(
+    requests: Sequence[Task], tasks: Sequence[Task], queries: Mapping[str, Sequence[Query]]
+) -> dict[str, tuple[Task, ...]]:
+    """Requests as their queries; multi-turn tasks by their number, which the four variants of a task share."""
+    place = {query.id: split for split, found in queries.items() for query in found}
+    place |= {task.id: split_of(f"multi_turn {task.id.rpartition('_')[2]}") for task in tasks}
+    return {split: tuple(task for task in (*requests, *tasks) if place[task.id] == split) for split in SPLITS}
 
 
-def _report(catalog: Catalog, queries: Sequence[Query], single: _SingleTurnTools) -> LoadReport:
-    faulty = [q for q in queries if "call_errors" in q.meta]
-    kinds = Counter(query.meta["kind"] for query in queries)
+def _report(catalog: Catalog, tasks: Sequence[Task], single: _SingleTurnTools) -> LoadReport:
+    faulty = [task for task in tasks if task.faults]
     notes = [f"category {name} is not imported: {reason}" for name, reason in NOT_IMPORTED.items()]
-    notes += [f"{q.id}: ground truth contradicts its function: {'; '.join(q.meta['call_errors'])}" for q in faulty]
+    notes += [f"{task.id}: ground truth contradicts its function: {'; '.join(task.faults)}" for task in faulty]
     counts = {
         "merged_names": sum(tool.source["definitions"] > 1 for tool in single.tools),
         "definitions": sum(tool.source["definitions"] for tool in single.tools),
         "held_out_tools": sum(is_held_out(tool.id) for tool in single.tools),
-        "queries_with_call_errors": len(faulty),
-        "queries_valid_only_merged": sum("valid_only_merged" in query.meta for query in queries),
+        "tasks_with_faults": len(faulty),
+        "tasks_valid_only_merged": sum(map(_is_valid_only_merged, tasks)),
     }
-    counts |= {f"queries.{kind}": count for kind, count in sorted(kinds.items())}
+    counts |= {f"tasks.{kind}": count for kind, count in sorted(Counter(task.kind for task in tasks).items())}
     return LoadReport(source=DATASET_NAME, loaded=len(catalog), losses=(), notes=(*single.notes, *notes), counts=counts)
+
+
+def _is_valid_only_merged(task: Task) -> bool:
+    """Whether a call contradicts the entry's own definition, but not the merged one."""
+    if task.faults or not isinstance(task.payload, BfclCalls):
+        return False
+    answers = zip(task.calls, task.payload.answers, strict=True)
+    return any(answer.schema and schema_errors(call.arguments, answer.schema) for call, answer in answers)
 
 
 def _version(root: Path) -> str:

@@ -2,8 +2,9 @@
 
     dataset.json                 format, name, version, source, licence, counts, sha256 of each file, load reports
     catalog.jsonl                one tool a line
-    queries.{train,dev,test}.jsonl
-    trajectories.{train,dev,test}.jsonl
+    queries.{train,dev,test}.jsonl        requests and the tools that answer them
+    tasks.{train,dev,test}.jsonl          what an agent is to do, where that is more than its query says
+    trajectories.{train,dev,test}.jsonl   what was said and done
 
 Knows no source format and no model.
 """
@@ -20,23 +21,25 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.report import LoadReport
 from toolgen.datasets.query import Query
 from toolgen.datasets.splits import SPLITS
+from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Trajectory
 from toolgen.errors import DatasetError, ToolgenError, UsageError
 from toolgen.files import check_replaceable, new_folder, sha256_of, write_json, write_records
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_FILE = "dataset.json"
 CATALOG_FILE = "catalog.jsonl"
 
-Record = TypeVar("Record", Query, Trajectory)
+Record = TypeVar("Record", Query, Task, Trajectory)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A catalog with the queries and trajectories that were published for it.
+    """A catalog with the queries, tasks and trajectories that were published for it.
 
-    `queries` and `trajectories` have the keys train, dev and test; a split that is not given is empty. `reports` tell
-    what the importers lost or repaired.
+    `queries`, `tasks` and `trajectories` have the keys train, dev and test; a split that is not given is empty. A task that
+    shares its id with a query is the same request, with all that the source tells of it. `reports` tell what the importers
+    lost or repaired.
     """
 
     name: str
@@ -45,11 +48,12 @@ class Dataset:
     licence: str
     catalog: Catalog
     queries: Mapping[str, tuple[Query, ...]] = field(default_factory=dict)
+    tasks: Mapping[str, tuple[Task, ...]] = field(default_factory=dict)
     trajectories: Mapping[str, tuple[Trajectory, ...]] = field(default_factory=dict)
     reports: tuple[LoadReport, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("queries", "trajectories"):
+        for name in ("queries", "tasks", "trajectories"):
             given: Mapping[str, tuple[Any, ...]] = getattr(self, name)
             if unknown := sorted(set(given) - set(SPLITS)):
                 raise DatasetError(f"dataset {self.name!r}: no split {unknown[0]!r}; splits are {', '.join(SPLITS)}")
@@ -62,18 +66,29 @@ class Dataset:
         return self.queries[split]
 
     def searches(self, split: str) -> list[Query]:
-        """The requests of a split whose tools can be found by their text: of one turn, and with tools that they need."""
-        return [query for query in self.requests(split) if query.tools and not query.is_multi_turn]
+        """The requests of a split that need tools."""
+        return [query for query in self.requests(split) if query.tools]
+
+    def requests_and_tasks(self, split: str) -> list[Query | Task]:
+        """All that is asked in a split; what is both a query and a task comes twice."""
+        return [*self.queries[split], *self.tasks[split]]
+
+    def all_tasks(self, split: str) -> list[Task]:
+        """All that an agent can be given to do: the tasks of a split, then every other query as a task of one turn."""
+        requests, tasks = self.requests(split), self.tasks[split]
+        known = {task.id for task in tasks}
+        return [*tasks, *(Task.from_query(query) for query in requests if query.id not in known)]
 
     @property
     def asked_tools(self) -> frozenset[str]:
-        """The tools that at least one training request asks for. Synthetic requests are made for every tool alike and do
-        not count."""
-        return frozenset(tool for query in self.queries["train"] if not query.is_synthetic for tool in query.tools)
+        """The tools that at least one training request or task asks for. Synthetic requests are made for every tool alike
+        and do not count."""
+        asked = (query.tools for query in self.queries["train"] if not query.is_synthetic)
+        return frozenset(tool for tools in (*asked, *(task.tools for task in self.tasks["train"])) for tool in tools)
 
     @property
     def tool_sets(self) -> tuple[tuple[str, ...], ...]:
-        """The distinct sets of several tools that single-turn training requests ask for together, in the catalog's order."""
+        """The distinct sets of several tools that training requests ask for together, in the catalog's order."""
         asked = (query for query in self.searches("train") if not query.is_synthetic)
         found = {tuple(sorted(set(query.tools), key=self.catalog.position)) for query in asked}
         return tuple(sorted((one for one in found if len(one) > 1), key=lambda one: [*map(self.catalog.position, one)]))
@@ -82,8 +97,9 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """How many records there are of each kind, as in `dataset.json`."""
         counts = {"tools": len(self.catalog)}
-        counts |= {f"queries.{split}": len(queries) for split, queries in self.queries.items()}
-        return counts | {f"trajectories.{split}": len(found) for split, found in self.trajectories.items()}
+        for kind in ("queries", "tasks", "trajectories"):
+            counts |= {f"{kind}.{split}": len(found) for split, found in getattr(self, kind).items()}
+        return counts
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
@@ -116,10 +132,9 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
         source=metadata["source"],
         licence=metadata["licence"],
         catalog=catalog,
-        queries={split: _read(path / f"queries.{split}.jsonl", metadata, Query.from_dict) for split in SPLITS},
-        trajectories={
-            split: _read(path / f"trajectories.{split}.jsonl", metadata, Trajectory.from_dict) for split in SPLITS
-        },
+        queries=_read_splits(path, "queries", metadata, Query.from_dict),
+        tasks=_read_splits(path, "tasks", metadata, Task.from_dict),
+        trajectories=_read_splits(path, "trajectories", metadata, Trajectory.from_dict),
         reports=tuple(LoadReport.from_dict(report) for report in metadata.get("reports", ())),
     )
 
@@ -162,6 +177,7 @@ def _write_files(dataset: Dataset, folder: Path) -> None:
     dataset.catalog.save(folder / CATALOG_FILE)
     for split in SPLITS:
         write_records(folder / f"queries.{split}.jsonl", (query.to_dict() for query in dataset.queries[split]))
+        write_records(folder / f"tasks.{split}.jsonl", (task.to_dict() for task in dataset.tasks[split]))
         write_records(folder / f"trajectories.{split}.jsonl", (one.to_dict() for one in dataset.trajectories[split]))
     metadata = {
         "format": FORMAT_VERSION,
@@ -175,6 +191,12 @@ def _write_files(dataset: Dataset, folder: Path) -> None:
         "reports": [report.to_dict() for report in dataset.reports],
     }
     write_json(folder / METADATA_FILE, metadata)
+
+
+def _read_splits(
+    folder: Path, kind: str, metadata: Mapping[str, Any], from_dict: Callable[[Mapping[str, Any]], Record]
+) -> dict[str, tuple[Record, ...]]:
+    return {split: _read(folder / f"{kind}.{split}.jsonl", metadata, from_dict) for split in SPLITS}
 
 
 def _read(

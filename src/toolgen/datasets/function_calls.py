@@ -29,7 +29,7 @@ from toolgen.datasets.folder import Dataset
 from toolgen.datasets.json_lines import parse_raw_json, read_text
 from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
 from toolgen.datasets.query import Call, Query
-from toolgen.datasets.splits import is_held_out, split_queries, text_group
+from toolgen.datasets.splits import split_queries, text_group
 from toolgen.datasets.trajectory import Message, Trajectory
 from toolgen.datasets.transforms import UNKNOWN_LICENCE
 from toolgen.errors import DatasetError
@@ -78,7 +78,7 @@ class _Unreadable(Exception):
 def import_function_calls(path: Path) -> Dataset:
     """The dataset of one file. Records that cannot be read, that call a function which they do not offer, or that call
     nothing in a conversation are losses; calls that contradict their function are kept, with the reasons in the query's
-    `meta["call_errors"]`. DatasetError if the file is neither JSON nor JSON lines."""
+    `faults`. DatasetError if the file is neither JSON nor JSON lines."""
     path = Path(path)
     losses: list[Loss] = []
     notes: list[str] = []
@@ -94,8 +94,8 @@ def import_function_calls(path: Path) -> Dataset:
             continue
         if trajectory := _trajectory(record, tools):
             trajectories.append(trajectory)
-    faulty = [query for query in queries if "call_errors" in query.meta]
-    notes += [f"{q.id}: expected call contradicts its function: {'; '.join(q.meta['call_errors'])}" for q in faulty]
+    faulty = [query for query in queries if query.faults]
+    notes += [f"{q.id}: expected call contradicts its function: {'; '.join(q.faults)}" for q in faulty]
     split = split_queries(queries, lambda query: text_group(query.text))
     place = {query.id: name for name, found in split.items() for query in found}
     report = LoadReport(
@@ -105,7 +105,7 @@ def import_function_calls(path: Path) -> Dataset:
         notes=tuple(notes),
         counts={
             "queries": len(queries),
-            "queries_with_call_errors": len(faulty),
+            "queries_with_faults": len(faulty),
             "trajectories": len(trajectories),
             "definitions": sum(tool.source["definitions"] for tool in tools.values()),
         },
@@ -326,16 +326,13 @@ def _query(record: _Record, tools: Mapping[str, Tool]) -> Query:
     if not first.calls and first.steps and first.steps[0].text:
         raise _Unreadable("its first answer calls nothing: it may ask back or talk")
     calls = tuple(Call(tool=tools[name].id, arguments=arguments) for name, arguments in first.calls)
-    errors = [
+    faults = [
         f"{tools[name].id}: {error}"
         for name, arguments in first.calls
         for error in schema_errors(arguments, tools[name].parameters)
     ]
     relevant = tuple(dict.fromkeys(call.tool for call in calls))
-    meta: Json = {"candidates": [tools[function["name"]].id for function in record.functions]}
-    meta |= {"unseen_tools": any(is_held_out(tool) for tool in relevant)}
-    meta |= {"call_errors": errors} if errors else {}
-    return Query(id=record.id, text=first.text, tools=relevant, calls=calls, meta=meta)
+    return Query(id=record.id, text=first.text, tools=relevant, calls=calls, faults=tuple(faults))
 
 
 def _trajectory(record: _Record, tools: Mapping[str, Tool]) -> Trajectory | None:

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from toolgen.datasets.query import Call, Query
+from toolgen.datasets.query import Call
+from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Message
 
 FINISH = "finish"
@@ -17,22 +18,13 @@ FINISH = "finish"
 NO_TOOL = "no_tool"
 """Action that declines: no tool of the catalog fits. It takes no arguments."""
 
-# What BFCL says for the user in the turn in which functions that it held back become available.
-MORE_FUNCTIONS = "I have updated some more functions you can choose from. What about now?"
-
 # Characters of a tool result that the model gets to read; about 400 tokens.
 RESULT_LIMIT = 1200
 
 
-def opening(query: Query) -> list[Message]:
-    """What stands before the first turn of the user: the system message that some requests bring along, or nothing."""
-    system = query.meta.get("system")
-    return [{"role": "system", "content": str(system).strip()}] if system else []
-
-
-def user_turns(query: Query) -> tuple[str, ...]:
-    """The texts of the user, one a turn; a request without `meta["turns"]` is one turn."""
-    return tuple(text or MORE_FUNCTIONS for text in query.meta.get("turns") or (query.text,))
+def opening(task: Task) -> list[Message]:
+    """What stands before the first turn of the user: the system message that some tasks bring along, or nothing."""
+    return [{"role": "system", "content": task.system.strip()}] if task.system else []
 
 
 def user_message(text: str) -> Message:

@@ -1,15 +1,10 @@
-"""Query: a user's request with the tools (and calls) that answer it. Knows no model and no file layout."""
+"""Query: a request with the tools that answer it, as a retriever is asked and trained. Knows no model and no file layout."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
-
-SYNTHETIC = "synthetic"
-"""The key of `Query.meta` that says who wrote a request that no user made, and in which style."""
-REWRITTEN = "rewritten"
-"""The key of `Query.meta` that says how and by whom a request was made shorter or vaguer, and how it read before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,47 +17,81 @@ class Call:
     def to_dict(self) -> dict[str, Any]:
         return {"tool": self.tool, "arguments": self.arguments}
 
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Call:
+        return cls(tool=record["tool"], arguments=record["arguments"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic:
+    """Written from a tool's documentation (`toolgen catalog queries`): in which style, by whom ("rules" or a model)."""
+
+    style: str
+    writer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewritten:
+    """Another wording of a request (`toolgen catalog rewrite`): how, by whom ("rules" or a model), and the original text."""
+
+    how: str
+    writer: str
+    original: str
+
+
+Origin = Synthetic | Rewritten
+_ORIGINS: Mapping[str, type[Origin]] = {"synthetic": Synthetic, "rewritten": Rewritten}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
     """A request.
 
     `tools` are the relevant tool ids without repetition, in the order of first use; empty means that no tool fits
-    (abstention). `calls` are the expected calls in order, or None where the source has none. `meta` carries what a
-    benchmark needs besides: `category`, `unseen_tools` (bool), `expected` (the accepted values of each argument), ...
+    (abstention). `calls` are the expected calls in order, or None where the source has none. `category` is the source's
+    own grouping. `origin` is None for what a user wrote. `faults` say where the source's calls contradict their tools.
     """
 
     id: str
     text: str
     tools: tuple[str, ...]
     calls: tuple[Call, ...] | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    category: str = ""
+    origin: Origin | None = None
+    faults: tuple[str, ...] = ()
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether it was made from documentation (`toolgen catalog queries`)."""
-        return SYNTHETIC in self.meta
-
-    @property
-    def is_multi_turn(self) -> bool:
-        """Whether it is a task of several requests, one after another, in `meta["turns"]`."""
-        return "turns" in self.meta
+        """Whether it was made from documentation."""
+        return isinstance(self.origin, Synthetic)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record of `queries.*.jsonl`."""
+        """The record of `queries.*.jsonl`; what is empty is left out, but for the tools."""
         record: dict[str, Any] = {"id": self.id, "text": self.text, "tools": list(self.tools)}
         if self.calls is not None:
             record["calls"] = [call.to_dict() for call in self.calls]
-        record["meta"] = self.meta
+        if self.category:
+            record["category"] = self.category
+        if self.origin is not None:
+            record["origin"] = {"kind": type(self.origin).__name__.lower(), **asdict(self.origin)}
+        if self.faults:
+            record["faults"] = list(self.faults)
         return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Query:
-        calls = record.get("calls")
+        calls, origin = record.get("calls"), record.get("origin")
         return cls(
             id=record["id"],
             text=record["text"],
             tools=tuple(record["tools"]),
-            calls=None if calls is None else tuple(Call(tool=c["tool"], arguments=c["arguments"]) for c in calls),
-            meta=record.get("meta", {}),
+            calls=None if calls is None else tuple(map(Call.from_dict, calls)),
+            category=record.get("category", ""),
+            origin=None if origin is None else _origin(origin),
+            faults=tuple(record.get("faults", ())),
         )
+
+
+def _origin(record: Mapping[str, Any]) -> Origin:
+    values = dict(record)
+    return _ORIGINS[values.pop("kind")](**values)

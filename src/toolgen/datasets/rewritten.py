@@ -16,7 +16,7 @@ from typing import Literal
 from toolgen.catalog.tool import Tool
 from toolgen.catalog.words import TellingWords, content_words
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.query import REWRITTEN, Query
+from toolgen.datasets.query import Query, Rewritten
 from toolgen.datasets.written import ask_in_parts, listed
 from toolgen.llm import ChatMessage, TextWriter
 
@@ -24,7 +24,6 @@ How = Literal["keyword", "short", "vague"]
 
 SHORT = 6  # content words of a short request, at most
 VAGUE_TOKENS = 24  # of an answer
-KEPT_META = ("category", "unseen_tools")  # what still holds of a request that names no values any more
 
 _TASK = (
     "Rewrite the request of a user as somebody in a hurry would type it into a search box: 2 to 8 words, vague, no names, no "
@@ -120,18 +119,17 @@ def parse_vague(answer: str, original: str) -> str | None:
 
 
 def _with_texts(dataset: Dataset, split: str, how: str, texts: Mapping[str, tuple[str, str]]) -> Dataset:
-    """The dataset with only the requests of a split that got a text and an author; calls and trajectories of that split
-    hold values that the new texts no longer name, and are left out."""
+    """The dataset with only the requests of a split that got a text and an author; calls, tasks and trajectories of that
+    split hold values that the new texts no longer name, and are left out."""
     queries = tuple(_with_text(query, how, *texts[query.id]) for query in dataset.queries[split] if query.id in texts)
     return replace(
         dataset,
         name=f"{dataset.name}-{how}",
         queries={**dataset.queries, split: queries},
+        tasks={**dataset.tasks, split: ()},
         trajectories={**dataset.trajectories, split: ()},
     )
 
 
 def _with_text(query: Query, how: str, text: str, by: str) -> Query:
-    meta = {key: query.meta[key] for key in KEPT_META if key in query.meta}
-    meta[REWRITTEN] = {"how": how, "by": by, "from": query.text}
-    return replace(query, text=text, calls=None, meta=meta)
+    return replace(query, text=text, calls=None, faults=(), origin=Rewritten(how=how, writer=by, original=query.text))

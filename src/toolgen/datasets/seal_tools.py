@@ -1,9 +1,9 @@
 """Importer of Seal-Tools: `tool.jsonl` and instances `train.jsonl`, `dev.jsonl`, `test*.jsonl` with their calls.
 
 Becomes: one tool per API and one query per instance with its expected calls. A value such as `API_call_1` stands for the
-second result of the instance's calls: it stays in the arguments (nested calls), the names of every call's results are in
-`meta["responses"]`, and `meta["nested"]` says that some argument needs an earlier result. Where that argument is a
-number, the name of a result contradicts the schema, as other faults of the source do.
+second result of the instance's calls and stays in the arguments (nested calls): each call has as many results as its tool's
+`returns` has properties, and they are counted through all calls, from 0. Where such an argument is a number, the name of a
+result contradicts the schema, as other faults of the source do.
 
 Splits are those of the files; where there is only one file of instances, its requests are split by hash.
 Source: Wu et al., Seal-Tools, arXiv 2405.08355.
@@ -36,8 +36,7 @@ _REFERENCE = re.compile(r"\bAPI_call_\d+\b")
 
 def import_seal_tools(path: Path) -> Dataset:
     """The dataset of the folder. Instances that call what is not in `tool.jsonl` are losses; calls that contradict their
-    tool's schema are noted, with the reasons in the query's `meta["call_errors"]`. DatasetError if a file is missing or
-    damaged."""
+    tool's schema are noted, with the reasons in the query's `faults`. DatasetError if a file is missing or damaged."""
     root = Path(path)
     losses: list[Loss] = []
     notes: list[str] = []
@@ -48,8 +47,8 @@ def import_seal_tools(path: Path) -> Dataset:
     found = {file: list(_queries(file, tools, losses)) for file in files}
     queries = _split(found, notes)
     every = [query for one in queries.values() for query in one]
-    faulty = [query for query in every if "call_errors" in query.meta]
-    notes += [f"{q.id}: ground truth contradicts its tool: {'; '.join(q.meta['call_errors'])}" for q in faulty]
+    faulty = [query for query in every if query.faults]
+    notes += [f"{q.id}: ground truth contradicts its tool: {'; '.join(q.faults)}" for q in faulty]
     report = LoadReport(
         source=f"sealtools:{root.name}",
         loaded=len(tools),
@@ -57,8 +56,8 @@ def import_seal_tools(path: Path) -> Dataset:
         notes=tuple(notes),
         counts={
             "queries": len(every),
-            "queries_nested": sum("nested" in query.meta for query in every),
-            "queries_with_call_errors": len(faulty),
+            "queries_nested": sum(map(_is_nested, every)),
+            "queries_with_faults": len(faulty),
         },
     )
     return Dataset(
@@ -126,25 +125,26 @@ def _queries(path: Path, tools: Mapping[str, Tool], losses: list[Loss]) -> Itera
 
 def _query(name: str, record: Mapping[str, Any], tools: Mapping[str, Tool]) -> Query:
     text = record["query"].strip()
-    calls, errors, nested = [], [], False
+    calls, faults = [], []
     for called in record["calling"]:
         if called["api"] not in tools:
             raise CatalogError(f"it calls {called['api']!r}, which is not in {TOOLS}")
         tool, arguments = tools[called["api"]], dict(called["parameters"])
-        nested = nested or any(_mentions_result(value) for value in arguments.values())
-        errors += [f"{tool.id}: {error}" for error in schema_errors(arguments, tool.parameters)]
+        faults += [f"{tool.id}: {error}" for error in schema_errors(arguments, tool.parameters)]
         calls.append(Call(tool=tool.id, arguments=arguments))
-    meta: dict[str, Any] = {"category": name.rpartition("-")[0]}
-    meta |= {"responses": [called.get("responses") or [] for called in record["calling"]]}
-    meta |= {"nested": True} if nested else {}
-    meta |= {"call_errors": errors} if errors else {}
     return Query(
         id=name,
         text=text,
         tools=tuple(dict.fromkeys(call.tool for call in calls)),
         calls=tuple(calls),
-        meta=meta,
+        category=name.rpartition("-")[0],
+        faults=tuple(faults),
     )
+
+
+def _is_nested(query: Query) -> bool:
+    """Whether some argument needs an earlier result."""
+    return any(_mentions_result(value) for call in query.calls or () for value in call.arguments.values())
 
 
 def _mentions_result(value: Any) -> bool:

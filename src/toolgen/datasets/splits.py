@@ -54,10 +54,9 @@ def text_group(text: str) -> str:
 
 
 def split_queries(queries: Iterable[Query], group_of: Callable[[Query], str]) -> dict[str, tuple[Query, ...]]:
-    """Queries of one leakage group stay together; a group that asks for a held-out tool (`meta["unseen_tools"]`) stays
-    out of training."""
+    """Queries of one leakage group stay together; a group that asks for a held-out tool stays out of training."""
     grouped = [(group_of(query), query) for query in queries]
-    held_out = {group for group, query in grouped if query.meta["unseen_tools"]}
+    held_out = {group for group, query in grouped if any(map(is_held_out, query.tools))}
     splits: dict[str, list[Query]] = {split: [] for split in SPLITS}
     for group, query in grouped:
         splits[split_outside_training(group) if group in held_out else split_of(group)].append(query)

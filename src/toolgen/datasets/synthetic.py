@@ -19,7 +19,7 @@ from toolgen.catalog.tool import Tool
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.phrasing import descriptive, first_sentence, specified, vague
 from toolgen.datasets.plausible import arguments_for
-from toolgen.datasets.query import SYNTHETIC, Call, Query
+from toolgen.datasets.query import Call, Query, Synthetic
 
 TRAINED = "trained"
 """The style of a writer that learned from the dataset's own requests."""
@@ -54,7 +54,9 @@ class Filtered:
 
 def tools_to_ask_for(dataset: Dataset, *, only_unasked: bool) -> tuple[Tool, ...]:
     """All tools, or those that no training request asks for (synthetic ones count as requests here)."""
-    asked = {tool for query in dataset.queries["train"] for tool in query.tools} if only_unasked else set()
+    if not only_unasked:
+        return tuple(dataset.catalog)
+    asked = {tool for request in dataset.requests_and_tasks("train") for tool in request.tools}
     return tuple(tool for tool in dataset.catalog if tool.id not in asked)
 
 
@@ -88,6 +90,7 @@ def keep_useful(drafts: Iterable[Draft], dataset: Dataset, find: Find, per_tool:
     for draft in drafts:
         owners.setdefault(_key(draft.text), set()).add(draft.tool)
     taken = {_key(query.text) for queries in dataset.queries.values() for query in queries}
+    taken |= {_key(task.turns[0].text) for tasks in dataset.tasks.values() for task in tasks}
     documented = {
         t.id: {_key(t.name), _key(t.description), _key(first_sentence(t.description))} for t in dataset.catalog
     }
@@ -117,16 +120,16 @@ def keep_useful(drafts: Iterable[Draft], dataset: Dataset, find: Find, per_tool:
 
 def with_queries(dataset: Dataset, kept: Sequence[Draft], split: str) -> Dataset:
     """The dataset with the drafts as requests at the end of a split. Ids are `synthetic/<tool id>/<n>`."""
-    existing = {query.id for queries in dataset.queries.values() for query in queries}
+    existing = {request.id for every in dataset.queries for request in dataset.requests_and_tasks(every)}
     numbers: Counter[str] = Counter()
     added = []
     for draft in kept:
         while (name := f"synthetic/{draft.tool}/{numbers[draft.tool]}") in existing:
             numbers[draft.tool] += 1
         existing.add(name)
-        meta = {SYNTHETIC: {"by": draft.by, "style": draft.style}}
+        origin = Synthetic(style=draft.style, writer=draft.by)
         calls = None if draft.call is None else (draft.call,)
-        added.append(Query(id=name, text=draft.text, tools=(draft.tool,), calls=calls, meta=meta))
+        added.append(Query(id=name, text=draft.text, tools=(draft.tool,), calls=calls, origin=origin))
     return replace(dataset, queries={**dataset.queries, split: (*dataset.queries[split], *added)})
 
 

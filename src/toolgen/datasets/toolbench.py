@@ -9,7 +9,7 @@
 
 An API is a tool, a tool of ToolBench its provider. Requests of instruction files are split by hash, all of one text
 together; retrieval files keep their splits. A trajectory goes with its request. Where no file has its request with the
-relevant tools, the tools that it called are taken for them (`meta["tools_from"] = "trajectory"`), in the training split.
+relevant tools, the tools that it called are taken for them (category "trajectory"), in the training split.
 Source: Qin et al., ToolLLM, arXiv 2307.16789; Guo et al., StableToolBench, arXiv 2403.07714.
 """
 
@@ -72,7 +72,6 @@ class _Request:
     id: str
     text: str
     relevant: tuple[ApiKey, ...]
-    offered: tuple[ApiKey, ...]
     group: str
     split: str | None  # None: by hash
 
@@ -194,9 +193,7 @@ def _read_instructions(records: Sequence[Any], file: Path, found: _Found) -> Non
             found.losses.append(Loss(f"request {name}", f"its relevant API {str(missing)!r} is not in its api_list"))
             continue
         known = tuple(dict.fromkeys(key for key in relevant if key))
-        found.requests.append(
-            _Request(name, record["query"].strip(), known, tuple(dict.fromkeys(keys)), file.stem, None)
-        )
+        found.requests.append(_Request(name, record["query"].strip(), known, file.stem, None))
 
 
 def _resolve(pair: Any, keys: Iterable[ApiKey]) -> ApiKey | None:
@@ -256,7 +253,7 @@ def _read_retrieval(corpus: Path, found: _Found) -> None:
             own = "dev" if carve and in_development_tenth(text_group(text)) else split
             distinct = tuple(dict.fromkeys(key for key in keys if key))
             group = corpus.parent.name
-            found.requests.append(_Request(f"{group}-{name}", text.strip(), distinct, (), group, own))
+            found.requests.append(_Request(f"{group}-{name}", text.strip(), distinct, group, own))
 
 
 def _read_qrels(path: Path) -> dict[str, list[str]]:
@@ -305,10 +302,8 @@ def _queries(requests: Sequence[_Request], tools: Mapping[ApiKey, Tool], losses:
             losses.append(Loss(f"request {request.id}", "its id occurs again; the first one was kept"))
             continue
         seen.add(request.id)
-        meta: Json = {"category": request.group}
-        meta |= {"candidates": [tools[key].id for key in request.offered]} if request.offered else {}
         relevant = tuple(tools[key].id for key in request.relevant)
-        query = Query(id=request.id, text=request.text, tools=relevant, meta=meta)
+        query = Query(id=request.id, text=request.text, tools=relevant, category=request.group)
         queries[request.split or split_of(text_group(request.text))].append(query)
     return queries
 
@@ -329,8 +324,7 @@ def _trajectories(
             if not called:
                 found.losses.append(Loss(f"run {run.id}", "it calls no tool, and no file has its request"))
                 continue
-            meta = {"category": "trajectory", "tools_from": "trajectory"}
-            queries[split].append(Query(id=run.id, text=run.text, tools=called, meta=meta))
+            queries[split].append(Query(id=run.id, text=run.text, tools=called, category="trajectory"))
             known[run.text] = (split, run.id)
         trajectories[split].append(trajectory)
     return trajectories

@@ -5,7 +5,7 @@ Knows no file and no source format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +14,10 @@ from toolgen.catalog.loaders.report import LoadReport
 from toolgen.catalog.naming import unique_ids
 from toolgen.catalog.transforms import Transformed, deduplicate, filter_tools, merge, prefix_providers, selector
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.query import Query
+from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import SPLITS, text_group
+from toolgen.datasets.task import Task, Turn
 from toolgen.datasets.trajectory import Message
-
-META_WITH_TOOL_IDS = frozenset({"expected", "schemas"})
-"""Keys of `Query.meta` under which tool ids are the keys of objects, or texts in lists."""
 
 NOTES_OF_A_TRANSFORM = 1_000  # each removed or renamed tool is a note; beyond these they are only counted
 
@@ -46,12 +44,13 @@ def apply(dataset: Dataset, transformed: Transformed, name: str, *, list_renamed
     """The dataset after a transform of its catalog: ids follow, requests that need a removed tool go with their
     trajectories, and a report called `name` says what was changed."""
     removed = set(transformed.removed)
-    dropped = {q.id for queries in dataset.queries.values() for q in queries if removed & _named_by(q)}
+    dropped = {one.id for one in _requests(dataset) if removed & _named_by(one)}
     result = replace(
         rename_tools(dataset, transformed.renamed, transformed.catalog),
         version=transformed.catalog.content_hash[:12],
     )
     queries = {s: tuple(q for q in found if q.id not in dropped) for s, found in result.queries.items()}
+    tasks = {s: tuple(t for t in found if t.id not in dropped) for s, found in result.tasks.items()}
     trajectories = {
         s: tuple(t for t in found if t.query not in dropped and not removed & t.called_tools)
         for s, found in result.trajectories.items()
@@ -73,7 +72,7 @@ def apply(dataset: Dataset, transformed: Transformed, name: str, *, list_renamed
         notes=(*notes[:NOTES_OF_A_TRANSFORM], *more),
         counts=counts,
     )
-    return replace(result, queries=queries, trajectories=trajectories, reports=(*dataset.reports, report))
+    return replace(result, queries=queries, tasks=tasks, trajectories=trajectories, reports=(*dataset.reports, report))
 
 
 def rename_tools(dataset: Dataset, renamed: Mapping[str, str], catalog: Catalog | None = None) -> Dataset:
@@ -85,6 +84,7 @@ def rename_tools(dataset: Dataset, renamed: Mapping[str, str], catalog: Catalog 
         dataset,
         catalog=catalog,
         queries={s: tuple(_rename_in_query(q, renamed) for q in found) for s, found in dataset.queries.items()},
+        tasks={s: tuple(_rename_in_task(t, renamed) for t in found) for s, found in dataset.tasks.items()},
         trajectories={
             s: tuple(replace(t, messages=tuple(_rename_in_message(m, renamed) for m in t.messages)) for t in found)
             for s, found in dataset.trajectories.items()
@@ -111,6 +111,7 @@ def join(datasets: Sequence[Dataset], *, name: str, source: str) -> Dataset:
         licence=_licence(parts),
         catalog=catalog,
         queries={split: tuple(q for part in parts for q in part.queries[split]) for split in SPLITS},
+        tasks={split: tuple(t for part in parts for t in part.tasks[split]) for split in SPLITS},
         trajectories={split: tuple(t for part in parts for t in part.trajectories[split]) for split in SPLITS},
         reports=tuple(report for part in parts for report in part.reports),
     )
@@ -118,18 +119,19 @@ def join(datasets: Sequence[Dataset], *, name: str, source: str) -> Dataset:
 
 def _with_free_ids(dataset: Dataset, earlier: Sequence[Dataset]) -> tuple[Dataset, list[str]]:
     """The dataset with ids of requests and trajectories that no earlier dataset has, and a note for each change."""
-    queries = _renamed(dataset, earlier, lambda one: (q.id for found in one.queries.values() for q in found))
+    requests = _renamed(dataset, earlier, lambda one: (request.id for request in _requests(one)))
     trajectories = _renamed(dataset, earlier, lambda one: (t.id for found in one.trajectories.values() for t in found))
-    notes = [f"request id {old!r} is taken by another source; became {new!r}" for old, new in queries.items()]
-    if not (queries or trajectories):
+    notes = [f"request id {old!r} is taken by another source; became {new!r}" for old, new in requests.items()]
+    if not (requests or trajectories):
         return dataset, notes
     return replace(
         dataset,
         queries={
-            s: tuple(replace(q, id=queries.get(q.id, q.id)) for q in found) for s, found in dataset.queries.items()
+            s: tuple(replace(q, id=requests.get(q.id, q.id)) for q in found) for s, found in dataset.queries.items()
         },
+        tasks={s: tuple(replace(t, id=requests.get(t.id, t.id)) for t in found) for s, found in dataset.tasks.items()},
         trajectories={
-            s: tuple(replace(t, id=trajectories.get(t.id, t.id), query=queries.get(t.query, t.query)) for t in found)
+            s: tuple(replace(t, id=trajectories.get(t.id, t.id), query=requests.get(t.query, t.query)) for t in found)
             for s, found in dataset.trajectories.items()
         },
     ), notes
@@ -153,7 +155,10 @@ def _leaks(dataset: Dataset, earlier: Sequence[Dataset]) -> list[str]:
 
 
 def _groups(datasets: Iterable[Dataset], split: str) -> set[str]:
-    return {text_group(query.text) for dataset in datasets for query in dataset.queries[split]}
+    """The groups of what is asked: the texts of the queries, and those that tasks begin with."""
+    texts = [query.text for dataset in datasets for query in dataset.queries[split]]
+    texts += [task.turns[0].text for dataset in datasets for task in dataset.tasks[split]]
+    return set(map(text_group, texts))
 
 
 def _noted(dataset: Dataset, notes: Sequence[str]) -> Dataset:
@@ -174,18 +179,32 @@ def _licence(parts: Sequence[Dataset]) -> str:
 UNKNOWN_LICENCE = "unknown"
 
 
-def _named_by(query: Query) -> set[str]:
-    return {*query.tools, *(call.tool for call in query.calls or ())}
+def _requests(dataset: Dataset) -> Iterator[Query | Task]:
+    """The queries and tasks of all splits."""
+    for split in SPLITS:
+        yield from dataset.requests_and_tasks(split)
+
+
+def _named_by(request: Query | Task) -> set[str]:
+    return {*request.tools, *(call.tool for call in request.calls or ())}
 
 
 def _rename_in_query(query: Query, renamed: Mapping[str, str]) -> Query:
-    calls = query.calls
-    return replace(
-        query,
-        tools=tuple(dict.fromkeys(renamed.get(tool, tool) for tool in query.tools)),
-        calls=None if calls is None else tuple(replace(c, tool=renamed.get(c.tool, c.tool)) for c in calls),
-        meta={k: _rename_in(v, renamed) if k in META_WITH_TOOL_IDS else v for k, v in query.meta.items()},
-    )
+    tools = tuple(dict.fromkeys(renamed.get(tool, tool) for tool in query.tools))
+    return replace(query, tools=tools, calls=_rename_in_calls(query.calls, renamed))
+
+
+def _rename_in_task(task: Task, renamed: Mapping[str, str]) -> Task:
+    return replace(task, turns=tuple(_rename_in_turn(turn, renamed) for turn in task.turns))
+
+
+def _rename_in_turn(turn: Turn, renamed: Mapping[str, str]) -> Turn:
+    held_back = tuple(renamed.get(tool, tool) for tool in turn.held_back)
+    return replace(turn, calls=_rename_in_calls(turn.calls, renamed), held_back=held_back)
+
+
+def _rename_in_calls(calls: tuple[Call, ...] | None, renamed: Mapping[str, str]) -> tuple[Call, ...] | None:
+    return None if calls is None else tuple(replace(c, tool=renamed.get(c.tool, c.tool)) for c in calls)
 
 
 def _rename_in_message(message: Message, renamed: Mapping[str, str]) -> Message:
@@ -198,14 +217,3 @@ def _rename_in_message(message: Message, renamed: Mapping[str, str]) -> Message:
 def _rename_in_call(call: Mapping[str, Any], renamed: Mapping[str, str]) -> Mapping[str, Any]:
     function = call["function"]
     return {**call, "function": {**function, "name": renamed.get(function["name"], function["name"])}}
-
-
-def _rename_in(value: Any, renamed: Mapping[str, str]) -> Any:
-    """Objects inside an object are argument values or schemas and stay as they are."""
-    if isinstance(value, str):
-        return renamed.get(value, value)
-    if isinstance(value, (list, tuple)):
-        return [_rename_in(item, renamed) for item in value]
-    if isinstance(value, Mapping):
-        return {renamed.get(k, k): v if isinstance(v, Mapping) else _rename_in(v, renamed) for k, v in value.items()}
-    return value

@@ -12,12 +12,13 @@ from toolgen.catalog.overview import catalog_errors
 from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Query
+from toolgen.datasets.task import Task
 
 
 @dataclass(frozen=True)
 class Validation:
     """`errors` break the rules of a dataset; `warnings` are faults that the source declares, such as ground truth that
-    contradicts its own function (`meta["call_errors"]`)."""
+    contradicts its own function (`faults` of a query or task)."""
 
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -29,36 +30,51 @@ class Validation:
 
 def validate_dataset(dataset: Dataset, on_progress: Callable[[int, int], None] | None = None) -> Validation:
     """Checks schemas, ids, the catalog's hash, and every call against its tool's schema."""
-    queries = [query for split in dataset.queries.values() for query in split]
+    requests = [request for split in dataset.queries for request in dataset.requests_and_tasks(split)]
     errors = catalog_errors(dataset.catalog, on_progress)
     # An opened catalog believes the hash in dataset.json; one made of the same tools counts it.
     if (counted := Catalog(dataset.catalog).content_hash) != dataset.catalog.content_hash:
         errors.append(
             f"the catalog's hash is {counted[:12]}..., but dataset.json says {dataset.catalog.content_hash[:12]}..."
         )
-    errors += [f"query id {name!r} occurs {n} times" for name, n in Counter(q.id for q in queries).items() if n > 1]
+    ids = Counter((_kind(request), request.id) for request in requests)
+    errors += [f"{kind} id {name!r} occurs {count} times" for (kind, name), count in ids.items() if count > 1]
     warnings: list[str] = []
-    for query in queries:
-        found = list(_query_errors(dataset, query))
-        (warnings if "call_errors" in query.meta else errors).extend(found)
-    errors += _trajectory_errors(dataset, {query.id for query in queries})
+    for request in requests:
+        (warnings if request.faults else errors).extend(_call_errors(dataset, request))
+    errors += _split_errors(dataset)
+    errors += _trajectory_errors(dataset, {request.id for request in requests})
     return Validation(tuple(errors), tuple(warnings))
 
 
-def _query_errors(dataset: Dataset, query: Query) -> Iterator[str]:
-    named = dict.fromkeys((*query.tools, *(call.tool for call in query.calls or ())))
+def _kind(request: Query | Task) -> str:
+    return type(request).__name__.lower()
+
+
+def _call_errors(dataset: Dataset, request: Query | Task) -> Iterator[str]:
+    place = f"{_kind(request)} {request.id}"
+    named = dict.fromkeys((*request.tools, *(call.tool for call in request.calls or ())))
     unknown = [tool for tool in named if tool not in dataset.catalog]
-    yield from (f"query {query.id}: no tool {tool!r} in the catalog" for tool in unknown)
-    for call in query.calls or ():
+    yield from (f"{place}: no tool {tool!r} in the catalog" for tool in unknown)
+    for call in request.calls or ():
         if call.tool not in unknown:
             faults = schema_errors(call.arguments, dataset.catalog.get(call.tool).parameters)
-            yield from (f"query {query.id}: call of {call.tool}: {fault}" for fault in faults)
+            yield from (f"{place}: call of {call.tool}: {fault}" for fault in faults)
 
 
-def _trajectory_errors(dataset: Dataset, query_ids: set[str]) -> list[str]:
+def _split_errors(dataset: Dataset) -> Iterator[str]:
+    """A task and its query in two splits: what one tests, the other trains."""
+    split_of = {query.id: split for split, queries in dataset.queries.items() for query in queries}
+    for split, tasks in dataset.tasks.items():
+        for task in tasks:
+            if (other := split_of.get(task.id, split)) != split:
+                yield f"task {task.id} is in the split {split}, its query in {other}"
+
+
+def _trajectory_errors(dataset: Dataset, known: set[str]) -> list[str]:
     trajectories = [trajectory for split in dataset.trajectories.values() for trajectory in split]
     return [
-        f"trajectory {trajectory.id}: no query {trajectory.query!r} in the dataset"
+        f"trajectory {trajectory.id}: no query or task {trajectory.query!r} in the dataset"
         for trajectory in trajectories
-        if trajectory.query not in query_ids
+        if trajectory.query not in known
     ]

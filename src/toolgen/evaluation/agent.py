@@ -15,18 +15,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolgen.agent.environments import BfclEnvironment, DryRunEnvironment, Environment
-from toolgen.agent.environments.bfcl import find_package
+from toolgen.agent.environments import NO_PACKAGES, Packages, environment_for
 from toolgen.agent.loop import Budget, run_agent
 from toolgen.agent.policy import GenerativePolicy, GivenTools, Policy
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.messages import FINISH, NO_TOOL, actions_of, calls_by_turn
-from toolgen.datasets.query import Query
+from toolgen.datasets.payloads import BfclCalls
+from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Trajectory
 from toolgen.errors import DatasetError, UsageError
-from toolgen.evaluation.bfcl_checker import TurnVerdict, check_multi_turn, check_single_turn, ground_truth_turns
+from toolgen.evaluation.bfcl_checker import TurnVerdict, check_multi_turn, check_single_turn
 from toolgen.evaluation.metrics import bootstrap
 from toolgen.evaluation.provenance import Provenance, collect_provenance
 from toolgen.evaluation.results import FORMAT
@@ -109,7 +109,7 @@ def evaluate_agent(
     dataset: Dataset,
     config: AgentEvaluation | None = None,
     *,
-    package_root: Path | None = None,
+    packages: Packages = NO_PACKAGES,
     name: str = "agent",
     together: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
@@ -117,7 +117,7 @@ def evaluate_agent(
 ) -> AgentResult:
     """Carries out the tasks of a split and judges them.
 
-    `package_root` is the fetched BFCL package, needed for multi-turn tasks; without it they are left out. With `together` above
+    Tasks that need a package which is not among `packages` are left out. With `together` above
     1 so many tasks run at once and share each pass of the checkpoint's model. Greedy decoding then gives the same up to
     rounding; records stand in the order of the tasks, but `on_record` and `on_progress` hear of them as they end, and a task's
     seconds, those of its budget too, hold its waiting for others.
@@ -127,9 +127,9 @@ def evaluate_agent(
     """
     config = config or AgentEvaluation()
     started = time.perf_counter()
-    tasks = agent_tasks(dataset, config, multi_turn=package_root is not None)
+    tasks = agent_tasks(dataset, config, packages)
     policy = agent if hasattr(agent, "act") else GenerativePolicy(agent)
-    judge = _Judge(policy, dataset, config, package_root)
+    judge = _Judge(policy, dataset, config, packages)
     done: dict[int, AgentRecord] = {}
 
     def on_end(place: int, trajectory: Trajectory) -> None:
@@ -140,13 +140,13 @@ def evaluate_agent(
             on_progress(len(done), len(tasks))
 
     if together == 1:
-        for place, query in enumerate(tasks):
-            on_end(place, judge.carry_out(query))
+        for place, task in enumerate(tasks):
+            on_end(place, judge.carry_out(task))
     elif together > 1 and isinstance(policy, GenerativePolicy):
         from toolgen.inference.batching import run_together
 
         model = policy.checkpoint.model
-        run_together(model, [partial(judge.carry_out, query) for query in tasks], together, on_end)
+        run_together(model, [partial(judge.carry_out, task) for task in tasks], together, on_end)
     else:
         raise UsageError(
             f"cannot carry out {together} tasks together: give a number above 0, and for more than 1 a checkpoint's policy"
@@ -163,13 +163,13 @@ def evaluate_agent(
     )
 
 
-def agent_tasks(dataset: Dataset, config: AgentEvaluation, *, multi_turn: bool = True) -> list[Query]:
-    """The tasks that will be carried out, kind by kind in the order of the dataset."""
-    queries = dataset.requests(config.split)
-    tasks: list[Query] = []
+def agent_tasks(dataset: Dataset, config: AgentEvaluation, packages: Packages = NO_PACKAGES) -> list[Task]:
+    """The tasks that will be carried out and can be judged, kind by kind in the order of the dataset."""
+    possible = [task for task in dataset.all_tasks(config.split) if not task.package or task.package in packages]
+    tasks: list[Task] = []
     for kind in config.kinds:
-        left_out = (kind == "multi_turn" and not multi_turn) or (kind == "irrelevance" and config.given_tools)
-        found = [] if left_out else [q for q in queries if kind_of(q) == kind]
+        left_out = kind == "irrelevance" and config.given_tools
+        found = [] if left_out else [task for task in possible if task.kind == kind and _can_be_judged(task)]
         limit = config.limit_per_kind
         tasks += _sample(found, limit.get(kind) if isinstance(limit, Mapping) else limit, config.seed)
     if not tasks:
@@ -180,71 +180,64 @@ def agent_tasks(dataset: Dataset, config: AgentEvaluation, *, multi_turn: bool =
     return tasks
 
 
-def kind_of(query: Query) -> str | None:
-    """ "single_turn", "multi_turn" or "irrelevance"; None for a request whose calls are not known."""
-    if query.is_multi_turn:
-        return "multi_turn"
-    if not query.tools:
-        return "irrelevance"
-    return "single_turn" if "expected" in query.meta else None
+def _can_be_judged(task: Task) -> bool:
+    return task.payload is not None or task.no_tool_fits
 
 
-def _sample(queries: Sequence[Query], limit: int | None, seed: int) -> list[Query]:
-    if limit is None or limit >= len(queries):
-        return list(queries)
-    return [queries[position] for position in sorted(random.Random(seed).sample(range(len(queries)), limit))]
+def _sample(tasks: Sequence[Task], limit: int | None, seed: int) -> list[Task]:
+    if limit is None or limit >= len(tasks):
+        return list(tasks)
+    return [tasks[position] for position in sorted(random.Random(seed).sample(range(len(tasks)), limit))]
 
 
 class _Judge:
     """Carries out and judges tasks of one dataset with one policy."""
 
-    def __init__(self, policy: Policy, dataset: Dataset, config: AgentEvaluation, package_root: Path | None) -> None:
+    def __init__(self, policy: Policy, dataset: Dataset, config: AgentEvaluation, packages: Packages) -> None:
         if config.given_tools and not isinstance(policy, GenerativePolicy):
             raise UsageError("given_tools needs the policy of a checkpoint: only that can fill in arguments alone")
         self._policy = policy
         self._catalog = dataset.catalog
         self._config = config
-        self._package_root = find_package(package_root) if package_root else None
+        self._packages = packages
         self._trained = dataset.asked_tools
 
-    def carry_out(self, query: Query, forward: Forward | None = None) -> Trajectory:
+    def carry_out(self, task: Task, forward: Forward | None = None) -> Trajectory:
         """Carries out one task, whose passes `forward` makes, in an environment of its own."""
-        environment: Environment = DryRunEnvironment(self._catalog)
-        if self._package_root is not None and query.is_multi_turn:
-            environment = BfclEnvironment(self._package_root, self._catalog)
-        return run_agent(self._policy_for(query, forward), environment, query, budget=self._config.budget)
+        environment = environment_for(task, self._catalog, self._packages)
+        return run_agent(self._policy_for(task, forward), environment, task, budget=self._config.budget)
 
-    def record(self, query: Query, trajectory: Trajectory) -> AgentRecord:
+    def record(self, task: Task, trajectory: Trajectory) -> AgentRecord:
         """Judges what was done in a task."""
-        kind = kind_of(query) or "single_turn"
-        correct, reason, scores = getattr(self, f"_judge_{kind}")(query, trajectory)
+        correct, reason, scores = getattr(self, f"_judge_{task.kind}")(task, trajectory)
         return AgentRecord(
-            id=query.id,
-            kind=kind,
-            category=str(query.meta.get("category", "")),
-            text=query.text,
-            seen=self._trained.issuperset(query.tools),
+            id=task.id,
+            kind=task.kind,
+            category=task.category,
+            text=task.turns[0].text,
+            seen=self._trained.issuperset(task.tools),
             correct=correct,
             reason=reason,
             scores=scores,
             validity=count_validity(trajectory, self._catalog),
-            expected=[call.to_dict() for call in query.calls or ()],
+            expected=[call.to_dict() for call in task.calls],
             trajectory=trajectory,
         )
 
-    def _policy_for(self, query: Query, forward: Forward | None) -> Policy:
+    def _policy_for(self, task: Task, forward: Forward | None) -> Policy:
         if not isinstance(self._policy, GenerativePolicy):
             return self._policy
-        policy = self._policy.for_task(query.id, forward) if forward else self._policy
+        policy = self._policy.for_task(task.id, forward) if forward else self._policy
         if not self._config.given_tools:
             return policy
-        turns = ground_truth_turns(query) if query.is_multi_turn else [query.calls or ()]
-        return GivenTools(policy, [tool for turn in turns for tool in (*(call.tool for call in turn), FINISH)])
+        tools = [tool for turn in task.turns for tool in (*(call.tool for call in turn.calls or ()), FINISH)]
+        return GivenTools(policy, tools)
 
-    def _judge_single_turn(self, query: Query, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
+    def _judge_single_turn(self, task: Task, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
         calls = calls_by_turn(trajectory.messages)[0]
-        verdict = check_single_turn(query, calls, self._catalog)
-        wanted = Counter(call.tool for call in query.calls or ())
+        assert isinstance(task.payload, BfclCalls), "only these can be judged"
+        verdict = check_single_turn(task.calls, task.payload.answers, calls, self._catalog)
+        wanted = Counter(call.tool for call in task.calls)
         scores = {
             "accuracy": float(verdict.valid),
             "tool_accuracy": float(Counter(call.tool for call in calls) == wanted),
@@ -253,17 +246,16 @@ class _Judge:
         }
         return verdict.valid, " ".join(filter(None, (verdict.reason, verdict.detail))), scores
 
-    def _judge_irrelevance(self, query: Query, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
+    def _judge_irrelevance(self, task: Task, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
         called = calls_by_turn(trajectory.messages)[0]
         status = trajectory.outcome["status"]
         declined = not called and status == "declined"
         reason = "" if declined else f"called {called[0].tool}" if called else str(status)
         return declined, reason, {"declined": float(declined), "no_call": float(not called)}
 
-    def _judge_multi_turn(self, query: Query, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
-        assert self._package_root is not None, "multi-turn tasks are left out without the package"
+    def _judge_multi_turn(self, task: Task, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
         calls = calls_by_turn(trajectory.messages)
-        verdicts = check_multi_turn(query, calls, self._catalog, self._package_root)
+        verdicts = check_multi_turn(task, calls, self._catalog, self._packages[task.package])
         failed = next((turn for turn, verdict in enumerate(verdicts) if not verdict.valid), None)
         reason = "" if failed is None else f"turn {failed + 1}: {verdicts[failed].reason}"
         return failed is None, reason, {"task_success": float(failed is None), **_turn_scores(verdicts)}

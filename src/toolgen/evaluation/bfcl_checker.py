@@ -19,7 +19,9 @@ from typing import Any
 
 from toolgen.agent.environments.bfcl import BfclEnvironment, execute, find_package, new_instances
 from toolgen.catalog.catalog import Catalog
-from toolgen.datasets.query import Call, Query
+from toolgen.datasets.payloads import BfclAnswer
+from toolgen.datasets.query import Call
+from toolgen.datasets.task import Task
 
 Schema = Mapping[str, Any]
 Accepted = Sequence[Any]
@@ -54,31 +56,32 @@ RIGHT = Verdict(True)
 # --- single-turn --------------------------------------------------------------------------------------------------
 
 
-def check_single_turn(query: Query, calls: Sequence[Call], catalog: Catalog) -> Verdict:
-    """BFCL's rule for all calls of a single-turn request, against `query.meta["expected"]`.
+def check_single_turn(
+    expected: Sequence[Call], answers: Sequence[BfclAnswer], calls: Sequence[Call], catalog: Catalog
+) -> Verdict:
+    """BFCL's rule for all calls of a single-turn request; `answers` say what is accepted for each expected call.
 
     The number of calls must agree; with several expected calls their order does not matter.
     """
-    expected = query.meta["expected"]
     if len(calls) != len(expected):
         return Verdict(False, "wrong_count", f"{len(calls)} calls instead of {len(expected)}")
     remaining = list(calls)
-    for answer in expected:
-        verdicts = [check_call(call, answer, _schema(query, answer, catalog)) for call in remaining]
+    for wanted, answer in zip(expected, answers, strict=True):
+        schema = answer.schema or catalog.get(wanted.tool).parameters
+        verdicts = [check_call(call, wanted.tool, answer.accepted, schema) for call in remaining]
         match = next((position for position, verdict in enumerate(verdicts) if verdict), None)
         if match is None:
-            no_match = Verdict(False, "no_match", f"nothing matches {next(iter(answer))}")
+            no_match = Verdict(False, "no_match", f"nothing matches {wanted.tool}")
             return verdicts[0] if len(expected) == 1 else no_match
         del remaining[match]
     return RIGHT
 
 
-def check_call(call: Call, answer: Mapping[str, Mapping[str, Accepted]], schema: Schema) -> Verdict:
-    """One call against `{tool id: {parameter: [accepted value, ...]}}`; `schema` is the function's argument schema."""
-    ((tool_id, accepted),) = answer.items()
+def check_call(call: Call, tool: str, accepted: Mapping[str, Accepted], schema: Schema) -> Verdict:
+    """One call against a tool and the accepted values of each parameter; `schema` is the function's argument schema."""
     properties = schema.get("properties") or {}
-    if call.tool != tool_id:
-        return Verdict(False, "wrong_function", f"{call.tool} instead of {tool_id}")
+    if call.tool != tool:
+        return Verdict(False, "wrong_function", f"{call.tool} instead of {tool}")
     for name in schema.get("required") or ():
         if name not in call.arguments:
             return Verdict(False, "missing_required", name)
@@ -92,13 +95,6 @@ def check_call(call: Call, answer: Mapping[str, Mapping[str, Accepted]], schema:
         if name not in call.arguments and "" not in values:
             return Verdict(False, "missing_optional", name)
     return RIGHT
-
-
-def _schema(query: Query, answer: Mapping[str, Any], catalog: Catalog) -> Schema:
-    """The definition that this entry was written for: twins of one name were merged in the catalog."""
-    tool_id = next(iter(answer))
-    own: Mapping[str, Schema] = query.meta.get("schemas") or {}
-    return own.get(tool_id) or catalog.get(tool_id).parameters
 
 
 def _value_problem(value: Any, accepted: Accepted, schema: Schema) -> str:
@@ -200,7 +196,7 @@ class TurnVerdict:
 
 
 def check_multi_turn(
-    query: Query, calls_by_turn: Sequence[Sequence[Call]], catalog: Catalog, package_root: Path
+    task: Task, calls_by_turn: Sequence[Sequence[Call]], catalog: Catalog, package_root: Path
 ) -> tuple[TurnVerdict, ...]:
     """Executes the calls and the ground truth side by side and compares them after every turn.
 
@@ -209,13 +205,14 @@ def check_multi_turn(
     """
     package = find_package(package_root)
     environment = BfclEnvironment(package, catalog)
-    environment.reset(query)
-    truth = new_instances(package, query)
+    environment.reset(task)
+    truth = new_instances(package, task)
     results: list[str] = []
     called: list[str] = []
     verdicts = []
-    for turn, expected in enumerate(ground_truth_turns(query)):
-        calls = calls_by_turn[turn] if turn < len(calls_by_turn) else ()
+    for place, turn in enumerate(task.turns):
+        calls = calls_by_turn[place] if place < len(calls_by_turn) else ()
+        expected = turn.calls or ()
         environment.start_turn(turn)
         results += [environment.call(call.tool, call.arguments).content for call in calls]
         called += [call.tool for call in calls]
@@ -230,15 +227,6 @@ def check_multi_turn(
             )
         )
     return tuple(verdicts)
-
-
-def ground_truth_turns(query: Query) -> list[tuple[Call, ...]]:
-    """The expected calls of each turn of the user."""
-    calls, turns, start = query.calls or (), [], 0
-    for count in query.meta["turn_calls"]:
-        turns.append(tuple(calls[start : start + count]))
-        start += count
-    return turns
 
 
 def same_state(instances: Mapping[str, Any], truth: Mapping[str, Any]) -> bool:

@@ -61,11 +61,11 @@ def collect_provenance(dataset: Dataset, *, config: Mapping[str, Any], seconds: 
 
 
 def dataset_hash(dataset: Dataset) -> str:
-    """Identity of a dataset by what an evaluation reads: the catalog and the queries of every split. 16 hex digits."""
+    """Identity of a dataset by what an evaluation reads: the catalog, queries and tasks of every split. 16 hex digits."""
     digest = hashlib.sha256(dataset.catalog.content_hash.encode())
     for split in sorted(dataset.queries):
-        for query in dataset.queries[split]:
-            digest.update(f"{split}\n{canonical_json(query.to_dict())}\n".encode())
+        for request in dataset.requests_and_tasks(split):
+            digest.update(f"{split}\n{canonical_json(request.to_dict())}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -150,7 +150,7 @@ def _record(query: Query, ranking: Ranking, trained: frozenset[str], depth: int)
     return QueryRecord(
         id=query.id,
         text=query.text,
-        category=str(query.meta.get("category", "")),
+        category=query.category,
         seen=trained.issuperset(query.tools),
         relevant=query.tools,
         ranked=ranked,

@@ -131,6 +131,7 @@ def _fingerprint(
         "dataset": [dataset.name, dataset.version],
         "examples": {name: len(examples) for name, examples in sources.items()},
         "requests": _digest(canonical_json(query.to_dict()) for query in dataset.queries["train"]),
+        "tasks": _digest(canonical_json(task.to_dict()) for task in dataset.tasks["train"]),
         "trajectories": _digest(canonical_json(one.to_dict()) for one in dataset.trajectories["train"]),
         "config": config.model_dump(),
     }

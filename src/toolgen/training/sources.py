@@ -196,7 +196,7 @@ def synthetic(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> 
 def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Requests that no tool fits, to `no_tool`; not those whose very text is elsewhere a request that has tools."""
     answered = {query.text for query in dataset.searches("train")}
-    asked = (query for query in dataset.queries["train"] if not query.tools and not query.is_multi_turn)
+    asked = (query for query in dataset.queries["train"] if not query.tools)
     texts = (query.text for query in asked if query.text not in answered)
     return _requests(checkpoint, config, (_Request(text, (NO_TOOL,), spares=True) for text in texts))
 
@@ -204,13 +204,13 @@ def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -
 def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
     """Whole conversations of the training split with loss on what the assistant writes. A multi-turn one counts up to its
     longest prefix of whole turns within `max_tokens`; one without such a prefix is left out. So is what would teach
-    something wrong: expected calls that contradict their tool or fail, and tasks from which a function was withheld,
-    which the prompt does not tell. Abstentions are a source of their own."""
-    queries = {query.id: query for query in dataset.queries["train"]}
+    something wrong: expected calls that contradict their tool or fail, and tasks in which a tool is held back, which the
+    prompt does not tell. Abstentions are a source of their own."""
+    tasks = {task.id: task for task in dataset.all_tasks("train")}
     examples = []
     for trajectory in dataset.trajectories["train"]:
-        query = queries.get(trajectory.query)
-        if query is None or not query.tools or query.meta.get("call_errors") or query.meta.get("missed_function"):
+        task = tasks.get(trajectory.query)
+        if task is None or task.no_tool_fits or task.faults or any(turn.held_back for turn in task.turns):
             continue
         if trajectory.outcome.get("status") == "error":
             continue

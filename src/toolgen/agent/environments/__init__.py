@@ -6,5 +6,15 @@ from toolgen.agent.environments.bfcl import BfclEnvironment
 from toolgen.agent.environments.dry_run import DryRunEnvironment
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.environments.python_functions import PythonEnvironment
+from toolgen.agent.environments.registry import NO_PACKAGES, Packages, environment_for
 
-__all__ = ["BfclEnvironment", "DryRunEnvironment", "Environment", "PythonEnvironment", "ToolResult"]
+__all__ = [
+    "NO_PACKAGES",
+    "BfclEnvironment",
+    "DryRunEnvironment",
+    "Environment",
+    "Packages",
+    "PythonEnvironment",
+    "ToolResult",
+    "environment_for",
+]

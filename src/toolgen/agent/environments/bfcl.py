@@ -20,7 +20,8 @@ from typing import Any
 from toolgen.agent.environments.protocol import ToolResult, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.bfcl import CLASS_DOCUMENTS, first_package
-from toolgen.datasets.query import Query
+from toolgen.datasets.payloads import BfclSystems
+from toolgen.datasets.task import Task, Turn
 from toolgen.errors import EnvironmentSetupError
 
 SOURCE_FOLDER = Path("eval_checker/multi_turn_eval/func_source_code")
@@ -80,19 +81,19 @@ def _load_module(folder: Path, name: str) -> ModuleType:
     return module
 
 
-def new_instances(package: Path, query: Query) -> dict[str, Any]:
+def new_instances(package: Path, task: Task) -> dict[str, Any]:
     """Fresh instances of the classes that a task involves, in its initial state, by class name.
 
-    A query that names no classes gets all eight in BFCL's default state.
+    A task that is not BFCL's gets all eight in BFCL's default state.
     """
-    scenario = query.meta.get("initial_config") or {}
-    long_context = "long_context" in str(query.meta.get("category", ""))
+    systems = task.payload if isinstance(task.payload, BfclSystems) else BfclSystems(classes=tuple(CLASS_MODULES))
     instances = {}
-    for class_name in query.meta.get("involved_classes") or CLASS_MODULES:
+    for class_name in systems.classes:
         with _ONE_AT_A_TIME:
             instance = load_class(package, class_name)()
             if class_name not in STATELESS_CLASSES:
-                instance._load_scenario(copy.deepcopy(scenario.get(class_name, {})), long_context=long_context)
+                scenario = copy.deepcopy(task.state.get(class_name, {}))
+                instance._load_scenario(scenario, long_context=systems.long_context)
         instances[class_name] = instance
     return instances
 
@@ -105,8 +106,8 @@ def method_names(api: type[Any]) -> tuple[str, ...]:
 class BfclEnvironment:
     """Executes calls of the tools whose endpoint is a method of BFCL's simulated classes.
 
-    `tools` are those of the classes that the task involves, without the functions that BFCL's `miss_func` tasks hold
-    back until a later turn; as in BFCL these are not offered, but they work. Results read as BFCL writes them.
+    `tools` are those of the classes that the task involves, without what its turn holds back; as in BFCL that is not
+    offered, but it works. Results read as BFCL writes them.
     """
 
     name = "bfcl"
@@ -119,25 +120,21 @@ class BfclEnvironment:
             for tool in catalog
             if tool.endpoint and tool.endpoint.get("kind") == "simulated" and tool.endpoint.get("environment") == "bfcl"
         }
-        self._held_back: dict[int, frozenset[str]] = {}
         self._tools: tuple[str, ...] = ()
 
     @property
     def tools(self) -> tuple[str, ...]:
         return self._tools
 
-    def reset(self, query: Query) -> None:
-        self.instances = new_instances(self._package, query)
-        missed = query.meta.get("missed_function") or {}
-        self._held_back = {int(turn): frozenset(names) for turn, names in missed.items()}
-        self.start_turn(0)
+    def reset(self, task: Task) -> None:
+        self.instances = new_instances(self._package, task)
+        self.start_turn(task.turns[0])
 
-    def start_turn(self, turn: int) -> None:
-        missing = frozenset().union(*(names for first, names in self._held_back.items() if turn < first))
+    def start_turn(self, turn: Turn) -> None:
         self._tools = tuple(
             tool_id
-            for tool_id, (class_name, method) in self._methods.items()
-            if class_name in self.instances and method not in missing
+            for tool_id, (class_name, _) in self._methods.items()
+            if class_name in self.instances and tool_id not in turn.held_back
         )
 
     def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:

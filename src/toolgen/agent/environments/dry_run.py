@@ -10,7 +10,8 @@ from typing import Any
 
 from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
 from toolgen.catalog.catalog import Catalog
-from toolgen.datasets.query import Call, Query
+from toolgen.datasets.query import Call
+from toolgen.datasets.task import Task, Turn
 
 RECORDED = '{"status": "recorded"}'
 
@@ -29,10 +30,10 @@ class DryRunEnvironment:
     def tools(self) -> tuple[str, ...]:
         return self._catalog.ids
 
-    def reset(self, query: Query) -> None:
+    def reset(self, task: Task) -> None:
         self.calls = []
 
-    def start_turn(self, turn: int) -> None:
+    def start_turn(self, turn: Turn) -> None:
         pass
 
     def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:

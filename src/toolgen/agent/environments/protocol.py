@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from toolgen.datasets.query import Query
+from toolgen.datasets.task import Task, Turn
 
 ResultStatus = Literal["ok", "error", "timeout"]
 
@@ -45,11 +45,11 @@ class Environment(Protocol):
     @property
     def tools(self) -> tuple[str, ...]: ...
 
-    def reset(self, query: Query) -> None:
+    def reset(self, task: Task) -> None:
         """Begins a task: whatever the last one left behind is gone."""
 
-    def start_turn(self, turn: int) -> None:
-        """The user's turn number `turn` (from 0) begins; state is kept. Most environments have nothing to do here."""
+    def start_turn(self, turn: Turn) -> None:
+        """The user's next turn begins; state is kept. Most environments have nothing to do here."""
 
     def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Executes one call; never raises for a failing tool."""

@@ -13,7 +13,7 @@ from typing import Any
 from toolgen.agent.environments.protocol import ToolResult, error_text, not_available, result_text
 from toolgen.catalog.loaders.python_functions import import_source
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.query import Query
+from toolgen.datasets.task import Task, Turn
 from toolgen.errors import CatalogError, EnvironmentSetupError
 
 Function = Callable[..., Any]
@@ -42,10 +42,10 @@ class PythonEnvironment:
     def tools(self) -> tuple[str, ...]:
         return tuple(self._functions)
 
-    def reset(self, query: Query) -> None:
+    def reset(self, task: Task) -> None:
         pass
 
-    def start_turn(self, turn: int) -> None:
+    def start_turn(self, turn: Turn) -> None:
         pass
 
     def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:

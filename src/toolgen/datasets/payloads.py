@@ -1,0 +1,81 @@
+"""What one benchmark needs of its tasks and no other has: a small frozen value for each, by name in the task's record.
+
+Knows no checker and no environment; they take from the payload what they need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+Kind = Literal["single_turn", "multi_turn", "irrelevance"]
+"""What a task is counted as: calls for one request, work over several turns in a system with a state, or nothing to call."""
+
+
+class Payload(Protocol):
+    """`name` stands in the record, `kind` is what its tasks are counted as, and `package` names what must be fetched before
+    they can be carried out (empty: nothing)."""
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind]
+    package: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its values for JSON."""
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """The payload of such values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BfclAnswer:
+    """What BFCL accepts for one expected call: the values of each parameter (the empty string: it may be left out).
+    `schema` is the definition of the entry where the merged tool has another one."""
+
+    accepted: Mapping[str, Sequence[Any]]
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BfclCalls:
+    """A single-turn request of BFCL: one answer for each expected call."""
+
+    name: ClassVar[str] = "bfcl_calls"
+    kind: ClassVar[Kind] = "single_turn"
+    package: ClassVar[str] = ""
+    answers: tuple[BfclAnswer, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "answers": [
+                {"accepted": one.accepted} | ({} if one.schema is None else {"schema": one.schema})
+                for one in self.answers
+            ]
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        return cls(answers=tuple(BfclAnswer(**answer) for answer in record["answers"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BfclSystems:
+    """A task in BFCL's simulated systems: the classes that it involves, whose initial state is the task's."""
+
+    name: ClassVar[str] = "bfcl_systems"
+    kind: ClassVar[Kind] = "multi_turn"
+    package: ClassVar[str] = "bfcl"
+    classes: tuple[str, ...]
+    long_context: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"classes": list(self.classes), "long_context": self.long_context}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        return cls(classes=tuple(record["classes"]), long_context=record["long_context"])
+
+
+PAYLOADS: Mapping[str, type[Payload]] = {payload.name: payload for payload in (BfclCalls, BfclSystems)}
