@@ -25,6 +25,7 @@ from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.schema import Schema, merge_schemas, normalize_schema, schema_errors
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.call_text import parse_calls
+from toolgen.datasets.flat_schema import flat_schema
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.json_lines import parse_raw_json, read_text
 from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
@@ -281,36 +282,8 @@ def _parameters(function: Json, notes: list[str]) -> Schema:
         and "properties" not in declared
         and all(isinstance(v, dict) for v in declared.values())
     ):
-        declared = _flat(declared)
+        declared = flat_schema(declared)
     return normalize_schema(declared, on_note=lambda line: notes.append(f"{function['name']}: {line}"))
-
-
-def _flat(declared: Mapping[str, Json]) -> Json:
-    """xLAM's `{"city": {"type": "str, optional", "description": ..., "default": ...}}` as an object schema."""
-    properties, required = {}, []
-    for name, parameter in declared.items():
-        kind, optional = _python_type(str(parameter.get("type", "any")))
-        properties[name] = {**parameter, **kind}
-        if "type" not in kind:
-            properties[name].pop("type", None)
-        if not optional and "default" not in parameter and parameter.get("required") is not False:
-            required.append(name)
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _python_type(text: str) -> tuple[Json, bool]:
-    """The schema of a Python annotation as it is written in text, and whether it is marked as optional."""
-    text = text.strip()
-    plain = re.sub(r",?\s*\boptional\b\.?$", "", text, flags=re.IGNORECASE).strip()
-    optional = plain != text
-    if match := re.fullmatch(r"(?:typing\.)?Optional\[(.*)\]", plain, flags=re.DOTALL):
-        return _python_type(match[1])[0], True
-    if match := re.fullmatch(r"(?:typing\.)?(list|set|sequence|iterable)\[(.*)\]", plain, flags=re.I | re.DOTALL):
-        return {"type": "array", "items": _python_type(match[2])[0]}, optional
-    head = plain.partition("[")[0].removeprefix("typing.").lower()
-    if head in ("union", "callable", "any", "") or " or " in plain or "|" in plain:
-        return {}, optional
-    return {"type": head}, optional
 
 
 # --- queries and trajectories -----------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""In: the files of published training sets. Out: conversations, and from them queries, trajectories and tools."""

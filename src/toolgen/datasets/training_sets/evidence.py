@@ -1,0 +1,88 @@
+"""Whether the values of a call can be known from what was said before it, or were made up. Knows no set and no model."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+_WORD = re.compile(r"[^\W_]+")
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_MONTHS = tuple(name.lower() for name in calendar.month_name[1:])
+_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::\d\d)?Z?)?")
+
+
+def unevidenced_values(arguments: Mapping[str, Any], schema: Mapping[str, Any], text: str) -> list[str]:
+    """The paths of the values that `text` does not give away.
+
+    A text is evidenced if all its words occur, a number if its digits or its word do, a date if its day and month do.
+    Booleans, members of an enumeration and defaults are choices that the documentation offers, and need no evidence.
+    """
+    words = _words(text)
+    return [path for path, value in _leaves(arguments, schema, "") if not _is_evidenced(value, words)]
+
+
+def is_evidenced(arguments: Mapping[str, Any], schema: Mapping[str, Any], text: str) -> bool:
+    """Whether `text` gives away every value."""
+    return not unevidenced_values(arguments, schema, text)
+
+
+def _leaves(value: Any, schema: Any, path: str) -> Iterator[tuple[str, Any]]:
+    schema = schema if isinstance(schema, Mapping) else {}
+    if isinstance(value, Mapping):
+        properties = schema.get("properties") or {}
+        for name, member in value.items():
+            yield from _leaves(member, properties.get(name), f"{path}.{name}" if path else str(name))
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _leaves(item, schema.get("items"), f"{path}[{number}]")
+    elif not _is_choice(value, schema):
+        yield path, value
+
+
+def _is_choice(value: Any, schema: Mapping[str, Any]) -> bool:
+    return isinstance(value, bool) or value is None or value in schema.get("enum", ()) or value == schema.get("default")
+
+
+def _is_evidenced(value: Any, words: frozenset[str]) -> bool:
+    if (date := _DATE.fullmatch(str(value).strip())) and _is_evidenced_date(date, words):
+        return True
+    needed = [_plain(word) for word in _WORD.findall(_spaced(str(value)))]
+    if isinstance(value, float) and value.is_integer():
+        needed = [str(int(value))]
+    return all(word in words or _stem(word) in words for word in needed)
+
+
+def _is_evidenced_date(date: re.Match[str], words: frozenset[str]) -> bool:
+    """Whether its day, its month by name and, unless it is midnight, its hour are said."""
+    month = _MONTHS[max(1, min(12, int(date[2]))) - 1]
+    hour = int(date[4] or 0)
+    says_hour = not hour or {str(hour), str((hour - 1) % 12 + 1)} & words
+    return bool(str(int(date[3])) in words and {month, month[:3]} & words and says_hour)
+
+
+@lru_cache(maxsize=64)
+def _words(text: str) -> frozenset[str]:
+    """The words of a text in the forms in which a value may repeat them."""
+    found = {_plain(word) for word in _WORD.findall(_spaced(text))}
+    found |= {_stem(word) for word in found}
+    found |= {str(number) for names in (_NUMBERS, _ORDINALS) for number, name in enumerate(names) if name in found}
+    return frozenset(found)
+
+
+def _spaced(text: str) -> str:
+    """Thousands without commas, ordinals and units parted from their numbers: `1,000` is `1000`, `12th` is `12 th`."""
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
+    return re.sub(r"(?<=\d)(?=(?:st|nd|rd|th|am|pm|km|kg|cm|mm|m|g|%)\b)", " ", text, flags=re.IGNORECASE)
+
+
+def _plain(word: str) -> str:
+    word = word.lower()
+    return str(int(word)) if word.isdecimal() and len(word) < 4 else word
+
+
+def _stem(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") else word
