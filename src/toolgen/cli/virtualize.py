@@ -66,12 +66,12 @@ def virtualize(
         folder = resolve_base(base, on_message=message)
         message(f"adding {len(catalog):,} tools to {base}")
         from toolgen.checkpoint import Checkpoint
-        from toolgen.inference.heads import check
+        from toolgen.inference.passes import check_passes
 
         made = Checkpoint.create(
             folder, catalog, indexing=indexing, tool_sets=data.tool_sets, initialization=init, seed=seed
         )
-        check(made.model)
+        check_passes(made.model)
         # The name that was typed says more, on every machine, than the place of the cache on this one.
         checkpoint = replace(made, base=base)
         checkpoint.save(output)

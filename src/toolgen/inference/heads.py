@@ -1,7 +1,8 @@
 """Head: where hidden states become scores. Training, search, beam search and decoding all score by it.
 
 Some architectures transform what the product with the output rows gives: they scale it (Granite, Cohere) or bound it (Gemma 2).
-`check` compares with the model's own logits, so that an architecture with another transformation is refused, not run wrongly.
+`check_passes` compares with the model's own logits, so that an architecture with another transformation is refused, not run
+wrongly.
 Shapes: P positions, D hidden size, V rows of the output matrix, C chosen rows.
 """
 
@@ -14,11 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from toolgen.errors import CheckpointError
 from toolgen.virtualization import output_rows
-
-PROBE = 8
-"""Tokens that `check` compares."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +55,3 @@ class Head:
 def input_scale(model: PreTrainedModel) -> float:
     """The factor by which the model's input matrix is scaled when tokens are looked up (Gemma 3)."""
     return float(getattr(model.get_input_embeddings(), "embed_scale", 1.0))
-
-
-@torch.inference_mode()
-def check(model: PreTrainedModel) -> None:
-    """CheckpointError for an architecture whose logits `Head` does not compute."""
-    ids = torch.arange(PROBE, device=model.device)[None] % len(output_rows(model))
-    expected = model(input_ids=ids, use_cache=False).logits.float()
-    found = Head.of(model).scores(model.base_model(input_ids=ids, use_cache=False).last_hidden_state).float()
-    if found.shape != expected.shape or not torch.allclose(
-        found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())
-    ):
-        raise CheckpointError(
-            f"the scores of {model.config.model_type} models are not their last hidden state times the output rows, scaled or "
-            "bounded; take another architecture (Llama, Qwen, SmolLM, Gemma, Granite, GPT-2, ...)"
-        )

@@ -20,6 +20,7 @@ from toolgen.training.examples import TrainingExample, targets_of
 from toolgen.training.loop import OnStep, train, work_folder
 from toolgen.training.stages import Stage
 from toolgen.training.teacher import LogitsOfAll, Teacher
+from toolgen.virtualization.tokenizer import TURN_START
 
 
 def run_stage(
@@ -60,7 +61,7 @@ def run_stage(
         loss=stage.loss,
         fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
         unasked=_unasked(checkpoint, dataset) if config.contrast == "asked" else (),
-        silent=_silent(checkpoint, sources) if config.contrast == "asked" else (),
+        silent=[*_opening(checkpoint), *(_silent(checkpoint, sources) if config.contrast == "asked" else ())],
         teach=Teacher(teacher, checkpoint.vocabulary, config.teacher_share) if teacher else None,
         restart=restart,
         tensorboard=tensorboard,
@@ -104,6 +105,12 @@ def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExamp
     """Token ids of tools and actions that no example of this stage asks for: `finish` before the agent stage."""
     asked = frozenset[int]().union(*map(targets_of, sources.values()))
     return [token for token in checkpoint.vocabulary.action_token_ids if token not in asked]
+
+
+def _opening(checkpoint: Checkpoint) -> list[int]:
+    """Token id of the marker that opens a turn, where the base lacked it: the protocol writes it, never the model, so that its
+    row could only learn to be wrong."""
+    return [token for marker, token in checkpoint.vocabulary.marker_token_ids.items() if marker == TURN_START]
 
 
 def check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:

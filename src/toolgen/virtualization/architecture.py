@@ -51,7 +51,11 @@ def why_not(model: PreTrainedModel) -> str:
 
 def _why_not_heard(model: PreTrainedModel) -> str:
     """Whether every layer's attention gets the keywords of a pass, and its window if it has one."""
-    layers, heard = DynamicCache(config=model.config).layers, _heard(model)
+    layers = DynamicCache(config=model.config).layers
+    try:
+        heard = _heard(model)
+    except (RuntimeError, TypeError, ValueError) as error:
+        return f"fail in a pass over one token ({' '.join(str(error).split())[:120]})"
     if len(heard) != model.config.num_hidden_layers:
         return "do not hand the keywords of a pass on to the attention of every layer"
     windows = [isinstance(layer, DynamicSlidingWindowLayer) for layer in layers] or [False] * len(heard)
@@ -70,8 +74,6 @@ def _heard(model: PreTrainedModel) -> list[Mapping[str, Any]]:
     try:
         ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
         model.base_model(input_ids=ids, use_cache=False, heard=heard)
-    except TypeError:  # a forward that takes no such keyword
-        return []
     finally:
         model.set_attn_implementation(before)
     return heard
