@@ -21,7 +21,7 @@ from toolgen.catalog.tool import Tool
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import SPLITS
-from toolgen.datasets.trajectory import Trajectory
+from toolgen.datasets.trajectory import Outcome, Trajectory, TurnOutcome
 from toolgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -309,8 +309,8 @@ def _trajectories(catalog: Catalog, split: str) -> Iterator[Trajectory]:
             messages.append(_call("call_end", "finish", json.dumps({"answer": "It is done."})))
         else:
             messages.append(_call("call_end", "no_tool", "{}"))
-        status, answer = ("finished", "It is done.") if query.calls else ("declined", None)
-        outcome = {"status": status, "answer": answer}
+        finished, declined = TurnOutcome(status="finished", answer="It is done."), TurnOutcome(status="declined")
+        outcome = Outcome(turns=(finished if query.calls else declined,))
         yield Trajectory(id=f"{query.id}-run", query=query.id, messages=tuple(messages), outcome=outcome)
 
 

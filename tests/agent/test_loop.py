@@ -79,8 +79,8 @@ def test_messages_are_openai_chat_messages_with_one_call_each(catalog: Catalog) 
 def test_every_ending_has_its_status(catalog: Catalog, actions: list[Any], status: str) -> None:
     budget = Budget(steps=4, tokens=1000)
     trajectory = run_agent(ScriptedPolicy(actions), DryRunEnvironment(catalog), TASK, budget=budget)
-    assert trajectory.outcome["status"] == status
-    assert trajectory.outcome["turns"][-1]["status"] == status
+    assert trajectory.outcome.status == status
+    assert trajectory.outcome.turns[-1].status == status
 
 
 def test_time_is_a_budget_too(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_time_is_a_budget_too(catalog: Catalog, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("toolgen.agent.loop.time.monotonic", lambda: float(next(clock)))
     budget = Budget(seconds=25)
     trajectory = run_agent(ScriptedPolicy([(CREATE, {})] * 9), DryRunEnvironment(catalog), TASK, budget=budget)
-    assert trajectory.outcome["status"] == "time_limit"
+    assert trajectory.outcome.status == "time_limit"
 
 
 def test_a_call_that_could_not_be_completed_is_not_carried_out(catalog: Catalog) -> None:
@@ -100,9 +100,9 @@ def test_a_call_that_could_not_be_completed_is_not_carried_out(catalog: Catalog)
 def test_tool_errors_and_timeouts_are_counted_and_the_task_goes_on(catalog: Catalog) -> None:
     wrong = ScriptedPolicy([("no&&tool", {}), (CREATE, {"title": 5})])
     outcome = run_agent(wrong, DryRunEnvironment(catalog), TASK).outcome
-    assert (outcome["status"], outcome["calls"], outcome["tool_errors"]) == ("finished", 2, 2)
+    assert (outcome.status, outcome.calls, outcome.tool_errors) == ("finished", 2, 2)
     outcome = run_agent(ScriptedPolicy([(CREATE, {})]), Slow(catalog), TASK).outcome
-    assert (outcome["status"], outcome["timeouts"]) == ("finished", 1)
+    assert (outcome.status, outcome.timeouts) == ("finished", 1)
 
 
 def test_turns_of_the_user_are_fed_one_after_another_and_state_is_kept(
@@ -120,7 +120,7 @@ def test_turns_of_the_user_are_fed_one_after_another_and_state_is_kept(
     trajectory = run_agent(policy, environment, task)
     users = [message["content"] for message in trajectory.messages if message["role"] == "user"]
     assert users == [turn.text for turn in task.turns]
-    assert [turn["status"] for turn in trajectory.outcome["turns"]] == ["finished", "gave_up", "finished"]
+    assert [turn.status for turn in trajectory.outcome.turns] == ["finished", "gave_up", "finished"]
     assert [len(turn) for turn in calls_by_turn(trajectory.messages)] == [1, 0, 1]
     assert trajectory.messages[-2]["content"] == "['old', 'rain']"
 
@@ -128,7 +128,7 @@ def test_turns_of_the_user_are_fed_one_after_another_and_state_is_kept(
 def test_a_limit_ends_the_task_and_later_turns_are_not_begun(package: Path, catalog: Catalog, task: Task) -> None:
     policy = ScriptedPolicy([(CREATE, {"title": "x"})] * 9)
     trajectory = run_agent(policy, BfclEnvironment(package, catalog), task, budget=Budget(steps=2))
-    assert [turn["status"] for turn in trajectory.outcome["turns"]] == ["step_limit"]
+    assert [turn.status for turn in trajectory.outcome.turns] == ["step_limit"]
 
 
 def test_the_policy_is_offered_what_the_environment_can_execute_now(

@@ -41,7 +41,7 @@ def recorded(catalog: Catalog, request: Query | Task, package: Path | None = Non
 
 
 def ends(trajectory: Trajectory) -> list[str]:
-    return [turn["status"] for turn in trajectory.outcome["turns"]]
+    return [turn.status for turn in trajectory.outcome.turns]
 
 
 def test_a_multi_turn_task_is_executed_turn_by_turn(package: Path, catalog: Catalog, task: Task) -> None:
@@ -52,7 +52,7 @@ def test_a_multi_turn_task_is_executed_turn_by_turn(package: Path, catalog: Cata
     assert actions[1][1] == {"answer": "Done. id: 2."}
     assert actions[2][1]["gave_up"] is True
     assert ends(trajectory) == ["finished", "gave_up", "finished"]
-    assert trajectory.outcome["errors"] == 0
+    assert trajectory.outcome.tool_errors == 0
 
 
 def test_a_turn_whose_function_is_held_back_is_declined(package: Path, catalog: Catalog, task: Task) -> None:
@@ -64,8 +64,8 @@ def test_a_ground_truth_that_fails_is_kept_and_counted(package: Path, catalog: C
     wrong = Call(tool="TicketAPI&&get_ticket", arguments={"ticket_id": "77"})
     failing = replace(task, turns=tuple(replace(turn, calls=turn.calls and (wrong,)) for turn in task.turns))
     trajectory = recorded(catalog, failing, package)
-    assert trajectory.outcome["errors"] == 2
-    assert trajectory.outcome["answer"] == "The last call failed. error: no such ticket."
+    assert trajectory.outcome.tool_errors == 2
+    assert trajectory.outcome.answer == "The last call failed. error: no such ticket."
 
 
 def test_single_turn_calls_are_recorded_not_executed(catalog: Catalog) -> None:
@@ -74,13 +74,13 @@ def test_single_turn_calls_are_recorded_not_executed(catalog: Catalog) -> None:
     trajectory = recorded(catalog, task)
     roles = [message["role"] for message in trajectory.messages]
     assert roles == ["system", "user", "assistant", "tool", "assistant", "tool", "assistant"]
-    assert trajectory.outcome["answer"] == "The 2 calls were recorded."
+    assert trajectory.outcome.answer == "The 2 calls were recorded."
 
 
 def test_a_request_that_no_tool_fits_is_declined(catalog: Catalog) -> None:
     trajectory = recorded(catalog, Query(id="q", text="Sing.", tools=(), calls=()))
     assert list(actions_of(trajectory.messages[-1])) == [("no_tool", {})]
-    assert trajectory.outcome["status"] == "declined"
+    assert trajectory.outcome.status == "declined"
 
 
 def test_what_cannot_be_recorded_is_left_out(catalog: Catalog, task: Task) -> None:
@@ -118,7 +118,7 @@ def test_every_recorded_bfcl_task_replays_to_the_same_messages(cached_bfcl: Path
     trajectories = [trajectory for found in dataset.trajectories.values() for trajectory in found]
     environment = BfclEnvironment(cached_bfcl, dataset.catalog)
     assert len(trajectories) == len(tasks) == 4275
-    assert sum(trajectory.outcome["errors"] for trajectory in trajectories) == 0
+    assert sum(trajectory.outcome.tool_errors for trajectory in trajectories) == 0
     for trajectory in trajectories:
         task = tasks[trajectory.query]
         if task.kind == "multi_turn":

@@ -12,16 +12,19 @@ from toolgen.catalog.loaders import LoadReport, Loss
 from toolgen.datasets import (
     Call,
     Dataset,
+    Outcome,
     Query,
     Rewritten,
     Synthetic,
     Task,
     Trajectory,
     Turn,
+    TurnOutcome,
     load_dataset,
     save_dataset,
 )
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
+from toolgen.datasets.trajectory import Decision, Diagnostics
 from toolgen.errors import DatasetError, ToolgenError, UsageError
 
 CALL = Call(tool="p&&a", arguments={"x": [1, None]})
@@ -45,6 +48,33 @@ WRITTEN = (
     Query(id="s", text="a", tools=("p&&a",), origin=Synthetic(style="vague", writer="rules")),
     Query(id="r", text="a", tools=("p&&a",), origin=Rewritten(how="short", writer="rules", original="a b")),
 )
+NOTED = Diagnostics(
+    tool="p&&a",
+    probability=0.5,
+    tool_exists=True,
+    tool_allowed=False,
+    arguments="ok",
+    argument_tokens=4,
+    masked=1,
+    relaxed=False,
+)
+RUN = Trajectory(
+    id="t",
+    query="q",
+    messages=({"role": "user", "content": "hi"},),
+    outcome=Outcome(
+        turns=(TurnOutcome(status="finished", answer="Hi.", steps=2), TurnOutcome(status="token_limit")),
+        environment="dry-run",
+        calls=3,
+        tool_errors=1,
+        tokens=9,
+        seconds=0.5,
+        decisions=(
+            Decision(turn=0, diagnostics=NOTED),
+            Decision(turn=1, stuck="token_limit"),
+        ),
+    ),
+)
 DATASET = Dataset(
     name="tiny",
     version="1",
@@ -53,7 +83,7 @@ DATASET = Dataset(
     catalog=Catalog([Tool(id="p&&a", provider="p", name="a")]),
     queries={"train": (QUERY, *WRITTEN), "test": (Query(id="n", text="none", tools=()),)},
     tasks={"train": TASKS},
-    trajectories={"train": (Trajectory(id="t", query="q", messages=({"role": "user", "content": "hi"},)),)},
+    trajectories={"train": (RUN,)},
     reports=(LoadReport(source="s", loaded=1, losses=(Loss("b", "broken"),), notes=("n",), counts={"c": 2}),),
 )
 

@@ -13,7 +13,7 @@ from toolgen.datasets.folder import Dataset
 from toolgen.datasets.messages import actions_of
 from toolgen.datasets.toolbench import import_toolbench
 from toolgen.datasets.toolbench_runs import function_name, normal_name, parameter_name
-from toolgen.datasets.trajectory import Trajectory
+from toolgen.datasets.trajectory import Trajectory, TurnOutcome
 from toolgen.datasets.validate import validate_dataset
 from toolgen.errors import DatasetError
 
@@ -162,7 +162,8 @@ def test_a_run_of_the_search_goes_with_its_request(tmp_path: Path) -> None:
     ]
     assert trajectory.messages[1]["content"] == "First I look."
     assert trajectory.messages[2]["content"] == '{"response": "found"}'
-    assert trajectory.outcome == {"status": "finished", "answer": "Soup it is.", "steps_left_out": 2}
+    assert trajectory.outcome.turns == (TurnOutcome(status="finished", answer="Soup it is."),)
+    assert sum("left out" in note for note in dataset.reports[0].notes) == 2
     assert "my_food&&cook" in dataset.catalog  # only the run describes it
     assert dataset.catalog.get("my_food&&cook").description == 'Cooks "well".'
     assert dataset.catalog.get("my_food&&cook").properties["dish"]["examples"] == ["soup"]
@@ -189,7 +190,7 @@ def test_runs_in_the_form_of_toolevals_files(tmp_path: Path) -> None:
     ]
     assert found["G1-1"].messages[1]["content"] == "Look."
     assert found["G1-2"].messages[2]["content"].startswith('{"ok')
-    assert found["G1-6"].outcome["status"] == "gave_up"
+    assert found["G1-6"].outcome.status == "gave_up"
     assert queries_of(dataset)["G1-1"].category == "trajectory"
     assert queries_of(dataset)["G1-1"].tools == ("my_food&&find",)
     assert {loss.name for loss in dataset.reports[0].losses} == {"run G1-3", "run G1-4", "run G1-5"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders import LoadReport
-from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, Turn
+from toolgen.datasets import Call, Dataset, Outcome, Query, Task, Trajectory, Turn, TurnOutcome
 from toolgen.datasets.transforms import dedupe, join, prefix, select
 from toolgen.datasets.validate import validate_dataset
 
@@ -22,7 +22,9 @@ def _dataset(name: str, description: str = "Does it.", split: str = "train", lic
     turns = (Turn(text="Do it", calls=(), held_back=("p&&b",)), Turn(text="Now", calls=query.calls))
     task = Task(id="t", turns=turns, state={"p&&a": 1})
     call = {"id": "1", "type": "function", "function": {"name": "p&&a", "arguments": "{}"}}
-    trajectory = Trajectory(id="q", query="q", messages=({"role": "user", "content": "p&&a"}, {"tool_calls": [call]}))
+    messages = ({"role": "user", "content": "p&&a"}, {"tool_calls": [call]})
+    outcome = Outcome(turns=(TurnOutcome(status="finished"),))
+    trajectory = Trajectory(id="q", query="q", messages=messages, outcome=outcome)
     return Dataset(
         name=name,
         version="1",

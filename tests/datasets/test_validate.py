@@ -9,14 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from toolgen.catalog import Catalog, Tool
-from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, Turn, load_dataset, save_dataset
+from toolgen.datasets import (
+    Call,
+    Dataset,
+    Outcome,
+    Query,
+    Task,
+    Trajectory,
+    Turn,
+    TurnOutcome,
+    load_dataset,
+    save_dataset,
+)
 from toolgen.datasets.validate import validate_dataset
 
 TOOL = Tool(id="a", provider="", name="a", parameters={"type": "object", "properties": {"x": {"type": "integer"}}})
 
 
 def _dataset(*queries: Query, trajectory_of: str | None = None) -> Dataset:
-    trajectories = (Trajectory(id="t", query=trajectory_of, messages=()),) if trajectory_of else ()
+    outcome = Outcome(turns=(TurnOutcome(status="finished"),))
+    found = Trajectory(id="t", query=trajectory_of or "", messages=(), outcome=outcome)
     return Dataset(
         name="d",
         version="1",
@@ -24,7 +36,7 @@ def _dataset(*queries: Query, trajectory_of: str | None = None) -> Dataset:
         licence="",
         catalog=Catalog([TOOL]),
         queries={"train": queries},
-        trajectories={"train": trajectories},
+        trajectories={"train": (found,) if trajectory_of else ()},
     )
 
 

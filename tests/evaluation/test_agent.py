@@ -15,7 +15,7 @@ import pytest
 from toolgen.agent import Action, Budget, DryRunEnvironment, GenerativePolicy, ScriptedPolicy, ToolResult
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
-from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, Turn
+from toolgen.datasets import Call, Dataset, Outcome, Query, Task, Trajectory, Turn, TurnOutcome
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls
 from toolgen.datasets.trajectory import Message
 from toolgen.decoding import DecodingOptions, Sampling
@@ -101,7 +101,8 @@ def test_what_was_emitted_is_looked_up_and_validated_anew(dataset: Dataset) -> N
     ]  # fmt: skip
     calls = [{"function": {"name": name, "arguments": json.dumps(arguments)}} for name, arguments in actions]
     messages = tuple({"role": "assistant", "tool_calls": [call]} for call in calls)
-    counts = count_validity(Trajectory(id="t", query="q", messages=messages), dataset.catalog)
+    outcome = Outcome(turns=(TurnOutcome(status="gave_up"),))
+    counts = count_validity(Trajectory(id="t", query="q", messages=messages, outcome=outcome), dataset.catalog)
     assert (counts["actions"], counts["nonexistent_tools"], counts["invalid_arguments"]) == (4, 1, 2)
 
 
@@ -184,7 +185,7 @@ def test_a_full_context_ends_one_of_the_tasks_together(dataset: Dataset) -> None
     dataset = replace(dataset, queries={}, tasks={"test": (request(1), long, request(2))})
     config = AgentEvaluation(budget=Budget(steps=2, tokens=40))
     result = evaluate_agent(small, dataset, config, together=3)
-    assert result.records[1].trajectory.outcome["status"] == "token_limit"
+    assert result.records[1].trajectory.outcome.status == "token_limit"
     assert without_seconds(result) == without_seconds(evaluate_agent(small, dataset, config))
 
 
@@ -255,7 +256,7 @@ def test_tasks_together_in_bfcls_systems_end_as_one_after_another(cached_bfcl: P
     alone, together = (
         evaluate_agent(checkpoint, dataset, config, packages={"bfcl": cached_bfcl}, together=count) for count in (1, 4)
     )
-    assert sum(record.trajectory.outcome["calls"] for record in alone.records) > 8
+    assert sum(record.trajectory.outcome.calls for record in alone.records) > 8
     assert without_seconds(together) == without_seconds(alone)
 
 

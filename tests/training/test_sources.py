@@ -10,8 +10,9 @@ import pytest
 
 from toolgen.catalog.text import views
 from toolgen.catalog.words import content_words
-from toolgen.datasets import Dataset, Query, Synthetic, Task, Trajectory, Turn
+from toolgen.datasets import Dataset, Outcome, Query, Synthetic, Task, Trajectory, Turn, TurnOutcome
 from toolgen.datasets.messages import NO_TOOL
+from toolgen.datasets.trajectory import Status
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import STAGES, StageConfig
@@ -174,8 +175,9 @@ def test_a_conversation_is_supervised_where_the_assistant_writes(dataset: Datase
     assert written == '{"city": "Oslo"}<|im_end|>{"answer": "It is done."}<|im_end|>'
 
 
-def with_trajectory(dataset: Dataset, **outcome: str) -> Dataset:
+def with_trajectory(dataset: Dataset, status: Status = "finished") -> Dataset:
     first, second = dataset.trajectories["train"][:2]
+    outcome = Outcome(turns=(TurnOutcome(status=status),))
     both = Trajectory(id="t", query=first.query, messages=(*first.messages, *second.messages), outcome=outcome)
     return replace(dataset, trajectories={"train": (both,)})
 

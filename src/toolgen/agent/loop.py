@@ -9,18 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.policy import Action, Policy
 from toolgen.datasets.messages import RESULT_LIMIT, call_message, opening, result_message, user_message
 from toolgen.datasets.task import Task
-from toolgen.datasets.trajectory import Message, Trajectory
+from toolgen.datasets.trajectory import (
+    TURN_DONE,
+    Decision,
+    Message,
+    Outcome,
+    Status,
+    Trajectory,
+    TurnOutcome,
+)
 from toolgen.errors import UsageError
-
-Status = Literal["finished", "gave_up", "declined", "step_limit", "token_limit", "time_limit", "error"]
-# After these the user can go on; after a limit or an error, as in BFCL, the task ends.
-TURN_DONE = ("finished", "gave_up", "declined")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +68,7 @@ def run_agent(
     """Carries out one task, turn by turn, and returns all that was said and done.
 
     `restrict` lets the policy choose only among what the environment can execute now; without it a call of another tool
-    gets an error result. Results are cut to `result_limit` characters. `trajectory.outcome` holds `status` (of the last
-    turn that was begun), `answer`, `turns` (status, answer and steps of each), counts of `calls`, `tool_errors` and
-    `timeouts`, `tokens`, `seconds`, and one entry of `decisions` for each action.
+    gets an error result. Results are cut to `result_limit` characters.
     """
     notify = on_event or (lambda _event: None)
     return _Run(policy, environment, task, budget or Budget(), restrict, result_limit, notify).trajectory()
@@ -93,8 +95,8 @@ class _Run:
         self._result_limit = result_limit
         self._on_event = on_event
         self._messages: list[Message] = opening(task)
-        self._turns: list[dict[str, Any]] = []
-        self._decisions: list[dict[str, Any]] = []
+        self._turns: list[TurnOutcome] = []
+        self._decisions: list[Decision] = []
         self._results: list[ToolResult] = []
         self._tokens = 0
         self._started = time.monotonic()
@@ -106,10 +108,10 @@ class _Run:
             self._messages.append(user_message(turn.text))
             self._on_event(AgentEvent(kind="user", turn=place, text=turn.text))
             self._take_turn(place)
-            if self._turns[-1]["status"] not in TURN_DONE:
+            if self._turns[-1].status not in TURN_DONE:
                 break
         last = self._turns[-1]
-        self._on_event(AgentEvent(kind="end", turn=len(self._turns) - 1, text=last["status"]))
+        self._on_event(AgentEvent(kind="end", turn=len(self._turns) - 1, text=last.status))
         return Trajectory(
             id=self._task.id, query=self._task.id, messages=tuple(self._messages), outcome=self._outcome()
         )
@@ -130,7 +132,7 @@ class _Run:
                 status, answer = ended
                 break
             self._call(action, turn, step)
-        self._turns.append({"status": status, "answer": answer, "steps": step})
+        self._turns.append(TurnOutcome(status=status, answer=answer, steps=step))
 
     def _budget_status(self) -> Status | None:
         if self._tokens >= self._budget.tokens:
@@ -143,7 +145,7 @@ class _Run:
         tools = self._environment.tools if self._restrict else None
         action = self._policy.act(self._messages, tools)
         self._tokens += action.tokens
-        self._decisions.append({"turn": turn, "stuck": action.stuck, **action.diagnostics})
+        self._decisions.append(Decision(turn=turn, stuck=action.stuck, diagnostics=action.diagnostics))
         self._on_event(AgentEvent(kind="action", turn=turn, step=step, action=action))
         if not action.stuck:
             self._messages.append(call_message(action.tool, action.arguments, self._call_id(), action.thought))
@@ -169,19 +171,17 @@ class _Run:
     def _call_id(self) -> str:
         return f"call_{len(self._decisions)}"
 
-    def _outcome(self) -> dict[str, Any]:
-        return {
-            "status": self._turns[-1]["status"],
-            "answer": self._turns[-1]["answer"],
-            "environment": self._environment.name,
-            "turns": self._turns,
-            "calls": len(self._results),
-            "tool_errors": _count(self._results, "error"),
-            "timeouts": _count(self._results, "timeout"),
-            "tokens": self._tokens,
-            "seconds": round(time.monotonic() - self._started, 3),
-            "decisions": self._decisions,
-        }
+    def _outcome(self) -> Outcome:
+        return Outcome(
+            turns=tuple(self._turns),
+            environment=self._environment.name,
+            calls=len(self._results),
+            tool_errors=_count(self._results, "error"),
+            timeouts=_count(self._results, "timeout"),
+            tokens=self._tokens,
+            seconds=round(time.monotonic() - self._started, 3),
+            decisions=tuple(self._decisions),
+        )
 
 
 def _count(results: Sequence[ToolResult], status: str) -> int:

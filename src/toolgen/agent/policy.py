@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from toolgen.datasets.messages import FINISH, NO_TOOL
-from toolgen.datasets.trajectory import Message
+from toolgen.datasets.trajectory import Diagnostics, Message
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
@@ -25,7 +25,7 @@ class Action:
     """The assistant's next step: the call of a tool, "finish" or "no_tool".
 
     `stuck` is empty unless no legal call could be completed; such an action is not carried out. `tokens` counts what
-    was generated, `diagnostics` says how (see `GenerativePolicy`).
+    was generated, `diagnostics` says how, where a decoder decided.
     """
 
     tool: str
@@ -33,7 +33,7 @@ class Action:
     thought: str = ""
     stuck: StuckReason = ""
     tokens: int = 0
-    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    diagnostics: Diagnostics | None = None
 
     @property
     def is_finish(self) -> bool:
@@ -89,9 +89,6 @@ class GenerativePolicy:
 
     The whole conversation is rendered at every step, but only what is new is encoded: the session keeps the model's
     cache over the turns of one conversation. With `think` the model may write a thought first.
-
-    `Action.diagnostics`: `tool`, `probability`, `tool_exists`, `tool_allowed` (see `ToolChoice`), `arguments` (status),
-    `argument_tokens`, `masked` and `relaxed` (see `Arguments`).
     """
 
     def __init__(self, checkpoint: Checkpoint, *, think: bool = False, options: DecodingOptions | None = None) -> None:
@@ -146,14 +143,14 @@ class GenerativePolicy:
             thought=thought,
             stuck=stuck,
             tokens=self._written + arguments.tokens,
-            diagnostics={
-                "tool": tool,
-                "probability": round(choice.probability, 4),
-                "tool_exists": choice.tool_exists,
-                "tool_allowed": choice.tool_allowed,
-                "arguments": arguments.status,
-                "argument_tokens": arguments.tokens,
-                "masked": arguments.masked,
-                "relaxed": arguments.relaxed,
-            },
+            diagnostics=Diagnostics(
+                tool=tool,
+                probability=round(choice.probability, 4),
+                tool_exists=choice.tool_exists,
+                tool_allowed=choice.tool_allowed,
+                arguments=arguments.status,
+                argument_tokens=arguments.tokens,
+                masked=arguments.masked,
+                relaxed=arguments.relaxed,
+            ),
         )

@@ -26,7 +26,7 @@ from toolgen.datasets.messages import (
 )
 from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task
-from toolgen.datasets.trajectory import Message, Trajectory
+from toolgen.datasets.trajectory import Message, Outcome, Status, Trajectory, TurnOutcome
 
 # The longest result that an answer repeats, in characters.
 ANSWER_LIMIT = 160
@@ -46,7 +46,7 @@ def record_trajectories(
     A turn with calls: the calls with the results of the task's environment, then `finish`. A turn without: `no_tool` where no
     tool fits or one is held back, else `finish` that gives up and asks for what is missing.
 
-    `outcome["errors"]` counts ground-truth calls that the environment answered with an error; such a trajectory is
+    `outcome.tool_errors` counts ground-truth calls that the environment answered with an error; such a trajectory is
     kept. Tasks without known calls are left out, and those that need a package which is not among `packages`.
     """
     tasks = {split: dataset.all_tasks(split) for split in dataset.queries}
@@ -90,9 +90,9 @@ class _Transcript:
     environment: Environment
     limit: int
     messages: list[Message]
-    turns: list[dict[str, Any]] = field(default_factory=list)
-    calls: int = 0
-    errors: int = 0
+    turns: list[TurnOutcome] = field(default_factory=list)
+    results: list[ToolResult] = field(default_factory=list)
+    actions: int = 0
 
     def execute(self, calls: Sequence[Call]) -> list[ToolResult]:
         """Carries out the calls of one turn."""
@@ -101,31 +101,30 @@ class _Transcript:
             result = self.environment.call(call.tool, call.arguments)
             arguments = in_schema_order(call.arguments, self.catalog.get(call.tool).parameters)
             self.messages.append(call_message(call.tool, arguments, self._next_id()))
-            self.messages.append(result_message(f"call_{self.calls}", result.content, self.limit))
-            self.errors += result.is_error
+            self.messages.append(result_message(f"call_{self.actions}", result.content, self.limit))
             results.append(result)
+        self.results += results
         return results
 
-    def end(self, action: str, arguments: dict[str, Any], status: str) -> None:
+    def end(self, action: str, arguments: dict[str, Any], status: Status) -> None:
         """Ends a turn."""
         self.messages.append(call_message(action, arguments, self._next_id()))
-        self.turns.append({"status": status, "answer": arguments.get("answer")})
+        steps = self.actions - sum(turn.steps for turn in self.turns)
+        self.turns.append(TurnOutcome(status=status, answer=arguments.get("answer"), steps=steps))
 
     def trajectory(self, task: Task) -> Trajectory:
         """What was written down, with its outcome."""
-        outcome = {
-            "status": self.turns[-1]["status"],
-            "answer": self.turns[-1]["answer"],
-            "environment": self.environment.name,
-            "source": "ground truth",
-            "turns": self.turns,
-            "errors": self.errors,
-        }
+        outcome = Outcome(
+            turns=tuple(self.turns),
+            environment=self.environment.name,
+            calls=len(self.results),
+            tool_errors=sum(result.is_error for result in self.results),
+        )
         return Trajectory(id=task.id, query=task.id, messages=tuple(self.messages), outcome=outcome)
 
     def _next_id(self) -> str:
-        self.calls += 1
-        return f"call_{self.calls}"
+        self.actions += 1
+        return f"call_{self.actions}"
 
 
 def in_schema_order(value: Any, schema: Mapping[str, Any]) -> Any:

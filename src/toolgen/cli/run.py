@@ -12,6 +12,7 @@ from rich.text import Text
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.searching import is_checkpoint, load_catalog
 from toolgen.datasets import Task, Trajectory, Turn
+from toolgen.datasets.trajectory import TURN_DONE
 from toolgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def run(
         prepared.environment.close()
     verdict = _verdict(prepared, trajectory, catalog)
     emit(trajectory.to_dict() | verdict, as_json, lambda: _summary(trajectory, verdict))
-    if trajectory.outcome["status"] not in ("finished", "gave_up", "declined"):
+    if trajectory.outcome.status not in TURN_DONE:
         raise typer.Exit(1)
 
 
@@ -194,11 +195,11 @@ def _line(label: str, content: str, style: str) -> Text:
 def _summary(trajectory: Trajectory, verdict: dict[str, Any]) -> Text:
     outcome = trajectory.outcome
     parts = [
-        str(outcome["status"]).replace("_", " "),
-        f"{outcome['calls']} calls",
-        f"{outcome['tool_errors']} errors",
-        f"{outcome['tokens']} tokens",
-        f"{outcome['seconds']:.1f} s",
+        outcome.status.replace("_", " "),
+        f"{outcome.calls} calls",
+        f"{outcome.tool_errors} errors",
+        f"{outcome.tokens} tokens",
+        f"{outcome.seconds:.1f} s",
     ]
     if verdict:
         right = sum(turn["valid"] for turn in verdict["turns"])

@@ -5,18 +5,20 @@ Out: Dataset, that is Query values with relevant tools, Task values with expecte
 from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
 from toolgen.datasets.query import Call, Query, Rewritten, Synthetic
 from toolgen.datasets.task import Task, Turn
-from toolgen.datasets.trajectory import Message, Trajectory
+from toolgen.datasets.trajectory import Message, Outcome, Trajectory, TurnOutcome
 
 __all__ = [
     "Call",
     "Dataset",
     "Message",
+    "Outcome",
     "Query",
     "Rewritten",
     "Synthetic",
     "Task",
     "Trajectory",
     "Turn",
+    "TurnOutcome",
     "load_dataset",
     "save_dataset",
 ]

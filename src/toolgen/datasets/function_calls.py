@@ -31,7 +31,7 @@ from toolgen.datasets.json_lines import parse_raw_json, read_text
 from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import split_queries, text_group
-from toolgen.datasets.trajectory import Message, Trajectory
+from toolgen.datasets.trajectory import Message, Outcome, Trajectory, TurnOutcome
 from toolgen.datasets.transforms import UNKNOWN_LICENCE
 from toolgen.errors import DatasetError
 
@@ -311,7 +311,7 @@ def _query(record: _Record, tools: Mapping[str, Tool]) -> Query:
 def _trajectory(record: _Record, tools: Mapping[str, Tool]) -> Trajectory | None:
     """The whole conversation, each turn ended by its answer; None where a call has no result or a turn no answer."""
     messages: list[Message] = []
-    answer = ""
+    ends: list[TurnOutcome] = []
     for turn in record.turns:
         messages.append(user_message(turn.text))
         for step in turn.steps[:-1] if turn.steps else ():
@@ -326,7 +326,8 @@ def _trajectory(record: _Record, tools: Mapping[str, Tool]) -> Trajectory | None
             return None
         answer = turn.steps[-1].text
         messages.append(call_message(FINISH, {"answer": answer}, f"call_{len(messages)}"))
-    outcome = {"status": "finished", "answer": answer, "source": "published"}
+        ends.append(TurnOutcome(status="finished", answer=answer))
+    outcome = Outcome(turns=tuple(ends))
     return Trajectory(id=record.id, query=record.id, messages=tuple(messages), outcome=outcome)
 
 

@@ -21,7 +21,7 @@ from toolgen.catalog.naming import tool_id
 from toolgen.catalog.schema import Note, normalize_schema
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
-from toolgen.datasets.trajectory import Trajectory
+from toolgen.datasets.trajectory import Outcome, Trajectory, TurnOutcome
 from toolgen.errors import DatasetError
 
 Json = Mapping[str, Any]
@@ -117,7 +117,6 @@ def trajectory_of(run: Run, query: str, tools: Mapping[str, Tool], note: Note) -
     """The trajectory of a run. `tools` are those behind its function names; steps that call anything else, or whose
     arguments are no JSON object, are left out and noted."""
     messages = [user_message(run.text)]
-    left_out = 0
     for step in run.steps:
         tool = tools.get(str(step.function))
         arguments = _object(step.arguments)
@@ -126,7 +125,6 @@ def trajectory_of(run: Run, query: str, tools: Mapping[str, Tool], note: Note) -
                 f"calls {step.function!r}, which was not offered" if tool is None else "has arguments that are no JSON"
             )
             note(f"{run.id}: a step {what}; left out")
-            left_out += 1
             continue
         original = {parameter_name(parameter): parameter for parameter in tool.properties}
         arguments = {original.get(key, key): value for key, value in arguments.items()}
@@ -137,8 +135,8 @@ def trajectory_of(run: Run, query: str, tools: Mapping[str, Tool], note: Note) -
     answer = str(final.get("final_answer") or "")
     ending = {"answer": answer} | ({"gave_up": True} if gave_up else {})
     messages.append(call_message(FINISH, ending, f"call_{len(messages)}"))
-    outcome = {"status": "gave_up" if gave_up else "finished", "answer": answer, "steps_left_out": left_out}
-    return Trajectory(id=run.id, query=query, messages=tuple(messages), outcome=outcome)
+    end = TurnOutcome(status="gave_up" if gave_up else "finished", answer=answer)
+    return Trajectory(id=run.id, query=query, messages=tuple(messages), outcome=Outcome(turns=(end,)))
 
 
 # --- the two forms ----------------------------------------------------------------------------------------------------

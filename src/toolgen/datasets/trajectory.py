@@ -1,4 +1,4 @@
-"""Trajectory: everything that was said and done for one request. Knows no model and no prompt format.
+"""Trajectory: everything that was said and done for one request, and how it ended. Knows no model and no prompt format.
 
 Messages are OpenAI chat messages. `function.name` of a tool call holds the *tool id*; wire names exist on the wire
 only.
@@ -7,23 +7,130 @@ only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from toolgen.errors import DatasetError
 
 Message = Mapping[str, Any]
+Status = Literal["finished", "gave_up", "declined", "step_limit", "token_limit", "time_limit", "error"]
+# After these the user can go on; after a limit or an error, as in BFCL, the task ends.
+TURN_DONE = frozenset[Status]({"finished", "gave_up", "declined"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnOutcome:
+    """How one turn of the user ended, with which answer, after how many actions."""
+
+    status: Status
+    answer: str | None = None
+    steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostics:
+    """What the decoder noted of one action: the tool with its probability; whether the unconstrained model would have
+    called a tool at all (`tool_exists`) and one that was offered (`tool_allowed`); and of the arguments their status, their
+    tokens, how often the grammar had to forbid the model's choice (`masked`), and whether it was looser than the schema."""
+
+    tool: str
+    probability: float
+    tool_exists: bool
+    tool_allowed: bool
+    arguments: str
+    argument_tokens: int
+    masked: int
+    relaxed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One action of a run: in which turn, why it was not carried out (empty: it was), and what the decoder noted of it."""
+
+    turn: int
+    stuck: str = ""
+    diagnostics: Diagnostics | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        noted = {} if self.diagnostics is None else {"diagnostics": asdict(self.diagnostics)}
+        return {"turn": self.turn, "stuck": self.stuck, **noted}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Decision:
+        noted = record.get("diagnostics")
+        return cls(
+            turn=record["turn"],
+            stuck=record["stuck"],
+            diagnostics=None if noted is None else Diagnostics(**noted),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    `turns` are the turns that were begun. `environment` is where it ran, empty for a published conversation; `calls` were
+    executed there, of which `tool_errors` failed and `timeouts` got no answer in time. `tokens` were generated in `seconds`.
+    """
+
+    turns: tuple[TurnOutcome, ...]
+    environment: str = ""
+    calls: int = 0
+    tool_errors: int = 0
+    timeouts: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    decisions: tuple[Decision, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.turns:
+            raise DatasetError("an outcome without a turn; expected how at least one turn of the user ended")
+
+    @property
+    def status(self) -> Status:
+        """How the last turn ended."""
+        return self.turns[-1].status
+
+    @property
+    def answer(self) -> str | None:
+        """What was answered in the last turn."""
+        return self.turns[-1].answer
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its values for JSON, with those of the last turn in front; what is zero or empty is left out."""
+        rest = {
+            "environment": self.environment,
+            "calls": self.calls,
+            "tool_errors": self.tool_errors,
+            "timeouts": self.timeouts,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "decisions": [decision.to_dict() for decision in self.decisions],
+        }
+        return {
+            "status": self.status,
+            "answer": self.answer,
+            "turns": [asdict(turn) for turn in self.turns],
+            **{key: value for key, value in rest.items() if value},
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Outcome:
+        values = {key: value for key, value in record.items() if key not in ("status", "answer")}
+        values["turns"] = tuple(TurnOutcome(**turn) for turn in record["turns"])
+        values["decisions"] = tuple(map(Decision.from_dict, record.get("decisions", ())))
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """One run. `messages` are user, assistant (`content`, `tool_calls`) and tool (`tool_call_id`, `content`) messages;
-    an assistant makes one call a message. `query` is the id of the request. `outcome` says how it ended: `{"status":
-    "finished" | "gave_up" | "declined" | "step_limit" | "token_limit" | "error", "answer": str | None, ...}`.
-    """
+    an assistant makes one call a message. `query` is the id of the query or task."""
 
     id: str
     query: str
     messages: tuple[Message, ...]
-    outcome: Mapping[str, Any] = field(default_factory=dict)
+    outcome: Outcome
 
     @property
     def called_tools(self) -> frozenset[str]:
@@ -33,7 +140,7 @@ class Trajectory:
 
     def to_dict(self) -> dict[str, Any]:
         """The record of `trajectories.*.jsonl`."""
-        return {"id": self.id, "query": self.query, "messages": list(self.messages), "outcome": self.outcome}
+        return {"id": self.id, "query": self.query, "messages": list(self.messages), "outcome": self.outcome.to_dict()}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Trajectory:
@@ -41,5 +148,5 @@ class Trajectory:
             id=record["id"],
             query=record["query"],
             messages=tuple(record["messages"]),
-            outcome=record.get("outcome", {}),
+            outcome=Outcome.from_dict(record["outcome"]),
         )

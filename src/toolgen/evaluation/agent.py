@@ -242,13 +242,13 @@ class _Judge:
             "accuracy": float(verdict.valid),
             "tool_accuracy": float(Counter(call.tool for call in calls) == wanted),
             "first_tool": float(bool(calls) and calls[0].tool in wanted),
-            "finished": float(trajectory.outcome["status"] == "finished"),
+            "finished": float(trajectory.outcome.status == "finished"),
         }
         return verdict.valid, " ".join(filter(None, (verdict.reason, verdict.detail))), scores
 
     def _judge_irrelevance(self, task: Task, trajectory: Trajectory) -> tuple[bool, str, dict[str, float]]:
         called = calls_by_turn(trajectory.messages)[0]
-        status = trajectory.outcome["status"]
+        status = trajectory.outcome.status
         declined = not called and status == "declined"
         reason = "" if declined else f"called {called[0].tool}" if called else str(status)
         return declined, reason, {"declined": float(declined), "no_call": float(not called)}
@@ -291,19 +291,19 @@ def count_validity(trajectory: Trajectory, catalog: Catalog) -> dict[str, int]:
     actions = [action for message in trajectory.messages for action in actions_of(message)]
     known = [(tool, arguments) for tool, arguments in actions if tool in schemas or tool in catalog]
     invalid = [tool for tool, given in known if schema_errors(given, schemas.get(tool) or catalog.get(tool).parameters)]
-    decisions = [decision for decision in trajectory.outcome.get("decisions", ()) if "tool_exists" in decision]
-    objects = [decision for decision in decisions if decision["argument_tokens"]]
+    decisions = [one.diagnostics for one in trajectory.outcome.decisions if one.diagnostics]
+    objects = [decision for decision in decisions if decision.argument_tokens]
     return {
         "actions": len(actions),
         "nonexistent_tools": len(actions) - len(known),
         "invalid_arguments": len(invalid),
         "decisions": len(decisions),
-        "would_not_call": sum(not decision["tool_exists"] for decision in decisions),
+        "would_not_call": sum(not decision.tool_exists for decision in decisions),
         "argument_objects": len(objects),
-        "would_be_invalid": sum(decision["masked"] > 0 for decision in objects),
-        "relaxed": sum(decision["relaxed"] for decision in objects),
-        "closed": sum(decision["arguments"] == "closed" for decision in objects),
-        "not_emitted": sum(bool(decision["stuck"]) for decision in trajectory.outcome.get("decisions", ())),
+        "would_be_invalid": sum(decision.masked > 0 for decision in objects),
+        "relaxed": sum(decision.relaxed for decision in objects),
+        "closed": sum(decision.arguments == "closed" for decision in objects),
+        "not_emitted": sum(bool(decision.stuck) for decision in trajectory.outcome.decisions),
     }
 
 
@@ -353,7 +353,7 @@ def _effort(records: Sequence[AgentRecord]) -> dict[str, float]:
     """Means over tasks."""
     outcomes = [record.trajectory.outcome for record in records]
     return {
-        "mean_steps": sum(len(outcome["decisions"]) for outcome in outcomes) / len(outcomes),
-        "mean_tokens": sum(outcome["tokens"] for outcome in outcomes) / len(outcomes),
-        "mean_seconds": sum(outcome["seconds"] for outcome in outcomes) / len(outcomes),
+        "mean_steps": sum(len(outcome.decisions) for outcome in outcomes) / len(outcomes),
+        "mean_tokens": sum(outcome.tokens for outcome in outcomes) / len(outcomes),
+        "mean_seconds": sum(outcome.seconds for outcome in outcomes) / len(outcomes),
     }

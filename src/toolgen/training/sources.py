@@ -212,7 +212,7 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
         task = tasks.get(trajectory.query)
         if task is None or task.no_tool_fits or task.faults or any(turn.held_back for turn in task.turns):
             continue
-        if trajectory.outcome.get("status") == "error":
+        if trajectory.outcome.status == "error":
             continue
         for messages in _prefixes(list(trajectory.messages)):
             ids, mask = checkpoint.protocol.supervised(messages)

@@ -92,7 +92,7 @@ def test_a_complete_conversation_becomes_a_trajectory_with_one_call_a_message() 
         ("no_tool", {}),
     ]
     assert [m["content"] for m in trajectory.messages if m["role"] == "assistant"][:2] == ["I look.", ""]
-    assert trajectory.outcome["status"] == "declined"
+    assert trajectory.outcome.status == "declined"
 
 
 def test_without_results_an_answer_or_any_need_of_tools_there_is_no_trajectory() -> None:
@@ -107,4 +107,4 @@ def test_a_question_back_alone_is_a_trajectory_that_ends_in_the_question() -> No
     trajectory = conversation(Turn(text="A trip!", steps=said("Where to?"), ending="asked")).trajectory()
 
     assert trajectory is not None
-    assert trajectory.outcome["answer"] == "Where to?"
+    assert trajectory.outcome.answer == "Where to?"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.messages import FINISH, NO_TOOL, call_message, result_message, user_message
 from toolgen.datasets.query import Call
-from toolgen.datasets.trajectory import Message, Trajectory
+from toolgen.datasets.trajectory import Message, Outcome, Trajectory, TurnOutcome
 
 Ending = Literal["answered", "asked", "declined"]
 
@@ -141,9 +141,11 @@ class Conversation:
                 messages.append(call_message(NO_TOOL, {}, f"call_{len(messages)}"))
             else:
                 messages.append(call_message(FINISH, {"answer": turn.answer}, f"call_{len(messages)}"))
-        status = "declined" if self.turns[-1].ending == "declined" else "finished"
-        outcome = {"status": status, "answer": self.turns[-1].answer or None, "source": "published"}
-        return Trajectory(id=self.id, query=self.id, messages=tuple(messages), outcome=outcome)
+        ends = (
+            TurnOutcome(status="declined" if turn.ending == "declined" else "finished", answer=turn.answer or None)
+            for turn in self.turns
+        )
+        return Trajectory(id=self.id, query=self.id, messages=tuple(messages), outcome=Outcome(turns=tuple(ends)))
 
     def _tools_after(self, number: int) -> tuple[str, ...]:
         """The tools of the next turn with calls, before any turn that is declined."""
