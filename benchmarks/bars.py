@@ -11,19 +11,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from markupsafe import Markup
-
-PLAIN, STRONG, FAINT = "#5b8dbf", "#1f4e79", "#9aa3ad"
-
-
-class Bar(NamedTuple):
-    """One bar: what it is of, its length in the unit of the chart, its colour."""
-
-    label: str
-    value: float
-    colour: str = PLAIN
+from toolgen.evaluation.charts import FAINT, PLAIN, STRONG, Bar, bar_page
 
 
 def training(result: Mapping[str, Any]) -> Iterator[Bar]:
@@ -73,32 +63,10 @@ KINDS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Iterator[Bar]]]] = 
 def chart(result: Mapping[str, Any]) -> str:
     """The chart of a result as SVG, with the machine in its last line. KeyError for a kind that has none."""
     title, rows = KINDS[result["benchmark"]]
-    bars = [*rows(result)]
-    longest = max(bar.value for bar in bars)
     hardware = result.get("hardware") or result["origin"]["hardware"]
     cores = f"{hardware['cores']} core{'s' if hardware['cores'] > 1 else ''}"
     machine = f"{hardware['processor']}, {cores}, {hardware['memory_gib']} GiB, {hardware['system']}"
-    height = 64 + 22 * len(bars)
-    drawn = Markup().join(
-        Markup(
-            '<text x="230" y="{y}" text-anchor="end">{label}</text><rect x="240" y="{top}" width="{width:.1f}" height="16" '
-            'rx="2" fill="{colour}"/><text x="{end:.1f}" y="{y}">{value:,.0f}</text>'
-        ).format(
-            y=46 + 22 * i,
-            top=34 + 22 * i,
-            label=bar.label,
-            width=300 * bar.value / longest,
-            end=246 + 300 * bar.value / longest,
-            colour=bar.colour,
-            value=bar.value,
-        )
-        for i, bar in enumerate(bars)
-    )
-    return Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 {height}" font-family="sans-serif" font-size="12">'
-        '<rect width="100%" height="100%" fill="white"/><text x="12" y="20" font-weight="bold">{title}</text>{bars}'
-        '<text x="12" y="{last}" fill="#5f6b76" font-size="11">{machine}</text></svg>\n'
-    ).format(height=height, title=title.format_map(result), bars=drawn, last=height - 10, machine=machine)
+    return str(bar_page(title.format_map(result), [*rows(result)], note=machine))
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def blocks(document: Path) -> Iterator[Block]:
 def commands(document: Path) -> Iterator[list[str]]:
     """The `toolgen` commands of a document's shell blocks, without `toolgen`."""
     for block in blocks(document):
-        if block.language in ("sh", "bash", "shell", "console"):
+        if block.language in ("sh", "bash", "shell"):  # console: what typer writes as usage in the reference
             yield from shell_commands(block.text)
 
 

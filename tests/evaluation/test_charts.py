@@ -7,13 +7,19 @@ from itertools import pairwise
 
 import pytest
 
-from toolgen.evaluation.charts import Dot, Series, bar, ceiling, line_chart, scatter, smooth, thin
+from toolgen.evaluation.charts import Bar, Dot, Series, bar, bar_page, ceiling, line_chart, scatter, smooth, thin
 
 
 def test_a_bar_is_as_long_as_its_share() -> None:
     svg = bar(0.625, 0.5, 0.75, "m-bm25", "x")
     assert 'width="62.50%"' in svg
     assert 'x1="50.00%" x2="75.00%"' in svg
+
+
+def test_the_bars_of_a_picture_are_proportional_and_labelled() -> None:
+    svg = bar_page("Tokens", [Bar("one", 100.0), Bar("<two>", 50.0)], note="a machine")
+    assert re.findall(r'<rect x="240" y="\d+" width="([\d.]+)"', svg) == ["300.0", "150.0"]
+    assert "&lt;two&gt;" in svg and ">100</text>" in svg and "a machine" in svg
 
 
 def test_a_line_lies_between_zero_and_the_ceiling() -> None:

@@ -1,18 +1,9 @@
-"""Writes the reference page of the command line from the commands themselves: `python -m toolgen.cli.reference`.
-
-Knows the commands' parameters, not what they do.
-"""
+"""Writes the reference page of the command line, as typer documents the commands: `python -m toolgen.cli.reference`."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-
 import typer
-from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
+from typer.cli import get_docs_for_click
 
 from toolgen.cli.app import make_app
 
@@ -28,80 +19,9 @@ JSON document. The variable `TOOLGEN_CACHE` names the folder for fetched models 
 
 def reference() -> str:
     """The page, in the order in which the commands are listed."""
-    return "\n".join([HEAD, *_section("toolgen", typer.main.get_command(make_app()))])
-
-
-def _section(name: str, command: Any) -> Iterator[str]:
-    children = getattr(command, "commands", None)
-    if children:
-        for child in command.list_commands(None):
-            yield from _section(f"{name} {child}", children[child])
-        return
-    spellings = {parameter.name: [*parameter.opts, *parameter.secondary_opts] for parameter in command.params}
-    parameters = list(_parameters(inspect.unwrap(command.callback), spellings))
-    places = [parameter for parameter in parameters if not parameter.is_option]
-    yield f"## `{name}`\n"
-    yield f"    {' '.join([name, '[OPTIONS]', *(place.label for place in places)])}\n"
-    yield f"{_text(command.help)}\n"
-    yield "| argument or option | |\n| --- | --- |"
-    yield from (f"| `{one.label}` | {one.text} |" for one in sorted(parameters, key=lambda one: one.is_option))
-    if command.epilog:
-        yield f"\n{command.epilog.replace('Example: ', 'Example: `', 1)}`\n"
-
-
-@dataclass(frozen=True)
-class _Parameter:
-    label: str
-    text: str
-    is_option: bool
-
-
-def _parameters(function: Callable[..., Any], spellings: Mapping[str, Sequence[str]]) -> Iterator[_Parameter]:
-    """The parameters as the function's annotations declare them; hidden options are left out."""
-    defaults = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
-    for name, hint in get_type_hints(function, include_extras=True).items():
-        annotated, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        info = extras[0] if extras else None
-        if isinstance(info, OptionInfo) and not info.hidden:
-            yield _Parameter(_option(spellings[name], annotated, info), _help(info, defaults[name]), True)
-        elif isinstance(info, ArgumentInfo):
-            yield _Parameter(info.metavar or name.upper(), _help(info, defaults[name]), False)
-
-
-def _option(spellings: Sequence[str], annotated: Any, info: OptionInfo) -> str:
-    names = ", ".join(sorted(spellings, key=len))
-    return names if annotated is bool else f"{names} {info.metavar or _value(annotated)}"
-
-
-def _value(annotated: Any) -> str:
-    """What is typed for a value: the choices of a Literal, else the name of the type."""
-    inner = [part for part in get_args(annotated) if part is not type(None)] if _is_union(annotated) else [annotated]
-    if get_origin(inner[0]) is Literal:
-        return "{" + ",".join(get_args(inner[0])) + "}"
-    inner = list(get_args(inner[0])) or inner
-    return {int: "NUMBER", float: "NUMBER", Path: "PATH"}.get(inner[0], "TEXT")
-
-
-def _is_union(annotated: Any) -> bool:
-    return type(None) in get_args(annotated)
-
-
-def _help(info: ParameterInfo, default: Any) -> str:
-    parts = [_cell(info.help or "")]
-    if default is inspect.Parameter.empty:
-        parts.append("Required.")
-    elif default is not None and not isinstance(default, bool):
-        parts.append(f"Default: `{default}`.")
-    return " ".join(part for part in parts if part)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _text(text: str | None) -> str:
-    paragraphs = (text or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    command = typer.main.get_command(make_app())
+    described = get_docs_for_click(obj=command, ctx=typer.Context(command), name="toolgen")
+    return f"{HEAD}\n{described.strip().replace('# `toolgen`', '## `toolgen`', 1)}\n"
 
 
 if __name__ == "__main__":

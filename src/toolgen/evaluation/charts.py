@@ -1,7 +1,8 @@
-"""Charts as inline SVG: plain functions from numbers to markup, coloured by the page's style sheet.
+"""Charts as SVG: plain functions from numbers to markup. Those of a page are coloured by its style sheet, and their widths are
+percentages, so that they follow the page from a phone to a wide screen while text keeps its size; `bar_page` stands alone.
 
-Knows numbers and labels, no result file. Widths are percentages, so that a chart follows the page from a phone to a
-wide screen while its text keeps its size; every axis that shows an amount starts at zero. Foreign text is escaped.
+Knows numbers and labels, no result file. Every axis that shows an amount starts at zero. Foreign text is escaped. A library
+(matplotlib, pygal) would bring 30 MB or its own fonts and scripts into a page that needs neither network nor another file.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 # Points a line keeps; more than a screen has pixels only makes the page heavy.
 _MAX_POINTS = 400
+
+PLAIN, STRONG, FAINT = "#5b8dbf", "#1f4e79", "#9aa3ad"
+"""Colours of a chart that stands alone."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,40 @@ class Dot:
     y: float
     style: str
     label: str
+
+
+class Bar(NamedTuple):
+    """One bar of a chart that stands alone: what it is of, its length in the unit of the chart, its colour."""
+
+    label: str
+    value: float
+    colour: str = PLAIN
+
+
+def bar_page(title: str, bars: Sequence[Bar], *, note: str) -> Markup:
+    """A picture of bars with their values, the longest 300 pixels, and a note in its last line."""
+    longest = max(bar.value for bar in bars)
+    height = 64 + 22 * len(bars)
+    drawn = Markup().join(
+        Markup(
+            '<text x="230" y="{y}" text-anchor="end">{label}</text><rect x="240" y="{top}" width="{width:.1f}" height="16" '
+            'rx="2" fill="{colour}"/><text x="{end:.1f}" y="{y}">{value:,.0f}</text>'
+        ).format(
+            y=46 + 22 * i,
+            top=34 + 22 * i,
+            label=bar.label,
+            width=300 * bar.value / longest,
+            end=246 + 300 * bar.value / longest,
+            colour=bar.colour,
+            value=bar.value,
+        )
+        for i, bar in enumerate(bars)
+    )
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 {height}" font-family="sans-serif" font-size="12">'
+        '<rect width="100%" height="100%" fill="white"/><text x="12" y="20" font-weight="bold">{title}</text>{bars}'
+        '<text x="12" y="{last}" fill="#5f6b76" font-size="11">{note}</text></svg>\n'
+    ).format(height=height, title=title, bars=drawn, last=height - 10, note=note)
 
 
 def bar(share: float, low: float, high: float, style: str, label: str) -> Markup:

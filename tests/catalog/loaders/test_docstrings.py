@@ -76,3 +76,13 @@ def test_a_text_without_sections_is_all_description() -> None:
 def test_names_that_share_a_line_share_the_text() -> None:
     parsed = parse_docstring("S.\n\nParameters\n----------\na, b : int\n    Both.\n*args\n    Rest.\n")
     assert parsed.parameters == {"a": "Both.", "b": "Both.", "args": "Rest."}
+
+
+def test_a_section_that_cannot_be_read_is_not_lost() -> None:
+    parsed = parse_docstring("Adds.\n\nArgs:\n    a line without a colon\n")
+    assert "a line without a colon" in parsed.description and parsed.parameters == {}
+
+
+def test_attributes_of_a_class_are_no_parameters() -> None:
+    parsed = parse_docstring("A point.\n\nArgs:\n    x: Right.\n\nAttributes:\n    size: How far.\n")
+    assert parsed.parameters == {"x": "Right."}
