@@ -23,7 +23,7 @@ from toolgen.testing import tiny_dataset
 from toolgen.training import PAPER_STAGES, StageConfig
 from toolgen.training.collate import collate
 from toolgen.training.examples import TrainingExample, conversation_example
-from toolgen.training.model import TrainableModel, check_logits
+from toolgen.training.model import TrainableModel, check_logits, probe_batch
 from toolgen.training.run import run_stage
 from toolgen.virtualization.tokenizer import TURN_END
 
@@ -84,6 +84,25 @@ def test_the_loss_and_its_gradients_are_those_of_plain_transformers(built: Built
             close(parameter.grad, layers[name])
             compared += 1
     assert compared > 10
+
+
+def test_states_of_frozen_layers_that_are_kept_are_those_of_plain_transformers(built: Built) -> None:
+    checkpoint = built.fresh()
+    examples = [
+        *examples_for(checkpoint),
+        TrainingExample(tuple(range(WINDOW + 4))),
+    ]  # the last one has no row that learns
+    batch, trainable = collate(examples), TrainableModel(checkpoint, frozen_layers=1)
+    assert trainable.keep_frozen_states(16, probe_batch(checkpoint)) and trainable.frozen_states
+    with torch.no_grad():
+        for _ in range(2):
+            states = trainable.hidden(batch)
+    assert trainable.frozen_states.found >= WINDOW + 4
+    for found, ids in zip(
+        torch.split(states, [*batch.lengths]), torch.split(batch.ids_T, [*batch.lengths]), strict=True
+    ):
+        with torch.no_grad():
+            close(found, built.plain.base_model(input_ids=ids[None], use_cache=False).last_hidden_state[0])
 
 
 def test_search_ranks_by_the_scores_of_plain_transformers(built: Built) -> None:
