@@ -13,7 +13,7 @@ from toolgen.catalog import Catalog, Tool
 from toolgen.cli import evaluate, report, search
 from toolgen.cli.app import CommandGroup
 from toolgen.datasets import Dataset, Query, save_dataset
-from toolgen.evaluation import load_result
+from toolgen.evaluation import AgentResult, RetrievalResult, load_result
 from toolgen.testing import tiny_checkpoint, tiny_dataset
 
 WORDS = ("weather", "currency", "[bold]mail", "calendar", "music", "maps", "news")
@@ -119,7 +119,7 @@ def test_retrieval_is_evaluated_and_saved(app: typer.Typer, folder: Path, tmp_pa
     assert code == 0, err
     assert "NDCG@1" in out and "unseen" in out and "100.0 (100.0–100.0)" in out
     result = load_result(output)
-    assert not isinstance(result, dict)
+    assert isinstance(result, RetrievalResult)
     assert result.metrics["unseen"]["ndcg@1"].count == 4
 
 
@@ -137,9 +137,9 @@ def test_an_agent_is_evaluated_with_several_tasks_together(app: typer.Typer, tmp
     code, _, err = run(app, "evaluate", "agent", checkpoint, dataset, "--split", "train", "--together", 2, "-o", output)
     assert code == 0, err
     result = load_result(output)
-    assert isinstance(result, dict)
-    assert result["provenance"]["config"]["together"] == 2
-    assert [record["id"] for record in result["records"]] == ["train-none-0", "train-none-1"]
+    assert isinstance(result, AgentResult)
+    assert result.provenance.config["together"] == 2
+    assert [record.id for record in result.records] == ["train-none-0", "train-none-1"]
 
 
 def test_an_agent_needs_a_checkpoint(app: typer.Typer, folder: Path) -> None:

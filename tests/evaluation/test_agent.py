@@ -16,12 +16,16 @@ from toolgen.agent import Action, Budget, DryRunEnvironment, GenerativePolicy, S
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Call, Dataset, Outcome, Query, Task, Trajectory, Turn, TurnOutcome
-from toolgen.datasets.payloads import BfclAnswer, BfclCalls
+from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.trajectory import Message
 from toolgen.decoding import DecodingOptions, Sampling
 from toolgen.errors import DatasetError, UsageError
-from toolgen.evaluation.agent import AgentEvaluation, AgentResult, agent_tasks, count_validity, evaluate_agent
-from toolgen.evaluation.results import load_result
+from toolgen.evaluation.agent import AgentEvaluation, agent_tasks, evaluate_agent
+from toolgen.evaluation.agent_results import AgentResult
+from toolgen.evaluation.metrics import Interval
+from toolgen.evaluation.result_files import load_result
+from toolgen.evaluation.scorers import scorer_for
+from toolgen.evaluation.validity import count_validity
 from toolgen.testing import tiny_checkpoint
 
 ADD = Tool(
@@ -70,13 +74,13 @@ class Adder:
 def test_each_kind_has_its_own_measures_and_groups(dataset: Dataset) -> None:
     result = evaluate_agent(Adder(), dataset)
     single = result.metrics["single_turn"]
-    assert single["all"]["accuracy"]["mean"] == pytest.approx(2 / 3)
-    assert single["seen"]["accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "count": 2}
-    assert single["unseen"]["tool_accuracy"]["mean"] == 0
-    assert result.metrics["irrelevance"]["all"]["declined"]["mean"] == 0
-    assert result.metrics["effort"]["mean_tokens"] == 8
+    assert single["all"]["accuracy"].mean == pytest.approx(2 / 3)
+    assert single["seen"]["accuracy"] == Interval(mean=1.0, low=1.0, high=1.0, count=2)
+    assert single["unseen"]["tool_accuracy"].mean == 0
+    assert result.metrics["irrelevance"]["all"]["declined"].mean == 0
+    assert result.effort.tokens == 8
     assert "multi_turn" not in result.metrics
-    reasons = {record.id: record.reason for record in result.records}
+    reasons = {record.id: record.score.reason for record in result.records}
     assert reasons == {
         "q1": "",
         "q2": "",
@@ -87,7 +91,7 @@ def test_each_kind_has_its_own_measures_and_groups(dataset: Dataset) -> None:
 
 def test_declining_is_right_only_where_no_tool_fits(dataset: Dataset) -> None:
     result = evaluate_agent(ScriptedPolicy([("no_tool", {})] * 4), dataset)
-    assert {record.id: record.correct for record in result.records} == {
+    assert {record.id: record.score.correct for record in result.records} == {
         "q1": False,
         "q2": False,
         "q3": False,
@@ -103,18 +107,18 @@ def test_what_was_emitted_is_looked_up_and_validated_anew(dataset: Dataset) -> N
     messages = tuple({"role": "assistant", "tool_calls": [call]} for call in calls)
     outcome = Outcome(turns=(TurnOutcome(status="gave_up"),))
     counts = count_validity(Trajectory(id="t", query="q", messages=messages, outcome=outcome), dataset.catalog)
-    assert (counts["actions"], counts["nonexistent_tools"], counts["invalid_arguments"]) == (4, 1, 2)
+    assert (counts.actions, counts.nonexistent_tools, counts.invalid_arguments) == (4, 1, 2)
 
 
 def test_a_checkpoint_with_any_weights_emits_nothing_illegal(dataset: Dataset) -> None:
     checkpoint = tiny_checkpoint(catalog=dataset.catalog, initializer_range=1.0, max_position_embeddings=2048)
     budget = Budget(steps=3, tokens=300)
     result = evaluate_agent(checkpoint, dataset, AgentEvaluation(budget=budget))
-    validity = result.metrics["validity"]
-    assert validity["actions"] > 0
-    assert validity["nonexistent_tools"] == validity["invalid_arguments"] == 0
-    assert 0 <= validity["unconstrained_no_such_tool"] <= 1
-    assert 0 <= validity["unconstrained_invalid_arguments"] <= 1
+    validity = result.validity
+    assert validity.actions > 0
+    assert validity.nonexistent_tools == validity.invalid_arguments == 0
+    assert validity.unconstrained_no_such_tool is not None and 0 <= validity.unconstrained_no_such_tool <= 1
+    assert validity.unconstrained_invalid_arguments is not None and 0 <= validity.unconstrained_invalid_arguments <= 1
 
 
 def without_seconds(result: AgentResult) -> list[Any]:
@@ -199,7 +203,7 @@ def test_given_tools_leave_only_the_arguments_to_the_model(dataset: Dataset) -> 
     checkpoint = tiny_checkpoint(catalog=dataset.catalog, max_position_embeddings=2048)
     config = AgentEvaluation(given_tools=True)
     result = evaluate_agent(checkpoint, dataset, config)
-    assert result.metrics["single_turn"]["all"]["tool_accuracy"]["mean"] == 1
+    assert result.metrics["single_turn"]["all"]["tool_accuracy"].mean == 1
     assert "irrelevance" not in result.metrics
     with pytest.raises(UsageError, match="given_tools"):
         evaluate_agent(Adder(), dataset, config)
@@ -207,17 +211,38 @@ def test_given_tools_leave_only_the_arguments_to_the_model(dataset: Dataset) -> 
 
 def test_a_result_file_keeps_every_trajectory_and_where_it_came_from(dataset: Dataset, tmp_path: Path) -> None:
     evaluate_agent(Adder(), dataset, name="adder").save(tmp_path / "agent.json")
-    record = load_result(tmp_path / "agent.json")
-    assert isinstance(record, dict)
-    assert (record["kind"], record["name"], record["split"]) == ("agent", "adder", "test")
-    assert record["records"][0]["trajectory"]["messages"][0]["content"] == "Number 1"
-    assert record["provenance"]["catalog"]["hash"] == dataset.catalog.content_hash
-    assert record["provenance"]["config"]["seed"] == 0
+    result = load_result(tmp_path / "agent.json")
+    assert isinstance(result, AgentResult)
+    assert (result.name, result.split) == ("adder", "test")
+    assert result.records[0].trajectory.messages[0]["content"] == "Number 1"
+    assert result.provenance.catalog["hash"] == dataset.catalog.content_hash
+    assert result.provenance.config["seed"] == 0
+
+
+def test_a_result_survives_its_file(dataset: Dataset, opinionated: Checkpoint, tmp_path: Path) -> None:
+    result = evaluate_agent(opinionated, dataset, AgentEvaluation(budget=Budget(steps=2, tokens=60)))
+    result.save(tmp_path / "agent.json")
+    loaded = load_result(tmp_path / "agent.json")
+    assert isinstance(loaded, AgentResult)
+    assert replace(loaded, provenance=result.provenance) == result
+    assert loaded.to_dict() == json.loads(json.dumps(result.to_dict()))
+
+
+def test_only_tasks_of_which_it_is_known_what_is_right_have_a_scorer(dataset: Dataset) -> None:
+    def is_judged(task: Task) -> bool:
+        return scorer_for(task, dataset.catalog) is not None
+
+    right, decline = request(1), Task.from_query(Query(id="n", text="Sing.", tools=()))
+    assert is_judged(right) and is_judged(decline)
+    assert not is_judged(Task.from_text("Sing."))
+    assert not is_judged(replace(right, payload=None))
+    assert not is_judged(replace(right, turns=(Turn(text="Number 1"),)))
+    assert not is_judged(replace(right, payload=BfclSystems(classes=("TicketAPI",))))
 
 
 def test_a_limit_draws_the_same_tasks_with_the_same_seed(dataset: Dataset) -> None:
     def drawn(seed: int) -> list[str]:
-        return [query.id for query in agent_tasks(dataset, AgentEvaluation(limit_per_kind=2, seed=seed))]
+        return [task.id for task in agent_tasks(dataset, AgentEvaluation(limit_per_kind=2, seed=seed))]
 
     assert drawn(0) == drawn(0) and len(drawn(0)) == 3
     assert len({tuple(drawn(seed)) for seed in range(9)}) > 1
@@ -276,8 +301,8 @@ def test_the_ground_truth_of_bfcl_is_judged_right_by_the_whole_evaluation(cached
         for action in actions_of(message)
     ]
     result = evaluate_agent(ScriptedPolicy(script), dataset, config, packages={"bfcl": cached_bfcl})
-    assert result.metrics["multi_turn"]["all"]["task_success"]["mean"] == 1
-    assert result.metrics["irrelevance"]["all"]["declined"]["mean"] == 1
+    assert result.metrics["multi_turn"]["all"]["task_success"].mean == 1
+    assert result.metrics["irrelevance"]["all"]["declined"].mean == 1
     # One ground truth of the test split leaves out a parameter that its own function requires.
-    wrong = [record.id for record in result.records if not record.correct]
+    wrong = [record.id for record in result.records if not record.score.correct]
     assert len(wrong) <= 1

@@ -12,8 +12,23 @@ from typing import Any
 
 import pytest
 
+from toolgen.datasets import Call, Outcome, Trajectory, TurnOutcome
 from toolgen.errors import UsageError
-from toolgen.evaluation import RetrievalResult, ToolMap, render_report, write_report
+from toolgen.evaluation import (
+    AgentRecord,
+    AgentResult,
+    Result,
+    RetrievalResult,
+    ToolMap,
+    collect_provenance,
+    render_report,
+    write_report,
+)
+from toolgen.evaluation.agent_results import Effort
+from toolgen.evaluation.metrics import Interval
+from toolgen.evaluation.scorers import Score
+from toolgen.evaluation.validity import Validity
+from toolgen.testing import tiny_dataset
 
 Measure = Callable[..., RetrievalResult]
 ATTACK = '<script>alert("x")</script><img src=http://example.org/x onerror=alert(1)>'
@@ -59,38 +74,39 @@ def call(tool: str, **arguments: Any) -> dict[str, Any]:
     }
 
 
-def agent_result(*, correct: bool = True, steps: int = 1) -> dict[str, Any]:
-    share = {"mean": 0.5, "low": 0.4, "high": 0.6, "count": 12}
+def agent_result(*, correct: bool = True, steps: int = 1) -> AgentResult:
+    share = Interval(mean=0.5, low=0.4, high=0.6, count=12)
     messages: list[dict[str, Any]] = [{"role": "user", "content": f"do it {ATTACK}"}]
     for _ in range(steps):
         messages += [call("p&&t1", a="b" * 3000), {"role": "tool", "tool_call_id": "1", "content": ATTACK}]
     messages.append(call("finish", answer="all done"))
-    record = {
-        "id": "task 1",
-        "kind": "multi_turn",
-        "text": "do it",
-        "expected": [{"tool": "p&&t9", "arguments": {}}],
-        "correct": correct,
-        "trajectory": {"id": "1", "query": "q", "messages": messages, "outcome": {"status": "finished"}},
-    }
-    return {
-        "kind": "agent",
-        "name": "agent",
-        "metrics": {
+    outcome = Outcome(turns=(TurnOutcome(status="finished", answer="all done", steps=steps + 1),))
+    record = AgentRecord(
+        id="task 1",
+        kind="multi_turn",
+        category="base",
+        text="do it",
+        seen=False,
+        expected=(Call(tool="p&&t9", arguments={}),),
+        score=Score(correct=correct),
+        validity=Validity(),
+        trajectory=Trajectory(id="1", query="q", messages=tuple(messages), outcome=outcome),
+    )
+    dataset = tiny_dataset()
+    return AgentResult(
+        name="agent",
+        split="test",
+        metrics={
             "multi_turn": {
                 "all": {"task_success": share, "turn_state": share},
                 "category=base": {"task_success": share},
-            },
-            "validity": {
-                "actions": 40,
-                "nonexistent_tools": 0,
-                "invalid_arguments": 0,
-                "unconstrained_no_such_tool": 0.125,
-            },
-            "effort": {"mean_steps": 2.25},
+            }
         },
-        "records": [record],
-    }
+        validity=Validity(actions=40, decisions=8, would_not_call=1),
+        effort=Effort(steps=2.25, tokens=30, seconds=1.5),
+        records=(record,),
+        provenance=collect_provenance(dataset, config={}, seconds=1),
+    )
 
 
 @pytest.fixture
@@ -108,7 +124,7 @@ def page(measure: Measure, training: list[Mapping[str, Any]]) -> str:
     names = [f"tool {i}" for i in range(30)]
     points = [(float(i), float(i * i % 7)) for i in range(30)]
     tool_map = ToolMap(points=points, labels=[f"provider {i % 9}" if i % 5 else "" for i in range(30)], names=names)
-    results: list[RetrievalResult | Mapping[str, Any]] = [
+    results: list[Result] = [
         measure("generative", unseen=["p&&t3"]),
         measure("bm25"),
         agent_result(),

@@ -62,10 +62,11 @@ def test_a_result_of_a_newer_format_is_refused(measure: Measure, tmp_path: Path)
         load_result(path)
 
 
-def test_an_agent_result_is_read_as_it_is(tmp_path: Path) -> None:
+def test_a_damaged_agent_result_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "agent.json"
     path.write_text('{"kind": "agent", "metrics": {}, "records": []}', encoding="utf-8")
-    assert load_result(path) == {"kind": "agent", "metrics": {}, "records": []}
+    with pytest.raises(InputError, match="damaged agent result"):
+        load_result(path)
 
 
 def test_the_difference_of_two_results_is_paired_by_query(measure: Measure) -> None:

@@ -64,7 +64,7 @@ def record_trajectories(
 
 def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int) -> Trajectory | None:
     """The trajectory of a task, or None if its calls are not known or cannot be executed here."""
-    if any(turn.calls is None for turn in task.turns) or (task.package and task.package not in packages):
+    if not task.has_known_calls or (task.package and task.package not in packages):
         return None
     environment = environment_for(task, catalog, packages, validate=False)
     environment.reset(task)

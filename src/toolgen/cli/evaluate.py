@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,9 +30,8 @@ from toolgen.cli.searching import (
 )
 from toolgen.datasets import Dataset, load_dataset
 from toolgen.errors import UsageError
-from toolgen.evaluation import RetrievalResult, evaluate_retrieval
+from toolgen.evaluation import AgentResult, RetrievalResult, evaluate_retrieval
 from toolgen.evaluation.experiment import shown
-from toolgen.evaluation.metrics import Interval
 from toolgen.evaluation.retrieval import Candidates
 from toolgen.retrieval.parallel import process_count
 
@@ -155,7 +154,7 @@ def agent(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the model carry out held-out tasks and judge its calls by BFCL's rules, with 95% intervals."""
+    """Let the model carry out held-out tasks and score each by its benchmark's rules, with 95% intervals."""
     if (count := process_count()) > 1:
         raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
     if not is_checkpoint(checkpoint):
@@ -187,8 +186,7 @@ def agent(
     if output:
         result.save(output)
         message(f"wrote {output}")
-    summary = {"name": result.name, "split": result.split, "metrics": result.metrics}
-    emit(summary, as_json, lambda: _agent_table(result.metrics))
+    emit(result.figures(), as_json, lambda: _agent_table(result))
 
 
 def _limits(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, int] | None:
@@ -234,13 +232,14 @@ def _retrieval_table(result: RetrievalResult) -> Table:
     return table
 
 
-def _agent_table(metrics: Mapping[str, Any]) -> Table:
+def _agent_table(result: AgentResult) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("tasks", "metric", "value"):
         table.add_column(name, justify="right" if name == "value" else "left")
-    for kind, groups in metrics.items():
-        values = groups.get("all", groups)
+    for kind, groups in result.metrics.items():
+        for name, interval in groups["all"].items():
+            table.add_row(Text(kind.replace("_", " ")), Text(name.replace("_", " ")), shown(interval))
+    for part, values in (("validity", result.validity.to_dict()), ("effort", asdict(result.effort))):
         for name, value in values.items():
-            text = shown(Interval(**value)) if isinstance(value, Mapping) else f"{value:,.4g}"
-            table.add_row(Text(kind.replace("_", " ")), Text(name.replace("_", " ")), text)
+            table.add_row(Text(part), Text(name.replace("_", " ")), f"{value:,.4g}")
     return table

@@ -5,7 +5,7 @@ Reads result files; knows neither steps nor models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group
@@ -16,8 +16,9 @@ from toolgen.cli.quickstart_plan import AGENT_RESULT, FINAL, REPORT, RESULTS, Pl
 from toolgen.cli.subcommand import shown_command
 from toolgen.cli.training_progress import duration
 from toolgen.errors import InputError
-from toolgen.evaluation import RetrievalResult, load_result
+from toolgen.evaluation import AgentResult, RetrievalResult, load_result
 from toolgen.evaluation.metrics import Interval
+from toolgen.evaluation.validity import Validity
 
 METRICS = {"ndcg@1": "NDCG@1", "recall@5": "recall@5", "comp@5": "COMP@5"}
 GROUPS = {"all": "all requests", "seen": "tools asked for in training", "unseen": "tools never asked for"}
@@ -45,8 +46,8 @@ def summary(plan: Plan, seconds: float, training_seconds: float) -> dict[str, An
             }
             for name, result in _retrieval_results(plan).items()
         },
-        "agent": agent.get("metrics", {}),
-        "agent_tasks": len(agent.get("records", ())),
+        "agent": agent.figures() if agent else {},
+        "agent_tasks": len(agent.records) if agent else 0,
         "report": str(plan.folder / REPORT) if (plan.folder / REPORT).is_file() else None,
         "seconds": round(seconds, 1),
         "training_seconds": round(training_seconds, 1),
@@ -75,12 +76,12 @@ def render(answer: Mapping[str, Any]) -> Group:
     return Group(*parts, *(Text(line, no_wrap=True, overflow="ignore") for line in lines))
 
 
-def try_next(plan: Plan, agent: Mapping[str, Any]) -> list[str]:
+def try_next(plan: Plan, agent: AgentResult | None) -> list[str]:
     """Three commands. The task is one of the test split, if possible one that the agent was seen to solve."""
     model = str(plan.folder / FINAL)
-    tasks = [record for record in agent.get("records", ()) if record["kind"] == "multi_turn"]
-    solved = [record for record in tasks if record["correct"]] or tasks
-    run = ["run", model, "--environment", f"bfcl:{solved[0]['id']}"] if solved else ["run", model, REQUEST]
+    tasks = [record for record in agent.records if record.kind == "multi_turn"] if agent else []
+    solved = [record for record in tasks if record.score.correct] or tasks
+    run = ["run", model, "--environment", f"bfcl:{solved[0].id}"] if solved else ["run", model, REQUEST]
     return [
         shown_command(["search", model, REQUEST]),
         shown_command(run),
@@ -97,12 +98,12 @@ def _retrieval_results(plan: Plan) -> dict[str, RetrievalResult]:
     return found
 
 
-def _agent_result(plan: Plan) -> dict[str, Any]:
+def _agent_result(plan: Plan) -> AgentResult | None:
     path = plan.folder / AGENT_RESULT
     if not path.is_file():
-        return {}
+        return None
     result = load_result(path)
-    if isinstance(result, RetrievalResult):
+    if not isinstance(result, AgentResult):
         raise InputError(
             f"{path} is a result of retrieval, not of an agent; repeat the step with --only evaluate-agent"
         )
@@ -146,26 +147,17 @@ def _agent_table(answer: Mapping[str, Any]) -> Table:
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("")
-    metrics = answer["agent"]
+    metrics = answer["agent"]["metrics"]
     for kind, metric, label in AGENT_FIGURES:
         figure = metrics.get(kind, {}).get("all", {}).get(metric)
         if figure:
             table.add_row(f"  {label}", _shown(figure), f"of {figure['count']}")
-    for label, count, rate in _validity(metrics.get("validity", {})):
-        table.add_row(f"  {label}", count, rate)
-    return table
-
-
-def _validity(validity: Mapping[str, Any]) -> Sequence[tuple[str, str, str]]:
-    """Emitted violations, which the decoding makes impossible, beside what the unconstrained model would have done."""
-    rows = []
+    # Emitted violations, which the decoding makes impossible, beside what the unconstrained model would have done.
+    counts = Validity.from_dict(answer["agent"]["validity"])
     for label, emitted, rate in (
-        ("calls of tools that do not exist", "nonexistent_tools", "unconstrained_no_such_tool"),
-        ("argument objects that break their schema", "invalid_arguments", "unconstrained_invalid_arguments"),
+        ("calls of tools that do not exist", counts.nonexistent_tools, counts.unconstrained_no_such_tool),
+        ("argument objects that break their schema", counts.invalid_arguments, counts.unconstrained_invalid_arguments),
     ):
-        if emitted in validity:
-            without = f"of {validity['actions']}" + (
-                f"; unconstrained it would have been {100 * validity[rate]:.1f}%" if rate in validity else ""
-            )
-            rows.append((label, str(validity[emitted]), without))
-    return rows
+        free = "" if rate is None else f"; unconstrained it would have been {100 * rate:.1f}%"
+        table.add_row(f"  {label}", str(emitted), f"of {counts.actions}{free}")
+    return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ import typer
 from toolgen.cli.console import message, show
 from toolgen.cli.searching import CHECKPOINT_FILE
 from toolgen.errors import CheckpointError, InputError
-from toolgen.evaluation import RetrievalResult, ToolMap, load_result, project_rows, write_report
+from toolgen.evaluation import Result, ToolMap, load_result, project_rows, write_report
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -55,21 +55,17 @@ def report(
     show(str(output))
 
 
-def _labels(loaded: Sequence[RetrievalResult | Mapping[str, Any]], paths: Sequence[Path]) -> list[str]:
+def _labels(loaded: Sequence[Result], paths: Sequence[Path]) -> list[str]:
     """The method's name, or the file's where two results are of one method."""
-    names = [
-        result.retriever if isinstance(result, RetrievalResult) else str(result.get("name", "agent"))
-        for result in loaded
-    ]
+    names = [result.name for result in loaded]
     counts = Counter(names)
     return [path.stem if counts[name] > 1 else name for name, path in zip(names, paths, strict=True)]
 
 
-def _named_checkpoint(loaded: Sequence[RetrievalResult | Mapping[str, Any]]) -> list[Path]:
+def _named_checkpoint(loaded: Sequence[Result]) -> list[Path]:
     """The first checkpoint that a result was measured on and that is still there; none if there is none."""
     for result in loaded:
-        origin = result.provenance.to_dict() if isinstance(result, RetrievalResult) else result.get("provenance") or {}
-        named = origin.get("config", {}).get("checkpoint")
+        named = result.provenance.config.get("checkpoint")
         if named and (Path(named) / CHECKPOINT_FILE).is_file():
             return [Path(named)]
     return []

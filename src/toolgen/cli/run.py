@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -18,6 +19,7 @@ from toolgen.errors import UsageError
 if TYPE_CHECKING:
     from toolgen.agent import Action, AgentEvent, Environment
     from toolgen.catalog import Catalog
+    from toolgen.evaluation.scorers import Score
 
 _ENVIRONMENTS = "dry-run, python:FILE (or python:MODULE), bfcl or bfcl:TASK_ID"
 # A longer argument or result is cut on the screen; --json has the whole.
@@ -26,11 +28,11 @@ _SHOWN = 600
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What is to be done and where; `package` is the BFCL package if the outcome can be judged by its rules."""
+    """What is to be done and where; `packages` are those by which the outcome can be judged."""
 
     task: Task
     environment: Environment
-    package: Path | None = None
+    packages: Mapping[str, Path] = field(default_factory=dict)
 
 
 def register(app: typer.Typer) -> None:
@@ -77,8 +79,9 @@ def run(
         )
     finally:
         prepared.environment.close()
-    verdict = _verdict(prepared, trajectory, catalog)
-    emit(trajectory.to_dict() | verdict, as_json, lambda: _summary(trajectory, verdict))
+    score = _score(prepared, trajectory, catalog)
+    judged = {"score": score.to_dict()} if score else {}
+    emit(trajectory.to_dict() | judged, as_json, lambda: _summary(trajectory, score))
     if trajectory.outcome.status not in TURN_DONE:
         raise typer.Exit(1)
 
@@ -141,21 +144,15 @@ def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path |
         raise UsageError(f"BFCL has no multi-turn task {task_id!r}; they are named like {next(iter(tasks))}")
     if text:
         return _Prepared(replace(tasks[task_id], turns=(Turn(text=text),)), environment)
-    return _Prepared(tasks[task_id], environment, package)
+    return _Prepared(tasks[task_id], environment, {"bfcl": package})
 
 
-def _verdict(prepared: _Prepared, trajectory: Trajectory, catalog: Catalog) -> dict[str, Any]:
-    """BFCL's judgement of one of its own tasks, turn by turn."""
-    from dataclasses import asdict
+def _score(prepared: _Prepared, trajectory: Trajectory, catalog: Catalog) -> Score | None:
+    """The benchmark's judgement of one of its own tasks."""
+    from toolgen.evaluation.scorers import scorer_for
 
-    from toolgen.datasets.messages import calls_by_turn
-    from toolgen.evaluation.bfcl_checker import check_multi_turn
-
-    if prepared.package is None:
-        return {}
-    calls = calls_by_turn(trajectory.messages)
-    verdicts = check_multi_turn(prepared.task, calls, catalog, prepared.package)
-    return {"correct": all(verdict.valid for verdict in verdicts), "turns": [asdict(verdict) for verdict in verdicts]}
+    scorer = scorer_for(prepared.task, catalog, prepared.packages)
+    return scorer.score(prepared.task, trajectory) if scorer else None
 
 
 # --- on the screen ------------------------------------------------------------------------------------------------
@@ -192,7 +189,7 @@ def _line(label: str, content: str, style: str) -> Text:
     return Text.assemble((f"{label:>10}  ", "dim"), (shown, style))
 
 
-def _summary(trajectory: Trajectory, verdict: dict[str, Any]) -> Text:
+def _summary(trajectory: Trajectory, score: Score | None) -> Text:
     outcome = trajectory.outcome
     parts = [
         outcome.status.replace("_", " "),
@@ -201,7 +198,6 @@ def _summary(trajectory: Trajectory, verdict: dict[str, Any]) -> Text:
         f"{outcome.tokens} tokens",
         f"{outcome.seconds:.1f} s",
     ]
-    if verdict:
-        right = sum(turn["valid"] for turn in verdict["turns"])
-        parts.append(f"BFCL: {'right' if verdict['correct'] else 'wrong'} ({right} of {len(verdict['turns'])} turns)")
+    if score:
+        parts.append("judged right" if score.correct else f"judged wrong: {score.reason.replace('_', ' ')}")
     return _line("outcome", ", ".join(parts), "dim")

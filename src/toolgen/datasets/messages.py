@@ -15,6 +15,13 @@ from toolgen.datasets.trajectory import Message
 
 FINISH = "finish"
 """Action that ends the task; its arguments are the answer, or that the model gave up."""
+FINISH_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}, "gave_up": {"type": "boolean"}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+"""JSON Schema of the arguments of `finish`."""
 NO_TOOL = "no_tool"
 """Action that declines: no tool of the catalog fits. It takes no arguments."""
 

@@ -84,6 +84,11 @@ class Task:
         return tuple(dict.fromkeys(call.tool for call in self.calls))
 
     @property
+    def has_known_calls(self) -> bool:
+        """Whether it is known of each turn what is to be called, if anything."""
+        return all(turn.calls is not None for turn in self.turns)
+
+    @property
     def no_tool_fits(self) -> bool:
         """Whether it is known that there is nothing to call in any turn."""
         return all(turn.calls == () for turn in self.turns)

@@ -1,17 +1,16 @@
-"""Results: what an evaluation found, with every query's record and its origin, saved as one JSON file.
+"""Results of retrieval: what was found for each request, all metrics, and their origin, saved as one JSON file.
 
-Knows no retriever and no model; `retrieval.py` and `agent.py` fill it, `report.py` shows it.
+Knows no retriever and no model; `retrieval.py` fills it, `report/` shows it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from toolgen.errors import InputError, UsageError
+from toolgen.errors import UsageError
 from toolgen.evaluation.metrics import Difference, Interval, paired_bootstrap
 from toolgen.evaluation.provenance import Provenance
 from toolgen.files import write_json
@@ -54,6 +53,11 @@ class RetrievalResult:
     latency: Mapping[str, float]
     provenance: Provenance
 
+    @property
+    def name(self) -> str:
+        """The retriever's."""
+        return self.retriever
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of a result file."""
         return {"format": FORMAT, "kind": "retrieval", **asdict(self)}
@@ -72,28 +76,6 @@ class RetrievalResult:
     def save(self, path: Path) -> None:
         """Writes the result file."""
         write_json(path, self.to_dict())
-
-
-def load_result(path: Path) -> RetrievalResult | dict[str, Any]:
-    """Reads a result file: a RetrievalResult, or the plain JSON object of an agent evaluation.
-
-    Raises InputError if it is no result of toolgen or one of a newer format.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the result file {path}: {error}") from error
-    kind = record.get("kind") if isinstance(record, dict) else None
-    if kind not in ("retrieval", "agent"):
-        raise InputError(f"{path} is not a result file; expected one that `toolgen evaluate ... -o RESULT` wrote")
-    if record.get("format", FORMAT) != FORMAT:
-        raise InputError(f"{path} has result format {record['format']}, this toolgen reads {FORMAT}; evaluate again")
-    if kind == "agent":
-        return dict(record)
-    try:
-        return RetrievalResult.from_dict(record)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is a damaged retrieval result ({error}); evaluate again") from error
 
 
 def paired_difference(

@@ -18,10 +18,9 @@ from toolgen.virtualization.embeddings import (
 from toolgen.virtualization.indexing import INDEXINGS, Indexing, spell
 from toolgen.virtualization.protocol import PromptProtocol
 from toolgen.virtualization.tokenizer import add_tool_tokens, encode, find_end_marker
-from toolgen.virtualization.vocabulary import FINISH_SCHEMA, ToolVocabulary
+from toolgen.virtualization.vocabulary import ToolVocabulary
 
 __all__ = [
-    "FINISH_SCHEMA",
     "INDEXINGS",
     "INITIALIZATIONS",
     "Indexing",

@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import document
-from toolgen.datasets.messages import FINISH, NO_TOOL
+from toolgen.datasets.messages import FINISH, FINISH_SCHEMA, NO_TOOL
 from toolgen.virtualization.tokenizer import TURN_END, TURN_START, find_end_marker
-from toolgen.virtualization.vocabulary import ACTIONS, FINISH_SCHEMA, ToolVocabulary
+from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
 
 RESPONSE_TEMPLATE: Mapping[str, Any] = {
     "defaults": {"role": "assistant"},

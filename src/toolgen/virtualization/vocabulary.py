@@ -20,14 +20,6 @@ from toolgen.virtualization.indexing import INDEXINGS, Indexing
 ACTIONS = (FINISH, NO_TOOL)
 ACTION_TOKENS = tuple(f"<<{action}>>" for action in ACTIONS)
 
-FINISH_SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"answer": {"type": "string"}, "gave_up": {"type": "boolean"}},
-    "required": ["answer"],
-    "additionalProperties": False,
-}
-"""JSON Schema of the arguments of `finish`."""
-
 
 @dataclass(frozen=True)
 class ToolVocabulary:

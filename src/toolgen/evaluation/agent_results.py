@@ -1,0 +1,162 @@
+"""Results of agents: what was done in each task, how it was judged, and all numbers over them, saved as one JSON file.
+
+Knows no model and no benchmark; `agent.py` fills it, `report/` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolgen.datasets.query import Call
+from toolgen.datasets.trajectory import Trajectory
+from toolgen.evaluation.metrics import Interval, bootstrap
+from toolgen.evaluation.provenance import Provenance
+from toolgen.evaluation.results import FORMAT
+from toolgen.evaluation.scorers import Score
+from toolgen.evaluation.validity import Validity
+from toolgen.files import write_json
+
+AgentMetrics = Mapping[str, Mapping[str, Mapping[str, Interval]]]
+"""Kind of task to group (`all`, `seen`, `unseen`, `category=...`) to measure to Interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentRecord:
+    """One task: what was expected, what was done, how it is judged. `seen`: training asked for all tools that it needs."""
+
+    id: str
+    kind: str
+    category: str
+    text: str
+    seen: bool
+    expected: tuple[Call, ...]
+    score: Score
+    validity: Validity
+    trajectory: Trajectory
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record in a result file."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "category": self.category,
+            "text": self.text,
+            "seen": self.seen,
+            "expected": [call.to_dict() for call in self.expected],
+            "score": self.score.to_dict(),
+            "validity": self.validity.to_dict(),
+            "trajectory": self.trajectory.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> AgentRecord:
+        values = dict(record)
+        values["expected"] = tuple(map(Call.from_dict, record["expected"]))
+        values["score"] = Score(**record["score"])
+        values["validity"] = Validity.from_dict(record["validity"])
+        values["trajectory"] = Trajectory.from_dict(record["trajectory"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What a task took on average: actions, generated tokens, seconds."""
+
+    steps: float
+    tokens: float
+    seconds: float
+
+    @classmethod
+    def mean(cls, records: Sequence[AgentRecord]) -> Effort:
+        """The means over tasks."""
+        outcomes = [record.trajectory.outcome for record in records]
+        return cls(
+            steps=sum(len(outcome.decisions) for outcome in outcomes) / len(outcomes),
+            tokens=sum(outcome.tokens for outcome in outcomes) / len(outcomes),
+            seconds=sum(outcome.seconds for outcome in outcomes) / len(outcomes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentResult:
+    """How well an agent carries out tasks."""
+
+    name: str
+    split: str
+    metrics: AgentMetrics
+    validity: Validity
+    effort: Effort
+    records: tuple[AgentRecord, ...]
+    provenance: Provenance
+
+    def figures(self) -> dict[str, Any]:
+        """All numbers, without the records, for JSON."""
+        return {
+            "name": self.name,
+            "split": self.split,
+            "metrics": {
+                kind: {group: {name: one.to_dict() for name, one in found.items()} for group, found in groups.items()}
+                for kind, groups in self.metrics.items()
+            },
+            "validity": self.validity.to_dict(),
+            "effort": asdict(self.effort),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of a result file."""
+        return {
+            "format": FORMAT,
+            "kind": "agent",
+            **self.figures(),
+            "records": [record.to_dict() for record in self.records],
+            "provenance": self.provenance.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> AgentResult:
+        metrics: AgentMetrics = {
+            kind: {group: {name: Interval(**one) for name, one in found.items()} for group, found in groups.items()}
+            for kind, groups in record["metrics"].items()
+        }
+        return cls(
+            name=record["name"],
+            split=record["split"],
+            metrics=metrics,
+            validity=Validity.from_dict(record["validity"]),
+            effort=Effort(**record["effort"]),
+            records=tuple(map(AgentRecord.from_dict, record["records"])),
+            provenance=Provenance(**record["provenance"]),
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes the result file."""
+        write_json(path, self.to_dict())
+
+
+def summarize(records: Sequence[AgentRecord]) -> AgentMetrics:
+    """The measures of each kind of task by group."""
+    kinds: dict[str, list[AgentRecord]] = {}
+    for record in records:
+        kinds.setdefault(record.kind, []).append(record)
+    return {kind: _groups(found) for kind, found in kinds.items()}
+
+
+def _groups(records: Sequence[AgentRecord]) -> dict[str, dict[str, Interval]]:
+    groups: dict[str, list[AgentRecord]] = {"all": list(records)}
+    for record in records:
+        if record.kind == "single_turn":
+            groups.setdefault("seen" if record.seen else "unseen", []).append(record)
+    for record in sorted(records, key=lambda record: record.category):
+        groups.setdefault(f"category={record.category}", []).append(record)
+    return {group: _intervals(chosen) for group, chosen in groups.items()}
+
+
+def _intervals(records: Sequence[AgentRecord]) -> dict[str, Interval]:
+    names = dict.fromkeys(name for record in records for name in record.score.measures)
+    return {
+        name: bootstrap([record.score.measures[name] for record in records if name in record.score.measures])
+        for name in names
+    }
