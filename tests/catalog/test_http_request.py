@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import email
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from toolgen.catalog import Tool
 from toolgen.catalog.http_request import build_request
+from toolgen.catalog.request_body import URLENCODED
 from toolgen.errors import InputError
 
 
@@ -41,20 +42,43 @@ def test_every_argument_goes_to_its_place() -> None:
 @pytest.mark.parametrize(
     ("how", "value", "query"),
     [
-        ({}, [1, 2], [("x", "1"), ("x", "2")]),
-        ({"explode": False}, [1, 2], [("x", "1,2")]),
-        ({"style": "spaceDelimited", "explode": False}, ["a", "b"], [("x", "a b")]),
-        ({"style": "pipeDelimited", "explode": False}, ["a", "b"], [("x", "a|b")]),
-        ({"style": "deepObject", "explode": True}, {"a": 1, "b": True}, [("x[a]", "1"), ("x[b]", "true")]),
-        ({}, {"R": 100, "G": 200}, [("R", "100"), ("G", "200")]),
-        ({"explode": False}, {"R": 100, "G": 200}, [("x", "R,100,G,200")]),
-        ({"content": "application/json"}, {"a": [1]}, [("x", '{"a": [1]}')]),
-        ({}, True, [("x", "true")]),
-        ({}, None, [("x", "")]),
+        ({}, [1, 2], "x=1&x=2"),
+        ({"explode": False}, [1, "2,3"], "x=1,2%2C3"),
+        ({"style": "spaceDelimited", "explode": False}, ["a", "b"], "x=a%20b"),
+        ({"style": "tabDelimited", "explode": False}, ["a", "b"], "x=a%09b"),
+        ({"style": "pipeDelimited", "explode": False}, ["a", "b"], "x=a%7Cb"),
+        ({"style": "deepObject", "explode": True}, {"a": 1, "b": True}, "x%5Ba%5D=1&x%5Bb%5D=true"),
+        (
+            {"style": "deepObject"},
+            {"a": {"b": [1, {"c": 2}]}},
+            "x%5Ba%5D%5Bb%5D%5B0%5D=1&x%5Ba%5D%5Bb%5D%5B1%5D%5Bc%5D=2",
+        ),
+        ({}, {"R": 100, "G": 200}, "R=100&G=200"),
+        ({"explode": False}, {"R": 100, "G": 200}, "x=R,100,G,200"),
+        ({"content": "application/json"}, {"a": [1]}, "x=%7B%22a%22%3A%20%5B1%5D%7D"),
+        ({}, True, "x=true"),
+        ({}, "", "x="),
+        ({"allowReserved": True}, "a/b:c,d e&#%2F", "x=a/b:c,d%20e%26%23%2F"),
+        ({"allowReserved": True, "explode": False}, ["a/b", "c"], "x=a/b,c"),
     ],
 )
-def test_query_styles_are_those_of_the_specification(how: Any, value: Any, query: Any) -> None:
-    assert list(build_request(tool(in_={"x": "query"}, wire={"x": how}), {"x": value}).query) == query
+def test_query_styles_are_those_of_the_specification(how: Any, value: Any, query: str) -> None:
+    assert build_request(tool(in_={"x": "query"}, wire={"x": how}), {"x": value}).query == query
+
+
+@pytest.mark.parametrize("place", ["query", "header", "cookie"])
+@pytest.mark.parametrize("value", [None, [], {}])
+@pytest.mark.parametrize("how", [{}, {"explode": False}, {"style": "deepObject"}])
+def test_what_is_undefined_is_not_sent(place: str, value: Any, how: Any) -> None:
+    request = build_request(tool(in_={"x": place}, wire={"x": how}), {"x": value})
+    assert (request.full_url, request.headers) == ("https://a.example/v1/x", {})
+
+
+def test_null_members_of_lists_and_objects_are_left_out() -> None:
+    called = tool("/{p}", in_={"p": "path", "q": "query", "h": "header", "f": "body"}, body={"type": URLENCODED})
+    request = build_request(called, {"p": [1, None], "q": {"a": None, "b": 1}, "h": [None, 2], "f": [3, None]})
+    assert request.full_url == "https://a.example/v1/1?b=1"
+    assert (request.headers["h"], request.body) == ("2", b"f=3")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +92,10 @@ def test_query_styles_are_those_of_the_specification(how: Any, value: Any, query
         ({"style": "matrix"}, ["blue", "black"], "/;c=blue,black"),
         ({"style": "matrix", "explode": True}, ["blue", "black"], "/;c=blue;c=black"),
         ({"style": "matrix", "explode": True}, {"R": 100, "G": 200}, "/;R=100;G=200"),
+        ({"style": "matrix"}, "", "/;c"),
+        ({"style": "pipeDelimited"}, ["a", "b/c"], "/a%7Cb%2Fc"),
+        ({"style": "label", "explode": True}, {"R": 1, "G": None}, "/.R=1"),
+        ({"allowReserved": True}, "a/b c?d#e", "/a/b%20c%3Fd%23e"),
     ],
 )
 def test_path_styles_are_those_of_the_specification(how: Any, value: Any, path: str) -> None:
@@ -79,28 +107,9 @@ def test_path_styles_are_those_of_the_specification(how: Any, value: Any, path: 
 def test_queries_and_forms_come_back_as_they_were(arguments: dict[str, str]) -> None:
     asked = build_request(tool(in_=dict.fromkeys(arguments, "query")), arguments)
     assert dict(parse_qsl(urlsplit(asked.full_url).query, keep_blank_values=True)) == arguments
-    form = tool(in_=dict.fromkeys(arguments, "body"), body={"type": "application/x-www-form-urlencoded"})
+    form = tool(in_=dict.fromkeys(arguments, "body"), body={"type": URLENCODED})
     sent = build_request(form, arguments).body or b""
     assert dict(parse_qsl(sent.decode(), keep_blank_values=True)) == arguments
-
-
-def test_a_multipart_form_is_read_by_others() -> None:
-    form = tool(in_={"a": "body", "b": "body"}, body={"type": "multipart/form-data"})
-    request = build_request(form, {"a": "x\r\ny", "b": [1, 2]})
-    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
-    parts = email.message_from_bytes(head + (request.body or b"")).get_payload()
-    assert isinstance(parts, list)
-    found = [(p.get_param("name", header="content-disposition"), p.get_payload(decode=True)) for p in parts]  # type: ignore[union-attr]
-    assert [(name, bytes(data).strip()) for name, data in found] == [("a", b"x\r\ny"), ("b", b"1"), ("b", b"2")]
-
-
-def test_a_whole_body_is_sent_as_it_is() -> None:
-    whole = {"body": "body"}
-    as_json = tool(in_=whole, body={"type": "application/json", "whole": True})
-    assert build_request(as_json, {"body": [1, 2]}).body == b"[1, 2]"
-    as_text = tool(in_=whole, body={"type": "text/csv", "whole": True})
-    assert build_request(as_text, {"body": "a,b"}).body == b"a,b"
-    assert build_request(as_json, {}).body is None
 
 
 def test_a_fragment_of_the_path_is_not_sent_and_its_query_is_kept() -> None:
@@ -109,13 +118,57 @@ def test_a_fragment_of_the_path_is_not_sent_and_its_query_is_kept() -> None:
     assert "Action" not in request.full_url
 
 
+@pytest.mark.parametrize("value", [None, [], {}])
+def test_a_path_is_not_sent_without_its_value(value: Any) -> None:
+    with pytest.raises(InputError, match="the path needs a value for 'id'"):
+        build_request(tool("/pets/{id}", in_={"id": "path"}), {"id": value})
+
+
+@pytest.mark.parametrize(("how", "value"), [({}, ".."), ({"allowReserved": True}, "a/../../admin")])
+def test_a_value_never_climbs_to_another_path(how: Any, value: str) -> None:
+    with pytest.raises(InputError, match="would lead to another path"):
+        build_request(tool("/files/{p}", in_={"p": "path"}, wire={"p": how}), {"p": value})
+
+
+def test_a_value_never_ends_a_header() -> None:
+    with pytest.raises(InputError, match="control character"):
+        build_request(tool(in_={"X-T": "header"}), {"X-T": "a\r\nHost: evil.example"})
+
+
+def test_header_lists_are_delimited_as_described() -> None:
+    called = tool(in_={"a": "header", "b": "header"}, wire={"b": {"style": "spaceDelimited"}})
+    assert build_request(called, {"a": [1, 2], "b": [1, 2]}).headers == {"a": "1,2", "b": "1 2"}
+
+
+def test_members_that_have_no_name_yet_go_to_a_body_that_takes_them() -> None:
+    called = tool(in_={"q": "query", "name": "body"}, body={"type": "application/json"})
+    with pytest.raises(InputError, match="no parameter 'size'"):
+        build_request(called, {"size": 3})
+    taking = replace(called, parameters={**called.parameters, "additionalProperties": {"type": "integer"}})
+    request = build_request(taking, {"q": 1, "name": "x", "size": 3})
+    assert (request.query, json.loads(request.body or b"")) == ("q=1", {"name": "x", "size": 3})
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "url"),
+    [
+        ("/v1", "http://b.example/", "http://b.example/v1/x"),
+        ("api/v1/", "http://b.example", "http://b.example/api/v1/x"),
+        ("/v1", "http://b.example/other", "http://b.example/other/x"),
+        ("https://a.example/v1", "http://b.example", "http://b.example/x"),
+    ],
+)
+def test_a_relative_server_is_a_path_on_the_host_that_the_user_names(declared: str, given: str, url: str) -> None:
+    assert build_request(tool(server=declared), {}, server=given).url == url
+
+
 def test_calls_that_cannot_be_made_are_one_line() -> None:
     with pytest.raises(InputError, match="no parameter 'y'"):
         build_request(tool(), {"y": 1})
     with pytest.raises(InputError, match="lacks the required 'x'"):
         build_request(tool(required=["x"], in_={"x": "query"}), {})
-    with pytest.raises(InputError, match="no full server address"):
-        build_request(tool(server="/v1"), {})
-    assert build_request(tool(server="/v1"), {}, server="http://b.example/").url == "http://b.example/x"
+    for server in ("/v1", "https://{region}.example"):
+        with pytest.raises(InputError, match="no full server address"):
+            build_request(tool(server=server), {})
     with pytest.raises(InputError, match="not called over HTTP"):
         build_request(Tool(id="a", provider="", name="a"), {})

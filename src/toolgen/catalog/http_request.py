@@ -1,169 +1,175 @@
 """A call of a tool whose endpoint is of kind `http`, as the request that makes it. Nothing is sent.
 
-Serialization: OpenAPI 3.1.1, section 4.8.12 (styles of parameters), and RFC 7578 (multipart forms). Knows no credentials:
-whoever sends the request adds them.
+Serialization: OpenAPI 3.1.1, section 4.8.12 (styles of parameters), which follows RFC 6570; `request_body` writes the body.
+Knows no credentials: whoever sends the request adds them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlsplit
 
+from toolgen.catalog.request_body import DELIMITERS, is_undefined, scalar_text, styled, write_body, write_value
 from toolgen.catalog.tool import JsonObject, Tool
 from toolgen.errors import InputError
 
-_DELIMITERS = {"form": ",", "simple": ",", "spaceDelimited": " ", "tabDelimited": "\t", "pipeDelimited": "|"}
+_TRIPLET = re.compile(r"(%[0-9A-Fa-f]{2})")
+_RESERVED = ":/?[]@!$'()*+,;="  # RFC 3986, without `#` and `&`, which would end the query or the value
+_RESERVED_IN_PATH = ":/@!$&'()*+,;="
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+_Placed = list[tuple[str, Any, JsonObject]]  # the name on the wire, the value, how it is written
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request that has not been sent. `query` holds names and values before they are encoded."""
+    """A request that has not been sent. `query` is percent-encoded."""
 
     method: str
     url: str
-    query: tuple[tuple[str, str], ...] = ()
+    query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
 
     @property
     def full_url(self) -> str:
         """The address with the query."""
-        if not self.query:
-            return self.url
-        return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(self.query, quote_via=quote)}"
+        return f"{self.url}{'&' if '?' in self.url else '?'}{self.query}" if self.query else self.url
 
 
 def build_request(tool: Tool, arguments: JsonObject, *, server: str | None = None) -> HttpRequest:
-    """The request of one call. `server` replaces the address that the description gives.
+    """The request of one call. `server` replaces the address that the description gives; a relative one in the description
+    is put behind a `server` that is a host alone.
 
-    InputError if the tool is called in another way, an argument is unknown or a required one is missing, or no server is
-    known. Values are not validated: see `catalog.schema.schema_errors`.
+    InputError if the tool is called in another way, an argument is unknown or a required one is missing, a value cannot be
+    written as the description asks, or no server is known. Values are not validated: see `catalog.schema.schema_errors`.
     """
     endpoint = tool.endpoint or {}
     if endpoint.get("kind") != "http":
         raise InputError(f"tool {tool.id!r} is not called over HTTP (its endpoint is {endpoint.get('kind')!r})")
+    by_place = _by_place(tool, endpoint, arguments)
+    try:
+        headers = _headers(by_place)
+        kind, body = write_body(endpoint.get("body") or {}, by_place.get("body", []), tool.properties)
+        query = [pair for name, value, how in by_place.get("query", ()) for pair in _query(name, value, how)]
+        url = _server(tool, endpoint, server) + _path(str(endpoint["path"]), by_place.get("path", []))
+    except InputError as error:
+        raise InputError(f"the call of {tool.id!r}: {error}") from None
+    if kind:
+        headers["Content-Type"] = kind
+    return HttpRequest(str(endpoint["method"]), url, "&".join(query), headers, body)
+
+
+def _by_place(tool: Tool, endpoint: JsonObject, arguments: JsonObject) -> dict[str, _Placed]:
+    """The arguments by the place of the request that each goes to; InputError for an unknown and for a missing one."""
     places: Mapping[str, str] = endpoint.get("in", {})
-    if unknown := sorted(set(arguments) - set(places)):
+    more = tool.parameters.get("additionalProperties", False) is not False  # members of the body that have no name yet
+    open_body = more and "body" in places.values() and not endpoint.get("body", {}).get("whole")
+    if not open_body and (unknown := sorted(set(arguments) - set(places))):
         raise InputError(f"tool {tool.id!r} has no parameter {unknown[0]!r}; it has {', '.join(places) or 'none'}")
     if missing := [name for name in tool.required if name not in arguments]:
         raise InputError(f"the call of {tool.id!r} lacks the required {missing[0]!r}")
     wire: Mapping[str, JsonObject] = endpoint.get("wire", {})
-    by_place: dict[str, list[tuple[str, Any, JsonObject]]] = {}
+    by_place: dict[str, _Placed] = {}
     for name, value in arguments.items():
         how = wire.get(name, {})
-        by_place.setdefault(places[name], []).append((str(how.get("name", name)), value, how))
-    headers = {name: _simple(value, how) for name, value, how in by_place.get("header", ())}
-    if cookies := by_place.get("cookie"):
-        headers["Cookie"] = "; ".join(f"{name}={quote(_simple(value, how))}" for name, value, how in cookies)
-    kind, body = _body(endpoint.get("body") or {}, by_place.get("body", []))
-    if kind:
-        headers["Content-Type"] = kind
-    query = [pair for name, value, how in by_place.get("query", ()) for pair in _query(name, value, how)]
-    url = _url(tool, endpoint, server, by_place.get("path", []))
-    return HttpRequest(str(endpoint["method"]), url, tuple(query), headers, body)
+        by_place.setdefault(places.get(name, "body"), []).append((str(how.get("name", name)), value, how))
+    return by_place
 
 
-def _url(tool: Tool, endpoint: JsonObject, server: str | None, values: list[tuple[str, Any, JsonObject]]) -> str:
-    base = str(server or endpoint.get("server") or "").rstrip("/")
-    if "://" not in base:
-        raise InputError(
-            f"the description of {tool.id!r} names no full server address ({base!r}); give one as `server`"
-        )
-    path = str(endpoint["path"]).partition("#")[0]  # a fragment only tells operations on one path apart
+def _server(tool: Tool, endpoint: JsonObject, given: str | None) -> str:
+    declared = str(endpoint.get("server") or "").rstrip("/")
+    base = str(given or declared).rstrip("/")
+    if given and declared and "://" not in declared and not urlsplit(base).path:
+        base += "/" + declared.lstrip("/")
+    if "://" not in base or "{" in base:
+        raise InputError(f"the description names no full server address ({base!r}); give one as `server`")
+    return base
+
+
+def _headers(by_place: Mapping[str, _Placed]) -> dict[str, str]:
+    headers = {}
+    for name, value, how in by_place.get("header", ()):
+        if "content" in how or not is_undefined(value):
+            headers[name] = _simple(name, value, how)
+    cookies = [
+        f"{name}={quote(_simple(name, value, how))}"
+        for name, value, how in by_place.get("cookie", ())
+        if "content" in how or not is_undefined(value)
+    ]
+    return headers | ({"Cookie": "; ".join(cookies)} if cookies else {})
+
+
+def _simple(name: str, value: Any, how: JsonObject) -> str:
+    """The value of a header or cookie."""
+    if "content" in how:
+        text = write_value(value, str(how["content"])).decode("utf-8", "replace")
+    else:
+        text = _joined(value, DELIMITERS.get(str(how.get("style")), ","), how.get("explode") is True, str)
+    if _CONTROL.search(text):
+        raise InputError(f"the value of {name!r} has a control character, which no header can hold")
+    return text
+
+
+def _query(name: str, value: Any, how: JsonObject) -> list[str]:
+    """`name=value` for each of what the style makes of a value, encoded; of the delimiters the comma is not."""
+    encode = partial(_keep_reserved, kept=_RESERVED) if how.get("allowReserved") is True else partial(quote, safe="")
+    if "content" in how:
+        text = write_value(value, str(how["content"])).decode("utf-8", "replace")
+        return [f"{quote(name, safe='')}={encode(text)}"]
+    return [
+        f"{quote(key, safe='')}={quote(delimiter, safe=',').join(map(encode, parts))}"
+        for key, parts, delimiter in styled(name, value, how)
+    ]
+
+
+def _path(template: str, values: _Placed) -> str:
+    """The path with its values. Its templates are `{name}` and nothing else: the loader has settled operators."""
+    path = template.partition("#")[0]  # a fragment only tells operations on one path apart
     for name, value, how in values:
-        path = path.replace(f"{{{name}}}", _path(name, value, how))
+        if is_undefined(value):
+            raise InputError(f"the path needs a value for {name!r}; got {value!r}")
+        written = _path_value(name, value, how)
+        if any(part in (".", "..") for part in written.split("/")):
+            raise InputError(f"the value {value!r} of {name!r} would lead to another path")
+        path = path.replace(f"{{{name}}}", written)
     path, _, query = path.partition("?")
     fixed = "&".join(pair for pair in query.split("&") if pair and "{" not in pair)  # templates that nothing filled
-    return base + path + (f"?{fixed}" if fixed else "")
+    return path + (f"?{fixed}" if fixed else "")
 
 
-def _path(name: str, value: Any, how: JsonObject) -> str:
-    style, explode = how.get("style", "simple"), how.get("explode", False)
+def _path_value(name: str, value: Any, how: JsonObject) -> str:
+    style, explode = str(how.get("style", "simple")), how.get("explode") is True
+    encode = (
+        partial(_keep_reserved, kept=_RESERVED_IN_PATH) if how.get("allowReserved") is True else partial(quote, safe="")
+    )
+    if "content" in how:
+        return encode(write_value(value, str(how["content"])).decode("utf-8", "replace"))
     if style == "label":
-        return "." + _joined(value, "." if explode else ",", explode)
-    if style == "matrix":
-        if isinstance(value, Mapping) and explode:
-            return ";" + _joined(value, ";", True)
-        if isinstance(value, list) and explode:
-            return "".join(f";{quote(name, safe='')}={quote(_scalar(one), safe='')}" for one in value)
-        return f";{quote(name, safe='')}={_joined(value, ',', False)}"
-    return _joined(value, ",", explode)
+        return "." + _joined(value, "." if explode else ",", explode, encode)
+    if style != "matrix":
+        return _joined(value, quote(DELIMITERS.get(style, ","), safe=","), explode, encode)
+    if isinstance(value, Mapping) and explode:
+        return ";" + _joined(value, ";", True, encode)
+    values = [_joined(one, ",", False, encode) for one in (value if isinstance(value, list) and explode else [value])]
+    return "".join(f";{quote(name, safe='')}={one}" if one else f";{quote(name, safe='')}" for one in values)
 
 
-def _joined(value: Any, delimiter: str, explode: bool) -> str:
-    """A value for a path: each part is encoded, the delimiters are not."""
+def _joined(value: Any, delimiter: str, explode: bool, encode: Any) -> str:
+    """A list, object or plain value as one text: each part is encoded, the delimiters are not."""
     if isinstance(value, Mapping):
-        inner = "=" if explode else ","
-        return delimiter.join(f"{quote(str(k), safe='')}{inner}{quote(_scalar(v), safe='')}" for k, v in value.items())
+        inner = "=" if explode else delimiter
+        return delimiter.join(
+            f"{encode(str(key))}{inner}{encode(scalar_text(one))}" for key, one in value.items() if one is not None
+        )
     values = value if isinstance(value, list) else [value]
-    return delimiter.join(quote(_scalar(one), safe="") for one in values)
+    return delimiter.join(encode(scalar_text(one)) for one in values if one is not None)
 
 
-def _simple(value: Any, how: JsonObject) -> str:
-    if "content" in how:
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, Mapping):
-        inner = "=" if how.get("explode") else ","
-        return ",".join(f"{key}{inner}{_scalar(one)}" for key, one in value.items())
-    return ",".join(_scalar(one) for one in value) if isinstance(value, list) else _scalar(value)
-
-
-def _query(name: str, value: Any, how: JsonObject) -> list[tuple[str, str]]:
-    style = str(how.get("style", "form"))
-    explode = how.get("explode", style == "form")
-    if "content" in how:
-        return [(name, json.dumps(value, ensure_ascii=False))]
-    if style == "deepObject" and isinstance(value, Mapping):
-        return [(f"{name}[{key}]", _scalar(one)) for key, one in value.items()]
-    delimiter = _DELIMITERS.get(style, ",")
-    if isinstance(value, Mapping):
-        if explode:
-            return [(str(key), _scalar(one)) for key, one in value.items()]
-        return [(name, delimiter.join(f"{key}{delimiter}{_scalar(one)}" for key, one in value.items()))]
-    if isinstance(value, list):
-        return [(name, _scalar(one)) for one in value] if explode else [(name, delimiter.join(map(_scalar, value)))]
-    return [(name, _scalar(value))]
-
-
-def _body(how: JsonObject, values: list[tuple[str, Any, JsonObject]]) -> tuple[str, bytes | None]:
-    """The content type and the bytes of the body; neither if no argument belongs to it."""
-    if not values:
-        return "", None
-    kind = str(how.get("type") or "application/json")
-    plain = kind.partition(";")[0].strip()
-    content = values[0][1] if how.get("whole") else {name: value for name, value, _ in values}
-    if plain == "application/x-www-form-urlencoded" and isinstance(content, Mapping):
-        return kind, urlencode(_fields(content)).encode()
-    if plain == "multipart/form-data" and isinstance(content, Mapping):
-        return _multipart(content)
-    if isinstance(content, str) and not (plain.endswith("json") or "*" in plain):
-        return kind, content.encode("utf-8", "replace")
-    text = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
-    return "application/json" if "*" in kind else kind, text
-
-
-def _fields(content: JsonObject) -> list[tuple[str, str]]:
-    """The fields of a form; a list is one field for each of its values."""
-    several = ((name, value if isinstance(value, list) else [value]) for name, value in content.items())
-    return [(str(name), _scalar(one)) for name, values in several for one in values]
-
-
-def _multipart(fields: JsonObject) -> tuple[str, bytes]:
-    parts = _fields(fields)
-    boundary = hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:32]
-    lines = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{quote(name, safe=" []")}"\r\n\r\n{text}\r\n'
-        for name, text in parts
-    ]
-    body = "".join([*lines, f"--{boundary}--\r\n"]).encode("utf-8", "replace")
-    return f"multipart/form-data; boundary={boundary}", body
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+def _keep_reserved(text: str, kept: str) -> str:
+    """Reserved expansion (RFC 6570, 3.2.3): neither reserved characters nor percent-encoded triplets are encoded."""
+    return "".join(part if _TRIPLET.fullmatch(part) else quote(part, safe=kept) for part in _TRIPLET.split(text))

@@ -409,10 +409,302 @@ def test_references_to_other_documents_are_notes_unless_allowed(tmp_path: Path) 
     assert list(load(tmp_path, with_operation(body), allow_references=True).tools[0].properties) == ["name"]
 
 
+def bodies(schema: Any, **components: Any) -> dict[str, Any]:
+    """A description of one operation with a body of JSON."""
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return with_operation({"operationId": "send", "requestBody": body}, components={"schemas": components})
+
+
+def wide(count: int = 80, **more: Any) -> dict[str, Any]:
+    """An object with more properties than a body may have characters."""
+    text = {"type": "string", "enum": ["on", "off"], "description": "What this one is there for. " * 8}
+    return {"type": "object", "properties": {f"option{n}": text for n in range(count)}, **more}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/components/schemas/Wide"},
+        {"allOf": [{"$ref": "#/components/schemas/Wide"}]},
+        {
+            "allOf": [
+                {"$ref": "#/components/schemas/Wide"},
+                {"properties": {"own": {"$ref": "#/components/schemas/Wide"}}},
+            ]
+        },
+        {"allOf": [{"allOf": [{"$ref": "#/components/schemas/Alias"}]}, {"required": ["option1"]}]},
+        {"$ref": "#/components/schemas/Wide", "description": "beside"},
+        {"allOf": [{"$ref": "#/components/schemas/Wide"}, {"type": "object", "additionalProperties": True}]},
+        {"type": ["object", "null"], "allOf": [{"$ref": "#/components/schemas/Wide"}]},
+    ],
+)
+def test_no_argument_is_lost_however_large_and_composed_a_body_is(tmp_path: Path, schema: Any) -> None:
+    alias = {"$ref": "#/components/schemas/Wide"}
+    loaded = load(tmp_path, bodies(schema, Wide=wide(required=["option0"]), Alias=alias))
+    tool = loaded.tools[0]
+    assert {f"option{n}" for n in range(80)} <= set(tool.properties)
+    assert all(tool.properties[f"option{n}"]["enum"] == ["on", "off"] for n in range(80))
+    assert "option0" in tool.required
+    assert any("so long that the descriptions" in note for note in loaded.report.notes)
+    assert json.loads(
+        build_request(tool, {"option0": "on", "option1": "on"}, server="http://x.example").body or b""
+    ) == {
+        "option0": "on",
+        "option1": "on",
+    }
+
+
+def test_alternatives_of_a_body_keep_their_names(tmp_path: Path) -> None:
+    either = {"oneOf": [{"$ref": "#/components/schemas/A"}, {"$ref": "#/components/schemas/B"}]}
+    tool = load(tmp_path, bodies(either, A=wide(60), B=wide(70, required=["option69"]))).tools[0]
+    assert [len(one["properties"]) for one in tool.properties["body"]["oneOf"]] == [60, 70]
+    assert tool.properties["body"]["oneOf"][1]["required"] == ["option69"]
+
+
+@pytest.mark.parametrize(
+    "inner", [{"$ref": "#/components/schemas/Wide"}, {"allOf": [{"$ref": "#/components/schemas/Wide"}]}]
+)
+def test_an_object_that_is_cut_still_requires_what_it_requires_and_forbids_nothing(tmp_path: Path, inner: Any) -> None:
+    many = {"type": "object", "properties": {f"p{n}": inner for n in range(9)}}
+    loaded = load(tmp_path, bodies(many, Wide=wide(required=["option0"])))
+    parameters = loaded.tools[0].parameters
+    assert parameters["properties"]["p0"] == {"type": "object", "required": ["option0"]}
+    assert not schema_errors({"p0": {"option0": "on", "option7": "off"}}, parameters)
+    assert schema_errors({"p0": {"option7": "off"}}, parameters)
+    assert any("anything is allowed there" in note for note in loaded.report.notes)
+
+
+def test_what_is_only_for_reading_is_neither_required_nor_offered_at_any_depth(tmp_path: Path) -> None:
+    stamp = {"type": "object", "properties": {"at": {"type": "string"}}, "readOnly": True}
+    thing = {
+        "type": "object",
+        "required": ["id", "made", "name", "secret"],
+        "properties": {
+            "id": {"type": "integer", "readOnly": True},
+            "made": {"$ref": "#/components/schemas/Stamp"},
+            "name": {"type": "string"},
+            "secret": {"type": "string", "writeOnly": True},
+        },
+    }
+    composed = {
+        "allOf": [{"$ref": "#/components/schemas/Thing"}, {"required": ["id", "size"], "properties": {"size": {}}}]
+    }
+    deep = {"type": "object", "properties": {"one": composed, "map": {"additionalProperties": thing}}}
+    document = bodies(deep, Thing=thing, Stamp=stamp)
+    answer = {"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}}}
+    document["paths"]["/x"]["post"]["responses"] = answer
+    tool = load(tmp_path, document).tools[0]
+    assert tool.properties["one"]["required"] == ["name", "secret", "size"]
+    assert set(tool.properties["one"]["properties"]) == {"name", "secret", "size"}
+    assert tool.properties["map"]["additionalProperties"]["required"] == ["name", "secret"]
+    assert tool.returns is not None and tool.returns["required"] == ["id", "made", "name"]
+
+
+def test_a_branch_does_not_require_what_is_only_for_reading(tmp_path: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"id": {"readOnly": True}, "a": {}},
+        "anyOf": [{"required": ["id"]}, {"required": ["a"]}],
+    }
+    tool = load(tmp_path, bodies(schema)).tools[0]
+    assert tool.properties["body"]["anyOf"] == [{}, {"required": ["a"]}]
+
+
+def test_a_reference_is_followed_wherever_an_object_may_stand(tmp_path: Path) -> None:
+    parts = {
+        "paths.yaml": "/pets/{id}: {$ref: 'pets/path.yaml'}",
+        "pets/path.yaml": "{get: {$ref: 'get.yaml'}, parameters: {$ref: '../shared.yaml#/all/pets'}, summary: Pets}",
+        "pets/get.yaml": "{operationId: getPet, responses: {$ref: '../shared.yaml#/answers'}}",
+        "shared.yaml": """
+all: {$ref: 'more.yaml'}
+answers: {'200': {content: {$ref: '#/content'}}}
+content: {application/json: {$ref: '#/media'}}
+media: {schema: {type: object, properties: {ok: {type: boolean}}}}
+""",
+        "more.yaml": "pets: [{name: id, in: path, schema: {$ref: '#/id'}}]\nid: {type: integer}",
+    }
+    for name, text in parts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    document = {"openapi": "3.0.0", "info": {"title": "T"}, "paths": {"$ref": "paths.yaml"}}
+    loaded = load(tmp_path, document, allow_references=True)
+    tool = one(loaded, "getPet")
+    assert not loaded.report.notes and not loaded.report.losses
+    assert (tool.description, tool.properties) == ("Pets", {"id": {"type": "integer"}})
+    assert tool.returns == {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+
+
+def test_an_operation_or_path_that_cannot_be_followed_is_a_loss_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "get.yaml").write_text("operationId: getPet")
+    document = {
+        "openapi": "3.0.0",
+        "paths": {"/a": {"get": {"$ref": "get.yaml"}, "put": {"$ref": "#/x"}}, "/b": {"$ref": "c"}},
+    }
+    loaded = load(tmp_path, document)
+    assert not loaded.tools
+    assert {loss.name: loss.reason for loss in loaded.report.losses} == {
+        "api.json GET /a": "the reference to another document 'get.yaml' is not followed unless that is allowed",
+        "api.json PUT /a": "the reference '#/x' leads nowhere; anything is allowed there",
+        "api.json /b": "the reference to another document 'c' is not followed unless that is allowed",
+    }
+
+
+def test_what_stands_beside_the_reference_of_a_path_counts_too(tmp_path: Path) -> None:
+    document = {
+        "openapi": "3.1.0",
+        "paths": {"/a": {"$ref": "#/x-a", "parameters": [{"name": "q", "in": "query"}], "put": {"operationId": "put"}}},
+        "x-a": {"get": {"operationId": "get"}},
+    }
+    assert [(tool.name, list(tool.properties)) for tool in load(tmp_path, document).tools] == [
+        ("get", ["q"]),
+        ("put", ["q"]),
+    ]
+
+
+def test_a_description_may_be_split_over_many_files(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    for number in range(300):
+        (tmp_path / "p" / f"{number}.yaml").write_text(f"get: {{operationId: op{number}}}")
+    paths = {f"/{number}": {"$ref": f"p/{number}.yaml"} for number in range(300)}
+    loaded = load(tmp_path, {"openapi": "3.0.0", "paths": paths}, allow_references=True)
+    assert [tool.name for tool in loaded.tools] == [f"op{number}" for number in range(300)]
+
+
+def test_templates_of_gateways_keep_what_is_declared(tmp_path: Path) -> None:
+    declared = [
+        {"name": "name", "in": "path", "required": True, "description": "Which room", "schema": {"type": "string"}}
+    ]
+    document = {"openapi": "3.0.0", "paths": {"/v2/{name=hotels/*/rooms/*}:book": {"post": {"parameters": declared}}}}
+    loaded = load(tmp_path, document)
+    assert loaded.tools[0].properties == {"name": {"type": "string", "description": "Which room"}}
+    request = build_request(loaded.tools[0], {"name": "hotels/h 1/rooms/2"}, server="https://x.example")
+    assert request.full_url == "https://x.example/v2/hotels/h%201/rooms/2:book"
+    assert not loaded.report.notes
+
+
+def test_the_names_of_headers_ignore_case(tmp_path: Path) -> None:
+    of_path = [{"name": "X-Trace", "in": "header", "schema": {"type": "string"}}, {"name": "ACCEPT", "in": "header"}]
+    of_operation = [{"name": "x-trace", "in": "header", "required": True, "schema": {"type": "integer"}}]
+    document = {"openapi": "3.0.0", "paths": {"/a": {"parameters": of_path, "get": {"parameters": of_operation}}}}
+    tool = load(tmp_path, document).tools[0]
+    assert (dict(tool.properties), tool.required) == ({"x-trace": {"type": "integer"}}, ("x-trace",))
+
+
+@pytest.mark.parametrize(
+    ("version", "parameter"),
+    [
+        ({"openapi": "3.0.3"}, {"type": "array", "items": {"type": "integer"}, "collectionFormat": "pipes"}),
+        ({"swagger": "2.0"}, {"schema": {"type": "array", "items": {"type": "integer"}}, "collectionFormat": "pipes"}),
+    ],
+)
+def test_a_schema_in_the_place_of_another_version_is_taken_and_noted(
+    tmp_path: Path, version: Any, parameter: Any
+) -> None:
+    operation = {"parameters": [{"name": "ids", "in": "query", **parameter}]}
+    loaded = load(tmp_path, {**version, "paths": {"/a": {"get": operation}}})
+    assert loaded.tools[0].properties == {"ids": {"type": "array", "items": {"type": "integer"}}}
+    assert build_request(loaded.tools[0], {"ids": [1, 2]}, server="http://x.example").query == "ids=1%7C2"
+    assert len(loaded.report.notes) == 1 and "it was taken" in loaded.report.notes[0]
+
+
+def test_a_schema_straight_under_a_media_type_is_taken_and_noted(tmp_path: Path) -> None:
+    media = {"type": "object", "properties": {"a": {"type": "string"}}}
+    loaded = load(tmp_path, with_operation({"requestBody": {"content": {"application/json": media}}}))
+    assert list(loaded.tools[0].properties) == ["a"]
+    assert "instead of under 'schema'" in loaded.report.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_body_that_takes_further_members_says_so_and_gets_them(tmp_path: Path, kind: str) -> None:
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}, "additionalProperties": {"type": "integer"}}
+    tool = load(tmp_path, with_operation({"requestBody": {"content": {kind: {"schema": schema}}}})).tools[0]
+    assert not schema_errors({"name": "x", "size": 3}, tool.parameters)
+    assert schema_errors({"name": "x", "size": "big"}, tool.parameters)
+    sent = build_request(tool, {"name": "x", "size": 3}, server="http://x.example").body
+    assert sent in (b'{"name": "x", "size": 3}', b"name=x&size=3")
+
+
+def test_a_body_with_patterns_for_its_names_is_one_argument(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"a": {}}, "patternProperties": {"^x-": {"type": "integer"}}}
+    tool = load(tmp_path, bodies(schema)).tools[0]
+    assert schema_errors({"body": {"x-b": "no"}}, tool.parameters) and not schema_errors(
+        {"body": {"x-b": 1}}, tool.parameters
+    )
+
+
+def test_a_body_that_may_be_null_still_has_arguments(tmp_path: Path) -> None:
+    schema = {"type": "object", "nullable": True, "properties": {"a": {"type": "string"}}}
+    assert list(load(tmp_path, bodies(schema)).tools[0].properties) == ["a"]
+
+
+def test_the_encoding_of_a_form_reaches_the_request(tmp_path: Path) -> None:
+    media = {
+        "schema": {"type": "object", "properties": {"to": {"type": "object"}, "tags": {"type": "array", "items": {}}}},
+        "encoding": {
+            "to": {"style": "deepObject", "explode": True, "headers": {}},
+            "tags": {"style": "form", "explode": False},
+        },
+    }
+    tool = load(
+        tmp_path, with_operation({"requestBody": {"content": {"application/x-www-form-urlencoded": media}}})
+    ).tools[0]
+    sent = build_request(tool, {"to": {"city": "Rome"}, "tags": [1, 2]}, server="http://x.example").body
+    assert sent == b"to%5Bcity%5D=Rome&tags=1%2C2"
+
+
+def test_a_body_that_is_not_written_from_values_is_noted(tmp_path: Path) -> None:
+    content = {"application/xml": {"schema": {"type": "object", "properties": {"a": {}}}}}
+    loaded = load(tmp_path, with_operation({"requestBody": {"content": content}}))
+    assert any("application/xml is not written from values" in note for note in loaded.report.notes)
+
+
+def test_collection_formats_of_swagger_hold_everywhere(tmp_path: Path) -> None:
+    def listed(name: str, place: str, style: str | None) -> dict[str, Any]:
+        given = {"collectionFormat": style} if style else {}
+        return {"name": name, "in": place, "type": "array", "items": {"type": "string"}, **given}
+
+    parameters = [
+        listed("p", "path", "ssv"),
+        listed("q", "query", "tsv"),
+        listed("r", "query", None),
+        listed("h", "header", "pipes"),
+        listed("f", "formData", None),
+        listed("g", "formData", "multi"),
+        listed("k", "formData", "pipes"),
+    ]
+    document = {"swagger": "2.0", "host": "x.example", "paths": {"/{p}": {"post": {"parameters": parameters}}}}
+    request = build_request(load(tmp_path, document).tools[0], {key: ["a", "b"] for key in "pqrhfgk"})
+    assert request.full_url == "https://x.example/a%20b?q=a%09b&r=a,b"
+    assert (request.headers["h"], request.body) == ("a|b", b"f=a%2Cb&g=a&g=b&k=a%7Cb")
+
+
+def test_reserved_characters_are_kept_where_the_description_allows_it(tmp_path: Path) -> None:
+    parameters = [{"name": name, "in": "query", "allowReserved": name == "p", "schema": {}} for name in "pr"]
+    tool = load(tmp_path, with_operation({"parameters": parameters})).tools[0]
+    assert build_request(tool, {"p": "/a?b", "r": "/a?b"}, server="http://x.example").query == "p=/a?b&r=%2Fa%3Fb"
+
+
+def test_keys_that_occur_twice_lose_no_operation_and_are_noted(tmp_path: Path) -> None:
+    text = "openapi: 3.0.0\npaths:\n  /a: {get: {operationId: g}}\n  /a: {put: {operationId: p}}\n"
+    as_json = (
+        '{"openapi": "3.0.0", "paths": {"/a": {"get": {"operationId": "g"}}, "/a": {"put": {"operationId": "p"}}}}'
+    )
+    for document, name in ((text, "a.yaml"), (as_json, "a.json")):
+        loaded = load(tmp_path, document, name)
+        assert {tool.name for tool in loaded.tools} == {"g", "p"}
+        assert loaded.report.notes == (
+            f"{name}: the key '/a' occurs twice in one object; the members of both were taken",
+        )
+
+
 def test_the_notes_of_one_description_are_limited_and_the_rest_is_counted(tmp_path: Path) -> None:
-    paths: dict[str, Any] = {f"/{n}/{{id}}": {"get": {}} for n in range(50)}
+    paths: dict[str, Any] = {f"/{n}/{{id{n}}}/{{same}}": {"get": {}} for n in range(50)}
     loaded = load(tmp_path, {"openapi": "3.0.0", "paths": paths})
-    assert len(loaded.report.notes) == 21 and loaded.report.notes[-1] == "api.json: 30 more notes"
+    assert len(loaded.report.notes) == 21 and loaded.report.notes[-1] == "api.json: 31 more notes"
+    assert (
+        loaded.report.notes[1]
+        == "api.json GET /0/{id0}/{same}: the path's 'same' is not declared; taken as a text (50 times)"
+    )
 
 
 WORDS = """

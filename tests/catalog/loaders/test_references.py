@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from toolgen.catalog.loaders.references import MAX_HOPS, References, SchemaWriter
+from toolgen.catalog.loaders.references import MAX_FOREIGN_ADDRESSES, MAX_HOPS, References, SchemaWriter
+from toolgen.catalog.loaders.web import Download
 from toolgen.catalog.schema import check_schema
 
 
@@ -145,11 +146,37 @@ def test_addresses_in_documents_never_lead_to_this_machine_even_if_allowed() -> 
     assert len(notes) == 3 and all("no public address" in note for note in notes)
 
 
-def test_a_chain_of_other_documents_ends(tmp_path: Path) -> None:
+def test_other_documents_are_bounded_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(80):
         (tmp_path / f"{number}.json").write_text(json.dumps({"$ref": f"{number + 1}.json"}))
     notes: list[str] = []
+    monkeypatch.setattr("toolgen.catalog.loaders.references.MAX_FOREIGN_BYTES", 300)
     references = References({}, (tmp_path / "api.json").as_uri(), notes.append, allowed=True, root=tmp_path)
     for number in range(80):
         references.follow({"$ref": f"{number}.json"})
-    assert any("more than 50 other documents" in note for note in notes)
+    assert any("the documents referred to have more than" in note for note in notes)
+
+
+def test_addresses_that_are_referred_to_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(url: str, _limit: int, *, trusted: bool) -> Any:
+        asked.append(url)
+        assert not trusted
+        return Download(b"{}", url)
+
+    monkeypatch.setattr("toolgen.catalog.loaders.references.download", answer)
+    notes: list[str] = []
+    references = References({}, "https://example.org/api.json", notes.append, allowed=True)
+    for number in range(300):
+        references.follow({"$ref": f"{number}.json"})
+    assert len(asked) == MAX_FOREIGN_ADDRESSES and any("addresses are referred to" in note for note in notes)
+
+
+def test_a_pointer_leads_through_references_and_never_round_in_circles() -> None:
+    notes: list[str] = []
+    document = {"all": {"$ref": "#/real"}, "real": {"pet": {"type": "string"}}, "loop": {"$ref": "#/loop/a"}}
+    schemas = writer(document, notes)
+    assert schemas.fit({"$ref": "#/all/pet"}, 99).schema == {"type": "string"} and not notes
+    assert schemas.fit({"$ref": "#/loop/a"}, 99).schema == {}
+    assert len(notes) == 1 and "leads nowhere" in notes[0]

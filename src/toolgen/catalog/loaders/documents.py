@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -29,6 +29,8 @@ from toolgen.catalog.loaders.report import Loss
 from toolgen.catalog.loaders.web import download, is_url, shown_url
 from toolgen.errors import InputError
 from toolgen.fetching.wheels import is_inside
+
+Note = Callable[[str], None]
 
 MB = 1 << 20
 MAX_DOCUMENT_BYTES = 96 * MB  # the largest published description that we know of has 40 MB
@@ -93,8 +95,13 @@ def read_documents(place: str | Path) -> Documents:
         raise InputError(f"cannot read {text!r}: {error}") from error
 
 
-def parse_document(data: bytes, name: str) -> Any:
-    """The JSON value of a document in JSON or YAML; InputError says in one line what it is not."""
+def parse_document(data: bytes, name: str, *, on_note: Note | None = None) -> Any:
+    """The JSON value of a document in JSON or YAML; InputError says in one line what it is not.
+
+    A key that occurs twice in one object, which both forbid, is told to `on_note`: two objects become one with the members
+    of both, of anything else the later is taken.
+    """
+    note = on_note or (lambda _line: None)
     try:
         text = data.decode(json.detect_encoding(data), "surrogatepass").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -104,21 +111,30 @@ def parse_document(data: bytes, name: str) -> Any:
         raise InputError(f"{name}: the document is empty")
     try:
         if start not in "{[":
-            return _parse_yaml(text, name)
+            return _parse_yaml(text, name, note)
         try:
-            return _parse_json(text)
+            return _parse_json(text, note)
         except json.JSONDecodeError:
             if not name.lower().endswith((".yaml", ".yml")):
                 raise
-            return _parse_yaml(text, name)
+            return _parse_yaml(text, name, note)
     except RecursionError:
         raise InputError(f"{name}: nested too deeply to be read") from None
     except ValueError as error:
         raise InputError(f"{name}: not valid JSON: {error}; it may be incomplete") from None
 
 
-def _parse_json(text: str) -> Any:
-    value = json.loads(text, parse_constant=lambda _name: None, parse_float=_finite)
+def _parse_json(text: str, note: Note) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) == len(pairs):
+            return found
+        found = {}
+        for key, value in pairs:
+            found[key] = _joined(key, found[key], value, note) if key in found else value
+        return found
+
+    value = json.loads(text, parse_constant=lambda _name: None, parse_float=_finite, object_pairs_hook=unique)
     return scrub(value) if _UNCLEAN.search(text) else value
 
 
@@ -127,12 +143,24 @@ def _finite(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _parse_yaml(text: str, name: str) -> Any:
+def _joined(key: str, first: Any, second: Any, note: Note) -> Any:
+    """What a key that occurs twice stands for."""
+    if not (isinstance(first, dict) and isinstance(second, dict)):
+        note(f"the key {key[:60]!r} occurs twice in one object; the later value was taken")
+        return second
+    note(f"the key {key[:60]!r} occurs twice in one object; the members of both were taken")
+    both = dict(first)
+    for inner, value in second.items():
+        both[inner] = _joined(inner, both[inner], value, note) if inner in both else value
+    return both
+
+
+def _parse_yaml(text: str, name: str, note: Note) -> Any:
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is some ten times as fast
     clean = scrub(text) if _UNCLEAN.search(text) else text
-    builder = _YamlBuilder(name)
+    builder = _YamlBuilder(name, note)
     try:
         for event in yaml.parse(clean, Loader=loader):
             builder.take(event)
@@ -159,9 +187,9 @@ class _YamlBuilder:
     cheap, but everything later walks through them.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, note: Note) -> None:
         self.result: Any = None
-        self._name = name
+        self._name, self._note = name, note
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._values = 0
@@ -226,6 +254,8 @@ class _YamlBuilder:
         else:
             if parent.key == "\0<<":
                 parent.merged.append(value)
+            elif parent.key in parent.value:
+                parent.value[parent.key] = _joined(parent.key, parent.value[parent.key], value, self._note)
             else:
                 parent.value[parent.key] = value
             parent.key = None

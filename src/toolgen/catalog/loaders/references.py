@@ -6,8 +6,8 @@ schema that says only type and description, which JSON Schema reads as "any such
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
@@ -21,7 +21,8 @@ from toolgen.errors import InputError
 
 MAX_HOPS = 6  # references that are followed inside each other when a schema is written out
 MAX_CHAIN = 20  # references that lead straight to references
-MAX_FOREIGN_DOCUMENTS = 50
+MAX_FOREIGN_BYTES = 256 << 20  # of all other documents that one description refers to
+MAX_FOREIGN_ADDRESSES = 100  # of them that are downloaded
 MAX_TEXT = 600  # characters of the description of one property
 MAX_CHOICES = 300  # values of an enumeration
 
@@ -32,33 +33,43 @@ _INNER = frozenset({"items", "additionalProperties", "not", "contains", "propert
                     "unevaluatedItems", "unevaluatedProperties"})  # fmt: skip
 _INNER_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 _INNER_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
-_MERGEABLE = frozenset({"type", "properties", "required", "description", "title", "readOnly", "default"})
+_MERGEABLE = frozenset({"type", "properties", "required", "description", "title", "readOnly", "default",
+                        "additionalProperties", "unevaluatedProperties"})  # fmt: skip
+_NESTING = _INNER | _INNER_LISTS | _INNER_MAPS
+
+LEVELS_CUT = "a schema is cut where objects inside it are too deep or too long; anything is allowed there"
+TEXTS_CUT = "a schema is so long that the descriptions of its properties were left out"
+TEXT_CUT = f"a description inside a schema has more than {MAX_TEXT} characters and was cut"
+CHOICES_CUT = f"an enumeration of more than {MAX_CHOICES} values was left out; anything is allowed there"
 
 Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a reference leads to. `base` and `pointer` name its place; None for `value` if there is nothing."""
+    """What a reference leads to. `base` and `pointer` name its place; None for `value`, and the `problem`, if there is
+    nothing."""
 
     value: Any
     base: str
     pointer: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Written:
-    """A schema without references, and about how many characters of JSON it takes."""
+    """A schema without references, about how many characters of JSON it takes, and in one line each what was cut."""
 
     schema: Any
     size: int
+    cuts: frozenset[str] = frozenset()
 
 
 class References:
     """The references of one document. `base` is the address that relative ones start from.
 
     Those to other documents are refused, unless `root` is given: then files inside that folder and documents at public
-    addresses are read. What leads nowhere is told to `note` once.
+    addresses are read. What leads nowhere is told to `note`.
     """
 
     def __init__(
@@ -67,35 +78,56 @@ class References:
         self._documents: dict[str, Any] = {"": document}
         self._base, self._note, self._allowed, self._root = base, note, allowed, root
         self._found: dict[tuple[str, str], Target] = {}
+        self._bytes = self._addresses = 0
 
     def follow(self, node: Any, base: str = "") -> Target:
         """A node itself, or what its `$ref` leads to, through references to references."""
-        pointer = ""
+        found = Target(node, base, "")
         for _ in range(MAX_CHAIN):
-            if not isinstance(node, Mapping) or not isinstance(node.get("$ref"), str):
-                return Target(node, base, pointer)
-            found = self.look_up(node["$ref"], base)
-            node, base, pointer = found.value, found.base, found.pointer
-        self._note("references that lead only to references; anything is allowed there")
-        return Target(None, base, pointer)
+            if not isinstance(found.value, Mapping) or not isinstance(found.value.get("$ref"), str):
+                return found
+            found = self.look_up(found.value["$ref"], found.base)
+        problem = "references that lead only to references; anything is allowed there"
+        self._note(problem)
+        return Target(None, found.base, found.pointer, problem)
 
     def look_up(self, reference: str, base: str = "") -> Target:
         """What a `$ref` names; its value is None if there is nothing."""
         key = (reference, base)
         if key not in self._found:
-            self._found[key] = self._resolve(reference, base)
+            nowhere = f"the reference {reference[:120]!r} leads nowhere; anything is allowed there"
+            self._found[key] = Target(None, base, reference, nowhere)  # what a reference through itself finds
+            self._found[key] = self._resolve(reference, base, nowhere)
         return self._found[key]
 
-    def _resolve(self, reference: str, base: str) -> Target:
+    def _resolve(self, reference: str, base: str, nowhere: str) -> Target:
         place, pointer = urldefrag(reference) if not reference.startswith("#") else ("", reference[1:])
         try:
-            where = base if not place else self._foreign(place, base)
-            return Target(_at(self._documents[where], pointer), where, pointer)
+            return self._at(base if not place else self._foreign(place, base), unquote(pointer))
         except InputError as error:
-            self._note(str(error))
+            problem = str(error)
         except (LookupError, ValueError):
-            self._note(f"the reference {reference[:120]!r} leads nowhere; anything is allowed there")
-        return Target(None, base, pointer)
+            problem = nowhere
+        self._note(problem)
+        return Target(None, base, pointer, problem)
+
+    def _at(self, where: str, pointer: str) -> Target:
+        """The value at a JSON pointer, which may lead through references; LookupError if there is none."""
+        if pointer and not pointer.startswith("/"):
+            raise LookupError(pointer)
+        found = Target(self._documents[where], where, "")
+        for part in pointer.split("/")[1:]:
+            key = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(found.value, Mapping) and key not in found.value and "$ref" in found.value:
+                found = self.follow(found.value, found.base)
+            inner = f"{found.pointer}/{part}"
+            if isinstance(found.value, list) and key.isascii() and key.isdigit():
+                found = Target(found.value[int(key)], found.base, inner)
+            elif isinstance(found.value, Mapping):
+                found = Target(found.value[key], found.base, inner)
+            else:
+                raise LookupError(pointer)
+        return found
 
     def _foreign(self, place: str, base: str) -> str:
         """The key of another document, which is read if that is allowed."""
@@ -110,16 +142,21 @@ class References:
         if address == self._base:
             return ""
         if address not in self._documents:
-            if len(self._documents) > MAX_FOREIGN_DOCUMENTS:
-                raise InputError(
-                    f"more than {MAX_FOREIGN_DOCUMENTS} other documents are referred to; the rest is not read"
-                )
             self._documents[address] = None  # not asked again if it cannot be read
-            self._documents[address] = parse_document(self._read(address), place[:120])
+            data = self._read(address)
+            self._bytes += len(data)
+            if self._bytes > MAX_FOREIGN_BYTES:
+                raise InputError(
+                    f"the documents referred to have more than {MAX_FOREIGN_BYTES >> 20} MB; the rest is not read"
+                )
+            self._documents[address] = parse_document(data, place[:120], on_note=self._note)
         return address
 
     def _read(self, address: str) -> bytes:
         if is_url(address):
+            self._addresses += 1
+            if self._addresses > MAX_FOREIGN_ADDRESSES:
+                raise InputError(f"more than {MAX_FOREIGN_ADDRESSES} addresses are referred to; the rest is not read")
             return download(address, MAX_DOCUMENT_BYTES, trusted=False).data
         if self._root is None or not address.startswith("file:"):
             raise InputError(
@@ -135,146 +172,254 @@ class References:
         return path.read_bytes()
 
 
-def _at(document: Any, pointer: str) -> Any:
-    """The value at a JSON pointer; LookupError if there is none."""
-    value = document
-    for part in unquote(pointer).split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if not isinstance(value, (list, Mapping)):
-            raise LookupError(pointer)
-        value = value[int(key)] if isinstance(value, list) else value[key]
-    if pointer and not pointer.startswith("/"):
-        raise LookupError(pointer)
-    return value
+@dataclass(frozen=True)
+class _Part:
+    """One of the schemas that all hold at the same place, without `$ref` and `allOf`. `key` names what a reference led to."""
+
+    schema: Schema
+    base: str
+    key: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a schema is written: `hops` references inside each other are left, `bare` leaves annotations out, `request` says
+    who sends it. Up to `free` combinations inside each other, references cost nothing: they stand at the level of the
+    arguments. `hidden` are names that this object may not require."""
+
+    hops: int
+    bare: bool
+    request: bool
+    free: int = 0
+    hidden: frozenset[str] = frozenset()
+
+    def inside(self) -> _Way:
+        """The way of a schema of a property or item."""
+        return replace(self, free=0, hidden=frozenset()) if self.free or self.hidden else self
 
 
 class SchemaWriter:
-    """Writes schemas of one document out without references. Results are shared between tools: treat them as constants."""
+    """Writes schemas of one document out without references. Results are shared between tools: treat them as constants.
+
+    What stands at one place (a schema, what its `$ref` leads to, the parts of its `allOf`) is put together before anything
+    is cut, and all or nothing of it is written: an object with half of its names would forbid the others.
+    """
 
     def __init__(self, references: References, note: Note) -> None:
         self._references, self._note = references, note
         self._normal: dict[tuple[str, str], Schema] = {}
-        self._written: dict[tuple[str, str, int, bool], Written] = {}
-        self._fitted: dict[tuple[str, str, int], Written] = {}
+        self._whole: dict[tuple[tuple[str, str], _Way], Written] = {}
+        self._written: dict[tuple[tuple[str, str], _Way], Written] = {}
+        self._fitted: dict[tuple[str, str, int, bool], Written] = {}
+        self._flags: dict[tuple[str, str, str], bool] = {}
 
-    def fit(self, schema: Any, limit: int, base: str = "") -> Written:
+    def fit(self, schema: Any, limit: int, base: str = "", *, request: bool = True) -> Written:
         """The schema as deep as it stays below `limit` characters: first fewer levels, then without annotations. The
-        flattest form is taken even if it is larger."""
-        if isinstance(schema, Mapping) and schema.keys() == {"$ref"}:  # what many tools share is worked out once
-            target = self._references.follow(schema, base)
-            key = (target.base, target.pointer, limit)
-            if key not in self._fitted:
-                self._fitted[key] = self._fit(self._normalize(target.value), limit, target.base)
-            return self._fitted[key]
-        return self._fit(self._normalize(schema), limit, base)
+        flattest form is taken even if it is larger. What is cut is noted.
 
-    def _fit(self, normal: Schema, limit: int, base: str) -> Written:
+        The properties of a `request` are those that are not `readOnly`, those of an answer the ones not `writeOnly`.
+        """
+        written = self._cached_fit(schema, limit, base, request)
+        for line in written.cuts:
+            self._note(line)
+        return written
+
+    def _cached_fit(self, schema: Any, limit: int, base: str, request: bool) -> Written:
+        if not (isinstance(schema, Mapping) and schema.keys() == {"$ref"}):
+            return self._fit(self._normalize(schema), limit, base, request)
+        target = self._references.follow(schema, base)  # what many tools share is worked out once
+        key = (target.base, target.pointer, limit, request)
+        if key not in self._fitted:
+            self._fitted[key] = self._fit(self._normalize(target.value), limit, target.base, request)
+        return self._fitted[key]
+
+    def _fit(self, normal: Schema, limit: int, base: str, request: bool) -> Written:
         written = Written({}, 2)
         for bare, most in ((False, MAX_HOPS), (True, 1)):
             for hops in range(most, -1, -1):
-                written = self._write(normal, base, hops, bare)
+                written = self._write(normal, base, _Way(hops, bare, request, free=2))
                 if written.size <= limit:
-                    return written
-        return written
+                    break
+            if written.size <= limit:
+                break
+        return replace(written, cuts=written.cuts | {TEXTS_CUT}) if bare else written
 
     def outline(self, schema: Any, base: str = "") -> Schema:
-        """Only type and description."""
-        return self._outline(self._normalize(self._references.follow(schema, base).value))
+        """Only type, description, enumeration and required names."""
+        parts, _ = self._parts(self._normalize(schema), base)
+        return self._outline(parts, _Way(0, False, request=False))
 
     def _normalize(self, schema: Any) -> Schema:
         return normalize_value_schema(schema, on_note=self._note) if schema is not None else {}
 
-    def _write(self, schema: Schema, base: str, hops: int, bare: bool) -> Written:
-        """One schema in normal form, with what it refers to in place."""
-        if "$ref" in schema:
-            return self._write_reference(schema, base, hops, bare)
+    def _parts(self, schema: Schema, base: str) -> tuple[list[_Part], bool]:
+        """All schemas that hold at the place of one in normal form, each once, and whether a reference led to some."""
+        parts: list[_Part] = []
+        seen: set[tuple[str, str]] = set()
+
+        def add(node: Schema, where: str, key: tuple[str, str] | None) -> None:
+            if "$ref" in node:
+                target = self._references.look_up(node["$ref"], where)
+                place = (target.base, target.pointer)
+                if place not in seen:
+                    seen.add(place)
+                    if place not in self._normal:
+                        self._normal[place] = self._normalize(target.value)
+                    add(self._normal[place], target.base, place)
+            for inner in node.get("allOf", ()):
+                add(inner, where, None)
+            rest = {k: v for k, v in node.items() if k not in ("$ref", "allOf")} if _is_composed(node) else node
+            if rest or not _is_composed(node):
+                parts.append(_Part(rest, where, key))
+
+        add(schema, base, None)
+        return parts, bool(seen)
+
+    def _write(self, schema: Schema, base: str, way: _Way) -> Written:
+        """One schema in normal form, with what it refers to in place. What many schemas refer to is written once."""
+        if schema.keys() != {"$ref"}:
+            return self._new(schema, base, way)
+        target = self._references.look_up(schema["$ref"], base)
+        key = ((target.base, target.pointer), way)
+        if key not in self._whole:
+            self._whole[key] = self._new(schema, base, way)
+        return self._whole[key]
+
+    def _new(self, schema: Schema, base: str, way: _Way) -> Written:
+        parts, referred = self._parts(schema, base) if _is_composed(schema) else ([_Part(schema, base, None)], False)
+        hidden = way.hidden.union(*(self._hidden(part, way.request) for part in parts))
+        if hidden != way.hidden:
+            way = replace(way, hidden=hidden)
+        if referred and not way.free and any(part.schema.keys() & _NESTING for part in parts):
+            if way.hops == 0:
+                outline = self._outline(parts, way)
+                return Written(outline, 2 + _length(outline), frozenset({LEVELS_CUT}))
+            way = replace(way, hops=way.hops - 1)
+        written = [self._write_part(part, way) for part in parts]
+        if len(written) == 1:
+            return written[0]
+        merged = _merge([one.schema for one in written])
+        return Written(merged, sum(one.size for one in written) + 16, frozenset().union(*(one.cuts for one in written)))
+
+    def _write_part(self, part: _Part, way: _Way) -> Written:
+        if part.key is None:
+            return self._new_part(part, way)
+        key = (part.key, way)
+        if key not in self._written:
+            self._written[key] = self._new_part(part, way)
+        return self._written[key]
+
+    def _new_part(self, part: _Part, way: _Way) -> Written:
         result: Schema = {}
-        size = 2
-        for key, value in schema.items():
-            if key in _LEFT_OUT or key.startswith("x-") or (bare and key in _ANNOTATIONS):
+        size, cuts = 2, frozenset[str]()
+        for key, value in part.schema.items():
+            if key in _LEFT_OUT or key.startswith("x-") or (way.bare and key in _ANNOTATIONS):
                 continue
             if key == "enum" and len(value) > MAX_CHOICES:  # shortened it would forbid what the service allows
+                cuts |= {CHOICES_CUT}
                 continue
-            new, more = self._write_keyword(key, value, base, hops, bare)
-            result[key] = new
-            size += len(key) + 6 + more
-        merged = _merge_all_of(result)
-        return Written(merged, size)
+            if key == "required":
+                value = [name for name in value if name not in way.hidden]
+                if not value:
+                    continue
+            written = self._write_keyword(key, value, part.base, way)
+            result[key] = written.schema
+            size += len(key) + 6 + written.size
+            cuts |= written.cuts
+        return Written(result, size, cuts)
 
-    def _write_keyword(self, key: str, value: Any, base: str, hops: int, bare: bool) -> tuple[Any, int]:
+    def _write_keyword(self, key: str, value: Any, base: str, way: _Way) -> Written:
         if key in _INNER and isinstance(value, dict):
-            written = self._write(value, base, hops, bare)
-            return written.schema, written.size
+            inside = way.inside()
+            if key == "items" and way.free:  # the items of a body that is an array are what is sent
+                inside = replace(inside, free=way.free - 1)
+            return self._write(value, base, inside)
         if key in _INNER_LISTS:
-            several = [self._write(one, base, hops, bare) for one in value]
-            return [one.schema for one in several], sum(one.size + 2 for one in several)
+            inside = way.inside() if key == "prefixItems" else replace(way, free=max(way.free - 1, 0))
+            several = [self._write(one, base, inside) for one in value]
+            cuts = frozenset[str]().union(*(one.cuts for one in several))
+            return Written([one.schema for one in several], sum(one.size + 2 for one in several), cuts)
         if key in _INNER_MAPS:
-            members = {name: self._write(one, base, hops, bare) for name, one in value.items()}
-            return (
-                {name: one.schema for name, one in members.items()},
-                sum(len(name) + 6 + one.size for name, one in members.items()),
-            )
-        if key == "description":
-            value = shortened(value, MAX_TEXT)
-        return value, _length(value)
+            shown = value.items() if key != "properties" else ((n, v) for n, v in value.items() if n not in way.hidden)
+            inside = way.inside()
+            members = {name: self._write(one, base, inside) for name, one in shown}
+            size = sum(len(name) + 6 + one.size for name, one in members.items())
+            cuts = frozenset[str]().union(*(one.cuts for one in members.values()))
+            return Written({name: one.schema for name, one in members.items()}, size, cuts)
+        if key == "description" and len(value) > MAX_TEXT:
+            return Written(shortened(value, MAX_TEXT), MAX_TEXT + 6, frozenset({TEXT_CUT}))
+        return Written(value, _length(value))
 
-    def _write_reference(self, schema: Schema, base: str, hops: int, bare: bool) -> Written:
-        """What is referred to, with what stands beside the reference (OpenAPI 3.1 allows that) put over it."""
-        target = self._references.look_up(schema["$ref"], base)
-        key = (target.base, target.pointer)
-        found = self._written.get((*key, hops, bare))
-        if found is None:
-            if key not in self._normal:
-                self._normal[key] = self._normalize(target.value)
-            normal = self._normal[key]
-            if hops == 0:
-                outline = {} if "$ref" in normal else self._outline(normal, bare)
-                found = Written(outline, 2 + _length(outline))
-            else:
-                found = self._write(normal, target.base, hops - 1, bare)
-            self._written[(*key, hops, bare)] = found
-        beside = {k: v for k, v in schema.items() if k != "$ref"}
-        if not beside:
-            return found
-        over = self._write(beside, base, hops, bare)
-        if over.schema.keys() <= _ANNOTATIONS:
-            return Written({**found.schema, **over.schema}, found.size + over.size)
-        return Written({"allOf": [found.schema, over.schema]}, found.size + over.size + 16)
+    def _hidden(self, part: _Part, request: bool) -> frozenset[str]:
+        """The names that the sender of an object does not give."""
+        properties = part.schema.get("properties")
+        if not properties:
+            return frozenset()
+        flag = "readOnly" if request else "writeOnly"
+        return frozenset(name for name, inner in properties.items() if self._has_flag(inner, part.base, flag))
 
-    def _outline(self, normal: Schema, bare: bool = False) -> Schema:
-        kept = ("type",) if bare else ("type", "format", "description")
-        outline = {key: normal[key] for key in kept if key in normal}
-        if "type" not in outline and "properties" in normal:
-            outline["type"] = "object"
+    def _has_flag(self, schema: Schema, base: str, flag: str) -> bool:
+        if schema.get(flag) is True or not _is_composed(schema):
+            return schema.get(flag) is True
+        if "allOf" in schema:
+            return any(part.schema.get(flag) is True for part in self._parts(schema, base)[0])
+        key = (schema["$ref"], base, flag)
+        if key not in self._flags:
+            self._flags[key] = any(part.schema.get(flag) is True for part in self._parts(schema, base)[0])
+        return self._flags[key]
+
+    def _outline(self, parts: Sequence[_Part], way: _Way) -> Schema:
+        kept = ("type", "enum", "const") if way.bare else ("type", "enum", "const", "format", "description")
+        outline: Schema = {}
+        required: dict[str, None] = {}
+        for part in parts:
+            outline |= {key: part.schema[key] for key in kept if key in part.schema}
+            if "properties" in part.schema:
+                outline.setdefault("type", "object")
+            required |= dict.fromkeys(name for name in part.schema.get("required", ()) if name not in way.hidden)
         if "description" in outline:
             outline["description"] = shortened(outline["description"], MAX_TEXT)
-        if len(choices := normal.get("enum", ())) in range(1, 25):
-            outline["enum"] = choices
-        return outline
+        if len(outline.get("enum", ())) > MAX_CHOICES:
+            del outline["enum"]
+        return outline | ({"required": list(required)} if required else {})
 
 
-def _merge_all_of(schema: Schema) -> Schema:
-    """`allOf` of plain objects as one object, and of one schema as that schema: how OpenAPI writes inheritance, and how
-    3.0 puts a description beside a reference."""
-    parts = schema.get("allOf")
-    if not parts:
-        return schema
-    rest = {key: value for key, value in schema.items() if key != "allOf"}
-    if len(parts) == 1 and rest.keys() <= _ANNOTATIONS:
-        return {**parts[0], **rest}
-    every = [*parts, rest]
-    if any(not part.keys() <= _MERGEABLE or part.get("type", "object") != "object" for part in every):
-        return schema
+def _is_composed(schema: Schema) -> bool:
+    return "$ref" in schema or "allOf" in schema
+
+
+def _merge(parts: Sequence[Schema]) -> Schema:
+    """Schemas that all hold as one, where that can be said without `allOf`: plain objects (how OpenAPI writes inheritance),
+    and one schema with texts beside it (how 3.0 describes a reference)."""
+    texts: Schema = {}
+    main: list[Schema] = []
+    for part in parts:
+        if part.keys() <= _ANNOTATIONS:
+            texts |= part
+        else:
+            main.append(part)
+    if len(main) < 2:
+        return {**(main[0] if main else {}), **texts}
+    if any(not _is_mergeable(part) for part in main):
+        return {"allOf": main, **texts}
     properties: Schema = {}
     required: list[str] = []
-    for part in every:
+    for part in main:
         for name, inner in part.get("properties", {}).items():
             old = properties.get(name)
             properties[name] = inner if old is None or _same(old, inner) else {"allOf": [old, inner]}
         required += part.get("required", ())
     merged = {"type": "object", "properties": properties} if properties else {"type": "object"}
-    texts = {key: part[key] for part in every for key in ("description", "title", "readOnly") if key in part}
-    return merged | texts | ({"required": list(dict.fromkeys(required))} if required else {})
+    found = {key: part[key] for part in main for key in ("description", "title", "readOnly") if key in part}
+    closed = {"additionalProperties": False} if any(p.get("unevaluatedProperties") is False for p in main) else {}
+    return merged | found | texts | closed | ({"required": list(dict.fromkeys(required))} if required else {})
+
+
+def _is_mergeable(part: Schema) -> bool:
+    """Whether a schema is a plain object that forbids no further names; `unevaluatedProperties` knows those of all parts."""
+    types = part.get("type", "object")
+    plain = types == "object" or (isinstance(types, list) and set(types) == {"object", "null"})
+    return plain and part.keys() <= _MERGEABLE and part.get("additionalProperties", True) in (True, {})
 
 
 def _same(one: Schema, other: Schema) -> bool:
