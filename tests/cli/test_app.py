@@ -63,6 +63,7 @@ COMMANDS = (
     "catalog duplicates",
     "catalog queries",
     "catalog rewrite",
+    "catalog mix",
     "plan",
     "virtualize",
     "train memorization",

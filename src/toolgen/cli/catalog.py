@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from toolgen.cli import catalog_queries, catalog_rewrite
+from toolgen.cli import catalog_mix, catalog_queries, catalog_rewrite
 from toolgen.cli.console import JsonOption, emit, message, progress
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example: toolgen catalog duplicates data/bfcl --threshold 0.9")(duplicates)
     catalog_queries.register(group)
     catalog_rewrite.register(group)
+    catalog_mix.register(group)
     app.add_typer(group, name="catalog")
 
 

@@ -6,7 +6,7 @@ Knows no publisher's format and no model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from toolgen.catalog.tool import Tool
@@ -32,6 +32,10 @@ class Step:
 
     text: str = ""
     actions: tuple[Action, ...] = ()
+
+    def with_tools(self, tools: Mapping[str, Tool]) -> Step:
+        """The same step, each call of a name as a call of the tool that `tools` has for it."""
+        return replace(self, actions=tuple(replace(one, tool=tools[one.tool].id) for one in self.actions))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,12 @@ class Conversation:
         needs = bool(self.actions) or any(turn.ending != "answered" for turn in self.turns)
         return ends and needs and all(action.result is not None for action in self.actions)
 
+    def with_tools(self, tools: Mapping[str, Tool]) -> Conversation:
+        """The same with other tools: `tools` has one for each name in its calls, and are those that it then offers."""
+        turns = tuple(replace(turn, steps=tuple(step.with_tools(tools) for step in turn.steps)) for turn in self.turns)
+        relevant = tuple(tools[name].id for name in self.relevant)
+        return replace(self, tools=tuple(tools.values()), turns=turns, relevant=relevant)
+
     def requests(self) -> Iterator[Request]:
         """The requests in it.
 
@@ -119,8 +129,8 @@ class Conversation:
                 continue
             said.append(turn.text)
             if turn.actions:
-                calls = tuple(Call(tool=one.tool, arguments=one.arguments) for one in turn.actions)
-                yield Request(id=name, text="\n".join(said), tools=_used(turn.actions), calls=calls, follows=follows)
+                text, calls = "\n".join(said), calls_of(turn.actions)
+                yield Request(id=name, text=text, tools=_used(turn.actions), calls=calls, follows=follows)
                 said, follows = [], True
             elif turn.ending == "asked" and len(said) == 1 and (tools := self._tools_after(number)):
                 yield Request(id=name, text=turn.text, tools=tools, calls=None, asks_back=True, follows=follows)
@@ -155,6 +165,11 @@ class Conversation:
             if turn.ending == "declined":
                 break
         return ()
+
+
+def calls_of(actions: Iterable[Action]) -> tuple[Call, ...]:
+    """The actions without what came back."""
+    return tuple(Call(tool=action.tool, arguments=action.arguments) for action in actions)
 
 
 def _used(actions: Iterable[Action]) -> tuple[str, ...]:

@@ -160,17 +160,7 @@ def _with_tools(conversation: Conversation, tools: Mapping[str, Tool], fewest: i
     for action in conversation.actions:
         if action.tool not in tools:
             raise Unusable(f"it calls {action.tool!r}, a name that occurs fewer than {fewest} times")
-    turns = tuple(
-        replace(
-            turn,
-            steps=tuple(
-                replace(step, actions=tuple(replace(one, tool=tools[one.tool].id) for one in step.actions))
-                for step in turn.steps
-            ),
-        )
-        for turn in conversation.turns
-    )
-    return replace(conversation, tools=tuple(tools.values()), turns=turns)
+    return conversation.with_tools(tools)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
