@@ -315,11 +315,10 @@ def _multi_turn(data: Path, category: str, methods: Sequence[Tool]) -> Iterator[
         offered = {tool.name: tool for tool in methods if tool.provider in entry["involved_classes"]}
         calls = [tuple(parse_call(text, offered) for text in turn) for turn in answers[entry["id"]]]
         texts = ["\n".join(message["content"] for message in turn) or MORE_FUNCTIONS for turn in entry["question"]]
-        held_back = _held_back(entry, methods)
         yield Task(
             id=entry["id"],
             turns=tuple(
-                Turn(text=text, calls=expected, held_back=held_back(place))
+                Turn(text=text, calls=expected, held_back=_held_back(entry, offered, place))
                 for place, (text, expected) in enumerate(zip(texts, calls, strict=True))
             ),
             state=entry["initial_config"],
@@ -335,14 +334,10 @@ def _multi_turn(data: Path, category: str, methods: Sequence[Tool]) -> Iterator[
         )
 
 
-def _held_back(entry: Json, methods: Sequence[Tool]) -> Callable[[int], tuple[str, ...]]:
-    """From the place of a turn to the tools that BFCL offers only in a later one (`{"2": ["mv"]}`: from turn 2 on)."""
-    available = {name: int(turn) for turn, names in entry.get("missed_function", {}).items() for name in names}
-    return lambda place: tuple(
-        tool.id
-        for tool in methods
-        if tool.provider in entry["involved_classes"] and place < available.get(tool.name, 0)
-    )
+def _held_back(entry: Json, offered: Mapping[str, Tool], turn: int) -> tuple[str, ...]:
+    """The tools that BFCL offers only in a later turn: `{"2": ["mv"]}` says from turn 2 on."""
+    later = [name for first, names in entry.get("missed_function", {}).items() if turn < int(first) for name in names]
+    return tuple(tool.id for name, tool in offered.items() if name in later)
 
 
 def parse_call(text: str, offered: Mapping[str, Tool]) -> Call:
