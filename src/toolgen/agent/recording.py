@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,20 +67,20 @@ def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int)
     """The trajectory of a task, or None if its calls are not known or cannot be executed here."""
     if not task.has_known_calls or (task.package and task.package not in packages):
         return None
-    environment = environment_for(task, catalog, packages, validate=False)
-    environment.reset(task)
-    transcript = _Transcript(catalog, environment, result_limit, opening(task))
-    for turn in task.turns:
-        environment.start_turn(turn)
-        transcript.messages.append(user_message(turn.text))
-        if turn.calls:
-            results = transcript.execute(turn.calls)
-            transcript.end(FINISH, {"answer": _answer(results)}, "finished")
-        elif task.no_tool_fits or turn.held_back:
-            transcript.end(NO_TOOL, {}, "declined")
-        else:
-            transcript.end(FINISH, {"answer": MISSING_INFORMATION, "gave_up": True}, "gave_up")
-    return transcript.trajectory(task)
+    with closing(environment_for(task, catalog, packages, validate=False)) as environment:
+        environment.reset(task)
+        transcript = _Transcript(catalog, environment, result_limit, opening(task))
+        for turn in task.turns:
+            environment.start_turn(turn)
+            transcript.messages.append(user_message(turn.text))
+            if turn.calls:
+                results = transcript.execute(turn.calls)
+                transcript.end(FINISH, {"answer": _answer(results)}, "finished")
+            elif task.no_tool_fits or turn.held_back:
+                transcript.end(NO_TOOL, {}, "declined")
+            else:
+                transcript.end(FINISH, {"answer": MISSING_INFORMATION, "gave_up": True}, "gave_up")
+        return transcript.trajectory(task)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, get_args
@@ -152,11 +153,8 @@ class _Judge:
 
     def carry_out(self, task: Task, forward: Forward | None = None) -> Trajectory:
         """Carries out one task, whose passes `forward` makes, in an environment of its own."""
-        environment = environment_for(task, self._catalog, self._packages)
-        try:
+        with closing(environment_for(task, self._catalog, self._packages)) as environment:
             return run_agent(self._policy_for(task, forward), environment, task, budget=self._config.budget)
-        finally:
-            environment.close()
 
     def record(self, task: Task, trajectory: Trajectory) -> AgentRecord:
         """Judges what was done in a task."""
