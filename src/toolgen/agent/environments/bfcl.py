@@ -2,7 +2,7 @@
 
 The classes come from the fetched `bfcl-eval` package (Apache-2.0). Their source files are executed in modules of their
 own: nothing else of that package is imported (it would pull in every vendor's SDK) and nothing enters `sys.modules`.
-State lives for one task. Knows no model and no scoring rule; `evaluation/bfcl_checker.py` compares states.
+State lives for one task. Knows no model and no scoring rule; `evaluation/scorers/bfcl_rules.py` compares states.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""BFCL's two kinds of tasks, judged by its own rules (`evaluation/bfcl_checker.py`)."""
+"""BFCL's two kinds of tasks, judged by its own rules (`bfcl_rules.py`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolgen.datasets.messages import calls_by_turn
 from toolgen.datasets.payloads import BfclCalls
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Trajectory
-from toolgen.evaluation.bfcl_checker import TurnVerdict, check_multi_turn, check_single_turn
+from toolgen.evaluation.scorers.bfcl_rules import TurnVerdict, check_multi_turn, check_single_turn
 from toolgen.evaluation.scorers.protocol import Score
 
 

@@ -19,7 +19,7 @@ from toolgen.datasets.bfcl import SINGLE_TURN, find_package, import_bfcl
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls
 from toolgen.datasets.query import Call
-from toolgen.evaluation.bfcl_checker import (
+from toolgen.evaluation.scorers.bfcl_rules import (
     check_call,
     check_multi_turn,
     check_single_turn,
