@@ -11,7 +11,7 @@ import pytest
 from toolgen.catalog.text import views
 from toolgen.catalog.words import content_words
 from toolgen.datasets import Dataset, Outcome, Query, Synthetic, Task, Trajectory, Turn, TurnOutcome
-from toolgen.datasets.messages import NO_TOOL
+from toolgen.datasets.messages import FINISH, NO_TOOL, call_message
 from toolgen.datasets.trajectory import Status
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
@@ -173,6 +173,17 @@ def test_a_conversation_is_supervised_where_the_assistant_writes(dataset: Datase
     assert names == ["weather&&get_forecast", "finish"]
     written = read([example.ids[i + 1] for i in example.text])
     assert written == '{"city": "Oslo"}<|im_end|>{"answer": "It is done."}<|im_end|>'
+
+
+def test_a_question_back_is_taught_and_a_decline_alone_is_left_to_its_own_source(dataset: Dataset) -> None:
+    task = Task(id="vague", turns=(Turn(text="Plan it.", calls=()),))
+    messages = ({"role": "user", "content": "Plan it."}, call_message(FINISH, {"answer": "Plan what?"}, "call_1"))
+    expected: dict[Status, int] = {"finished": 1, "declined": 0}
+    for status, taught in expected.items():
+        outcome = Outcome(turns=(TurnOutcome(status=status),))
+        trajectory = Trajectory(id="vague", query="vague", messages=messages, outcome=outcome)
+        one = replace(dataset, tasks={"train": (task,)}, trajectories={"train": (trajectory,)})
+        assert len(trajectories(CHECKPOINT, one, CONFIG)) == taught
 
 
 def with_trajectory(dataset: Dataset, status: Status = "finished") -> Dataset:

@@ -210,9 +210,10 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
     examples = []
     for trajectory in dataset.trajectories["train"]:
         task = tasks.get(trajectory.query)
-        if task is None or task.no_tool_fits or task.faults or any(turn.held_back for turn in task.turns):
+        status = trajectory.outcome.status
+        if task is None or task.faults or any(turn.held_back for turn in task.turns):
             continue
-        if trajectory.outcome.status == "error":
+        if status == "error" or (status == "declined" and task.no_tool_fits):
             continue
         for messages in _prefixes(list(trajectory.messages)):
             ids, mask = checkpoint.protocol.supervised(messages)

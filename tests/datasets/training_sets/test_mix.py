@@ -8,6 +8,8 @@ import pytest
 
 from toolgen.catalog.loaders.report import LoadReport
 from toolgen.catalog.tool import Tool
+from toolgen.datasets.beir import import_beir
+from toolgen.datasets.bfcl import import_bfcl
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Call
 from toolgen.datasets.seal_tools import import_seal_tools
@@ -130,15 +132,21 @@ def test_sets_that_are_not_there_are_refused(tmp_path: Path) -> None:
             build_mix(tmp_path, names, "mix", NearCopies([]))
 
 
-def test_no_request_of_a_benchmark_is_in_the_published_sets(shared_data: Path) -> None:
-    benchmarks = [import_seal_tools(shared_data / "seal-tools"), import_toolbench(shared_data / "stabletoolbench")]
+@pytest.mark.weights
+def test_no_request_of_a_benchmark_is_in_the_published_sets(shared_data: Path, cached_bfcl: Path) -> None:
+    benchmarks = [
+        import_seal_tools(shared_data / "seal-tools"),
+        import_toolbench(shared_data / "stabletoolbench"),
+        import_beir(shared_data / "toollens"),
+        import_bfcl(cached_bfcl),
+    ]
     unseen = list(texts_of(benchmarks))
     near = NearCopies(unseen)
     names = [n for n in ("shortcutsbench-toolllm", "xlam-sample-qwenstar", "t-eval") if (shared_data / n).is_dir()]
 
     texts = set(texts_of([build_mix(shared_data, names, "mix", near)]))
 
-    assert len(unseen) > 1000
+    assert len(unseen) > 20_000
     assert len(texts) > 2000
     assert not [text for text in texts if text in near]
     plain = {" ".join(text.lower().split()) for text in texts}
