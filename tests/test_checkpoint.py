@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from toolgen.catalog import Catalog, Tool
-from toolgen.checkpoint import CATALOG, METADATA, Checkpoint, is_checkpoint
+from toolgen.checkpoint import CATALOG, METADATA, Checkpoint, StageRecord, is_checkpoint
 from toolgen.errors import CheckpointError, OutputError, UsageError
 from toolgen.testing import (
     ARCHITECTURES,
@@ -60,7 +60,7 @@ def logits(model: Any) -> torch.Tensor:
 @ties
 def test_a_checkpoint_comes_back_as_it_was_saved(architecture: Architecture, tied: bool, tmp_path: Path) -> None:
     checkpoint = tiny_checkpoint(architecture=architecture, tied=tied)
-    checkpoint.stages.append({"stage": "memorization"})
+    checkpoint.stages = (StageRecord(stage="memorization", config={"steps": 3}),)
     checkpoint.metrics.append({"stage": "memorization", "step": 1, "loss": 0.5})
     checkpoint.save(tmp_path / "checkpoint")
     loaded = Checkpoint.load(tmp_path / "checkpoint")
@@ -177,6 +177,7 @@ def change_the_catalog(folder: Path) -> None:
     ("damage", "message"),
     [
         (edit_metadata(lambda m: m.update(format=99)), "checkpoint format 99; this toolgen reads 1"),
+        (edit_metadata(lambda m: m.update(stages=[{"stage": "x", "texts": 3}])), "history of another form"),
         (edit_metadata(lambda m: m.pop("vocabulary")), "is damaged: it lacks vocabulary"),
         (edit_metadata(lambda m: m["vocabulary"].pop("first_id")), "the vocabulary is damaged"),
         (edit_metadata(swap_two_tokens), "2 tokens have other ids in the tokenizer, first '<<mail&&search>>'"),

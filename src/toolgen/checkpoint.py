@@ -44,6 +44,28 @@ METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
 ACTION_TEXTS = ("finish the task and answer", "no tool fits this request")
 
 
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """One stage in the history of a checkpoint: the dataset (name and version), how many `examples` each source gave, the
+    resolved `config`, and what came out of it, for example the last record of the training curve."""
+
+    stage: str
+    dataset: Mapping[str, str] = field(default_factory=dict)
+    examples: Mapping[str, int] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record in `toolgen.json`."""
+        return {
+            "stage": self.stage,
+            "dataset": self.dataset,
+            "examples": self.examples,
+            "config": self.config,
+            "result": self.result,
+        }
+
+
 @dataclass
 class Checkpoint:
     """A model that knows a catalog. `stages` is its history, one record a stage with its resolved configuration; `metrics`
@@ -55,7 +77,7 @@ class Checkpoint:
     catalog: Catalog
     vocabulary: ToolVocabulary
     base: str
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: tuple[StageRecord, ...] = ()
     metrics: list[dict[str, Any]] = field(default_factory=list)
     tool_sets: tuple[tuple[str, ...], ...] = ()
     asked_tools: frozenset[str] = frozenset()
@@ -73,7 +95,7 @@ class Checkpoint:
             "base": self.base,
             "catalog_hash": self.catalog.content_hash,
             "vocabulary": self.vocabulary.to_dict(),
-            "stages": self.stages,
+            "stages": [record.to_dict() for record in self.stages],
             "tool_sets": [[self.catalog.position(tool) for tool in one] for one in self.tool_sets],
             "asked_tools": sorted(map(self.catalog.position, self.asked_tools)),
         }
@@ -133,7 +155,7 @@ class Checkpoint:
             )
         vocabulary = ToolVocabulary.from_dict(metadata["vocabulary"], catalog.ids)
         model, tokenizer = _open(folder, dtype)
-        checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], list(metadata["stages"]))
+        checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], _history(folder, metadata))
         checkpoint.metrics = read_records(folder / METRICS)
         checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata.get("tool_sets", ()))
         checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata.get("asked_tools", ()), catalog))
@@ -238,6 +260,13 @@ def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrained
             f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model anew"
         )
     return model, tokenizer
+
+
+def _history(folder: Path, metadata: Mapping[str, Any]) -> tuple[StageRecord, ...]:
+    try:
+        return tuple(StageRecord(**record) for record in metadata["stages"])
+    except TypeError as error:
+        raise CheckpointError(f"{folder / METADATA} has a history of another form ({error}); train it again") from error
 
 
 def _open_catalog(folder: Path, metadata: Mapping[str, Any]) -> Catalog:

@@ -167,7 +167,7 @@ def test_a_model_that_went_through_all_stages_is_saved_as_it_is(built: Built, tm
         config = StageConfig(**{**stage.defaults, **settings})
         checkpoint = run_stage(stage, checkpoint, tiny_dataset(), config, tmp_path / stage.name)
     trained = Checkpoint.load(tmp_path / PAPER_STAGES[-1].name)
-    assert [entry["stage"] for entry in trained.stages] == [stage.name for stage in PAPER_STAGES]
+    assert [entry.stage for entry in trained.stages] == [stage.name for stage in PAPER_STAGES]
     rows = (each.model.get_output_embeddings().weight for each in (built.checkpoint, trained))
     changed = [*(~torch.isclose(*rows).all(1)).nonzero().flatten().tolist()]
     vocabulary = trained.vocabulary

@@ -29,7 +29,7 @@ def test_the_command_writes_one_that_training_goes_on_from(
     assert again.exit_code == 2 and "--overwrite" in again.stderr
     plain = toolgen(*given, "--overwrite")
     assert plain.exit_code == 0 and "bm25 distilled over" in plain.output, plain.output
-    assert Checkpoint.load(tmp_path / "two").stages[-1]["strength"] == STRENGTH
+    assert Checkpoint.load(tmp_path / "two").stages[-1].config["strength"] == STRENGTH
     further = toolgen("train", "retrieval", tmp_path / "two", dataset_folder, "-o", tmp_path / "on", "--set", "steps=1")
     assert further.exit_code == 0 and "distillation (" in further.stderr, further.output
 

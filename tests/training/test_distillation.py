@@ -53,8 +53,8 @@ def test_the_rows_gain_the_solution_of_the_regression(tied: bool, chunk: int, mo
     after = imitate(checkpoint, TEXTS, opinions, strength=0.5, penalty=5)
     assert_allclose(after.tool_rows.numpy(force=True), before.tool_rows.numpy(force=True) + 0.5 * rows.T, atol=1e-5)
     unexplained = ((hidden @ rows - target) ** 2).sum() / (target**2).sum()
-    assert after.stages[-1]["explained"] == pytest.approx(1 - unexplained, abs=1e-4)
-    assert 0 < after.stages[-1]["explained"] < 1
+    assert after.stages[-1].result["explained"] == pytest.approx(1 - unexplained, abs=1e-4)
+    assert 0 < after.stages[-1].result["explained"] < 1
     others = dict(before.model.named_parameters())
     ids = before.vocabulary.tool_token_ids
     for name, found in after.model.named_parameters():
@@ -89,14 +89,10 @@ def test_no_strength_no_change() -> None:
 def test_the_history_has_the_settings() -> None:
     seen: list[tuple[int, int]] = []
     after = imitate(
-        tiny_checkpoint(), TEXTS, opinions, record={"teacher": "x"}, on_progress=lambda *done: seen.append(done)
+        tiny_checkpoint(), TEXTS, opinions, settings={"teacher": "x"}, on_progress=lambda *done: seen.append(done)
     )
     entry = after.stages[-1]
-    assert {key: entry[key] for key in ("stage", "teacher", "texts")} == {
-        "stage": "distillation",
-        "teacher": "x",
-        "texts": len(TEXTS),
-    }
+    assert (entry.stage, entry.examples, entry.config["teacher"]) == ("distillation", {"texts": len(TEXTS)}, "x")
     assert seen[-1] == (len(TEXTS), len(TEXTS))
 
 

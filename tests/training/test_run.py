@@ -60,7 +60,7 @@ def test_every_stage_runs_and_hands_its_checkpoint_on(
     for stage in STAGE_NAMES:
         checkpoint = run(stage, checkpoint, stage, steps=2, frozen_share=0.5 if stage == "agent" else 0)
     loaded = Checkpoint.load(tmp_path / stage)
-    assert [entry["stage"] for entry in loaded.stages] == [*STAGE_NAMES]
+    assert [entry.stage for entry in loaded.stages] == [*STAGE_NAMES]
     assert [(record["stage"], record["step"]) for record in loaded.metrics] == [
         (s, i) for s in STAGE_NAMES for i in (1, 2)
     ]
@@ -77,11 +77,11 @@ def test_every_stage_runs_and_hands_its_checkpoint_on(
 
 def test_a_stage_records_what_made_it(run: Runner) -> None:
     (entry,) = run("retrieval", tiny_checkpoint(), seed=5).stages
-    assert entry["dataset"] == {"name": "tiny", "version": "1"}
-    assert entry["config"] == tiny_config("retrieval", seed=5).model_dump()
-    assert entry["examples"].keys() == entry["config"]["shares"].keys()
-    assert (entry["examples"]["requests"], entry["examples"]["abstentions"]) == (41, 2)
-    assert entry["result"]["step"] == 6 and entry["result"]["loss"] > 0
+    assert entry.dataset == {"name": "tiny", "version": "1"}
+    assert entry.config == tiny_config("retrieval", seed=5).model_dump()
+    assert entry.examples.keys() == entry.config["shares"].keys()
+    assert (entry.examples["requests"], entry.examples["abstentions"]) == (41, 2)
+    assert entry.result["step"] == 6 and entry.result["loss"] > 0
 
 
 def test_memorization_learns_every_tool_and_the_retriever_finds_it(run: Runner) -> None:

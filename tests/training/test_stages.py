@@ -39,7 +39,7 @@ def test_a_stage_with_a_loss_of_its_own_is_one_value(dataset: Dataset, tmp_path:
     config = StageConfig(**{**mine.defaults, **TINY, "steps": 1})
     trained = run_stage(mine, tiny_checkpoint(), dataset, config, tmp_path / "out")
     plain = run_stage(replace(mine, loss=RETRIEVAL.loss), tiny_checkpoint(), dataset, config, tmp_path / "plain")
-    assert (trained.stages[-1]["stage"], trained.metrics[-1]["stage"]) == ("mine", "mine")
+    assert (trained.stages[-1].stage, trained.metrics[-1]["stage"]) == ("mine", "mine")
     assert trained.metrics[0]["loss"] == pytest.approx(2 * plain.metrics[0]["loss"])
 
 

@@ -98,7 +98,7 @@ def test_training_follows_the_teacher(dataset: Dataset, tmp_path: Path) -> None:
     shares = np.exp(mine - mine.max(1, keepdims=True)), np.exp(theirs - theirs.max(1, keepdims=True))
     found, wanted = (share / share.sum(1, keepdims=True) for share in shares)
     assert np.abs(found - wanted).sum(1).mean() < 0.3
-    assert trained.stages[-1]["config"]["teacher"] == ["bm25"]
+    assert trained.stages[-1].config["teacher"] == ["bm25"]
 
 
 def test_a_named_teacher_must_be_given_and_a_given_one_named(dataset: Dataset, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from toolgen.training import STAGES, Stage, StageConfig, resolve_config
 
 if TYPE_CHECKING:
     from toolgen.catalog import Catalog
-    from toolgen.checkpoint import Checkpoint
+    from toolgen.checkpoint import Checkpoint, StageRecord
     from toolgen.training.teacher import LogitsOfAll
 
 # Optional in the signature, so that --show-config works without them; a run says what is missing.
@@ -131,7 +131,7 @@ def run(
         message(_interrupted(output))
         raise
     entry = trained.stages[-1]
-    return {"checkpoint": str(output), "stage": stage.name, "examples": entry["examples"], **entry["result"]}
+    return {"checkpoint": str(output), "stage": stage.name, "examples": entry.examples, **entry.result}
 
 
 def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:
@@ -170,10 +170,9 @@ def inherited(folder: Path, checkpoint: Checkpoint) -> str:
     )
 
 
-def _past(entry: Mapping[str, Any]) -> str:
-    if entry["stage"] == "distillation":
-        return f"distillation ({entry['texts']} texts)"
-    return f"{entry['stage']} ({entry['config']['steps']} steps)"
+def _past(entry: StageRecord) -> str:
+    size = f"{entry.config['steps']} steps" if "steps" in entry.config else f"{sum(entry.examples.values())} texts"
+    return f"{entry.stage} ({size})"
 
 
 def overridden(stage: Stage, config: StageConfig) -> str:

@@ -63,15 +63,12 @@ def distill(
                 retriever.score_all,
                 strength=strength,
                 penalty=penalty,
-                record={"teacher": retriever.config},
+                settings={"teacher": retriever.config},
                 on_progress=on_progress,
             )
         after.save(output)
     entry = after.stages[-1]
-    answer = {
-        "checkpoint": str(output),
-        **{key: entry[key] for key in ("teacher", "texts", "strength", "penalty", "explained")},
-    }
+    answer = {"checkpoint": str(output), **entry.examples, **entry.config, **entry.result}
     emit(answer, as_json, lambda: _text(answer, retriever.name))
     hint(f"toolgen evaluate retrieval {output} {dataset} -o RESULT")
 

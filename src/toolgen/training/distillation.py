@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from toolgen.catalog.text import views
-from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint import Checkpoint, StageRecord
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
 from toolgen.training.teacher import LogitsOfAll
@@ -49,13 +49,13 @@ def distill(
     *,
     strength: float = STRENGTH,
     penalty: float = PENALTY,
-    record: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checkpoint:
     """The checkpoint, changed in place, whose tools' logits have gained `strength` times the best linear imitation of
     `logits_of_all` on `texts`. `states_of` are the checkpoint's own.
 
-    `penalty` is how many texts weigh as much as the wish for small rows. The history gets `record`, these settings, and
+    `penalty` is how many texts weigh as much as the wish for small rows. The history gets these and other `settings`, and
     `explained`: the share of the variance of the teacher's logits, among the tools of a text, that the imitation has on these
     texts. Raises UsageError where a tool is several tokens, without a text, or for a penalty that is not above 0.
     """
@@ -86,15 +86,13 @@ def distill(
     ridge_DD = products_DD + penalty * products_DD.diagonal().sum() / (len(texts) * width) * torch.eye(width)
     found_DN = torch.linalg.solve(ridge_DD, answers_DN)
     rows_ND += strength * found_DN.T.to(rows_ND)
-    entry = {
-        "stage": "distillation",
-        **(record or {}),
-        "texts": len(texts),
-        "strength": strength,
-        "penalty": penalty,
-        "explained": _explained(found_DN, products_DD, answers_DN, total),
-    }
-    return replace(checkpoint, stages=[*checkpoint.stages, entry])
+    entry = StageRecord(
+        stage="distillation",
+        examples={"texts": len(texts)},
+        config={**(settings or {}), "strength": strength, "penalty": penalty},
+        result={"explained": _explained(found_DN, products_DD, answers_DN, total)},
+    )
+    return replace(checkpoint, stages=(*checkpoint.stages, entry))
 
 
 def _explained(found_DN: Tensor, products_DD: Tensor, answers_DN: Tensor, total: float) -> float:

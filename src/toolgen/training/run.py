@@ -12,7 +12,7 @@ from typing import Any
 from accelerate import PartialState
 
 from toolgen.catalog.tool import canonical_json
-from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint import Checkpoint, StageRecord
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
 from toolgen.training.config import StageConfig
@@ -67,16 +67,16 @@ def run_stage(
         tensorboard=tensorboard,
         on_step=on_step,
     )
-    entry: dict[str, Any] = {
-        "stage": stage.name,
-        "dataset": {"name": dataset.name, "version": dataset.version},
-        "examples": {name: len(examples) for name, examples in sources.items()},
-        "config": config.model_dump(),
-        "result": records[-1] if records else {},
-    }
+    entry = StageRecord(
+        stage=stage.name,
+        dataset={"name": dataset.name, "version": dataset.version},
+        examples={name: len(examples) for name, examples in sources.items()},
+        config=config.model_dump(),
+        result=records[-1] if records else {},
+    )
     trained = replace(
         checkpoint,
-        stages=[*checkpoint.stages, entry],
+        stages=(*checkpoint.stages, entry),
         metrics=[*checkpoint.metrics, *records],
         tool_sets=dataset.tool_sets if stage.learns_requests else checkpoint.tool_sets,
         asked_tools=dataset.asked_tools if stage.learns_requests else checkpoint.asked_tools,
@@ -133,7 +133,7 @@ def _fingerprint(
     """What makes two runs the same run."""
     return {
         "stage": stage.name,
-        "input": _digest([canonical_json([checkpoint.base, checkpoint.stages])]),
+        "input": _digest([canonical_json([checkpoint.base, [record.to_dict() for record in checkpoint.stages]])]),
         "catalog": checkpoint.catalog.content_hash,
         "dataset": [dataset.name, dataset.version],
         "examples": {name: len(examples) for name, examples in sources.items()},
