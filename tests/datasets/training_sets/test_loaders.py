@@ -152,12 +152,12 @@ def test_hammerbench_asks_for_what_is_missing_and_declines_what_is_not_offered(w
     loaded = hammerbench.load(folder)
 
     assert [endings(one) for one in loaded.conversations] == (
-        [["asked", "answered"], ["asked", "declined"], ["declined"], ["asked"]]
+        [["asked", "answered"], ["asked", "declined"], ["declined"], ["answered"]]
     )
     slots_read, _, _, vague_read = loaded.conversations
     assert calls(slots_read) == [("Car.Accidents&&report", {"place": "Rome"})]
     assert slots_read.tools[0].required == ("place",)  # the file requires both, the finished call gives one
-    assert vague_read.turns[0].answer == "Please tell me: Where, plate."
+    assert (vague_read.relevant, calls(vague_read)) == (("Car.Accidents&&report",), [])
     assert reasons(loaded) == ["its last words have no answer"]
 
 
@@ -381,6 +381,8 @@ def test_obsidian_leaves_out_the_context_rejected_halves_and_names_that_are_rare
         record("Open it", "vaultManager_openNote", label=False),
         record("Fix it", "vaultManager_fixAll"),
         record("Result: {}", "vaultManager_openNote"),
+        record("How many notes?", text="You have 7 notes."),
+        record("How many notes?", text="I found 7 notes. Any more?") | {"behavior": "context_continuity"},
     ]
 
     loaded = dialogues.load_obsidian(write("vaultManager_tools", *usual, asking, *others))
@@ -393,6 +395,7 @@ def test_obsidian_leaves_out_the_context_rejected_halves_and_names_that_are_rare
         "the rejected half of a pair",
         "it calls 'vaultManager_fixAll', a name that occurs fewer than 20 times",
         "it begins with a result instead of a request",
+        "it answers without a call what only a call could tell",
     }
 
 

@@ -84,6 +84,8 @@ def _retail(identifier: str, record: Any) -> Conversation:
 
 _OBSIDIAN = "profsynapse-obsidian"
 _KNOWN = 20  # calls of a name that make it one of the plug-in's tools; rarer names were made up by the writer
+# What a row without a call must show to be a question for a missing detail; the others claim what nothing has told them.
+_ASKING = (None, "uncertainty", "intellectual_humility")
 
 
 def load_obsidian(folder: Path) -> LoadedSet:
@@ -118,8 +120,9 @@ def _obsidian(identifier: str, record: Any) -> Conversation:
         for call in answer.get("tool_calls") or ()
     )
     text = (answer.get("content") or "").strip()
-    asks = not actions and "?" in text
-    turn = Turn(text=request, steps=(Step(text=text, actions=actions),), ending="asked" if asks else "answered")
+    if not actions and ("?" not in text or record.get("behavior") not in _ASKING):
+        raise Unusable("it answers without a call what only a call could tell")
+    turn = Turn(text=request, steps=(Step(text=text, actions=actions),), ending="answered" if actions else "asked")
     system = messages[0]["content"].strip() if messages[0]["role"] == "system" else ""
     return Conversation(id=identifier, tools=(), turns=(turn,), system=system)
 

@@ -35,6 +35,9 @@ def _tool(record: Any) -> Tool:
 def _read(identifier: str, record: Any, tools: Mapping[str, Tool]) -> Conversation:
     messages = record["messages"]
     offered = {name: tools[name] for name in record["tools"]}
+    if vague := _vague(messages, offered):
+        turn = Turn(text=messages[0]["content"].strip())
+        return Conversation(id=identifier, tools=tuple(offered.values()), turns=(turn,), relevant=(vague.id,))
     turns: list[Turn] = []
     text = ""
     for number, message in enumerate(messages):
@@ -52,6 +55,14 @@ def _read(identifier: str, record: Any, tools: Mapping[str, Tool]) -> Conversati
     return Conversation(id=identifier, tools=tuple(offered.values()), turns=tuple(turns))
 
 
+def _vague(messages: Any, offered: Mapping[str, Tool]) -> Tool | None:
+    """The tool of a single request that gives none of its details: which one is known, not what to call it with."""
+    if len(messages) != 2 or messages[1]["role"] != "function call" or messages[1]["content"]["arguments"]:
+        return None
+    tool = offered.get(messages[1]["content"]["name"])
+    return tool if tool and tool.required else None
+
+
 def _turn(text: str, call: Any, following: str | None, offered: Mapping[str, Tool]) -> Turn:
     """One turn; `following` is what the assistant says after the call, None at the end of the dialogue."""
     tool = offered.get(call["name"])
@@ -59,12 +70,5 @@ def _turn(text: str, call: Any, following: str | None, offered: Mapping[str, Too
         return Turn(text=text, ending="declined")
     if following not in (None, "success"):
         return Turn(text=text, steps=(Step(text=str(following)),), ending="asked")
-    if following is None and tool.required and not call["arguments"]:
-        return Turn(text=text, steps=(Step(text=_question(tool)),), ending="asked")
     action = Action(tool=tool.id, arguments=call["arguments"], result=following)
     return Turn(text=text, steps=(Step(actions=(action,)),))
-
-
-def _question(tool: Tool) -> str:
-    details = [str(tool.properties.get(name, {}).get("description") or name) for name in tool.required]
-    return f"Please tell me: {', '.join(details)}."
