@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import typer
+from tests.test_layers import ORDER
 from typer.testing import CliRunner
 
 from toolgen.catalog import Catalog, Tool
@@ -129,6 +130,15 @@ def test_the_charts_and_tables_of_the_results_are_fresh() -> None:
         check_fresh(document, expected)
     drawn = {*(DOCS / "results").glob("*.svg"), *(DOCS / "results" / "tables").iterdir()}
     assert drawn <= made.keys(), "a chart or table that nothing makes"
+
+
+def test_the_packages_are_drawn_and_written_in_their_import_order() -> None:
+    order = [package for package in ORDER if not package.startswith("__")]
+    drawn = re.findall(r'class="package"[^>]*>(\w+)<', (DOCS / "packages.svg").read_text(encoding="utf-8"))
+    assert drawn == order
+    for document in (DOCS / "how-it-works.md", ROOT / "CONTRIBUTING.md"):
+        (lines,) = re.findall(r"^    errors, .*\n +< .*$", document.read_text(encoding="utf-8"), re.M)
+        assert re.findall(r"\w+", lines) == [package for package in order if package != "planning"]
 
 
 def test_the_rendered_conversation_is_fresh() -> None:
