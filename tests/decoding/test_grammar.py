@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,3 +140,34 @@ def test_the_tokenizer_itself_is_left_as_it_was(compiler: GrammarCompiler, check
     before = checkpoint.tokenizer.backend_tokenizer.to_str()
     compiler.compile(PAIR)
     assert checkpoint.tokenizer.backend_tokenizer.to_str() == before
+
+
+def test_a_foreign_schema_is_compiled_without_a_look_outside_and_its_patterns_in_no_time(
+    compiler: GrammarCompiler, tmp_path: Path
+) -> None:
+    compiler.compile({})  # what is imported late is imported here
+    seen: list[str] = []
+    watching = True
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event.startswith(("open", "socket.", "urllib.Request", "subprocess.Popen")):
+            seen.append(f"{event} {arguments}")
+
+    sys.addaudithook(watch)
+    (tmp_path / "x.json").write_text('{"type": "integer"}')
+    seen.clear()
+    start = time.monotonic()
+    for inner in (
+        {"$ref": (tmp_path / "x.json").as_uri()},
+        {"$ref": "http://127.0.0.1:9/x.json"},
+        {"$ref": "x.json", "$id": tmp_path.as_uri() + "/"},
+        {"type": "string", "pattern": "(a+)+$"},
+        {"type": "string", "pattern": "(((a{1000}){1000}){1000}){1000}"},
+        {"type": "object", "patternProperties": {"^(a|a)*b$": {"type": "integer"}}},
+    ):
+        matcher = compiler.matcher(compiler.compile({"type": "object", "properties": {"p": inner}, "required": ["p"]}))
+        for token_id in matcher.forced():
+            matcher.consume(token_id)
+        matcher.allowed_V()
+    watching = False
+    assert seen == [] and time.monotonic() - start < 5

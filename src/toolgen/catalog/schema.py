@@ -8,13 +8,18 @@ Foreign means: BFCL's Python types (`dict`, `tuple`, `float`, `any`), Java's and
 from __future__ import annotations
 
 import json
-import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
+from toolgen.catalog.patterns import is_pattern, matches
+from toolgen.catalog.secrets import looks_secret
 from toolgen.catalog.tool import canonical_json
 from toolgen.errors import CatalogError
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 Schema = dict[str, Any]
 Note = Callable[[str], None]
@@ -123,7 +128,54 @@ def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
         schema = {"properties": {"value": schema}, "required": ["value"]}
     whole = {"type": "object", "properties": schema.get("properties", {})} | schema | {"type": "object"}
     _clean_enumeration(whole, "arguments", note)
-    return whole
+    return _without_foreign_references(whole, note) if any(_values_of(whole, "$ref")) else whole
+
+
+def _without_foreign_references(schema: Schema, note: Note) -> Schema:
+    """The schema without the references that lead out of it or nowhere: nobody follows them."""
+    anchors = set(_values_of(schema, "$anchor"))
+
+    def leads_somewhere(reference: Any) -> bool:
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return False
+        if reference[1:] in anchors:
+            return True
+        node: Any = schema
+        for part in unquote(reference[1:]).split("/")[1:]:
+            key = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(node, list):
+                node = node[int(key)] if key.isascii() and key.isdigit() and int(key) < len(node) else None
+            else:
+                node = node.get(key) if isinstance(node, dict) else None
+        return isinstance(node, (dict, bool)) and (reference == "#" or reference.startswith("#/"))
+
+    def closed(node: Any, is_schema: bool) -> Any:
+        if isinstance(node, list):
+            return [closed(inner, is_schema) for inner in node]
+        if not isinstance(node, dict):
+            return node
+        kept = dict(node)
+        if is_schema and "$ref" in node and not leads_somewhere(node["$ref"]):
+            note(f"the reference {str(node['$ref'])[:100]!r} leads out of the schema; anything is allowed there")
+            del kept["$ref"]
+        for key, value in kept.items():
+            if not is_schema or key in _SCHEMA_KEYWORDS | _SCHEMA_LISTS:
+                kept[key] = closed(value, True)
+            elif key in _SCHEMA_MAPS:
+                kept[key] = closed(value, False)
+        return kept
+
+    result: Schema = closed(schema, True)
+    return result
+
+
+def without_secrets(name: str, schema: Schema, note: Note) -> Schema:
+    """The schema of the property `name` without a default or examples that look like somebody's secret."""
+    found = [key for key in ("default", "examples", "const") if looks_secret(name, schema.get(key))]
+    if not found:
+        return schema
+    note(f"the {found[0]} of {name[:60]!r} looks like a secret; left out")
+    return {key: value for key, value in schema.items() if key not in found}
 
 
 def normalize_value_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
@@ -133,9 +185,101 @@ def normalize_value_schema(foreign: Any, *, on_note: Note | None = None) -> Sche
 
 def schema_errors(value: Any, schema: Mapping[str, Any]) -> list[str]:
     """What is wrong with `value` under `schema`, one line a fault; empty if it is valid."""
-    from jsonschema import Draft202012Validator
+    faults, problem = _faults(value, schema)
+    lines = [f"{error.json_path}: {error.message[:200]}" for error in faults]
+    return [*lines, *([f"$: {problem}"] if problem else [])]
 
-    return [f"{error.json_path}: {error.message[:200]}" for error in Draft202012Validator(schema).iter_errors(value)]
+
+def best_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
+    """The one fault that says most to whoever wrote `value`, or None if it is valid."""
+    from jsonschema.exceptions import best_match
+
+    faults, problem = _faults(value, schema)
+    best = best_match(faults)
+    return problem or None if best is None else str(best.message)
+
+
+def _faults(value: Any, schema: Mapping[str, Any]) -> tuple[list[ValidationError], str]:
+    """The faults of a value, and why the schema could not be followed to its end, if so.
+
+    A schema may come from anyone. Nothing outside of it is read, whatever its `$ref` names; its patterns run in linear time.
+    """
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import UnknownDialect
+
+    found: list[ValidationError] = []
+    registry: Registry[Any] = Registry()
+    try:
+        validator = _validator_class(any(_values_of(schema, "patternProperties")))
+        found.extend(validator(schema, registry=registry).iter_errors(value))
+    except Unresolvable as error:
+        return found, f"the schema refers to {str(error.ref)[:100]!r}, which is not in it; nothing outside is read"
+    except UnknownDialect as error:
+        return found, f"the schema is of the unknown kind {str(error.uri)[:100]!r}"
+    except RecursionError:
+        return found, "the schema or the value is nested too deeply to be checked"
+    return found, ""
+
+
+def _values_of(schema: Any, key: str) -> Iterator[Any]:
+    """The values of a key at any depth."""
+    waiting = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Mapping):
+            if key in node:
+                yield node[key]
+            waiting.extend(node.values())
+        elif isinstance(node, (list, tuple)):
+            waiting.extend(node)
+
+
+@lru_cache(maxsize=2)
+def _validator_class(with_patterns: bool) -> Any:
+    """The validator of draft 2020-12 with patterns in linear time. `jsonschema` also runs patterns to find out what
+    `unevaluatedProperties` means; where a schema has both, that keyword is not checked."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    changed: dict[str, Any] = {"pattern": _check_pattern}
+    if with_patterns:
+        changed |= {
+            "patternProperties": _check_pattern_properties,
+            "additionalProperties": _check_additional_properties,
+            "unevaluatedProperties": lambda *_: (),
+        }
+    return extend(Draft202012Validator, changed)  # type: ignore[no-untyped-call]
+
+
+def _check_pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    from jsonschema import ValidationError
+
+    if validator.is_type(instance, "string") and not matches(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _check_pattern_properties(validator: Any, patterns: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(instance, "object"):
+        for pattern, subschema in patterns.items():
+            for name, inner in instance.items():
+                if is_pattern(pattern) and matches(pattern, name):
+                    yield from validator.descend(inner, subschema, path=name, schema_path=pattern)
+
+
+def _check_additional_properties(validator: Any, more: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    from jsonschema import ValidationError
+
+    if not validator.is_type(instance, "object"):
+        return
+    patterns = schema.get("patternProperties", {})
+    for name, inner in instance.items():
+        if name in schema.get("properties", {}) or any(matches(pattern, name) for pattern in patterns):
+            continue
+        if more is False:
+            yield ValidationError(f"Additional properties are not allowed ({name!r} was unexpected)")
+        else:
+            yield from validator.descend(inner, more, path=name)
 
 
 def close_object(schema: Mapping[str, Any]) -> Schema:
@@ -223,7 +367,7 @@ def _normalize(foreign: Any, place: str, note: Note, depth: int) -> Schema:
     _apply_old_keywords(schema, foreign)
     _clean_enumeration(schema, place, note)
     _clean_default(schema)
-    return schema
+    return without_secrets(place.rpartition(".")[2], schema, note)
 
 
 def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, depth: int) -> None:
@@ -241,7 +385,7 @@ def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, 
         schema[key] = [_normalize(item, inside, note, depth + 1) for item in value]
     elif key in _SCHEMA_MAPS and isinstance(value, Mapping):
         members = {str(k): _normalize(v, f"{place}.{k}", note, depth + 1) for k, v in value.items()}
-        invalid = [name for name in members if key == "patternProperties" and not _is_pattern(name)]
+        invalid = [name for name in members if key == "patternProperties" and not is_pattern(name)]
         for name in invalid:
             note(f"{place}: the pattern {name[:60]!r} of 'patternProperties' is not a regular expression; left out")
         schema[key] = {name: member for name, member in members.items() if name not in invalid}
@@ -269,18 +413,8 @@ def _is_valid_plain(key: str, value: Any) -> bool:
     if key in ("enum", "examples"):
         return isinstance(value, list) and (key == "examples" or bool(value))
     if key == "pattern":
-        return isinstance(value, str) and _is_pattern(value)
+        return isinstance(value, str) and is_pattern(value)
     return not key.startswith("$") and key not in ("dependentRequired",)
-
-
-def _is_pattern(text: str) -> bool:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # a foreign `[[a]` is none of the user's doing
-        try:
-            re.compile(text)
-        except (re.error, OverflowError, RecursionError):
-            return False
-    return True
 
 
 def _copy_type(schema: Schema, value: Any, place: str, note: Note) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
 from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.schema import best_fault
 from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task, Turn
 
@@ -49,9 +50,4 @@ class DryRunEnvironment:
         pass
 
     def _problem(self, tool_id: str, arguments: Mapping[str, Any]) -> str | None:
-        from jsonschema import Draft202012Validator
-        from jsonschema.exceptions import best_match
-
-        validator = Draft202012Validator(dict(self._catalog.get(tool_id).parameters))
-        error = best_match(validator.iter_errors(dict(arguments)))
-        return None if error is None else str(error.message)
+        return best_fault(dict(arguments), self._catalog.get(tool_id).parameters)

@@ -37,6 +37,7 @@ from toolgen.catalog.loaders.web import is_url, shown_url
 from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.request_body import best_type, is_json
 from toolgen.catalog.schema import Schema
+from toolgen.catalog.secrets import looks_secret
 from toolgen.catalog.tool import JsonObject, Tool
 from toolgen.errors import InputError
 
@@ -380,7 +381,8 @@ def _first_server(servers: Any) -> str:
 
 
 def _default(variables: JsonObject, found: re.Match[str]) -> str:
-    return str(mapping_of(variables.get(found[1])).get("default", found[0]))
+    value = mapping_of(variables.get(found[1])).get("default", found[0])
+    return found[0] if looks_secret(found[1], value) else str(value)
 
 
 def _number(code: str) -> Any:

@@ -22,7 +22,7 @@ from toolgen.catalog.loaders.common import LoadedTools, scrub
 from toolgen.catalog.loaders.docstrings import parse_docstring
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id
-from toolgen.catalog.schema import Note, Schema
+from toolgen.catalog.schema import Note, Schema, without_secrets
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
 
@@ -187,6 +187,7 @@ def _parameters(
             property_schema.setdefault("description", text)
         if not parameter.required and _is_json(parameter.default):
             property_schema["default"] = parameter.default
+            schema["properties"][parameter.name] = without_secrets(parameter.name, property_schema, note)
     return schema | {"additionalProperties": is_open}
 
 

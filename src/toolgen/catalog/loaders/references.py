@@ -234,15 +234,18 @@ class SchemaWriter:
         return self._fitted[key]
 
     def _fit(self, normal: Schema, limit: int, base: str, request: bool) -> Written:
-        written = Written({}, 2)
         for bare, most in ((False, MAX_HOPS), (True, 1)):
-            for hops in range(most, -1, -1):
-                written = self._write(normal, base, _Way(hops, bare, request, free=2))
-                if written.size <= limit:
+            best = self._write(normal, base, _Way(0, bare, request, free=2))
+            for hops in range(1, most + 1):
+                if best.size > limit or LEVELS_CUT not in best.cuts:
                     break
-            if written.size <= limit:
+                deeper = self._write(normal, base, _Way(hops, bare, request, free=2))
+                if deeper.size > limit:
+                    break
+                best = deeper
+            if best.size <= limit:
                 break
-        return replace(written, cuts=written.cuts | {TEXTS_CUT}) if bare else written
+        return replace(best, cuts=best.cuts | {TEXTS_CUT}) if bare else best
 
     def outline(self, schema: Any, base: str = "") -> Schema:
         """Only type, description, enumeration and required names."""

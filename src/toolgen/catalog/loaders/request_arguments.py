@@ -13,7 +13,7 @@ from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.path_templates import PathTemplate, settle_path
 from toolgen.catalog.loaders.references import Note, References, SchemaWriter
 from toolgen.catalog.request_body import MULTIPART, URLENCODED, best_type, is_form, is_json, media_type, takes_values
-from toolgen.catalog.schema import Schema
+from toolgen.catalog.schema import Schema, without_secrets
 from toolgen.catalog.tool import JsonObject
 
 BODY_LIMIT = 6_000  # characters of the schema of a body; a model with a short context reads it
@@ -160,7 +160,7 @@ class ArgumentReader:
             return None  # the specification says so: they are set by other means
         schema, wire = self._parameter_schema(declared, name, place, base)
         written = self._schemas.fit(schema, ARGUMENT_LIMIT, base)
-        described = dict(written.schema)
+        described = dict(without_secrets(name, written.schema, self._note))
         if text := text_of(declared.get("description")):
             described["description"] = text = shortened(text, ARGUMENT_LIMIT)
         required = declared.get("required") is True or place == "path"
