@@ -113,3 +113,11 @@ def test_every_package_says_what_goes_in_and_what_comes_out() -> None:
         lines = (ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or "").splitlines()
         starts = [line[:4] for line in lines if not line.startswith(" ")][:2]
         assert starts == ["In: ", "Out:"], f"{init}: the docstring must open with the lines 'In: ...' and 'Out: ...'"
+
+
+def test_no_function_is_longer_than_sixty_lines() -> None:
+    for file in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length <= 60, f"{file}: {node.name} has {length} lines"

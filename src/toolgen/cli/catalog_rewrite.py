@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.searching import open_writer
+from toolgen.cli.searching import EndpointOption, ModelOption, open_writer
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.datasets.query import Rewritten
 from toolgen.datasets.rewritten import How
@@ -35,11 +35,8 @@ def rewrite(
     base: Annotated[
         str, typer.Option(metavar="NAME", help="For vague: a base to fetch or a local model folder.")
     ] = DEFAULT_BASE,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="For vague: an OpenAI-compatible endpoint instead; key in OPENAI_API_KEY."),
-    ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="The endpoint's model.")] = None,
+    endpoint: EndpointOption = None,
+    model: ModelOption = None,
     split: Annotated[str, typer.Option(help="Whose requests are rewritten: train, dev or test.")] = "test",
     as_json: JsonOption = False,
 ) -> None:
@@ -59,7 +56,6 @@ def rewrite(
     if how == "vague":
         work = output.with_name(output.name + ".answers.jsonl")
         writer = open_writer(base, endpoint, model)
-        assert writer is not None, "there is always a base"
         message(f"{writer.name} rewrites requests; interrupted, the same command goes on from {work}")
         with progress("rewriting requests") as on_progress:
             written = rewritten_by_model(loaded, split, writer, work, on_progress)

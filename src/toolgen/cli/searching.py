@@ -116,8 +116,13 @@ def load_catalog(folder: Path) -> Catalog:
     return Catalog.load(folder / "catalog.jsonl")
 
 
-def open_writer(base: str | None, endpoint: str | None, model: str | None) -> TextWriter | None:
-    """The language model that was asked for, local or behind an endpoint; None if none was."""
+def asked_writer(base: str | None, endpoint: str | None, model: str | None) -> TextWriter | None:
+    """The language model that was asked for; None if none was."""
+    return open_writer(base or "", endpoint, model) if base or endpoint or model else None
+
+
+def open_writer(base: str, endpoint: str | None, model: str | None) -> TextWriter:
+    """A language model behind the endpoint if one is given, else the local `base`."""
     from toolgen.inference.local_writer import LocalWriter
     from toolgen.llm import EndpointWriter
 
@@ -125,7 +130,7 @@ def open_writer(base: str | None, endpoint: str | None, model: str | None) -> Te
         raise UsageError("an endpoint needs --endpoint URL and --model NAME together")
     if endpoint is not None and model is not None:
         return EndpointWriter(model, endpoint)
-    return LocalWriter(resolve_base(base, on_message=message)) if base else None
+    return LocalWriter(resolve_base(base, on_message=message))
 
 
 def open_retriever(

@@ -1,6 +1,8 @@
 """Plausible argument values for a tool: from its enumerations, defaults and examples, else from names and types.
 
-A value is only ever a guess at what somebody could ask for; whether it fits the schema is checked by who uses it.
+A value is only ever a guess at what somebody could ask for; whether it fits the schema is checked by who uses it. Faker and the
+generators of JSON Schema samples (jsf, hypothesis-jsonschema) do not fit: the former knows kinds of values but not which kind a
+parameter called `departure_city` or documented as "e.g. 'F#'" wants, the latter fill texts with random letters.
 """
 
 from __future__ import annotations

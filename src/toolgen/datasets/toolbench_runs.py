@@ -29,8 +29,6 @@ Json = Mapping[str, Any]
 FUNCTION_NAME_LIMIT = 64
 FINISH_FUNCTION = "Finish"
 _RESERVED = frozenset({"from", "class", "return", "false", "true", "id", "and"})
-# What the search tells the model in the user's name when it asks for another step than before.
-_SEARCH_PROMPT = "This is not the first time you try this task"
 _DESCRIPTION = re.compile(
     r'This is the subfunction for tool "(?P<tool>[^"]*)".*?The description of this function is: "(?P<text>.*)"',
     re.DOTALL,

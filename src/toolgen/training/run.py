@@ -44,12 +44,7 @@ def run_stage(
     state when the user stops it.
     """
     check_catalog(checkpoint, dataset)
-    if config.max_tokens > checkpoint.context_length:
-        raise UsageError(
-            f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens"
-        )
-    if bool(config.teacher) != (teacher is not None):
-        raise UsageError(f"the configuration names the teacher {config.teacher}; pass its logits, and only then")
+    _check_settings(config, checkpoint, has_teacher=teacher is not None)
     work = work_folder(output)
     sources = stage.examples(checkpoint, dataset, config)
     records = train(
@@ -67,20 +62,7 @@ def run_stage(
         tensorboard=tensorboard,
         on_step=on_step,
     )
-    entry = StageRecord(
-        stage=stage.name,
-        dataset={"name": dataset.name, "version": dataset.version},
-        examples={name: len(examples) for name, examples in sources.items()},
-        config=config.model_dump(),
-        result=records[-1] if records else {},
-    )
-    trained = replace(
-        checkpoint,
-        stages=(*checkpoint.stages, entry),
-        metrics=[*checkpoint.metrics, *records],
-        tool_sets=dataset.tool_sets if stage.learns_requests else checkpoint.tool_sets,
-        asked_tools=dataset.asked_tools if stage.learns_requests else checkpoint.asked_tools,
-    )
+    trained = _recorded(stage, checkpoint, dataset, config, sources, records)
     if stage.writes_text:
         trained.model.generation_config.suppress_tokens = [*checkpoint.vocabulary.action_token_ids]
     if not PartialState().is_main_process:
@@ -90,6 +72,40 @@ def run_stage(
         shutil.move(work / "tensorboard", output / "tensorboard")
     shutil.rmtree(work, ignore_errors=True)
     return trained
+
+
+def _check_settings(config: StageConfig, checkpoint: Checkpoint, *, has_teacher: bool) -> None:
+    if config.max_tokens > checkpoint.context_length:
+        raise UsageError(
+            f"max_tokens is {config.max_tokens}; this model reads at most {checkpoint.context_length} tokens"
+        )
+    if bool(config.teacher) != has_teacher:
+        raise UsageError(f"the configuration names the teacher {config.teacher}; pass its logits, and only then")
+
+
+def _recorded(
+    stage: Stage,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    config: StageConfig,
+    sources: Mapping[str, Sequence[TrainingExample]],
+    records: Sequence[dict[str, Any]],
+) -> Checkpoint:
+    """The checkpoint with what made it in its history."""
+    entry = StageRecord(
+        stage=stage.name,
+        dataset={"name": dataset.name, "version": dataset.version},
+        examples={name: len(examples) for name, examples in sources.items()},
+        config=config.model_dump(),
+        result=records[-1] if records else {},
+    )
+    return replace(
+        checkpoint,
+        stages=(*checkpoint.stages, entry),
+        metrics=[*checkpoint.metrics, *records],
+        tool_sets=dataset.tool_sets if stage.learns_requests else checkpoint.tool_sets,
+        asked_tools=dataset.asked_tools if stage.learns_requests else checkpoint.asked_tools,
+    )
 
 
 def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:

@@ -1,5 +1,8 @@
 """Lloyd's k-means with seeding by k-means++ (Arthur and Vassilvitskii, 2007), in numpy, the same for the same seed.
 
+Not scikit-learn's: it would be a new dependency, with SciPy 190 MB for these 60 lines, and its clusters for a seed may change
+with its version: the same catalog would get other codes.
+
 Shapes: N vectors of D numbers, K centres.
 """
 
