@@ -117,10 +117,10 @@ def test_retrieval_is_evaluated_and_saved(app: typer.Typer, folder: Path, tmp_pa
     output = tmp_path / "bm25.json"
     code, out, err = run(app, "evaluate", "retrieval", folder, folder, "--retriever", "bm25", "-o", output)
     assert code == 0, err
-    assert "NDCG@1" in out and "unseen" in out and "100.0 (100.0–100.0)" in out
+    assert "NDCG@1" in out and "unasked" in out and "100.0 (100.0–100.0)" in out
     result = load_result(output)
     assert isinstance(result, RetrievalResult)
-    assert result.metrics["unseen"]["ndcg@1"].count == 4
+    assert result.metrics["unasked"]["ndcg@1"].count == 4
 
 
 def test_an_evaluation_as_json_has_no_records(app: typer.Typer, folder: Path) -> None:

@@ -12,7 +12,7 @@ from toolgen.catalog.schema import schema_errors
 from toolgen.datasets import Dataset, Query, Task, load_dataset, save_dataset
 from toolgen.datasets.bfcl import MORE_FUNCTIONS, canonical_arguments, import_bfcl, parse_call
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
-from toolgen.datasets.splits import is_held_out, text_group
+from toolgen.datasets.splits import is_kept_unasked, text_group
 from toolgen.errors import DatasetError
 
 
@@ -183,13 +183,13 @@ def test_every_published_call_validates_or_is_listed_as_contradicting_itself(pub
 
 
 @pytest.mark.weights
-def test_no_training_request_asks_for_a_held_out_tool_or_repeats_one_of_another_split(published: Dataset) -> None:
+def test_no_training_request_asks_for_a_tool_kept_unasked_or_repeats_one_of_another_split(published: Dataset) -> None:
     train = published.queries["train"]
-    assert not any(is_held_out(tool) for query in train for tool in query.tools)
+    assert not any(is_kept_unasked(tool) for query in train for tool in query.tools)
     words = {text_group(query.text) for query in train}
     others = [query for split in ("dev", "test") for query in published.queries[split]]
     assert not words & {text_group(query.text) for query in others}
-    assert 0.07 < sum(is_held_out(tool.id) for tool in published.catalog if not tool.endpoint) / 1287 < 0.13
+    assert 0.07 < sum(is_kept_unasked(tool.id) for tool in published.catalog if not tool.endpoint) / 1287 < 0.13
 
 
 @pytest.mark.weights

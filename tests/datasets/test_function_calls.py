@@ -17,7 +17,7 @@ from toolgen.datasets.folder import Dataset
 from toolgen.datasets.function_calls import import_function_calls
 from toolgen.datasets.messages import actions_of
 from toolgen.datasets.query import Query
-from toolgen.datasets.splits import is_held_out
+from toolgen.datasets.splits import is_kept_unasked
 from toolgen.datasets.validate import validate_dataset
 from toolgen.errors import DatasetError
 
@@ -201,7 +201,7 @@ def test_splits_do_not_depend_on_the_order_and_hold_tools_out_of_training(tmp_pa
     names = {split: {query.id for query in found} for split, found in dataset.queries.items()}
     assert names == {split: {query.id for query in found} for split, found in again.queries.items()}
     assert all(names.values())
-    assert not any(is_held_out(tool) for tool in dataset.asked_tools)
+    assert not any(is_kept_unasked(tool) for tool in dataset.asked_tools)
 
 
 literals = st.recursive(

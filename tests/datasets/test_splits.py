@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolgen.datasets.splits import SPLITS, hash_fraction, is_held_out, split_of, split_outside_training, text_group
+from toolgen.datasets.splits import SPLITS, hash_fraction, is_kept_unasked, split_of, split_outside_training, text_group
 
 
 def test_the_shares_are_seventy_ten_twenty() -> None:
@@ -38,8 +38,8 @@ def test_outside_training_keeps_dev_and_test_and_divides_the_rest_one_to_two() -
     assert moved["test"] / moved["dev"] == pytest.approx(2, abs=0.15)
 
 
-def test_a_tenth_of_the_tools_is_held_out() -> None:
-    assert sum(is_held_out(f"p&&{i}") for i in range(10_000)) == pytest.approx(1_000, abs=100)
+def test_a_tenth_of_the_tools_is_kept_unasked() -> None:
+    assert sum(is_kept_unasked(f"p&&{i}") for i in range(10_000)) == pytest.approx(1_000, abs=100)
 
 
 @given(st.text(st.characters(categories=["L", "N"]), min_size=1))

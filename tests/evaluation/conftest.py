@@ -46,9 +46,9 @@ def dataset() -> Dataset:
         queries={
             "train": (query("a", "p&&t0", "p&&t1"), query("b", "p&&t2")),
             "test": (
-                query("seen", "p&&t0"),
+                query("asked", "p&&t0"),
                 query("two", "p&&t1", "p&&t2", category="parallel"),
-                query("unseen", "p&&t3"),
+                query("unasked", "p&&t3"),
                 query("mixed", "p&&t0", "p&&t1", "p&&t5", category=""),
                 query("nothing fits"),
             ),
@@ -58,9 +58,9 @@ def dataset() -> Dataset:
 
 
 ANSWERS = {
-    "text of seen": TOOLS,
+    "text of asked": TOOLS,
     "text of two": ["p&&t2", "p&&t9", "p&&t1", *TOOLS[3:9]],
-    "text of unseen": TOOLS[4:],
+    "text of unasked": TOOLS[4:],
     "text of mixed": ["p&&t7", "p&&t0", *TOOLS[8:], "p&&t5", "p&&t1"],
 }
 

@@ -75,8 +75,8 @@ def test_each_kind_has_its_own_measures_and_groups(dataset: Dataset) -> None:
     result = evaluate_agent(Adder(), dataset)
     single = result.metrics["single_turn"]
     assert single["all"]["accuracy"].mean == pytest.approx(2 / 3)
-    assert single["seen"]["accuracy"] == Interval(mean=1.0, low=1.0, high=1.0, count=2)
-    assert single["unseen"]["tool_accuracy"].mean == 0
+    assert single["asked"]["accuracy"] == Interval(mean=1.0, low=1.0, high=1.0, count=2)
+    assert single["unasked"]["tool_accuracy"].mean == 0
     assert result.metrics["irrelevance"]["all"]["declined"].mean == 0
     assert result.effort.tokens == 8
     assert "multi_turn" not in result.metrics

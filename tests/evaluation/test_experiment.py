@@ -53,7 +53,7 @@ def test_the_table_holds_every_method_and_the_differences(
     tmp_path: Path, measure: Callable[..., RetrievalResult]
 ) -> None:
     text = (
-        PLAIN + "  'a|b': {retriever: dense}\nagainst: BM25\nmetrics: [ndcg@1, comp@3]\ngroups: [all, unseen, gone]\n"
+        PLAIN + "  'a|b': {retriever: dense}\nagainst: BM25\nmetrics: [ndcg@1, comp@3]\ngroups: [all, unasked, gone]\n"
     )
     experiment = read(tmp_path, text)
     shown = table(experiment, {"demo": {"BM25": measure(), "a|b": measure()}})

@@ -86,7 +86,7 @@ def agent_result(*, correct: bool = True, steps: int = 1) -> AgentResult:
         kind="multi_turn",
         category="base",
         text="do it",
-        seen=False,
+        asked=False,
         expected=(Call(tool="p&&t9", arguments={}),),
         score=Score(correct=correct),
         validity=Validity(),
@@ -125,7 +125,7 @@ def page(measure: Measure, training: list[Mapping[str, Any]]) -> str:
     points = [(float(i), float(i * i % 7)) for i in range(30)]
     tool_map = ToolMap(points=points, labels=[f"provider {i % 9}" if i % 5 else "" for i in range(30)], names=names)
     results: list[Result] = [
-        measure("generative", unseen=["p&&t3"]),
+        measure("generative", unasked=["p&&t3"]),
         measure("bm25"),
         agent_result(),
     ]
@@ -166,8 +166,8 @@ def test_the_page_shows_every_part(page: str) -> None:
     text = " ".join("".join(Page(page).text).split())
     for part in (
         "Generative puts a right tool first for 75.0% of 4 requests; BM25 for 50.0%.",
-        "Generative puts a right tool first for 50.0% of 2 requests for tools that no training request asks for",
-        "Tools without a training request (2)",
+        "Generative puts a right tool first for 50.0% of 2 requests for unasked tools",
+        "Unasked tools: no training request asks for them (2)",
         "Generative − BM25",
         "+25.0",
         "Of 40 calls, 0 named a tool that does not exist and 0 had invalid arguments.",

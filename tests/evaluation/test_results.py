@@ -70,12 +70,12 @@ def test_a_damaged_agent_result_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_the_difference_of_two_results_is_paired_by_query(measure: Measure) -> None:
-    better = measure("better", unseen=["p&&t3"])
+    better = measure("better", unasked=["p&&t3"])
     difference = paired_difference(better, measure(), "ndcg@1")
     assert difference.mean == pytest.approx(1 / 4)
     assert difference.count == 4
-    assert paired_difference(better, measure(), "ndcg@1", "unseen").mean == pytest.approx(1 / 2)
-    assert paired_difference(better, measure(), "ndcg@1", "seen").mean == 0.0
+    assert paired_difference(better, measure(), "ndcg@1", "unasked").mean == pytest.approx(1 / 2)
+    assert paired_difference(better, measure(), "ndcg@1", "asked").mean == 0.0
 
 
 def test_results_of_different_queries_are_not_compared(measure: Measure) -> None:

@@ -36,7 +36,7 @@ class Odd:
 
 def test_only_single_requests_with_a_relevant_tool_are_scored(dataset: Dataset, told: Told) -> None:
     result = evaluate_retrieval(told, dataset)
-    assert [record.id for record in result.records] == ["seen", "two", "unseen", "mixed"]
+    assert [record.id for record in result.records] == ["asked", "two", "unasked", "mixed"]
     assert told.indexed is dataset.catalog
 
 
@@ -46,10 +46,10 @@ def test_every_request_asks_for_the_same_number_of_tools(dataset: Dataset, told:
 
 
 def test_a_request_is_seen_if_training_asks_for_all_its_tools(measure: Callable[..., RetrievalResult]) -> None:
-    assert {record.id: record.seen for record in measure().records} == {
-        "seen": True,
+    assert {record.id: record.asked for record in measure().records} == {
+        "asked": True,
         "two": True,
-        "unseen": False,
+        "unasked": False,
         "mixed": False,
     }
 
@@ -57,15 +57,15 @@ def test_a_request_is_seen_if_training_asks_for_all_its_tools(measure: Callable[
 def test_metrics_are_means_over_the_records_of_each_group(measure: Callable[..., RetrievalResult]) -> None:
     result = measure()
     assert list(result.metrics) == [
-        "all", "seen", "unseen", "tools=1", "tools=2", "tools>=3", "words<=8", "category=parallel", "category=simple",
+        "all", "asked", "unasked", "tools=1", "tools=2", "tools>=3", "words<=8", "category=parallel", "category=simple",
     ]  # fmt: skip
     by_id = {record.id: record for record in result.records}
-    assert by_id["seen"].metrics["ndcg@1"] == 1.0
+    assert by_id["asked"].metrics["ndcg@1"] == 1.0
     assert by_id["two"].metrics["comp@3"] == 1.0
     assert by_id["two"].metrics["recall@1"] == 0.5
     assert by_id["mixed"].metrics["ndcg@5"] == ndcg(by_id["mixed"].ranked, by_id["mixed"].relevant, 5)
-    assert result.metrics["seen"]["ndcg@1"].mean == 1.0
-    assert result.metrics["unseen"]["ndcg@1"].mean == 0.0
+    assert result.metrics["asked"]["ndcg@1"].mean == 1.0
+    assert result.metrics["unasked"]["ndcg@1"].mean == 0.0
     assert result.metrics["all"]["ndcg@1"].count == 4
     assert result.metrics["tools=1"]["recall@5"].mean == 0.5
 

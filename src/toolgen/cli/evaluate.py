@@ -1,4 +1,4 @@
-"""`toolgen evaluate`: how well tools are found, and tasks carried out, on a dataset's held-out requests."""
+"""`toolgen evaluate`: how well tools are found, and tasks carried out, on a dataset's test requests."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ LimitsOption = Annotated[
 ]
 
 SHOWN_METRICS = {"ndcg@1": "NDCG@1", "ndcg@5": "NDCG@5", "recall@5": "recall@5", "comp@5": "COMP@5"}
-SHOWN_GROUPS = ("all", "seen", "unseen")
+SHOWN_GROUPS = ("all", "asked", "unasked")
 
 
 def register(app: typer.Typer) -> None:
@@ -96,9 +96,9 @@ def retrieval(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank the whole catalog for every held-out request and report NDCG, recall and COMP with 95% intervals.
+    """Rank the whole catalog for every test request and report NDCG, recall and COMP with 95% intervals.
 
-    Groups: seen (a training request asks for every needed tool), unseen, number of tools, words of the request, category.
+    Groups: asked (a training request asks for every needed tool), unasked, number of tools, words of the request, category.
     """
     requests = load_dataset(dataset)
     with progress("indexing tools") as on_index:
@@ -156,7 +156,7 @@ def agent(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the model carry out held-out tasks and score each by its benchmark's rules, with 95% intervals."""
+    """Let the model carry out test tasks and score each by its benchmark's rules, with 95% intervals."""
     if (count := process_count()) > 1:
         raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
     if not is_checkpoint(checkpoint):

@@ -21,7 +21,7 @@ from toolgen.evaluation.metrics import Interval
 from toolgen.evaluation.validity import Validity
 
 METRICS = {"ndcg@1": "NDCG@1", "recall@5": "recall@5", "comp@5": "COMP@5"}
-GROUPS = {"all": "all requests", "seen": "tools asked for in training", "unseen": "tools never asked for"}
+GROUPS = {"all": "all requests", "asked": "asked tools", "unasked": "unasked tools"}
 AGENT_FIGURES = (
     ("single_turn", "accuracy", "single-turn requests answered with the right calls"),
     ("single_turn", "tool_accuracy", "... with the right tools"),

@@ -34,7 +34,7 @@ from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.query import Call, Query
-from toolgen.datasets.splits import SPLITS, is_held_out, split_of, split_queries, text_group
+from toolgen.datasets.splits import SPLITS, is_kept_unasked, split_of, split_queries, text_group
 from toolgen.datasets.task import Task, Turn
 from toolgen.errors import DatasetError
 from toolgen.fetching import read_origin
@@ -389,7 +389,7 @@ def _report(catalog: Catalog, tasks: Sequence[Task], single: _SingleTurnTools) -
     counts = {
         "merged_names": sum(tool.source["definitions"] > 1 for tool in single.tools),
         "definitions": sum(tool.source["definitions"] for tool in single.tools),
-        "held_out_tools": sum(is_held_out(tool.id) for tool in single.tools),
+        "unasked_tools": sum(is_kept_unasked(tool.id) for tool in single.tools),
         "tasks_with_faults": len(faulty),
         "tasks_valid_only_merged": sum(map(_is_valid_only_merged, tasks)),
     }

@@ -6,7 +6,7 @@
 
 `tools` and `answers` are JSON or its text. Becomes: one tool per function name (definitions of one name are merged), one
 query per record with the calls of its first turn, and a trajectory per conversation whose calls all have results. Splits
-are by hash, and a tenth of the tools is held out from training, as for BFCL. Runs nothing.
+are by hash, and a tenth of the tools stays unasked in training, as for BFCL. Runs nothing.
 """
 
 from __future__ import annotations

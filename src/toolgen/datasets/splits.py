@@ -10,9 +10,9 @@ from toolgen.datasets.query import Query
 
 SPLITS = ("train", "dev", "test")
 TRAIN_SHARE, DEV_SHARE = 0.7, 0.1  # the rest is test
-HELD_OUT_SHARE = 0.1  # of the tools: no training request asks for them
+UNASKED_SHARE = 0.1  # of the tools: no training request asks for them
 DEVELOPMENT_TENTH = 0.1  # of the training requests of a source that publishes no development split
-HELD_OUT_DEV_SHARE = 1 / 3  # of the training groups that ask for held-out tools; the rest goes to test
+UNASKED_DEV_SHARE = 1 / 3  # of the training groups that ask for such tools; the rest goes to test
 
 
 def hash_fraction(text: str, salt: str = "") -> float:
@@ -34,7 +34,7 @@ def split_outside_training(group: str) -> str:
     own = split_of(group)
     if own != "train":
         return own
-    return "dev" if hash_fraction(group, "outside training") < HELD_OUT_DEV_SHARE else "test"
+    return "dev" if hash_fraction(group, "outside training") < UNASKED_DEV_SHARE else "test"
 
 
 def in_development_tenth(group: str) -> bool:
@@ -42,9 +42,9 @@ def in_development_tenth(group: str) -> bool:
     return hash_fraction(group, "development") < DEVELOPMENT_TENTH
 
 
-def is_held_out(tool_id: str) -> bool:
+def is_kept_unasked(tool_id: str) -> bool:
     """Whether the tool belongs to the tenth that no training request may ask for."""
-    return hash_fraction(tool_id, "held out") < HELD_OUT_SHARE
+    return hash_fraction(tool_id, "held out") < UNASKED_SHARE
 
 
 def text_group(text: str) -> str:
@@ -54,10 +54,10 @@ def text_group(text: str) -> str:
 
 
 def split_queries(queries: Iterable[Query], group_of: Callable[[Query], str]) -> dict[str, tuple[Query, ...]]:
-    """Queries of one leakage group stay together; a group that asks for a held-out tool stays out of training."""
+    """Queries of one leakage group stay together; a group that asks for a tool kept unasked stays out of training."""
     grouped = [(group_of(query), query) for query in queries]
-    held_out = {group for group, query in grouped if any(map(is_held_out, query.tools))}
+    outside = {group for group, query in grouped if any(map(is_kept_unasked, query.tools))}
     splits: dict[str, list[Query]] = {split: [] for split in SPLITS}
     for group, query in grouped:
-        splits[split_outside_training(group) if group in held_out else split_of(group)].append(query)
+        splits[split_outside_training(group) if group in outside else split_of(group)].append(query)
     return {split: tuple(found) for split, found in splits.items()}

@@ -165,7 +165,7 @@ class _Judge:
             kind=task.kind,
             category=task.category,
             text=task.turns[0].text,
-            seen=self._trained.issuperset(task.tools),
+            asked=self._trained.issuperset(task.tools),
             expected=task.calls,
             score=scorer.score(task, trajectory),
             validity=count_validity(trajectory, self._catalog),

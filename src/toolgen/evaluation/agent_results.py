@@ -20,18 +20,18 @@ from toolgen.evaluation.validity import Validity
 from toolgen.files import write_json
 
 AgentMetrics = Mapping[str, Mapping[str, Mapping[str, Interval]]]
-"""Kind of task to group (`all`, `seen`, `unseen`, `category=...`) to measure to Interval."""
+"""Kind of task to group (`all`, `asked`, `unasked`, `category=...`) to measure to Interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentRecord:
-    """One task: what was expected, what was done, how it is judged. `seen`: training asked for all tools that it needs."""
+    """One task: what was expected, what was done, how it is judged. `asked`: training asked for all tools that it needs."""
 
     id: str
     kind: str
     category: str
     text: str
-    seen: bool
+    asked: bool
     expected: tuple[Call, ...]
     score: Score
     validity: Validity
@@ -44,7 +44,7 @@ class AgentRecord:
             "kind": self.kind,
             "category": self.category,
             "text": self.text,
-            "seen": self.seen,
+            "asked": self.asked,
             "expected": [call.to_dict() for call in self.expected],
             "score": self.score.to_dict(),
             "validity": self.validity.to_dict(),
@@ -148,7 +148,7 @@ def _groups(records: Sequence[AgentRecord]) -> dict[str, dict[str, Interval]]:
     groups: dict[str, list[AgentRecord]] = {"all": list(records)}
     for record in records:
         if record.kind == "single_turn":
-            groups.setdefault("seen" if record.seen else "unseen", []).append(record)
+            groups.setdefault("asked" if record.asked else "unasked", []).append(record)
     for record in sorted(records, key=lambda record: record.category):
         groups.setdefault(f"category={record.category}", []).append(record)
     return {group: _intervals(chosen) for group, chosen in groups.items()}

@@ -63,7 +63,7 @@ class Experiment(BaseModel):
     against: str | None = None
     against_dataset: str | None = None
     metrics: tuple[str, ...] = ("ndcg@1", "ndcg@5", "recall@5", "comp@5")
-    groups: tuple[str, ...] = ("all", "seen", "unseen")
+    groups: tuple[str, ...] = ("all", "asked", "unasked")
     latency: bool = False
     """Also a table of what one search takes, and of the tokens that a generative one spells a tool with."""
 

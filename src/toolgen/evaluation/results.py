@@ -20,12 +20,13 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class QueryRecord:
-    """One request: what was relevant, what came back (best first) and how each metric judges it."""
+    """One request: what was relevant, what came back (best first) and how each metric judges it. `asked`: every relevant tool
+    is in some training request."""
 
     id: str
     text: str
     category: str
-    seen: bool
+    asked: bool
     relevant: tuple[str, ...]
     ranked: tuple[str, ...]
     scores: tuple[float, ...]
@@ -41,7 +42,7 @@ class QueryRecord:
 class RetrievalResult:
     """How well one retriever finds tools.
 
-    `metrics` maps a group (`all`, `seen`, `unseen`, `tools=1`, `words<=8`, `category=...`) to metric to Interval. `depth` is
+    `metrics` maps a group (`all`, `asked`, `unasked`, `tools=1`, `words<=8`, `category=...`) to metric to Interval. `depth` is
     how many tools were asked for. `latency` holds `median_ms` (one request at a time) and `queries_per_second` (batches).
     """
 
@@ -112,4 +113,4 @@ def groups_of(record: QueryRecord) -> tuple[str, ...]:
     words = len(record.text.split())
     length = LENGTHS[(words > 8) + (words > 20)]
     category = (f"category={record.category}",) if record.category else ()
-    return ("all", "seen" if record.seen else "unseen", size, length, *category)
+    return ("all", "asked" if record.asked else "unasked", size, length, *category)

@@ -96,7 +96,7 @@ def summarize(records: Sequence[QueryRecord]) -> dict[str, dict[str, Interval]]:
 
 
 def _group_order(group: str) -> tuple[int, str]:
-    main = ("all", "seen", "unseen", *SIZES, *LENGTHS)
+    main = ("all", "asked", "unasked", *SIZES, *LENGTHS)
     return (main.index(group) if group in main else len(main), group)
 
 
@@ -151,7 +151,7 @@ def _record(query: Query, ranking: Ranking, trained: frozenset[str], depth: int)
         id=query.id,
         text=query.text,
         category=query.category,
-        seen=trained.issuperset(query.tools),
+        asked=trained.issuperset(query.tools),
         relevant=query.tools,
         ranked=ranked,
         scores=ranking.scores[:depth],

@@ -76,11 +76,11 @@ def _summary(methods: Sequence[_Method]) -> list[str]:
     """The finding in words: how often the leader's first tool is right, beside the best of the others."""
     leader, others = methods[0], methods[1:]
     sentences = []
-    for group, asked in (("all", "requests"), ("unseen", "requests for tools that no training request asks for")):
+    for group, requests in (("all", "requests"), ("unasked", "requests for unasked tools")):
         if group not in leader.result.metrics:
             continue
         own = leader.result.metrics[group]["ndcg@1"]
-        sentence = f"{leader.label} puts a right tool first for {percent(own.mean)}% of {own.count:,} {asked}"
+        sentence = f"{leader.label} puts a right tool first for {percent(own.mean)}% of {own.count:,} {requests}"
         if others:
             best = max(others, key=lambda method: method.result.metrics[group]["ndcg@1"].mean)
             mean = percent(best.result.metrics[group]["ndcg@1"].mean)
@@ -174,7 +174,7 @@ def _worst(methods: Sequence[_Method]) -> list[dict[str, Any]]:
             "id": record.id,
             "text": shorten(record.text),
             "category": record.category,
-            "seen": record.seen,
+            "asked": record.asked,
             "expected": [(tool, _place(record, tool)) for tool in record.relevant],
             "got": [(tool, tool in record.relevant) for tool in record.ranked[:3]],
             "others": [(m.label, m.style, _place(records[record.id], *record.relevant)) for m, records in others],

@@ -9,8 +9,8 @@ from toolgen.evaluation.metrics import Interval
 
 GROUPS = (
     ("all", "All requests"),
-    ("seen", "Tools with a training request"),
-    ("unseen", "Tools without a training request"),
+    ("asked", "Asked tools: some training request asks for them"),
+    ("unasked", "Unasked tools: no training request asks for them"),
 )
 METRIC_NAMES = {"ndcg": "NDCG", "recall": "Recall", "comp": "COMP", "ndcg_toolgen": "NDCG"}
 
