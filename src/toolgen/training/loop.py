@@ -70,7 +70,7 @@ def train(
     loss: Loss = set_cross_entropy,
     fingerprint: Mapping[str, Any],
     unasked: Sequence[int] = (),
-    silent: Sequence[int] = (),
+    untargeted: Sequence[int] = (),
     teach: Teach | None = None,
     restart: bool = False,
     tensorboard: bool = False,
@@ -80,7 +80,7 @@ def train(
 
     A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed, unless `restart`;
     another run's state is a UsageError. KeyboardInterrupt leaves the state behind. `on_step` is called in the first process
-    only. For `unasked` and `silent` see `TrainableModel`; `teach` changes the examples of a batch before they are trained on.
+    only. `unasked` and `untargeted` are those of `TrainableModel`; `teach` changes the examples of a batch before its step.
     """
     tune_allocator()
     set_seed(config.seed)
@@ -98,7 +98,7 @@ def train(
         checkpoint,
         frozen_layers=_frozen_layers(checkpoint, config),
         unasked=unasked,
-        silent=silent,
+        untargeted=untargeted,
         blend=config.blend,
     )
     try:
