@@ -128,45 +128,45 @@ def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
         schema = {"properties": {"value": schema}, "required": ["value"]}
     whole = {"type": "object", "properties": schema.get("properties", {})} | schema | {"type": "object"}
     _clean_enumeration(whole, "arguments", note)
-    return _without_foreign_references(whole, note) if any(_values_of(whole, "$ref")) else whole
-
-
-def _without_foreign_references(schema: Schema, note: Note) -> Schema:
-    """The schema without the references that lead out of it or nowhere: nobody follows them."""
-    anchors = set(_values_of(schema, "$anchor"))
-
-    def leads_somewhere(reference: Any) -> bool:
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            return False
-        if reference[1:] in anchors:
-            return True
-        node: Any = schema
-        for part in unquote(reference[1:]).split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(node, list):
-                node = node[int(key)] if key.isascii() and key.isdigit() and int(key) < len(node) else None
-            else:
-                node = node.get(key) if isinstance(node, dict) else None
-        return isinstance(node, (dict, bool)) and (reference == "#" or reference.startswith("#/"))
-
-    def closed(node: Any, is_schema: bool) -> Any:
-        if isinstance(node, list):
-            return [closed(inner, is_schema) for inner in node]
-        if not isinstance(node, dict):
-            return node
-        kept = dict(node)
-        if is_schema and "$ref" in node and not leads_somewhere(node["$ref"]):
-            note(f"the reference {str(node['$ref'])[:100]!r} leads out of the schema; anything is allowed there")
-            del kept["$ref"]
-        for key, value in kept.items():
-            if not is_schema or key in _SCHEMA_KEYWORDS | _SCHEMA_LISTS:
-                kept[key] = closed(value, True)
-            elif key in _SCHEMA_MAPS:
-                kept[key] = closed(value, False)
-        return kept
-
-    result: Schema = closed(schema, True)
+    if not any(_values_of(whole, "$ref")):
+        return whole
+    anchors = frozenset(anchor for anchor in _values_of(whole, "$anchor") if isinstance(anchor, str))
+    result: Schema = _without_foreign_references(whole, whole, anchors, note)
     return result
+
+
+def _without_foreign_references(node: Any, whole: Schema, anchors: frozenset[str], note: Note) -> Any:
+    """A schema inside `whole` without the references that lead out of that or nowhere: nobody follows them."""
+    if not isinstance(node, dict):
+        return node
+    kept = dict(node)
+    if "$ref" in node and not _leads_somewhere(node["$ref"], whole, anchors):
+        note(f"the reference {str(node['$ref'])[:100]!r} leads out of the schema; anything is allowed there")
+        del kept["$ref"]
+    for key, value in kept.items():
+        if key in _SCHEMA_KEYWORDS:
+            kept[key] = _without_foreign_references(value, whole, anchors, note)
+        elif key in _SCHEMA_LISTS:
+            kept[key] = [_without_foreign_references(one, whole, anchors, note) for one in value]
+        elif key in _SCHEMA_MAPS:
+            kept[key] = {n: _without_foreign_references(one, whole, anchors, note) for n, one in value.items()}
+    return kept
+
+
+def _leads_somewhere(reference: Any, whole: Schema, anchors: frozenset[str]) -> bool:
+    """Whether a `$ref` is one of the anchors of a schema or a JSON pointer to a schema in it."""
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        return False
+    if reference[1:] in anchors or reference == "#":
+        return True
+    node: Any = whole
+    for part in unquote(reference[1:]).split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list):
+            node = node[int(key)] if key.isascii() and key.isdigit() and int(key) < len(node) else None
+        else:
+            node = node.get(key) if isinstance(node, dict) else None
+    return isinstance(node, (dict, bool)) and reference.startswith("#/")
 
 
 def without_secrets(name: str, schema: Schema, note: Note) -> Schema:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,9 +18,10 @@ from toolgen.errors import InputError
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/doc answers, /to/URL redirects there, /big never stops, /stop breaks off."""
+    """/doc answers, /to/URL redirects there, /big never stops, /stop breaks off, /slow-... takes its time."""
 
     def do_GET(self) -> None:
+        self.path = self.path.removeprefix("http://only-the-proxy-knows.example")  # what a proxy is asked
         if self.path.startswith("/to/"):
             self.send_response(302)
             self.send_header("Location", self.path.removeprefix("/to/"))
@@ -32,6 +35,19 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(10**9))
             self.end_headers()
             self.wfile.write(b"x" * (1 << 20 if self.path == "/big" else 10))
+        elif self.path.endswith("packed"):
+            self.send_response(200)
+            self.send_header("Content-Encoding", "br" if self.path == "/otherwise-packed" else "gzip")
+            self.end_headers()
+            self.wfile.write(gzip.compress(b"x" * 2000) if self.path == "/packed" else b"no gzip at all")
+        elif self.path.startswith("/slow"):
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n" + (b"\r\n" if self.path == "/slow-body" else b"X: "))
+            for _ in range(60):
+                try:
+                    self.wfile.write(b"x")
+                except OSError:
+                    break
+                time.sleep(0.05)
         else:
             self.send_error(404)
 
@@ -76,6 +92,22 @@ def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ("::ffff:8.8.8.8", True),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("2002:808:808::", True),
+        ("64:ff9b::808:808", True),
+        ("64:ff9b:1::1", False),
+        ("64:ff9b:1:ffff::808:808", False),
+        ("fec0::1", False),
+        ("feff::1", False),
+        ("::127.0.0.1", False),
+        ("::8.8.8.8", False),
+        ("::", False),
+        ("ff02::1", False),
+        ("100::1", False),
+        ("2001:db8::1", False),
+        ("5f00::1", False),
+        ("2606:4700::5efe:127.0.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
     ],
 )
 def test_public_addresses_are_told_from_others(address: str, public: bool) -> None:
@@ -113,16 +145,62 @@ def test_redirects_to_private_addresses_are_refused_even_for_the_users_own(
     with pytest.raises(InputError, match="answers 302"):
         download(f"{server}/to/file:///etc/passwd", 100, trusted=True)
 
-    checked = web.public_addresses
-    allowed = {"127.0.0.1"}
 
-    def first_is_public(host: str, name_port: int) -> list[str]:
-        return [host] if host in allowed else checked(host, name_port)
+def as_if_public(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[str]:
+    """Takes this machine's address for a public one where it belongs to these names; returns what gets resolved."""
+    asked: list[str] = []
+    resolve, is_public = socket.getaddrinfo, web.is_public
 
-    monkeypatch.setattr(web, "public_addresses", first_is_public)
-    assert download(f"{server}/doc", 100, trusted=False).data == b"hello"
-    with pytest.raises(InputError, match="no public address"):
-        download(f"{server}/to/http://localhost:{port}/doc", 100, trusted=False)
+    def resolving(host: str, port: int, *more: Any, **kind: Any) -> list[Any]:
+        asked.append(host)
+        if host in names:
+            first = asked.count(host) == 1
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1" if first else "127.0.0.2", port))]
+        return list(resolve(host, port, *more, **kind))
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolving)
+    monkeypatch.setattr(web, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
+    return asked
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_host_is_resolved_once_and_redirects_to_others_must_be_public(
+    server: str, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    asked = as_if_public(monkeypatch, "a.example", "b.example")
+    port = server.rpartition(":")[2]
+    chain = f"http://a.example:{port}/to/http://b.example:{port}/to/http://a.example:{port}/doc"
+    assert download(chain, 100, trusted=trusted).data == b"hello"
+    assert [name for name in asked if name.endswith(".example")] == ["a.example", "b.example"]
+    for private in (f"http://[::1]:{port}/doc", f"http://127.0.0.3:{port}/doc"):
+        with pytest.raises(InputError, match="no public address"):
+            download(f"{server}/to/{private}", 100, trusted=trusted)
+
+
+def test_a_redirect_behind_a_proxy_leads_to_public_hosts_only(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server)
+    assert download("http://only-the-proxy-knows.example/doc", 100, trusted=True).data == b"hello"
+    with pytest.raises(InputError, match=r"'10\.0\.0\.1' is at 10\.0\.0\.1, which is no public address"):
+        download("http://only-the-proxy-knows.example/to/http://10.0.0.1/doc", 100, trusted=True)
+
+
+@pytest.mark.parametrize("place", ["/slow-header", "/slow-body"])
+def test_the_deadline_holds_for_headers_and_body(server: str, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setattr(web, "DEADLINE_SECONDS", 0.3)
+    start = time.monotonic()
+    with pytest.raises(InputError, match="was still sending after"):
+        download(f"{server}{place}", 1000, trusted=True)
+    assert time.monotonic() - start < 1.5
+
+
+def test_packed_answers_are_counted_unpacked(server: str) -> None:
+    assert download(f"{server}/packed", 2000, trusted=True).data == b"x" * 2000
+    with pytest.raises(InputError, match="sends more than"):
+        download(f"{server}/packed", 1999, trusted=True)
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        download(f"{server}/badly-packed", 100, trusted=True)
+    with pytest.raises(InputError, match="packed as 'br'"):
+        download(f"{server}/otherwise-packed", 100, trusted=True)
 
 
 def test_too_much_too_little_and_errors_are_one_line(server: str) -> None:

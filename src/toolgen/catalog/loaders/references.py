@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from urllib.request import url2pathname
 
@@ -181,8 +181,7 @@ class _Part:
     key: tuple[str, str] | None
 
 
-@dataclass(frozen=True)
-class _Way:
+class _Way(NamedTuple):
     """How a schema is written: `hops` references inside each other are left, `bare` leaves annotations out, `request` says
     who sends it. Up to `free` combinations inside each other, references cost nothing: they stand at the level of the
     arguments. `hidden` are names that this object may not require."""
@@ -195,7 +194,7 @@ class _Way:
 
     def inside(self) -> _Way:
         """The way of a schema of a property or item."""
-        return replace(self, free=0, hidden=frozenset()) if self.free or self.hidden else self
+        return self._replace(free=0, hidden=frozenset()) if self.free or self.hidden else self
 
 
 class SchemaWriter:
@@ -259,24 +258,26 @@ class SchemaWriter:
         """All schemas that hold at the place of one in normal form, each once, and whether a reference led to some."""
         parts: list[_Part] = []
         seen: set[tuple[str, str]] = set()
-
-        def add(node: Schema, where: str, key: tuple[str, str] | None) -> None:
-            if "$ref" in node:
-                target = self._references.look_up(node["$ref"], where)
-                place = (target.base, target.pointer)
-                if place not in seen:
-                    seen.add(place)
-                    if place not in self._normal:
-                        self._normal[place] = self._normalize(target.value)
-                    add(self._normal[place], target.base, place)
-            for inner in node.get("allOf", ()):
-                add(inner, where, None)
-            rest = {k: v for k, v in node.items() if k not in ("$ref", "allOf")} if _is_composed(node) else node
-            if rest or not _is_composed(node):
-                parts.append(_Part(rest, where, key))
-
-        add(schema, base, None)
+        self._add_parts(_Part(schema, base, None), parts, seen)
         return parts, bool(seen)
+
+    def _add_parts(self, node: _Part, parts: list[_Part], seen: set[tuple[str, str]]) -> None:
+        schema = node.schema
+        if not _is_composed(schema):
+            parts.append(node)
+            return
+        if "$ref" in schema:
+            target = self._references.look_up(schema["$ref"], node.base)
+            place = (target.base, target.pointer)
+            if place not in seen:
+                seen.add(place)
+                if place not in self._normal:
+                    self._normal[place] = self._normalize(target.value)
+                self._add_parts(_Part(self._normal[place], target.base, place), parts, seen)
+        for inner in schema.get("allOf", ()):
+            self._add_parts(_Part(inner, node.base, None), parts, seen)
+        if rest := {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}:
+            parts.append(_Part(rest, node.base, node.key))
 
     def _write(self, schema: Schema, base: str, way: _Way) -> Written:
         """One schema in normal form, with what it refers to in place. What many schemas refer to is written once."""
@@ -292,12 +293,12 @@ class SchemaWriter:
         parts, referred = self._parts(schema, base) if _is_composed(schema) else ([_Part(schema, base, None)], False)
         hidden = way.hidden.union(*(self._hidden(part, way.request) for part in parts))
         if hidden != way.hidden:
-            way = replace(way, hidden=hidden)
+            way = way._replace(hidden=hidden)
         if referred and not way.free and any(part.schema.keys() & _NESTING for part in parts):
             if way.hops == 0:
                 outline = self._outline(parts, way)
                 return Written(outline, 2 + _length(outline), frozenset({LEVELS_CUT}))
-            way = replace(way, hops=way.hops - 1)
+            way = way._replace(hops=way.hops - 1)
         written = [self._write_part(part, way) for part in parts]
         if len(written) == 1:
             return written[0]
@@ -335,10 +336,10 @@ class SchemaWriter:
         if key in _INNER and isinstance(value, dict):
             inside = way.inside()
             if key == "items" and way.free:  # the items of a body that is an array are what is sent
-                inside = replace(inside, free=way.free - 1)
+                inside = inside._replace(free=way.free - 1)
             return self._write(value, base, inside)
         if key in _INNER_LISTS:
-            inside = way.inside() if key == "prefixItems" else replace(way, free=max(way.free - 1, 0))
+            inside = way.inside() if key == "prefixItems" else way._replace(free=max(way.free - 1, 0))
             several = [self._write(one, base, inside) for one in value]
             cuts = frozenset[str]().union(*(one.cuts for one in several))
             return Written([one.schema for one in several], sum(one.size + 2 for one in several), cuts)
@@ -414,15 +415,18 @@ def _merge(parts: Sequence[Schema]) -> Schema:
         required += part.get("required", ())
     merged = {"type": "object", "properties": properties} if properties else {"type": "object"}
     found = {key: part[key] for part in main for key in ("description", "title", "readOnly") if key in part}
-    closed = {"additionalProperties": False} if any(p.get("unevaluatedProperties") is False for p in main) else {}
-    return merged | found | texts | closed | ({"required": list(dict.fromkeys(required))} if required else {})
+    more: Schema = {"additionalProperties": True} if any("additionalProperties" in part for part in main) else {}
+    if any(part.get("unevaluatedProperties") is False for part in main):
+        more = {"additionalProperties": False}
+    return merged | found | texts | more | ({"required": list(dict.fromkeys(required))} if required else {})
 
 
 def _is_mergeable(part: Schema) -> bool:
-    """Whether a schema is a plain object that forbids no further names; `unevaluatedProperties` knows those of all parts."""
-    types = part.get("type", "object")
+    """Whether a schema is a plain object that forbids no further members; `unevaluatedProperties` knows those of all parts."""
+    types, more = part.get("type", "object"), part.get("additionalProperties", True)
     plain = types == "object" or (isinstance(types, list) and set(types) == {"object", "null"})
-    return plain and part.keys() <= _MERGEABLE and part.get("additionalProperties", True) in (True, {})
+    takes_any = more is True or (isinstance(more, dict) and more.keys() <= _ANNOTATIONS)
+    return plain and takes_any and part.keys() <= _MERGEABLE
 
 
 def _same(one: Schema, other: Schema) -> bool:

@@ -10,19 +10,27 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import socket
+import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from toolgen.errors import InputError
 
 TIMEOUT_SECONDS = 20.0  # without a byte
-DEADLINE_SECONDS = 120.0  # for the whole
+DEADLINE_SECONDS = 120.0  # for the whole: all redirects, headers and bytes
 _CHUNK = 1 << 16
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out: no fec0::/10, ::/96, 64:ff9b:1::/48
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: stands before the IPv4 address in the lower half
 
 
 @dataclass(frozen=True)
@@ -51,118 +59,218 @@ def download(url: str, limit: int, *, trusted: bool) -> Download:
     """The document at an http(s) address, at most `limit` bytes.
 
     `trusted` says that the user named the address: its host may be anywhere and proxies of the environment are used, but
-    a redirect to another host must lead to a public address. Otherwise every connection must. InputError in one line.
+    a redirect to another host must lead to a public address. Otherwise every connection must. Each host is resolved once,
+    and connections go to the addresses that were looked at. InputError in one line.
     """
     if not is_url(url):
         raise InputError(f"{shown_url(url)}: only http and https addresses are read")
+    with _Deadline() as deadline:
+        try:
+            with _opener(trusted, deadline).open(_request(url), timeout=TIMEOUT_SECONDS) as got:
+                data = _read(got, limit, url)
+                address = str(got.geturl())
+            reason: object = None
+        except InputError as error:
+            reason = error
+        except urllib.error.HTTPError as error:
+            error.close()
+            reason = InputError(f"{shown_url(url)}: the server answers {error.code}; check the address")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+        if deadline.passed:  # then every other problem follows from it
+            raise InputError(f"{shown_url(url)} was still sending after {DEADLINE_SECONDS:.0f} seconds")
+    if reason is None:
+        return Download(data, address)
+    if isinstance(reason, InputError):
+        raise reason from None
+    raise InputError(f"cannot read {shown_url(url)}: {' '.join(str(reason).split())[:200]}")
+
+
+def _opener(trusted: bool, deadline: _Deadline) -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     handlers: list[Any] = [urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()]
-    if trusted:
-        handlers += [urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()]
-        handlers += [_RedirectsToPublicHosts()]
-    else:
-        handlers += [_PublicHTTPHandler(), _PublicHTTPSHandler(), urllib.request.HTTPRedirectHandler()]
-    for handler in handlers:
+    handlers += [urllib.request.HTTPRedirectHandler(), _Handler(_Route(trusted, deadline))]
+    for handler in [*handlers, *([urllib.request.ProxyHandler()] if trusted else [])]:
         opener.add_handler(handler)
-    try:
-        with opener.open(
-            urllib.request.Request(url, headers={"User-Agent": "toolgen"}), timeout=TIMEOUT_SECONDS
-        ) as got:
-            return Download(_read(got, limit, url), str(got.geturl()))
-    except InputError:
-        raise
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise InputError(f"{shown_url(url)}: the server answers {error.code}; check the address") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        if isinstance(reason, InputError):
-            raise reason from None
-        raise InputError(f"cannot read {shown_url(url)}: {' '.join(str(reason).split())[:200]}") from None
+    return opener
+
+
+def _request(url: str) -> urllib.request.Request:
+    return urllib.request.Request(url, headers={"User-Agent": "toolgen", "Accept-Encoding": "identity"})
 
 
 def public_addresses(host: str, port: int) -> list[str]:
     """The addresses of a host; InputError if one of them is not public, so that none can be smuggled in between."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"the name {host!r} cannot be resolved: {error}") from None
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = _resolved(host, port)
     for address in addresses:
         if not is_public(address):
             raise InputError(f"{host!r} is at {address}, which is no public address; it was not asked")
     return addresses
 
 
+def _resolved(host: str, port: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"the name {host!r} cannot be resolved: {error}") from None
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the public internet, also where an IPv6 address carries an IPv4 one."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        carried = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-        if ip in _NAT64:
-            carried.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-        if any(inner is not None and not is_public(str(inner)) for inner in carried):
-            return False
-        if ip.ipv4_mapped is not None:
-            return True
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_global and not ip.is_multicast
+    if ip.ipv4_mapped is not None:
+        return is_public(str(ip.ipv4_mapped))
+    carried = [ip.sixtofour, *(ip.teredo or ())]
+    if ip in _NAT64 or int(ip) >> 32 & 0xFFFFFFFF in _ISATAP:
+        carried.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
+    if any(inner is not None and not is_public(str(inner)) for inner in carried):
+        return False
+    return ip in _NAT64 or (ip in _GLOBAL_UNICAST and ip.is_global)
 
 
 def _read(response: Any, limit: int, url: str) -> bytes:
-    """The body; a server that sends too much, or for too long, is left."""
-    chunks, size, end = [], 0, time.monotonic() + DEADLINE_SECONDS
+    """The body without its packing; a server that sends too much, packed or not, is left."""
+    packing = str(response.headers.get("Content-Encoding") or "identity").strip().lower()
+    if packing not in ("identity", "gzip", "x-gzip", "deflate"):
+        raise InputError(f"{shown_url(url)} sends its answer packed as {packing[:40]!r}, which was not asked for")
+    unpack = None if packing == "identity" else zlib.decompressobj(zlib.MAX_WBITS | 32)
+    chunks: list[bytes] = []
+    size = 0
     while chunk := response.read1(_CHUNK):
+        if unpack is not None:
+            try:
+                chunk = unpack.decompress(chunk, limit - size + 1)
+            except zlib.error as error:
+                raise InputError(f"{shown_url(url)}: its answer cannot be unpacked: {error}") from None
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
             raise InputError(f"{shown_url(url)} sends more than {limit >> 20} MB; nothing was read")
-        if time.monotonic() > end:
-            raise InputError(f"{shown_url(url)} was still sending after {DEADLINE_SECONDS:.0f} seconds")
+    if unpack is not None and not unpack.eof:
+        raise InputError(f"{shown_url(url)}: its packed answer has no end")
     return b"".join(chunks)
 
 
-def _connect_publicly(connection: http.client.HTTPConnection) -> None:
-    """Connects to an address that was checked, not to a name that could resolve otherwise the second time."""
-    problem: OSError | None = None
-    for address in public_addresses(connection.host, connection.port):
-        try:
-            connection.sock = socket.create_connection((address, connection.port), TIMEOUT_SECONDS)
-            return
-        except OSError as error:
-            problem = error
-    raise problem or OSError("the name has no address")
+class _Deadline:
+    """Ends the connection that it watches when the time is over: a server can send a header a byte at a time."""
+
+    def __init__(self) -> None:
+        self.passed = False
+        self._end = time.monotonic() + DEADLINE_SECONDS
+        self._socket: socket.socket | None = None
+        self._timer = threading.Timer(DEADLINE_SECONDS, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        self._socket = None
+
+    def timeout(self) -> float:
+        """How long one step may wait."""
+        return max(0.01, min(TIMEOUT_SECONDS, self._end - time.monotonic()))
+
+    def watch(self, connection: socket.socket) -> None:
+        self._socket = connection
+        if self.passed:
+            self._cut()
+
+    def _cut(self) -> None:
+        self.passed = True
+        if (connection := self._socket) is not None:
+            with suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
 
 
-class _PublicHTTPConnection(http.client.HTTPConnection):
+class _Route:
+    """Where the connections of one download may go, and where they went."""
+
+    def __init__(self, trusted: bool, deadline: _Deadline) -> None:
+        self._trusted, self._deadline = trusted, deadline
+        self._addresses: dict[str, list[str]] = {}
+        self._behind_proxy: str | None = None
+
+    def check(self, host: str, port: int) -> list[str]:
+        """The addresses of a host. Only the first host of a trusted download may be anywhere."""
+        if host not in self._addresses:
+            own = self._trusted and not self._addresses
+            self._addresses[host] = _resolved(host, port) if own else public_addresses(host, port)
+        return self._addresses[host]
+
+    def check_behind_proxy(self, host: str, port: int) -> None:
+        """InputError unless a proxy may be asked for a host; the first may have a name that only the proxy knows."""
+        if self._behind_proxy is None:
+            self._behind_proxy = host
+        elif host != self._behind_proxy:
+            public_addresses(host, port)
+
+    def watch(self, connection: socket.socket) -> None:
+        """Leaves a connection to the deadline."""
+        self._deadline.watch(connection)
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A connection to one of the addresses that were checked, not to a name that could resolve otherwise now."""
+        problem: OSError | None = None
+        for address in self.check(host, port):
+            try:
+                connection = socket.create_connection((address, port), self._deadline.timeout())
+            except OSError as error:
+                problem = error
+                continue
+            connection.settimeout(TIMEOUT_SECONDS)
+            self.watch(connection)
+            return connection
+        raise problem or OSError("the name has no address")
+
+
+class _HTTPConnection(http.client.HTTPConnection):
+    def __init__(self, host: str, *, route: _Route, **options: Any) -> None:
+        super().__init__(host, **options)
+        self._route = route
+
     def connect(self) -> None:
-        _connect_publicly(self)
+        self.sock = self._route.connect(self.host, self.port)
+        if getattr(self, "_tunnel_host", None):
+            self._tunnel()  # type: ignore[attr-defined]
 
 
-class _PublicHTTPSConnection(http.client.HTTPSConnection):
+class _HTTPSConnection(_HTTPConnection):
+    default_port = http.client.HTTPS_PORT
+
     def connect(self) -> None:
-        import ssl
+        super().connect()
+        name = getattr(self, "_tunnel_host", None) or self.host
+        secure = ssl.create_default_context().wrap_socket(
+            self.sock, server_hostname=name, do_handshake_on_connect=False
+        )
+        self.sock = secure
+        self._route.watch(secure)
+        secure.do_handshake()
 
-        _connect_publicly(self)
-        self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
 
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Connects as the route says. A proxy of the user's environment resolves names itself; they are checked before."""
 
-class _PublicHTTPHandler(urllib.request.HTTPHandler):
+    def __init__(self, route: _Route) -> None:
+        super().__init__()
+        self._route = route
+
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_PublicHTTPConnection, req)
+        return self._open(_HTTPConnection, req)
 
-
-class _PublicHTTPSHandler(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_PublicHTTPSConnection, req)
+        return self._open(_HTTPSConnection, req)
 
-
-class _RedirectsToPublicHosts(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        new = urlsplit(newurl)
-        if not is_url(newurl):
-            raise InputError(f"{shown_url(req.full_url)} redirects to {shown_url(newurl)}, which is not http(s)")
-        if new.hostname and new.hostname != urlsplit(req.full_url).hostname:
-            public_addresses(new.hostname, new.port or (443 if new.scheme == "https" else 80))
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    def _open(self, kind: Any, req: urllib.request.Request) -> http.client.HTTPResponse:
+        target = urlsplit(req.full_url)
+        if req.host != target.netloc:
+            self._route.check_behind_proxy(str(target.hostname), target.port or kind.default_port)
+        return self.do_open(partial(kind, route=self._route), req)
