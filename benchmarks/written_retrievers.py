@@ -1,10 +1,10 @@
 """The retrievers that ask a language model (Re-Invoke, IterFeedback, long-context) beside those that they stand on.
 
-    python benchmarks/written_retrievers.py DATASET [--writer smollm2-135m-instruct] [--requests 60] [--tools 200] [-o RESULT]
+    python benchmarks/written_retrievers.py DATASET [--llm smollm2-135m-instruct] [--requests 60] [--tools 200] [-o RESULT]
 
 A small model on a CPU writes a few tokens a second, and Re-Invoke has it write for every tool; so the catalog is cut to the
 tools of the first `requests` test requests and others drawn by seed, `tools` in all, and every method searches the same ones.
-Figures are therefore higher than over the whole catalog and only to be compared with each other. What the writer wrote for
+Figures are therefore higher than over the whole catalog and only to be compared with each other. What the llm wrote for
 Re-Invoke is kept in --cache: stopped, the same command goes on.
 """
 
@@ -26,8 +26,8 @@ from toolgen.evaluation.provenance import hardware
 from toolgen.evaluation.results import RetrievalResult, paired_difference
 from toolgen.fetching import cache_folder, resolve_base
 from toolgen.files import write_json
-from toolgen.inference.local_writer import LocalWriter
-from toolgen.llm import TextWriter
+from toolgen.inference.local_model import LocalModel
+from toolgen.llm import LanguageModel
 from toolgen.retrieval import BM25Retriever, Retriever, make_retriever
 from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
 from toolgen.retrieval.long_context import LongContextRetriever
@@ -46,24 +46,24 @@ def cut(dataset: Dataset, requests: int, tools: int, seed: int) -> Dataset:
     return replace(dataset, catalog=catalog, queries={"test": queries}, trajectories={})
 
 
-def methods(writer: TextWriter, per_tool: int, rounds: int, cache: Path) -> Iterator[tuple[str, Retriever, str]]:
+def methods(llm: LanguageModel, per_tool: int, rounds: int, cache: Path) -> Iterator[tuple[str, Retriever, str]]:
     """Label, retriever, and the label of what it stands on."""
     yield "BM25", BM25Retriever(), ""
     yield "MiniLM", make_retriever("dense"), ""
-    yield "long-context over BM25", LongContextRetriever(BM25Retriever(), writer), "BM25"
+    yield "long-context over BM25", LongContextRetriever(BM25Retriever(), llm), "BM25"
     yield (
         f"IterFeedback, {rounds} rounds",
-        IterFeedbackRetriever(make_retriever("dense"), writer, rounds=rounds),
+        IterFeedbackRetriever(make_retriever("dense"), llm, rounds=rounds),
         "MiniLM",
     )
-    written = ReInvokeRetriever(make_retriever("dense"), writer, cache=cache, per_tool=per_tool)
+    written = ReInvokeRetriever(make_retriever("dense"), llm, cache=cache, per_tool=per_tool)
     yield f"Re-Invoke, {per_tool} requests a tool", written, "MiniLM"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--writer", default="smollm2-135m-instruct")
+    parser.add_argument("--llm", default="smollm2-135m-instruct")
     parser.add_argument("--requests", type=int, default=60)
     parser.add_argument("--tools", type=int, default=200)
     parser.add_argument("--per-tool", type=int, default=2)
@@ -73,13 +73,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     dataset = cut(load_dataset(given.dataset), given.requests, given.tools, given.seed)
-    print(
-        f"{len(dataset.queries['test'])} requests over {len(dataset.catalog)} tools, {given.writer} writes", flush=True
-    )
-    writer = LocalWriter(resolve_base(given.writer))
+    print(f"{len(dataset.queries['test'])} requests over {len(dataset.catalog)} tools, {given.llm} writes", flush=True)
+    llm = LocalModel(resolve_base(given.llm))
     results: dict[str, RetrievalResult] = {}
     rows: list[dict[str, Any]] = []
-    for label, retriever, base in methods(writer, given.per_tool, given.rounds, given.cache):
+    for label, retriever, base in methods(llm, given.per_tool, given.rounds, given.cache):
         started = time.perf_counter()
         retriever.index(dataset.catalog)
         indexed = time.perf_counter()
@@ -94,7 +92,7 @@ def main() -> None:
         print(" | ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         if given.output:
             settings = {
-                name: getattr(given, name) for name in ("writer", "requests", "tools", "per_tool", "rounds", "seed")
+                name: getattr(given, name) for name in ("llm", "requests", "tools", "per_tool", "rounds", "seed")
             }
             write_json(
                 given.output,

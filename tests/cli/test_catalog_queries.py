@@ -11,7 +11,7 @@ import pytest
 from typer.testing import Result
 
 from toolgen.datasets import Synthetic, load_dataset
-from toolgen.inference.local_writer import LocalWriter
+from toolgen.inference.local_model import LocalModel
 from toolgen.llm import ChatMessage
 from toolgen.testing import tiny_checkpoint, tiny_dataset, tiny_encoder
 
@@ -26,7 +26,7 @@ def test_rules_write_requests_into_the_training_split(toolgen: Invoke, dataset_f
     assert 0 < len(added) == answer["kept"] <= 3 * len(before.catalog)
     assert sum(answer["dropped"].values()) + answer["kept"] == answer["drafts"]
     assert after.catalog == before.catalog and after.queries["test"] == before.queries["test"]
-    assert all(isinstance(query.origin, Synthetic) and query.origin.writer == "rules" for query in added)
+    assert all(isinstance(query.origin, Synthetic) and query.origin.by == "rules" for query in added)
 
 
 def test_another_retriever_decides_what_is_found(
@@ -68,11 +68,11 @@ def test_a_trained_writer_is_asked_as_it_was_trained(
     assert "catalog queries" in trained.stderr  # what comes next
     asked: list[Sequence[ChatMessage]] = []
 
-    def write(self: LocalWriter, prompts: Sequence[Sequence[ChatMessage]], **_options: Any) -> list[str]:
+    def write(self: LocalModel, prompts: Sequence[Sequence[ChatMessage]], **_options: Any) -> list[str]:
         asked.extend(prompts)
         return [f"please do number {number} for me" for number in range(len(prompts))]
 
-    monkeypatch.setattr(LocalWriter, "write", write)
+    monkeypatch.setattr(LocalModel, "write", write)
     options = ("--by", "llm", "--base", tmp_path / "writer", "--per-tool", 1, "--within", 1000, "--json")
     result = toolgen("catalog", "queries", dataset_folder, "-o", tmp_path / "asked", *options)
     assert result.exit_code == 0, result.output

@@ -45,8 +45,8 @@ TASKS = (
     ),
 )
 WRITTEN = (
-    Query(id="s", text="a", tools=("p&&a",), origin=Synthetic(style="vague", writer="rules")),
-    Query(id="r", text="a", tools=("p&&a",), origin=Rewritten(how="short", writer="rules", original="a b")),
+    Query(id="s", text="a", tools=("p&&a",), origin=Synthetic(style="vague", by="rules")),
+    Query(id="r", text="a", tools=("p&&a",), origin=Rewritten(how="short", by="rules", original="a b")),
 )
 NOTED = Diagnostics(
     tool="p&&a",

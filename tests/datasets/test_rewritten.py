@@ -85,7 +85,7 @@ def test_ids_tools_catalog_and_the_other_splits_stay(dataset: Dataset) -> None:
     full = [query for query in dataset.queries["test"] if query.tools]
     assert [(q.id, q.tools) for q in made.queries["test"]] == [(q.id, q.tools) for q in full]
     assert [q.origin for q in made.queries["test"]] == [
-        Rewritten(how="short", writer="rules", original=query.text) for query in full
+        Rewritten(how="short", by="rules", original=query.text) for query in full
     ]
     assert all(len(content_words(q.text)) <= SHORT and q.calls is None for q in made.queries["test"])
     assert made.catalog == dataset.catalog and made.queries["train"] == dataset.queries["train"]
@@ -117,11 +117,11 @@ def test_a_model_makes_requests_vague_and_rules_step_in_for_it(dataset: Dataset,
     texts = [query.text for query in dataset.searches("test")]
     assert writer.asked == texts
     assert [query.text for query in made] == ["my day"] * len(texts)
-    assert [q.origin for q in made] == [Rewritten(how="vague", writer="writer", original=text) for text in texts]
+    assert [q.origin for q in made] == [Rewritten(how="vague", by="writer", original=text) for text in texts]
     silent = rewritten_by_model(dataset, "test", Writer(""), tmp_path / "other.jsonl").queries["test"]
     rules = rewritten_by_rule(dataset, "test", "short").queries["test"]
     assert [query.text for query in silent] == [query.text for query in rules]
-    assert [q.origin for q in silent] == [Rewritten(how="vague", writer="rules", original=text) for text in texts]
+    assert [q.origin for q in silent] == [Rewritten(how="vague", by="rules", original=text) for text in texts]
 
 
 @pytest.mark.parametrize(

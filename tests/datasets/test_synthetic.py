@@ -87,7 +87,7 @@ def test_the_requests_are_added_to_one_split_under_ids_of_their_own() -> None:
     once = with_queries(dataset(), [draft(NEWS, "x y"), draft(NEWS, "z")], "train")
     twice = with_queries(once, [draft(NEWS, "w")], "train")
     assert [q.id for q in twice.queries["train"]] == [f"synthetic/{NEWS.id}/{n}" for n in range(3)]
-    assert twice.queries["train"][0].origin == Synthetic(style="vague", writer="rules")
+    assert twice.queries["train"][0].origin == Synthetic(style="vague", by="rules")
     assert not twice.queries["test"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from toolgen.errors import LanguageModelError
-from toolgen.llm import EndpointWriter
+from toolgen.llm import EndpointModel
 
 pytest.importorskip("openai", reason="needs the extra 'llm'")
 
@@ -61,7 +61,7 @@ def test_the_answers_come_in_the_order_of_the_conversations(monkeypatch: pytest.
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     with server(echo) as (url, seen):
         texts = [f"text {i}" for i in range(9)]
-        answers = EndpointWriter("small", url).write(prompts(*texts), max_tokens=7, temperature=0.5, seed=3)
+        answers = EndpointModel("small", url).write(prompts(*texts), max_tokens=7, temperature=0.5, seed=3)
     assert answers == [text.upper() for text in texts]
     assert {request["path"] for request in seen} == {"/v1/chat/completions"}
     assert {request["key"] for request in seen} == {"Bearer secret"}
@@ -72,16 +72,16 @@ def test_a_refusal_is_one_line_that_says_what_to_check(monkeypatch: pytest.Monke
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     refused = pytest.raises(LanguageModelError, match="gave no answer: NotFoundError")
     with server(lambda _request: {"error": {"message": "no such\nmodel"}}, status=404) as (url, _), refused as caught:
-        EndpointWriter("big", url, retries=0).write(prompts("a", "b"), max_tokens=5)
+        EndpointModel("big", url, retries=0).write(prompts("a", "b"), max_tokens=5)
     assert "\n" not in str(caught.value) and url in str(caught.value)
 
 
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": None}, []])
 def test_an_answer_of_another_shape_is_refused_too(answer: Any) -> None:
     with server(lambda _request: answer) as (url, _), pytest.raises(LanguageModelError, match="gave no answer"):
-        EndpointWriter("big", url, retries=0).write(prompts("a"), max_tokens=5)
+        EndpointModel("big", url, retries=0).write(prompts("a"), max_tokens=5)
 
 
 def test_nobody_listening_is_one_line_too() -> None:
     with pytest.raises(LanguageModelError, match="APIConnectionError"):
-        EndpointWriter("big", "http://127.0.0.1:9/v1", retries=0, timeout=2).write(prompts("a"), max_tokens=5)
+        EndpointModel("big", "http://127.0.0.1:9/v1", retries=0, timeout=2).write(prompts("a"), max_tokens=5)

@@ -69,7 +69,7 @@ def dense(encoder: BagOfWordsEncoder, encoder_folder: Path, monkeypatch: pytest.
     return DenseRetriever(encoder_folder)
 
 
-class ScriptedWriter:
+class ScriptedModel:
     """Stands in for a language model: answers by a function of the last message, and keeps what it was asked."""
 
     name = "scripted"
@@ -88,5 +88,5 @@ class ScriptedWriter:
 
 
 @pytest.fixture
-def scripted() -> type[ScriptedWriter]:
-    return ScriptedWriter
+def scripted() -> type[ScriptedModel]:
+    return ScriptedModel

@@ -13,7 +13,7 @@ from toolgen.retrieval import BM25Retriever, IterFeedbackRetriever, Resources, m
 from toolgen.retrieval.iter_feedback import parse_refined
 
 if TYPE_CHECKING:
-    from tests.retrieval.conftest import ScriptedWriter
+    from tests.retrieval.conftest import ScriptedModel
 
 UMBRELLA = "umbrella or no umbrella?"
 
@@ -25,8 +25,8 @@ def answer(text: str) -> str:
     return f"Feedback: not yet.\nRequest: {steps.get(current, 'N/A')}"
 
 
-def iter_feedback(writer: ScriptedWriter, catalog: Catalog, rounds: int = 3) -> IterFeedbackRetriever:
-    retriever = IterFeedbackRetriever(BM25Retriever(), writer, rounds=rounds)
+def iter_feedback(llm: ScriptedModel, catalog: Catalog, rounds: int = 3) -> IterFeedbackRetriever:
+    retriever = IterFeedbackRetriever(BM25Retriever(), llm, rounds=rounds)
     retriever.index(catalog)
     return retriever
 
@@ -42,24 +42,24 @@ def plain(catalog: Catalog) -> BM25Retriever:
     [(0, UMBRELLA), (1, "weather"), (2, "weather of the coming days"), (9, "weather of the coming days")],
 )
 def test_the_ranking_is_that_of_the_last_request(
-    scripted: type[ScriptedWriter], catalog: Catalog, rounds: int, last: str
+    scripted: type[ScriptedModel], catalog: Catalog, rounds: int, last: str
 ) -> None:
-    writer = scripted(answer)
-    assert iter_feedback(writer, catalog, rounds).search([UMBRELLA], 6) == plain(catalog).search([last], 6)
-    assert len(writer.asked) == min(rounds, 3)
+    llm = scripted(answer)
+    assert iter_feedback(llm, catalog, rounds).search([UMBRELLA], 6) == plain(catalog).search([last], 6)
+    assert len(llm.asked) == min(rounds, 3)
 
 
-def test_a_request_that_bm25_misses_is_found_through_feedback(scripted: type[ScriptedWriter], catalog: Catalog) -> None:
+def test_a_request_that_bm25_misses_is_found_through_feedback(scripted: type[ScriptedModel], catalog: Catalog) -> None:
     assert set(plain(catalog).search([UMBRELLA], 6)[0].scores) == {0.0}
     assert iter_feedback(scripted(answer), catalog).search([UMBRELLA], 1)[0].tools == ("demo&&get_forecast",)
 
 
 def test_the_model_sees_the_users_request_the_current_one_and_the_tools(
-    scripted: type[ScriptedWriter], catalog: Catalog
+    scripted: type[ScriptedModel], catalog: Catalog
 ) -> None:
-    writer = scripted(answer)
-    iter_feedback(writer, catalog).search([UMBRELLA], 1)
-    lines = writer.asked[1].splitlines()
+    llm = scripted(answer)
+    iter_feedback(llm, catalog).search([UMBRELLA], 1)
+    lines = llm.asked[1].splitlines()
     assert lines[:3] == [f"Request: {UMBRELLA}", "Searched for: weather", "Found:"]
     assert "1. demo.getWeather: Current weather of a city" in lines
     assert len(lines) == 3 + len(catalog)
@@ -67,34 +67,34 @@ def test_the_model_sees_the_users_request_the_current_one_and_the_tools(
 
 @pytest.mark.parametrize("text", ["", "I cannot help with that.", "Request:", "Request: N/A", "Feedback: all wrong"])
 def test_an_answer_that_cannot_be_read_leaves_the_request(
-    scripted: type[ScriptedWriter], catalog: Catalog, text: str
+    scripted: type[ScriptedModel], catalog: Catalog, text: str
 ) -> None:
-    writer = scripted(lambda _: text)
+    llm = scripted(lambda _: text)
     queries = ["weather of a city", "send a letter"]
-    assert iter_feedback(writer, catalog).search(queries, 6) == plain(catalog).search(queries, 6)
-    assert len(writer.asked) == 2
+    assert iter_feedback(llm, catalog).search(queries, 6) == plain(catalog).search(queries, 6)
+    assert len(llm.asked) == 2
 
 
-def test_an_answer_that_repeats_the_request_ends_the_rounds(scripted: type[ScriptedWriter], catalog: Catalog) -> None:
-    writer = scripted(lambda _: "Request: weather")
-    assert iter_feedback(writer, catalog).search(["rain"], 6) == plain(catalog).search(["weather"], 6)
-    assert len(writer.asked) == 2
+def test_an_answer_that_repeats_the_request_ends_the_rounds(scripted: type[ScriptedModel], catalog: Catalog) -> None:
+    llm = scripted(lambda _: "Request: weather")
+    assert iter_feedback(llm, catalog).search(["rain"], 6) == plain(catalog).search(["weather"], 6)
+    assert len(llm.asked) == 2
 
 
-def test_only_what_changed_goes_into_the_next_round(scripted: type[ScriptedWriter], catalog: Catalog) -> None:
-    writer = scripted(answer)
+def test_only_what_changed_goes_into_the_next_round(scripted: type[ScriptedModel], catalog: Catalog) -> None:
+    llm = scripted(answer)
     queries = ["send a letter", UMBRELLA, ""]
-    together = iter_feedback(writer, catalog).search(queries, 3)
-    assert [text.splitlines()[0].removeprefix("Request: ") for text in writer.asked] == [queries[0], *[UMBRELLA] * 3]
-    assert together == [iter_feedback(writer, catalog).search([query], 3)[0] for query in queries]
+    together = iter_feedback(llm, catalog).search(queries, 3)
+    assert [text.splitlines()[0].removeprefix("Request: ") for text in llm.asked] == [queries[0], *[UMBRELLA] * 3]
+    assert together == [iter_feedback(llm, catalog).search([query], 3)[0] for query in queries]
 
 
-def test_empty_requests_and_catalogs_ask_nothing(scripted: type[ScriptedWriter], catalog: Catalog) -> None:
-    writer = scripted(answer)
-    assert iter_feedback(writer, catalog).search([], 3) == []
-    assert len(iter_feedback(writer, catalog).search(["", "  "], 100)[1].tools) == len(catalog)
-    assert iter_feedback(writer, Catalog()).search([UMBRELLA], 3)[0].tools == ()
-    assert writer.asked == []
+def test_empty_requests_and_catalogs_ask_nothing(scripted: type[ScriptedModel], catalog: Catalog) -> None:
+    llm = scripted(answer)
+    assert iter_feedback(llm, catalog).search([], 3) == []
+    assert len(iter_feedback(llm, catalog).search(["", "  "], 100)[1].tools) == len(catalog)
+    assert iter_feedback(llm, Catalog()).search([UMBRELLA], 3)[0].tools == ()
+    assert llm.asked == []
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_any_answer_can_be_read(text: str) -> None:
     assert parse_refined(f"Request: {text}") != ""
 
 
-def test_a_result_records_how_it_was_made(scripted: type[ScriptedWriter]) -> None:
-    retriever = make_retriever("iterfeedback", Resources(writer=scripted(), base_retriever="bm25"))
+def test_a_result_records_how_it_was_made(scripted: type[ScriptedModel]) -> None:
+    retriever = make_retriever("iterfeedback", Resources(llm=scripted(), base_retriever="bm25"))
     assert isinstance(retriever, IterFeedbackRetriever)
     assert retriever.config == {
         "model": "scripted",

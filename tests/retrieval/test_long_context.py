@@ -13,15 +13,15 @@ from toolgen.retrieval import BM25Retriever, LongContextRetriever, Resources, ma
 from toolgen.retrieval.long_context import parse_numbers
 
 if TYPE_CHECKING:
-    from tests.retrieval.conftest import ScriptedWriter
+    from tests.retrieval.conftest import ScriptedModel
 
 REQUEST = "weather of a city"
 
 
 def long_context(
-    writer: ScriptedWriter, catalog: Catalog, candidates: int = 20, budget: int = 4000
+    llm: ScriptedModel, catalog: Catalog, candidates: int = 20, budget: int = 4000
 ) -> LongContextRetriever:
-    retriever = LongContextRetriever(BM25Retriever(), writer, candidates=candidates, budget=budget)
+    retriever = LongContextRetriever(BM25Retriever(), llm, candidates=candidates, budget=budget)
     retriever.index(catalog)
     return retriever
 
@@ -32,14 +32,14 @@ def base_order(catalog: Catalog, query: str = REQUEST) -> tuple[str, ...]:
     return retriever.search([query], len(catalog))[0].tools
 
 
-def test_chosen_tools_come_first_and_the_rest_keeps_its_order(scripted: type[ScriptedWriter], catalog: Catalog) -> None:
+def test_chosen_tools_come_first_and_the_rest_keeps_its_order(scripted: type[ScriptedModel], catalog: Catalog) -> None:
     before = base_order(catalog)
     found = long_context(scripted(lambda _: "3, 2"), catalog).search([REQUEST], 6)[0]
     assert found.tools == (before[2], before[1], before[0], *before[3:])
     assert found.scores == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6])
 
 
-def test_a_tool_that_bm25_ranks_low_can_be_chosen(scripted: type[ScriptedWriter], catalog: Catalog) -> None:
+def test_a_tool_that_bm25_ranks_low_can_be_chosen(scripted: type[ScriptedModel], catalog: Catalog) -> None:
     def choose(text: str) -> str:
         return next(line.split(".")[0] for line in text.splitlines() if "coming days" in line)
 
@@ -48,30 +48,30 @@ def test_a_tool_that_bm25_ranks_low_can_be_chosen(scripted: type[ScriptedWriter]
     assert long_context(scripted(choose), catalog).search([request], 1)[0].tools == ("demo&&get_forecast",)
 
 
-def test_only_candidates_are_shown_and_can_be_chosen(scripted: type[ScriptedWriter], catalog: Catalog) -> None:
-    before, writer = base_order(catalog), scripted(lambda _: "4, 2")
-    found = long_context(writer, catalog, candidates=3).search([REQUEST], 5)[0]
+def test_only_candidates_are_shown_and_can_be_chosen(scripted: type[ScriptedModel], catalog: Catalog) -> None:
+    before, llm = base_order(catalog), scripted(lambda _: "4, 2")
+    found = long_context(llm, catalog, candidates=3).search([REQUEST], 5)[0]
     assert found.tools == (before[1], before[0], *before[2:5])
-    assert "\n3. " in writer.asked[0] and "\n4. " not in writer.asked[0]
+    assert "\n3. " in llm.asked[0] and "\n4. " not in llm.asked[0]
 
 
-def test_the_list_keeps_to_its_budget(scripted: type[ScriptedWriter], catalog: Catalog) -> None:
-    writer = scripted()
-    long_context(writer, catalog, budget=120).search([REQUEST], 1)
-    listed = writer.asked[0].removeprefix("Tools:\n").removesuffix(f"\n\nRequest: {REQUEST}")
+def test_the_list_keeps_to_its_budget(scripted: type[ScriptedModel], catalog: Catalog) -> None:
+    llm = scripted()
+    long_context(llm, catalog, budget=120).search([REQUEST], 1)
+    listed = llm.asked[0].removeprefix("Tools:\n").removesuffix(f"\n\nRequest: {REQUEST}")
     assert len(listed) <= 120 and len(listed.splitlines()) == len(catalog)
 
 
 @pytest.mark.parametrize("text", ["", "none of them", "0, 7, 99", "get_v2", "9" * 5000])
 def test_an_answer_that_cannot_be_read_leaves_the_order(
-    scripted: type[ScriptedWriter], catalog: Catalog, text: str
+    scripted: type[ScriptedModel], catalog: Catalog, text: str
 ) -> None:
     assert long_context(scripted(lambda _: text), catalog).search([REQUEST], 6)[0].tools == base_order(catalog)
 
 
 @pytest.mark.parametrize("k", [0, 1, 3, 6, 100])
 def test_every_tool_comes_once_and_the_order_is_the_same_each_time(
-    scripted: type[ScriptedWriter], catalog: Catalog, k: int
+    scripted: type[ScriptedModel], catalog: Catalog, k: int
 ) -> None:
     retriever = long_context(scripted(lambda _: "5, 5, 2, 1, 2"), catalog, candidates=5)
     queries = [REQUEST, "", "nothing known"]
@@ -82,12 +82,12 @@ def test_every_tool_comes_once_and_the_order_is_the_same_each_time(
         assert ranking.tools == every.tools[:k]
 
 
-def test_empty_requests_and_catalogs_ask_nothing(scripted: type[ScriptedWriter], catalog: Catalog) -> None:
-    writer = scripted(lambda _: "2")
-    assert long_context(writer, catalog).search([], 3) == []
-    assert long_context(writer, catalog).search([" "], 6)[0].tools == base_order(catalog, "")
-    assert long_context(writer, Catalog()).search([REQUEST], 3)[0].tools == ()
-    assert writer.asked == []
+def test_empty_requests_and_catalogs_ask_nothing(scripted: type[ScriptedModel], catalog: Catalog) -> None:
+    llm = scripted(lambda _: "2")
+    assert long_context(llm, catalog).search([], 3) == []
+    assert long_context(llm, catalog).search([" "], 6)[0].tools == base_order(catalog, "")
+    assert long_context(llm, Catalog()).search([REQUEST], 3)[0].tools == ()
+    assert llm.asked == []
 
 
 @given(st.text() | st.from_regex(r"[\d ,]+"), st.integers(0, 20))
@@ -97,8 +97,8 @@ def test_numbers_are_of_the_list_and_distinct(text: str, count: int) -> None:
     assert all(1 <= number <= count for number in numbers)
 
 
-def test_a_result_records_how_it_was_made(scripted: type[ScriptedWriter]) -> None:
-    retriever = make_retriever("long-context", Resources(writer=scripted()))
+def test_a_result_records_how_it_was_made(scripted: type[ScriptedModel]) -> None:
+    retriever = make_retriever("long-context", Resources(llm=scripted()))
     assert isinstance(retriever, LongContextRetriever)
     assert retriever.config == {
         "model": "scripted",

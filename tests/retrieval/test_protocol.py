@@ -24,18 +24,18 @@ from toolgen.retrieval import (
 from toolgen.retrieval.protocol import top_ranking
 
 if TYPE_CHECKING:
-    from tests.retrieval.conftest import ScriptedWriter
+    from tests.retrieval.conftest import ScriptedModel
 
 
 @pytest.fixture(params=["bm25", "dense", "sum", "re-invoke", "iterfeedback", "long-context"])
 def retriever(
-    request: pytest.FixtureRequest, dense: DenseRetriever, scripted: type[ScriptedWriter], tmp_path: Path
+    request: pytest.FixtureRequest, dense: DenseRetriever, scripted: type[ScriptedModel], tmp_path: Path
 ) -> Retriever:
     if request.param == "dense":
         return dense
     if request.param == "sum":
         return SumRetriever([(BM25Retriever(), 0.5), (dense, 20.0)])
-    return make_retriever(request.param, Resources(writer=scripted(), base_retriever="bm25", cache=tmp_path))
+    return make_retriever(request.param, Resources(llm=scripted(), base_retriever="bm25", cache=tmp_path))
 
 
 def test_a_retriever_fits_the_protocol(retriever: Retriever) -> None:

@@ -16,7 +16,7 @@ from toolgen.retrieval import BM25Retriever, Ranking, ReInvokeRetriever, Resourc
 from toolgen.retrieval.re_invoke import MAX_INTENTS, parse_intents
 
 if TYPE_CHECKING:
-    from tests.retrieval.conftest import ScriptedWriter
+    from tests.retrieval.conftest import ScriptedModel
 
 REQUESTS = {
     "get_forecast": "1. do i need an umbrella tomorrow\n2. Will it snow in Oslo on Sunday?",
@@ -31,14 +31,14 @@ def answer(text: str) -> str:
     return "\n".join(f"- {part}" for part in text.split(" and "))
 
 
-def re_invoke(writer: ScriptedWriter, cache: Path, catalog: Catalog, **options: Any) -> ReInvokeRetriever:
-    retriever = ReInvokeRetriever(BM25Retriever(), writer, cache=cache, **options)
+def re_invoke(llm: ScriptedModel, cache: Path, catalog: Catalog, **options: Any) -> ReInvokeRetriever:
+    retriever = ReInvokeRetriever(BM25Retriever(), llm, cache=cache, **options)
     retriever.index(catalog)
     return retriever
 
 
 def test_a_request_in_other_words_is_found_through_a_synthetic_one(
-    scripted: type[ScriptedWriter], catalog: Catalog, tmp_path: Path
+    scripted: type[ScriptedModel], catalog: Catalog, tmp_path: Path
 ) -> None:
     request = "umbrella or no umbrella"
     plain = BM25Retriever()
@@ -49,7 +49,7 @@ def test_a_request_in_other_words_is_found_through_a_synthetic_one(
     assert found.scores == (1.0, 0.5)
 
 
-def test_the_document_alone_is_a_view_too(scripted: type[ScriptedWriter], catalog: Catalog, tmp_path: Path) -> None:
+def test_the_document_alone_is_a_view_too(scripted: type[ScriptedModel], catalog: Catalog, tmp_path: Path) -> None:
     plain = BM25Retriever()
     plain.index(catalog)
     unreadable = re_invoke(scripted(), tmp_path, catalog)
@@ -58,7 +58,7 @@ def test_the_document_alone_is_a_view_too(scripted: type[ScriptedWriter], catalo
 
 
 def test_each_intent_has_its_best_tool_among_the_first(
-    scripted: type[ScriptedWriter], catalog: Catalog, tmp_path: Path
+    scripted: type[ScriptedModel], catalog: Catalog, tmp_path: Path
 ) -> None:
     request = "weather in the city of Turin, weather weather and euros for dollars and send a letter"
     found = re_invoke(scripted(answer), tmp_path, catalog).search([request], 3)[0]
@@ -81,7 +81,7 @@ class Fixed:
 
 
 def test_the_best_place_counts_then_the_score_then_the_catalog(
-    scripted: type[ScriptedWriter], catalog: Catalog, tmp_path: Path
+    scripted: type[ScriptedModel], catalog: Catalog, tmp_path: Path
 ) -> None:
     weather, forecast, mail, money, *_ = catalog.ids
     base = Fixed(
@@ -99,7 +99,7 @@ def test_the_best_place_counts_then_the_score_then_the_catalog(
 
 @pytest.mark.parametrize("k", [0, 1, 3, 6, 100])
 def test_every_tool_comes_once_and_the_order_is_the_same_each_time(
-    scripted: type[ScriptedWriter], catalog: Catalog, tmp_path: Path, k: int
+    scripted: type[ScriptedModel], catalog: Catalog, tmp_path: Path, k: int
 ) -> None:
     retriever = re_invoke(scripted(answer), tmp_path, catalog)
     queries = ["will it snow and how many euros", "", "nothing known", "weather"]
@@ -111,7 +111,7 @@ def test_every_tool_comes_once_and_the_order_is_the_same_each_time(
 
 
 def test_what_was_written_is_not_asked_for_again(
-    scripted: type[ScriptedWriter], catalog: Catalog, tmp_path: Path
+    scripted: type[ScriptedModel], catalog: Catalog, tmp_path: Path
 ) -> None:
     first, again = scripted(answer), scripted(answer)
     before = re_invoke(first, tmp_path, catalog).search(["umbrella"], 6)
@@ -126,22 +126,22 @@ def test_what_was_written_is_not_asked_for_again(
 
 
 def test_an_interrupted_index_goes_on_where_it_stopped(
-    scripted: type[ScriptedWriter], catalog: Catalog, tmp_path: Path
+    scripted: type[ScriptedModel], catalog: Catalog, tmp_path: Path
 ) -> None:
     re_invoke(scripted(answer), tmp_path, Catalog(catalog[:4]))
-    writer, seen = scripted(answer), []
-    re_invoke(writer, tmp_path, catalog, on_progress=lambda done, total: seen.append((done, total)))
-    assert {text.splitlines()[0] for text in writer.asked} == {"demo.Übersetzen", "demo.копировать"}
+    llm, seen = scripted(answer), []
+    re_invoke(llm, tmp_path, catalog, on_progress=lambda done, total: seen.append((done, total)))
+    assert {text.splitlines()[0] for text in llm.asked} == {"demo.Übersetzen", "demo.копировать"}
     assert seen[-1] == (6, 6)
 
 
 def test_no_more_requests_than_wanted_are_asked_for_and_indexed(
-    scripted: type[ScriptedWriter], catalog: Catalog, tmp_path: Path
+    scripted: type[ScriptedModel], catalog: Catalog, tmp_path: Path
 ) -> None:
     numbers = iter(range(1000))
-    base, writer = Fixed({}), scripted(lambda _: "\n".join(f"find thing {next(numbers)} for me" for _ in range(9)))
-    ReInvokeRetriever(base, writer, cache=tmp_path, per_tool=5).index(catalog)
-    assert {text.splitlines()[-1] for text in writer.asked} == {"Write 3 requests."}  # of each of the two styles
+    base, llm = Fixed({}), scripted(lambda _: "\n".join(f"find thing {next(numbers)} for me" for _ in range(9)))
+    ReInvokeRetriever(base, llm, cache=tmp_path, per_tool=5).index(catalog)
+    assert {text.splitlines()[-1] for text in llm.asked} == {"Write 3 requests."}  # of each of the two styles
     assert base.views == tuple(f"{tool_id}#{number}" for tool_id in catalog.ids for number in range(6))
 
 
@@ -164,8 +164,8 @@ def test_any_answer_can_be_read(text: str) -> None:
     assert len(parse_intents(text)) <= MAX_INTENTS
 
 
-def test_a_result_records_how_it_was_made(scripted: type[ScriptedWriter], tmp_path: Path) -> None:
-    retriever = make_retriever("re-invoke", Resources(writer=scripted(), base_retriever="bm25", cache=tmp_path))
+def test_a_result_records_how_it_was_made(scripted: type[ScriptedModel], tmp_path: Path) -> None:
+    retriever = make_retriever("re-invoke", Resources(llm=scripted(), base_retriever="bm25", cache=tmp_path))
     assert isinstance(retriever, ReInvokeRetriever)
     assert retriever.config == {
         "model": "scripted",
@@ -176,6 +176,6 @@ def test_a_result_records_how_it_was_made(scripted: type[ScriptedWriter], tmp_pa
     }
 
 
-def test_searching_before_indexing_says_so(scripted: type[ScriptedWriter], tmp_path: Path) -> None:
+def test_searching_before_indexing_says_so(scripted: type[ScriptedModel], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="before index"):
         ReInvokeRetriever(BM25Retriever(), scripted(), cache=tmp_path).search(["weather"], 5)

@@ -52,7 +52,5 @@ def test_only_logits_can_be_added_or_decided_by_sets(spec: RetrieverSpec) -> Non
 
 @pytest.mark.parametrize("name", ["re-invoke", "iterfeedback", "long-context"])
 def test_what_asks_a_language_model_says_how_to_give_one(name: str) -> None:
-    with pytest.raises(
-        UsageError, match=r"needs a language model; give --writer BASE .* --endpoint URL and --model NAME"
-    ):
+    with pytest.raises(UsageError, match=r"needs a language model; give --llm BASE .* --endpoint URL and --model NAME"):
         make_retriever(name)

@@ -98,7 +98,7 @@ def test_the_history_has_the_settings() -> None:
 
 def test_texts_are_training_requests_and_descriptions_each_once(dataset: Dataset) -> None:
     written = Query(
-        id="w1", text="a written one", tools=dataset.catalog.ids[:1], origin=Synthetic(style="vague", writer="rules")
+        id="w1", text="a written one", tools=dataset.catalog.ids[:1], origin=Synthetic(style="vague", by="rules")
     )
     both = replace(dataset, queries={**dataset.queries, "train": (*dataset.queries["train"], written, written)})
     texts = distillation_texts(both)

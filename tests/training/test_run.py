@@ -19,7 +19,7 @@ from toolgen.checkpoint import METRICS, Checkpoint
 from toolgen.datasets import Dataset
 from toolgen.errors import CheckpointError, MissingExtraError, OutputError, UsageError
 from toolgen.files import read_records
-from toolgen.inference.local_writer import LocalWriter
+from toolgen.inference.local_model import LocalModel
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
 from toolgen.training import STAGES, saving
@@ -341,8 +341,8 @@ def test_what_a_writer_writes_is_never_a_tool(run: Runner, tmp_path: Path) -> No
         output_rows(trained.model)[trained.vocabulary.first_id :] *= 1000
     trained.save(tmp_path / "loud")
     prompt = [{"role": "user", "content": "weather"}]
-    answer = LocalWriter(tmp_path / "loud").write([prompt], max_tokens=20, temperature=0)[0]
+    answer = LocalModel(tmp_path / "loud").write([prompt], max_tokens=20, temperature=0)[0]
     assert answer and "<<" not in answer
     trained.model.generation_config.suppress_tokens = None
     trained.save(tmp_path / "free")
-    assert "<<" in LocalWriter(tmp_path / "free").write([prompt], max_tokens=20, temperature=0)[0]
+    assert "<<" in LocalModel(tmp_path / "free").write([prompt], max_tokens=20, temperature=0)[0]

@@ -35,7 +35,7 @@ from toolgen.virtualization import PromptProtocol
 
 CHECKPOINT = tiny_checkpoint()
 CONFIG = StageConfig(max_tokens=320)
-WRITTEN = Synthetic(style="vague", writer="rules")
+WRITTEN = Synthetic(style="vague", by="rules")
 
 
 def read(ids: tuple[int, ...] | list[int]) -> str:

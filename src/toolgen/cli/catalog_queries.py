@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.searching import EncoderOption, EndpointOption, ModelOption, open_writer
+from toolgen.cli.searching import EncoderOption, EndpointOption, ModelOption, open_llm
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.errors import InputError, UsageError
 
@@ -142,8 +142,8 @@ def _by_model(
     from toolgen.datasets.written import drafts_by_model, drafts_by_trained
 
     is_trained = endpoint is None and _is_trained(Path(base))
-    writer = open_writer(base, endpoint, model)
-    message(f"{writer.name} writes requests; interrupted, the same command goes on from {work}")
+    llm = open_llm(base, endpoint, model)
+    message(f"{llm.name} writes requests; interrupted, the same command goes on from {work}")
     with progress("asking for requests") as on_progress:
         drafts = drafts_by_trained if is_trained else drafts_by_model
-        yield from drafts(tools, writer, per_tool, seed, work, on_progress=on_progress)
+        yield from drafts(tools, llm, per_tool, seed, work, on_progress=on_progress)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.searching import EndpointOption, ModelOption, open_writer
+from toolgen.cli.searching import EndpointOption, ModelOption, open_llm
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.datasets.query import Rewritten
 from toolgen.datasets.rewritten import How
@@ -55,10 +55,10 @@ def rewrite(
         raise InputError(f"{dataset}: split {split} has no single-turn request with a tool; nothing to rewrite")
     if how == "vague":
         work = output.with_name(output.name + ".answers.jsonl")
-        writer = open_writer(base, endpoint, model)
-        message(f"{writer.name} rewrites requests; interrupted, the same command goes on from {work}")
+        llm = open_llm(base, endpoint, model)
+        message(f"{llm.name} rewrites requests; interrupted, the same command goes on from {work}")
         with progress("rewriting requests") as on_progress:
-            written = rewritten_by_model(loaded, split, writer, work, on_progress)
+            written = rewritten_by_model(loaded, split, llm, work, on_progress)
         save_dataset(written, output)
         work.unlink(missing_ok=True)
     else:
@@ -66,7 +66,7 @@ def rewrite(
         save_dataset(written, output)
     queries = written.queries[split]
     origins = [query.origin for query in queries if isinstance(query.origin, Rewritten)]
-    authors = Counter(origin.writer for origin in origins)
+    authors = Counter(origin.by for origin in origins)
     answer = {"dataset": str(output), "split": split, "how": how, "requests": len(queries), "by": dict(authors)}
 
     def render() -> str:

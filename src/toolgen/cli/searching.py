@@ -19,7 +19,7 @@ from toolgen.retrieval.registry import LOGIT_SCALES
 
 if TYPE_CHECKING:
     from toolgen.datasets import Dataset
-    from toolgen.llm import TextWriter
+    from toolgen.llm import LanguageModel
 
 CHECKPOINT_FILE = "toolgen.json"
 DATASET_FILE = "dataset.json"
@@ -57,10 +57,10 @@ EncoderOption = Annotated[
     Path | None,
     typer.Option("--encoder", metavar="ENCODER", help="What `toolgen train encoder` wrote, for toolretriever."),
 ]
-WriterOption = Annotated[
+LlmOption = Annotated[
     str | None,
     typer.Option(
-        "--writer",
+        "--llm",
         metavar="BASE",
         help="The language model of re-invoke, iterfeedback and long-context: a base to fetch or a local model folder.",
     ),
@@ -116,21 +116,21 @@ def load_catalog(folder: Path) -> Catalog:
     return Catalog.load(folder / "catalog.jsonl")
 
 
-def asked_writer(base: str | None, endpoint: str | None, model: str | None) -> TextWriter | None:
+def given_llm(base: str | None, endpoint: str | None, model: str | None) -> LanguageModel | None:
     """The language model that was asked for; None if none was."""
-    return open_writer(base or "", endpoint, model) if base or endpoint or model else None
+    return open_llm(base or "", endpoint, model) if base or endpoint or model else None
 
 
-def open_writer(base: str, endpoint: str | None, model: str | None) -> TextWriter:
+def open_llm(base: str, endpoint: str | None, model: str | None) -> LanguageModel:
     """A language model behind the endpoint if one is given, else the local `base`."""
-    from toolgen.inference.local_writer import LocalWriter
-    from toolgen.llm import EndpointWriter
+    from toolgen.inference.local_model import LocalModel
+    from toolgen.llm import EndpointModel
 
     if (endpoint is None) != (model is None):
         raise UsageError("an endpoint needs --endpoint URL and --model NAME together")
     if endpoint is not None and model is not None:
-        return EndpointWriter(model, endpoint)
-    return LocalWriter(resolve_base(base, on_message=message))
+        return EndpointModel(model, endpoint)
+    return LocalModel(resolve_base(base, on_message=message))
 
 
 def open_retriever(
@@ -142,7 +142,7 @@ def open_retriever(
     sets: bool = False,
     beam: int | None = None,
     encoder: Path | None = None,
-    writer: TextWriter | None = None,
+    llm: LanguageModel | None = None,
     base_retriever: str | None = None,
     dataset: Dataset | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -172,7 +172,7 @@ def open_retriever(
             checkpoint=checkpoint,
             beam=beam,
             encoder=encoder,
-            writer=writer,
+            llm=llm,
             base_retriever=base_retriever,
             tool_sets=tool_sets or (checkpoint.tool_sets if checkpoint else ()),
             asked_tools=(dataset.asked_tools if dataset else ()) or (checkpoint.asked_tools if checkpoint else ()),

@@ -27,7 +27,7 @@ class Synthetic:
     """Written from a tool's documentation (`toolgen catalog queries`): in which style, by whom ("rules" or a model)."""
 
     style: str
-    writer: str
+    by: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Rewritten:
     """Another wording of a request (`toolgen catalog rewrite`): how, by whom ("rules" or a model), and the original text."""
 
     how: str
-    writer: str
+    by: str
     original: str
 
 

@@ -2,7 +2,7 @@
 
 ToolSense (arXiv 2606.12451) found that methods which store tools in a model's parameters collapse on short requests. A variant
 keeps ids, tools and catalog, so that it can be compared with the full requests one by one; its words are chosen without
-a look at which tool is relevant. Knows no particular model: a `TextWriter` is handed in.
+a look at which tool is relevant. Knows no particular model: a `LanguageModel` is handed in.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from toolgen.catalog.words import TellingWords, content_words
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Query, Rewritten
 from toolgen.datasets.written import ask_in_parts, listed
-from toolgen.llm import ChatMessage, TextWriter
+from toolgen.llm import ChatMessage, LanguageModel
 
 How = Literal["keyword", "short", "vague"]
 
@@ -76,7 +76,7 @@ def rewritten_by_rule(dataset: Dataset, split: str, how: How) -> Dataset:
 def rewritten_by_model(
     dataset: Dataset,
     split: str,
-    writer: TextWriter,
+    llm: LanguageModel,
     work: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
@@ -87,9 +87,9 @@ def rewritten_by_model(
     answers = ask_in_parts(
         [query.id for query in queries],
         lambda place: [vague_prompt(queries[place].text)],
-        writer,
+        llm,
         work,
-        {"model": writer.name, "how": "vague", "split": split, "dataset": dataset.name},
+        {"model": llm.name, "how": "vague", "split": split, "dataset": dataset.name},
         max_tokens=VAGUE_TOKENS,
         temperature=0.0,
         on_progress=on_progress,
@@ -98,7 +98,7 @@ def rewritten_by_model(
     texts: dict[str, tuple[str, str]] = {}
     for query, (answer,) in zip(queries, answers, strict=True):
         text = parse_vague(answer, query.text)
-        texts[query.id] = (text, writer.name) if text else (shortener.short(query.text), "rules")
+        texts[query.id] = (text, llm.name) if text else (shortener.short(query.text), "rules")
     return _with_texts(dataset, split, "vague", texts)
 
 
@@ -132,4 +132,4 @@ def _with_texts(dataset: Dataset, split: str, how: str, texts: Mapping[str, tupl
 
 
 def _with_text(query: Query, how: str, text: str, by: str) -> Query:
-    return replace(query, text=text, calls=None, faults=(), origin=Rewritten(how=how, writer=by, original=query.text))
+    return replace(query, text=text, calls=None, faults=(), origin=Rewritten(how=how, by=by, original=query.text))

@@ -127,7 +127,7 @@ def with_queries(dataset: Dataset, kept: Sequence[Draft], split: str) -> Dataset
         while (name := f"synthetic/{draft.tool}/{numbers[draft.tool]}") in existing:
             numbers[draft.tool] += 1
         existing.add(name)
-        origin = Synthetic(style=draft.style, writer=draft.by)
+        origin = Synthetic(style=draft.style, by=draft.by)
         calls = None if draft.call is None else (draft.call,)
         added.append(Query(id=name, text=draft.text, tools=(draft.tool,), calls=calls, origin=origin))
     return replace(dataset, queries={**dataset.queries, split: (*dataset.queries[split], *added)})

@@ -1,7 +1,7 @@
 """Requests for a tool as a language model writes them, from its documentation and a few examples.
 
 Prompts as in ToolBench (arXiv 2307.16789, section 2.2), but for one tool and in two styles. What comes back is only a
-draft: `synthetic.keep_useful` decides. Knows no particular model: a `TextWriter` is handed in.
+draft: `synthetic.keep_useful` decides. Knows no particular model: a `LanguageModel` is handed in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.synthetic import SPARE, TRAINED, Draft
 from toolgen.errors import UsageError
 from toolgen.files import write_text
-from toolgen.llm import ChatMessage, TextWriter
+from toolgen.llm import ChatMessage, LanguageModel
 
 MAX_DOCUMENTATION = 1200  # characters of a tool's documentation in the prompt
 AT_ONCE = 16  # after the answers for so many tools or requests they are saved
@@ -86,7 +86,7 @@ def listed(answer: str) -> list[str]:
 
 def drafts_by_model(
     tools: Sequence[Tool],
-    writer: TextWriter,
+    llm: LanguageModel,
     per_tool: int,
     seed: int,
     work: Path,
@@ -100,9 +100,9 @@ def drafts_by_model(
     answers = ask_in_parts(
         [_key(tool) for tool in tools],
         lambda place: [prompt_for(tools[place], style, each) for style in STYLES],
-        writer,
+        llm,
         work,
-        {"model": writer.name, "per_style": each, "seed": seed},
+        {"model": llm.name, "per_style": each, "seed": seed},
         max_tokens=each * TOKENS_A_REQUEST,
         seed=seed,
         on_progress=on_progress,
@@ -110,12 +110,12 @@ def drafts_by_model(
     for tool, written in zip(tools, answers, strict=True):
         for style, answer in zip(STYLES, written, strict=True):
             for text in parse_requests(answer, tool)[:each]:
-                yield Draft(tool.id, text, style, writer.name)
+                yield Draft(tool.id, text, style, llm.name)
 
 
 def drafts_by_trained(
     tools: Sequence[Tool],
-    writer: TextWriter,
+    llm: LanguageModel,
     per_tool: int,
     seed: int,
     work: Path,
@@ -126,9 +126,9 @@ def drafts_by_trained(
     answers = ask_in_parts(
         [_key(tool) for tool in tools],
         lambda place: [[documentation_turn(tools[place])]] * per_tool,
-        writer,
+        llm,
         work,
-        {"model": writer.name, "requests": per_tool, "seed": seed},
+        {"model": llm.name, "requests": per_tool, "seed": seed},
         max_tokens=TRAINED_TOKENS,
         temperature=TRAINED_TEMPERATURE,
         seed=seed,
@@ -137,13 +137,13 @@ def drafts_by_trained(
     for tool, written in zip(tools, answers, strict=True):
         for text in dict.fromkeys(" ".join(answer.split()) for answer in written):
             if "<<" not in text and _is_request(text, tool):
-                yield Draft(tool.id, text, TRAINED, writer.name)
+                yield Draft(tool.id, text, TRAINED, llm.name)
 
 
 def ask_in_parts(
     keys: Sequence[str],
     prompts: Callable[[int], Sequence[Sequence[ChatMessage]]],
-    writer: TextWriter,
+    llm: LanguageModel,
     work: Path,
     settings: Mapping[str, Any],
     *,
@@ -161,7 +161,7 @@ def ask_in_parts(
             part = missing[start : start + AT_ONCE]
             asked = {place: prompts(place) for place in part}
             texts = iter(
-                writer.write(
+                llm.write(
                     [prompt for several in asked.values() for prompt in several],
                     max_tokens=max_tokens,
                     temperature=temperature,

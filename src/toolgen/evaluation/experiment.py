@@ -29,7 +29,7 @@ class Method(BaseModel):
     sets: bool = False
     checkpoint: str | None = None
     encoder: str | None = None
-    writer: str | None = None
+    llm: str | None = None
     endpoint: str | None = None
     model: str | None = None
     base_retriever: str | None = None

@@ -17,7 +17,7 @@ from toolgen.llm.protocol import ChatMessage
 KEY_VARIABLE = "OPENAI_API_KEY"
 
 
-class EndpointWriter:
+class EndpointModel:
     """Asks `model` at `url`, for example http://localhost:8000/v1; at most `workers` requests are under way at once.
 
     The key is read from the environment variable OPENAI_API_KEY; servers that want none get a placeholder. Raises
@@ -35,7 +35,7 @@ class EndpointWriter:
     def write(
         self, prompts: Sequence[Sequence[ChatMessage]], *, max_tokens: int, temperature: float = 0.7, seed: int = 0
     ) -> list[str]:
-        """See `TextWriter`. A failure ends the whole call; requests that were not begun are not sent."""
+        """See `LanguageModel`. A failure ends the whole call; requests that were not begun are not sent."""
         ask = partial(self._ask, max_tokens=max_tokens, temperature=temperature, seed=seed)
         with ThreadPoolExecutor(self._workers) as pool:
             futures = [pool.submit(ask, prompt) for prompt in prompts]

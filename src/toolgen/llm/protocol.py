@@ -1,4 +1,4 @@
-"""TextWriter: what writes synthetic requests, intents and feedback. Anything with `name` and `write` is one."""
+"""LanguageModel: what writes synthetic requests, intents and feedback. Anything with `name` and `write` is one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ChatMessage = Mapping[str, str]
 """`role` and `content`, as OpenAI's chat messages."""
 
 
-class TextWriter(Protocol):
+class LanguageModel(Protocol):
     """A language model that answers conversations; `name` goes into what is made of its answers."""
 
     name: str

@@ -12,7 +12,7 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import numbered
-from toolgen.llm import ChatMessage, TextWriter
+from toolgen.llm import ChatMessage, LanguageModel
 from toolgen.retrieval.protocol import Ranking, Retriever, described
 
 FEEDBACK_TOKENS = 160  # of an answer
@@ -49,16 +49,16 @@ class IterFeedbackRetriever:
     name = "iterfeedback"
 
     def __init__(
-        self, base: Retriever, writer: TextWriter, *, rounds: int = 3, shown: int = 10, budget: int = 2000
+        self, base: Retriever, llm: LanguageModel, *, rounds: int = 3, shown: int = 10, budget: int = 2000
     ) -> None:
-        self.base, self.writer, self.rounds, self.shown, self.budget = base, writer, rounds, shown, budget
+        self.base, self.llm, self.rounds, self.shown, self.budget = base, llm, rounds, shown, budget
         self._catalog = Catalog()
 
     @property
     def config(self) -> dict[str, Any]:
         """What a result file records of this retriever."""
         return {
-            "model": self.writer.name,
+            "model": self.llm.name,
             "rounds": self.rounds,
             "shown": self.shown,
             "budget": self.budget,
@@ -92,7 +92,7 @@ class IterFeedbackRetriever:
         if not pending:
             return {}
         prompts = [self._prompt(queries[i], texts[i], rankings[i]) for i in pending]
-        answers = self.writer.write(prompts, max_tokens=FEEDBACK_TOKENS, temperature=0.0)
+        answers = self.llm.write(prompts, max_tokens=FEEDBACK_TOKENS, temperature=0.0)
         refined = {i: parse_refined(answer) for i, answer in zip(pending, answers, strict=True)}
         return {i: text for i, text in refined.items() if text and text != texts[i]}
 

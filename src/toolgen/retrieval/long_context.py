@@ -1,7 +1,7 @@
 """Long-context prompting: a language model reads a list of tools and chooses. A sanity row beside the real methods.
 
 Not the whole catalog: tens of thousands of tools fit no prompt, so the model only reorders what a cheap retriever found, and
-a tool that this retriever misses stays missed. Knows no particular model: a `TextWriter` is handed in.
+a tool that this retriever misses stays missed. Knows no particular model: a `LanguageModel` is handed in.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import numbered
-from toolgen.llm import ChatMessage, TextWriter
+from toolgen.llm import ChatMessage, LanguageModel
 from toolgen.retrieval.protocol import Ranking, Retriever, described, placed_ranking
 
 _TASK = "Choose tools for a user's request. Answer only with the numbers of the tools that help, best first: 3, 7."
@@ -38,15 +38,15 @@ class LongContextRetriever:
 
     name = "long-context"
 
-    def __init__(self, base: Retriever, writer: TextWriter, *, candidates: int = 20, budget: int = 4000) -> None:
-        self.base, self.writer, self.candidates, self.budget = base, writer, candidates, budget
+    def __init__(self, base: Retriever, llm: LanguageModel, *, candidates: int = 20, budget: int = 4000) -> None:
+        self.base, self.llm, self.candidates, self.budget = base, llm, candidates, budget
         self._catalog = Catalog()
 
     @property
     def config(self) -> dict[str, Any]:
         """What a result file records of this retriever."""
         return {
-            "model": self.writer.name,
+            "model": self.llm.name,
             "candidates": self.candidates,
             "budget": self.budget,
             "base": described(self.base),
@@ -63,7 +63,7 @@ class LongContextRetriever:
         asked = [i for i, query in enumerate(queries) if query.strip() and rankings[i]]
         if asked:
             prompts = [self._prompt(queries[i], rankings[i]) for i in asked]
-            answers = self.writer.write(prompts, max_tokens=_TOKENS_A_NUMBER * self.candidates, temperature=0.0)
+            answers = self.llm.write(prompts, max_tokens=_TOKENS_A_NUMBER * self.candidates, temperature=0.0)
             for i, answer in zip(asked, answers, strict=True):
                 listed = rankings[i][: self.candidates]
                 chosen = [listed[number - 1] for number in parse_numbers(answer, len(listed))]

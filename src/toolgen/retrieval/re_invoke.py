@@ -1,7 +1,7 @@
 """Re-Invoke: a language model writes requests for every tool beforehand, and reads the intents out of a user's request.
 
 Chen et al., "Re-Invoke: Tool Invocation Rewriting for Zero-Shot Tool Retrieval" (EMNLP 2024 Findings, arXiv 2408.01875),
-which trains nothing. Knows no particular model or encoder: a `TextWriter` and a retriever are handed in.
+which trains nothing. Knows no particular model or encoder: a `LanguageModel` and a retriever are handed in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.written import STYLES, drafts_by_model, listed, prompt_for
-from toolgen.llm import ChatMessage, TextWriter
+from toolgen.llm import ChatMessage, LanguageModel
 from toolgen.retrieval.protocol import Ranking, Retriever, described, placed_ranking
 
 MAX_INTENTS = 5  # a small model may go on listing; the paper names no limit
@@ -50,7 +50,7 @@ class ReInvokeRetriever:
     a tool is kept in the folder `cache`, by the tool's content: only new and changed tools are asked for, and an
     interrupted `index` goes on where it stopped. A request whose intents cannot be read is searched for as it is.
 
-        retriever = ReInvokeRetriever(BM25Retriever(), writer, cache=Path("written"))
+        retriever = ReInvokeRetriever(BM25Retriever(), llm, cache=Path("written"))
     """
 
     name = "re-invoke"
@@ -58,14 +58,14 @@ class ReInvokeRetriever:
     def __init__(
         self,
         base: Retriever,
-        writer: TextWriter,
+        llm: LanguageModel,
         *,
         cache: Path,
         per_tool: int = 10,
         seed: int = 0,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.base, self.writer, self.cache, self.on_progress = base, writer, cache, on_progress
+        self.base, self.llm, self.cache, self.on_progress = base, llm, cache, on_progress
         self.per_tool, self.seed = per_tool, seed
         self._positions: dict[str, int] = {}
         self._most_views = 1
@@ -74,7 +74,7 @@ class ReInvokeRetriever:
     def config(self) -> dict[str, Any]:
         """What a result file records of this retriever."""
         return {
-            "model": self.writer.name,
+            "model": self.llm.name,
             "per_tool": self.per_tool,
             "seed": self.seed,
             "max_intents": MAX_INTENTS,
@@ -92,7 +92,7 @@ class ReInvokeRetriever:
         """Tool id to at most `per_tool` requests; a tool without a readable one is left out."""
         work = self.cache / f"re-invoke-{self._settings_hash()}.jsonl"
         requests: dict[str, list[str]] = {}
-        drafts = drafts_by_model(tools, self.writer, self.per_tool, self.seed, work, self.on_progress, spare=1)
+        drafts = drafts_by_model(tools, self.llm, self.per_tool, self.seed, work, self.on_progress, spare=1)
         for draft in drafts:
             requests.setdefault(draft.tool, []).append(draft.text)
         return {tool_id: list(dict.fromkeys(texts))[: self.per_tool] for tool_id, texts in requests.items()}
@@ -101,7 +101,7 @@ class ReInvokeRetriever:
         """Names all that the answers depend on besides the tool, the wording of the prompts included."""
         sample = Tool(id="sample", provider="", name="sample")
         prompts = [prompt_for(sample, style, self.per_tool) for style in STYLES]
-        settings = canonical_json([self.writer.name, self.per_tool, self.seed, prompts])
+        settings = canonical_json([self.llm.name, self.per_tool, self.seed, prompts])
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
@@ -116,9 +116,7 @@ class ReInvokeRetriever:
         asked = [query for query in queries if query.strip()]
         if not asked:
             return [[query] for query in queries]
-        answers = self.writer.write(
-            [intent_prompt(query) for query in asked], max_tokens=INTENT_TOKENS, temperature=0.0
-        )
+        answers = self.llm.write([intent_prompt(query) for query in asked], max_tokens=INTENT_TOKENS, temperature=0.0)
         read = iter([parse_intents(answer) for answer in answers])
         return [(next(read) if query.strip() else []) or [query] for query in queries]
 

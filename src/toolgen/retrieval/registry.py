@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolgen.errors import UsageError
-from toolgen.llm import TextWriter
+from toolgen.llm import LanguageModel
 from toolgen.retrieval.bm25 import BM25Retriever
 from toolgen.retrieval.dense import DenseRetriever
 from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
@@ -68,7 +68,7 @@ class Resources:
 
     `checkpoint`: generative ones; `beam`: how many beginnings they keep where a tool is several tokens. `encoder`: a folder
     that `toolgen train encoder` wrote, for toolretriever. `dense_model`: the encoder's folder for dense, by default the fetched
-    MiniLM. `writer`: the language model of re-invoke, iterfeedback and long-context, which stand on `base_retriever`, by
+    MiniLM. `llm`: the language model of re-invoke, iterfeedback and long-context, which stand on `base_retriever`, by
     default WRITTEN's. `tool_sets`: the tools (ids) of each training request, for `RetrieverSpec.sets`; `asked_tools`: all of
     them, for `unasked_bonus`. `cache`: a folder for document matrices and synthetic requests, by default inside toolgen's.
     """
@@ -77,7 +77,7 @@ class Resources:
     beam: int | None = None
     encoder: Path | None = None
     dense_model: Path | None = None
-    writer: TextWriter | None = None
+    llm: LanguageModel | None = None
     base_retriever: str | None = None
     tool_sets: Sequence[Sequence[str]] = ()
     asked_tools: Collection[str] = ()
@@ -155,21 +155,21 @@ def _dense(name: str, model: Path | None, resources: Resources) -> Retriever:
 
 
 def _written(name: str, resources: Resources) -> Retriever:
-    writer = resources.writer
-    if writer is None:  # before the base, which may have to be fetched
+    llm = resources.llm
+    if llm is None:  # before the base, which may have to be fetched
         raise UsageError(
-            f"the retriever {name} needs a language model; give --writer BASE for a local one, or --endpoint URL and "
+            f"the retriever {name} needs a language model; give --llm BASE for a local one, or --endpoint URL and "
             "--model NAME"
         )
     base = _make(resources.base_retriever or WRITTEN[name], resources)
     if name == "iterfeedback":
-        return IterFeedbackRetriever(base, writer)
+        return IterFeedbackRetriever(base, llm)
     if name == "long-context":
-        return LongContextRetriever(base, writer)
+        return LongContextRetriever(base, llm)
     from toolgen.fetching import cache_folder
 
     cache = resources.cache or cache_folder() / "re-invoke"
-    return ReInvokeRetriever(base, writer, cache=cache, on_progress=resources.on_progress)
+    return ReInvokeRetriever(base, llm, cache=cache, on_progress=resources.on_progress)
 
 
 def _generative(checkpoint: Checkpoint | None, *, constrained: bool, beam: int | None) -> Retriever:

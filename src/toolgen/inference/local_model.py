@@ -11,7 +11,7 @@ from toolgen.errors import LanguageModelError
 from toolgen.llm.protocol import ChatMessage
 
 
-class LocalWriter:
+class LocalModel:
     """Any Hugging Face model folder with a chat template; loaded at the first use, on a GPU if there is one.
 
     Conversations of like length are answered together, `batch_size` at a time; one that is asked several times among them is
@@ -25,7 +25,7 @@ class LocalWriter:
     def write(
         self, prompts: Sequence[Sequence[ChatMessage]], *, max_tokens: int, temperature: float = 0.7, seed: int = 0
     ) -> list[str]:
-        """See `TextWriter`. The answers depend on the seed and on which conversations are given together."""
+        """See `LanguageModel`. The answers depend on the seed and on which conversations are given together."""
         import torch
 
         model, tokenizer = self._loaded
