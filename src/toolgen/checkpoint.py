@@ -157,8 +157,8 @@ class Checkpoint:
         model, tokenizer = _open(folder, dtype)
         checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], _history(folder, metadata))
         checkpoint.metrics = read_records(folder / METRICS)
-        checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata.get("tool_sets", ()))
-        checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata.get("asked_tools", ()), catalog))
+        checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata["tool_sets"])
+        checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata["asked_tools"], catalog))
         checkpoint._check(folder)
         return checkpoint
 
@@ -304,7 +304,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder / METADATA} should hold an object; it holds a {type(metadata).__name__}")
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has checkpoint format {metadata.get('format')!r}; this toolgen reads {FORMAT}")
-    if missing := {"base", "catalog_hash", "vocabulary", "stages"} - metadata.keys():
+    if missing := {"base", "catalog_hash", "vocabulary", "stages", "tool_sets", "asked_tools"} - metadata.keys():
         raise CheckpointError(f"{folder / METADATA} is damaged: it lacks {', '.join(sorted(missing))}")
     return metadata
 

@@ -64,7 +64,7 @@ def test_a_result_of_a_newer_format_is_refused(measure: Measure, tmp_path: Path)
 
 def test_a_damaged_agent_result_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "agent.json"
-    path.write_text('{"kind": "agent", "metrics": {}, "records": []}', encoding="utf-8")
+    path.write_text('{"format": 1, "kind": "agent", "metrics": {}, "records": []}', encoding="utf-8")
     with pytest.raises(InputError, match="damaged agent result"):
         load_result(path)
 

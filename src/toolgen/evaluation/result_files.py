@@ -27,8 +27,10 @@ def load_result(path: Path) -> Result:
     kind = str(record.get("kind")) if isinstance(record, dict) else ""
     if kind not in _KINDS:
         raise InputError(f"{path} is not a result file; expected one that `toolgen evaluate ... -o RESULT` wrote")
-    if record.get("format", FORMAT) != FORMAT:
-        raise InputError(f"{path} has result format {record['format']}, this toolgen reads {FORMAT}; evaluate again")
+    if record.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has result format {record.get('format')}, this toolgen reads {FORMAT}; evaluate again"
+        )
     try:
         return _KINDS[kind](record)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -153,11 +153,12 @@ class ToolVocabulary:
         """Reads `to_dict`; `tool_ids` gives the order of the catalog. Says which tools lack a token."""
         try:
             first_id, tokens = int(record["first_id"]), dict(record["tokens"])
-            indexing = record.get("indexing", "atomic")
-            markers = tuple(record.get("markers", ()))
+            indexing, markers = record["indexing"], tuple(record["markers"])
             shared, sequences = tuple(record.get("shared", ())), dict(record.get("sequences", {}))
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the vocabulary is damaged: expected first_id and tokens ({error!r})") from error
+            raise CheckpointError(
+                f"the vocabulary is damaged: expected first_id, tokens, indexing and markers ({error!r})"
+            ) from error
         if indexing not in INDEXINGS:
             raise CheckpointError(f"unknown indexing {indexing!r}; this toolgen reads {', '.join(INDEXINGS)}")
         missing = [tool_id for tool_id in tool_ids if tool_id not in tokens]
