@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolgen.checkpoint import METRICS
+from toolgen.checkpoint.layout import METRICS
 from toolgen.evaluation.provenance import hardware
 from toolgen.files import read_records, write_json
 

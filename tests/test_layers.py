@@ -14,6 +14,7 @@ SOURCE = Path(toolgen.__file__).parent
 
 ORDER = (
     "errors",
+    "_lazy",
     "files",
     "fetching",
     "llm",

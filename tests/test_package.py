@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 
@@ -48,21 +51,40 @@ def test_every_public_name_can_be_loaded(name: str) -> None:
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Toool'"):
-        _ = toolgen.Toool
+        _ = toolgen.Toool  # type: ignore[attr-defined]
+
+
+PACKAGES = sorted(f"toolgen.{found.name}" for found in iter_modules(toolgen.__path__) if found.ispkg)
+
+
+@pytest.mark.parametrize("package", ["toolgen", *PACKAGES])
+def test_every_name_of_a_package_is_there_and_listed(package: str) -> None:
+    module = import_module(package)
+    names = getattr(module, "__all__", ())
+    assert set(names) <= set(dir(module))
+    for name in names:
+        assert getattr(module, name) is not None
 
 
 @pytest.mark.parametrize(
     "code",
     [
         "import toolgen",
+        f"import {', '.join(PACKAGES)}",
+        "import toolgen.catalog.loaders, toolgen.retrieval.bm25, toolgen.evaluation.metrics",
+        "import toolgen.checkpoint.layout, toolgen.virtualization.options, toolgen.training.config",
         "from toolgen import Tool, Catalog, Query, Call, Trajectory, Dataset, load_dataset, Ranking, Retriever",
-        "import toolgen.fetching",
-        "import toolgen.catalog, toolgen.catalog.loaders",
-        "import toolgen.datasets",
-        "import toolgen.retrieval, toolgen.retrieval.bm25",
-        "import toolgen.evaluation.metrics",
         "import toolgen.cli.app; toolgen.cli.app.make_app()",
     ],
 )
 def test_what_needs_no_model_loads_no_torch(code: str) -> None:
     assert not loaded_after(code)
+
+
+def test_help_is_there_in_a_moment() -> None:
+    """Seconds of the processor and not of the clock: the machine may be busy."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "toolgen", "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "quickstart" in done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3

@@ -21,8 +21,7 @@ The public names below are loaded when first used: `import toolgen` imports neit
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from toolgen.catalog import Catalog, Tool
@@ -30,6 +29,19 @@ if TYPE_CHECKING:
     from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, load_dataset
     from toolgen.errors import ToolgenError
     from toolgen.retrieval.protocol import Ranking, Retriever
+else:
+    from toolgen._lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "toolgen.catalog": "Catalog Tool",
+            "toolgen.checkpoint": "Checkpoint",
+            "toolgen.datasets": "Call Dataset Query Task Trajectory load_dataset",
+            "toolgen.errors": "ToolgenError",
+            "toolgen.retrieval.protocol": "Ranking Retriever",
+        },
+    )
 
 __version__ = "0.1.0"
 
@@ -48,31 +60,3 @@ __all__ = [
     "__version__",
     "load_dataset",
 ]
-
-_HOMES = {
-    "Call": "toolgen.datasets",
-    "Catalog": "toolgen.catalog",
-    "Checkpoint": "toolgen.checkpoint",
-    "Dataset": "toolgen.datasets",
-    "Query": "toolgen.datasets",
-    "Ranking": "toolgen.retrieval.protocol",
-    "Retriever": "toolgen.retrieval.protocol",
-    "Task": "toolgen.datasets",
-    "Tool": "toolgen.catalog",
-    "ToolgenError": "toolgen.errors",
-    "Trajectory": "toolgen.datasets",
-    "load_dataset": "toolgen.datasets",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Loads a public name from its home on first use (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'toolgen' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Invoke
 
-from toolgen.cli.searching import ENCODER_FILE
 from toolgen.testing import tiny_encoder
 
 
@@ -25,7 +24,7 @@ def test_an_encoder_is_trained_used_and_not_overwritten(
     train = ("train", "encoder", dataset_folder, "-o", tmp_path / "out", "--base", base, "--epochs", 1)
     done = toolgen(*train, "--json")
     assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["steps"] > 0 and (tmp_path / "out" / ENCODER_FILE).is_file()
+    assert json.loads(done.stdout)["steps"] > 0 and (tmp_path / "out" / "toolgen-encoder.json").is_file()
     for changed, name in (((), ""), (("--sets",), " (sets)"), (("--add", "bm25"), "+bm25")):
         options = ("--retriever", "toolretriever", *changed, "--encoder", tmp_path / "out", "--split", "dev", "--json")
         result = toolgen("evaluate", "retrieval", dataset_folder, dataset_folder, *options)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from filelock import FileLock
 from typer.testing import Result
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.cli.virtualize import IndexingOption, InitOption
-from toolgen.virtualization import INDEXINGS, INITIALIZATIONS
+from toolgen.virtualization import INDEXINGS
 
 Invoke = Callable[..., Result]
 
@@ -71,14 +69,6 @@ def test_an_unknown_base_is_one_clear_line(toolgen: Invoke, dataset_folder: Path
     result = toolgen("virtualize", dataset_folder, "--base", "no-such", "-o", tmp_path / "ckpt")
     assert result.exit_code == 2
     assert "no base 'no-such'" in " ".join(result.stderr.split())
-
-
-def test_the_initializations_are_those_of_the_library() -> None:
-    assert get_args(get_args(InitOption)[0]) == INITIALIZATIONS
-
-
-def test_the_indexings_are_those_of_the_library() -> None:
-    assert get_args(get_args(IndexingOption)[0]) == INDEXINGS
 
 
 @pytest.mark.parametrize("indexing", INDEXINGS)

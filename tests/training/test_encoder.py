@@ -13,7 +13,7 @@ import torch
 from toolgen.errors import DatasetError, InputError
 from toolgen.retrieval import Resources, make_retriever
 from toolgen.testing import tiny_dataset, tiny_encoder
-from toolgen.training.encoder import SETTINGS_FILE, EncoderConfig, encoder_steps, ranking_loss, train_encoder
+from toolgen.training.encoder import EncoderConfig, encoder_steps, ranking_loss, train_encoder
 
 pytest.importorskip("sentence_transformers")
 
@@ -39,7 +39,7 @@ def test_training_learns_writes_an_encoder_and_repeats(base: Path, tmp_path: Pat
     )
     assert len(seen) == record["steps"] == encoder_steps(dataset, config)
     assert sum(seen[-5:]) < 0.7 * sum(seen[:5])
-    assert json.loads((tmp_path / "trained" / SETTINGS_FILE).read_text(encoding="utf-8")) == record
+    assert json.loads((tmp_path / "trained" / "toolgen-encoder.json").read_text(encoding="utf-8")) == record
     again = train_encoder(base, dataset, tmp_path / "again", config)
     assert again["loss"] == pytest.approx(record["loss"], rel=1e-4)
     found = []

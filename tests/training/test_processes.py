@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from toolgen.checkpoint import METRICS, Checkpoint
+from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.layout import METRICS, STATE, work_folder
 from toolgen.datasets import Dataset, save_dataset
 from toolgen.files import read_records
 from toolgen.testing import tiny_checkpoint
-from toolgen.training.loop import STATE, work_folder
 
 from .conftest import TINY, Runner
 

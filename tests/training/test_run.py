@@ -15,7 +15,8 @@ import torch
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.text import document
-from toolgen.checkpoint import METRICS, Checkpoint
+from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.layout import METRICS, RUN, work_folder
 from toolgen.datasets import Dataset
 from toolgen.errors import CheckpointError, MissingExtraError, OutputError, UsageError
 from toolgen.files import read_records
@@ -23,7 +24,6 @@ from toolgen.inference.local_model import LocalModel
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
 from toolgen.training import STAGES, saving
-from toolgen.training.loop import FINGERPRINT, work_folder
 from toolgen.training.run import run_stage
 from toolgen.training.stages import AGENT, MEMORIZATION, RETRIEVAL
 from toolgen.virtualization import output_rows
@@ -117,21 +117,21 @@ def test_requests_do_not_push_down_tools_that_none_of_them_asks_for(dataset: Dat
     queries = tuple(query for query in dataset.queries["train"] if unasked not in query.tools)
     fewer = replace(dataset, queries={"train": queries}, trajectories={})
     moved = {}
-    for negatives in ("asked", "all"):
+    for contrast in ("asked", "all"):
         checkpoint = tiny_checkpoint(tied=False)
         position = checkpoint.catalog.position(unasked)
         before = checkpoint.tool_rows.clone()
-        config = tiny_config("retrieval", negatives=negatives, shares={"requests": 1.0})
-        trained = run_stage(RETRIEVAL, checkpoint, fewer, config, tmp_path / negatives)
+        config = tiny_config("retrieval", contrast=contrast, shares={"requests": 1.0})
+        trained = run_stage(RETRIEVAL, checkpoint, fewer, config, tmp_path / contrast)
         change = (trained.tool_rows - before).detach()
-        moved[negatives] = float(change[position].norm()), float(change.norm())
+        moved[contrast] = float(change[position].norm()), float(change.norm())
     assert moved["asked"][0] == 0 < moved["asked"][1]
     assert moved["all"][0] > 0
 
 
 def test_a_conversation_may_call_a_tool_that_no_request_asks_for(dataset: Dataset, tmp_path: Path) -> None:
     queries = tuple(replace(query, tools=("clock&&now",)) for query in dataset.queries["train"])
-    config = tiny_config("agent", shares={"trajectories": 1.0}, negatives="asked")
+    config = tiny_config("agent", shares={"trajectories": 1.0}, contrast="asked")
     other = replace(dataset, queries={"train": queries})
     trained = run_stage(AGENT, tiny_checkpoint(), other, config, tmp_path / "out")
     assert all(record["loss"] < 50 for record in trained.metrics)
@@ -279,7 +279,7 @@ def test_the_state_of_another_run_is_refused_until_one_says_restart(run: Runner,
     ):
         with pytest.raises(UsageError, match=r"holds an unfinished run .* add --restart"):
             run(stage, checkpoint, **settings)
-    (work_folder(tmp_path / "out") / FINGERPRINT).unlink()
+    (work_folder(tmp_path / "out") / RUN).unlink()
     with pytest.raises(UsageError, match=r"holds an unfinished run .* add --restart"):
         run("memorization", tiny_checkpoint())
     trained = run("memorization", tiny_checkpoint(), restart=True, seed=1)

@@ -14,10 +14,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from toolgen.checkpoint.layout import PROGRESS
 from toolgen.errors import OutputError
 from toolgen.files import temporary_folder
 from toolgen.training import saving
-from toolgen.training.saving import PROGRESS, StateWriter
+from toolgen.training.saving import StateWriter
 
 Parts = tuple[Accelerator, torch.nn.Module, Any, Any]
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from toolgen.catalog import Catalog, Tool
-from toolgen.checkpoint import METADATA, Checkpoint
+from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.layout import METADATA
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.errors import CheckpointError
 from toolgen.testing import TOKENIZER_KINDS, TokenizerKind, tiny_catalog, tiny_checkpoint, tiny_dataset

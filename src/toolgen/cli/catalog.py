@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from toolgen.agent.recording import record_trajectories
+from toolgen.catalog.duplicates import DuplicateReport, near_duplicates
+from toolgen.catalog.loaders.report import LoadReport, Reason
+from toolgen.catalog.overview import changed_fields, overview, renames
 from toolgen.cli import catalog_mix, catalog_queries, catalog_rewrite
 from toolgen.cli.console import JsonOption, emit, message, progress
-
-if TYPE_CHECKING:
-    from toolgen.catalog.duplicates import DuplicateReport
-    from toolgen.catalog.loaders.report import LoadReport, Reason
-    from toolgen.datasets.folder import Dataset
-    from toolgen.datasets.sources import Source
+from toolgen.datasets import transforms
+from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
+from toolgen.datasets.sources import Source, bfcl_package, build_dataset, parse_source
+from toolgen.datasets.validate import validate_dataset
+from toolgen.retrieval.bm25 import BM25Retriever
 
 SEARCH_CACHE = ".search"  # inside the dataset folder: the word index of a large catalog
 SHOWN = 10  # lines of each kind in an answer for people; --json gives all
@@ -93,10 +96,6 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Read tools (and their requests, where the source has them) into a dataset folder, and report every loss."""
-    from toolgen.datasets import transforms
-    from toolgen.datasets.folder import save_dataset
-    from toolgen.datasets.sources import build_dataset, parse_source
-
     parsed = [parse_source(source) for source in sources]
     dataset = build_dataset(
         parsed,
@@ -125,9 +124,6 @@ def build(
 
 def show(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
     """What is in a dataset: tools by provider and category, lengths, missing descriptions, requests."""
-    from toolgen.catalog.overview import overview
-    from toolgen.datasets.folder import load_dataset
-
     loaded = load_dataset(dataset)
     seen = overview(loaded.catalog)
     facts = {"name": loaded.name, "version": loaded.version, "source": loaded.source, "licence": loaded.licence}
@@ -156,9 +152,6 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find tools by their words (BM25); needs no model."""
-    from toolgen.datasets.folder import load_dataset
-    from toolgen.retrieval.bm25 import BM25Retriever
-
     catalog = load_dataset(dataset).catalog
     with progress("indexing words") as on_progress:
         retriever = BM25Retriever(cache=dataset / SEARCH_CACHE, on_progress=on_progress)
@@ -179,9 +172,6 @@ def search(
 
 def validate(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
     """Check a dataset: hashes, schemas, ids, and every expected call against its tool. Exit code 1 on an error."""
-    from toolgen.datasets.folder import load_dataset
-    from toolgen.datasets.validate import validate_dataset
-
     loaded = load_dataset(dataset)
     with progress("checking tools") as on_progress:
         result = validate_dataset(loaded, on_progress=on_progress)
@@ -202,9 +192,6 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Tools that NEW adds, removes, renames and changes against OLD, and which of their fields changed."""
-    from toolgen.catalog.overview import changed_fields, renames
-    from toolgen.datasets.folder import load_dataset
-
     before, after = load_dataset(old).catalog, load_dataset(new).catalog
     found = before.diff(after)
     changed = changed_fields(before, after, found)
@@ -235,9 +222,6 @@ def duplicates(
     as_json: JsonOption = False,
 ) -> None:
     """Groups of tools whose descriptions and parameters say nearly the same; their names do not count."""
-    from toolgen.catalog.duplicates import near_duplicates
-    from toolgen.datasets.folder import load_dataset
-
     catalog = load_dataset(dataset).catalog
     with progress("comparing tools") as on_progress:
         report = near_duplicates(catalog, threshold, on_progress=on_progress)
@@ -248,9 +232,6 @@ def _with_trajectories(source: Source, dataset: Dataset) -> Dataset:
     """BFCL comes without trajectories; its APIs can be executed to make some."""
     if source.kind != "bfcl":
         return dataset
-    from toolgen.agent.recording import record_trajectories
-    from toolgen.datasets.sources import bfcl_package
-
     with progress("recording trajectories") as on_progress:
         return record_trajectories(dataset, {"bfcl": bfcl_package(source)}, on_progress=on_progress)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from toolgen.cli.console import JsonOption, emit, message
-
-if TYPE_CHECKING:
-    from toolgen.datasets.folder import Dataset
+from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
+from toolgen.datasets.training_sets.mix import build_mix, texts_of
+from toolgen.datasets.training_sets.near_copies import NearCopies
+from toolgen.datasets.training_sets.registry import TRAINING_SETS
 
 
 def register(group: typer.Typer) -> None:
@@ -39,10 +40,6 @@ def mix(
 
     Calls with values that nothing said gives away are not taught, and near copies of test requests are left out.
     """
-    from toolgen.datasets.folder import load_dataset, save_dataset
-    from toolgen.datasets.training_sets.mix import build_mix, texts_of
-    from toolgen.datasets.training_sets.near_copies import NearCopies
-
     near = NearCopies(texts_of(map(load_dataset, apart_from or ())))
     if not near:
         message("no --apart-from: a benchmark's own requests may be among the training texts")
@@ -55,8 +52,6 @@ def mix(
 
 def _row(dataset: Dataset, report: dict[str, Any]) -> dict[str, Any]:
     """What the dataset holds of one set."""
-    from toolgen.datasets.training_sets.registry import TRAINING_SETS
-
     name = report["source"]
     of_set = [query for query in dataset.queries["train"] if query.category == name]
     return {

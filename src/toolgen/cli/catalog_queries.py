@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from toolgen.catalog.tool import Tool
+from toolgen.checkpoint import is_checkpoint, read_metadata
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.searching import EncoderOption, EndpointOption, ModelOption, open_llm
 from toolgen.cli.virtualize import DEFAULT_BASE
+from toolgen.datasets.folder import load_dataset, save_dataset
+from toolgen.datasets.splits import SPLITS
+from toolgen.datasets.synthetic import Draft, drafts_by_rule, keep_useful, tools_to_ask_for, with_queries
+from toolgen.datasets.written import drafts_by_model, drafts_by_trained
 from toolgen.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from toolgen.catalog.tool import Tool
-    from toolgen.datasets.synthetic import Draft
+from toolgen.retrieval import Resources, make_sum
 
 FIND_WITHIN = 10  # a request is kept if its tool is found among so many
 FINDERS = ("bm25", "dense", "toolretriever")
@@ -65,11 +68,6 @@ def queries(
     as_json: JsonOption = False,
 ) -> None:
     """Write requests for tools from their documentation, keep those with which a retriever finds the tool again."""
-    from toolgen.datasets.folder import load_dataset, save_dataset
-    from toolgen.datasets.splits import SPLITS
-    from toolgen.datasets.synthetic import keep_useful, tools_to_ask_for, with_queries
-    from toolgen.retrieval import Resources, make_sum
-
     if split not in SPLITS:
         raise InputError(f"no split {split!r}; splits are {', '.join(SPLITS)}")
     if unknown := [name for name in found_by or () if name not in FINDERS]:
@@ -118,8 +116,6 @@ def _text(answer: Mapping[str, Any]) -> str:
 
 
 def _by_rule(tools: tuple[Tool, ...], per_tool: int, seed: int) -> Iterator[Draft]:
-    from toolgen.datasets.synthetic import drafts_by_rule
-
     with progress("writing requests") as on_progress:
         for done, tool in enumerate(tools, start=1):
             yield from drafts_by_rule(tool, per_tool, seed)
@@ -128,8 +124,6 @@ def _by_rule(tools: tuple[Tool, ...], per_tool: int, seed: int) -> Iterator[Draf
 
 def _is_trained(folder: Path) -> bool:
     """Whether `toolgen train writer` wrote this folder."""
-    from toolgen.checkpoint import is_checkpoint, read_metadata
-
     if not is_checkpoint(folder):
         return False
     stages = [entry["stage"] for entry in read_metadata(folder)["stages"]]
@@ -139,8 +133,6 @@ def _is_trained(folder: Path) -> bool:
 def _by_model(
     tools: tuple[Tool, ...], base: str, endpoint: str | None, model: str | None, per_tool: int, seed: int, work: Path
 ) -> Iterator[Draft]:
-    from toolgen.datasets.written import drafts_by_model, drafts_by_trained
-
     is_trained = endpoint is None and _is_trained(Path(base))
     llm = open_llm(base, endpoint, model)
     message(f"{llm.name} writes requests; interrupted, the same command goes on from {work}")

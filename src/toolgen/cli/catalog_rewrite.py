@@ -11,8 +11,10 @@ import typer
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.searching import EndpointOption, ModelOption, open_llm
 from toolgen.cli.virtualize import DEFAULT_BASE
+from toolgen.datasets.folder import load_dataset, save_dataset
 from toolgen.datasets.query import Rewritten
-from toolgen.datasets.rewritten import How
+from toolgen.datasets.rewritten import How, rewritten_by_model, rewritten_by_rule
+from toolgen.datasets.splits import SPLITS
 from toolgen.errors import InputError
 
 SHOWN = 3  # rewritten requests that are printed
@@ -44,10 +46,6 @@ def rewrite(
 
     Ids, tools and catalog stay; requests of several turns or without a tool are left out. The other splits are copied.
     """
-    from toolgen.datasets.folder import load_dataset, save_dataset
-    from toolgen.datasets.rewritten import rewritten_by_model, rewritten_by_rule
-    from toolgen.datasets.splits import SPLITS
-
     if split not in SPLITS:
         raise InputError(f"no split {split!r}; splits are {', '.join(SPLITS)}")
     loaded = load_dataset(dataset)

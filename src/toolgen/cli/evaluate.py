@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -24,19 +24,18 @@ from toolgen.cli.searching import (
     RetrieverOption,
     SetsOption,
     given_llm,
-    is_checkpoint,
+    has_weights,
     open_retriever,
     origin_of,
 )
 from toolgen.datasets import Dataset, load_dataset
 from toolgen.errors import UsageError
 from toolgen.evaluation import AgentResult, RetrievalResult, evaluate_retrieval
+from toolgen.evaluation.agent import KINDS, AgentEvaluation, evaluate_agent
 from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.retrieval import Candidates
+from toolgen.fetching import fetch_dataset
 from toolgen.retrieval.parallel import process_count
-
-if TYPE_CHECKING:
-    from toolgen.evaluation.agent import AgentEvaluation
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder with the requests.")]
 OutputOption = Annotated[
@@ -159,10 +158,9 @@ def agent(
     """Let the model carry out test tasks and score each by its benchmark's rules, with 95% intervals."""
     if (count := process_count()) > 1:
         raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
-    if not is_checkpoint(checkpoint):
+    if not has_weights(checkpoint):
         raise UsageError(f"{checkpoint} is a dataset; an agent needs a trained checkpoint folder")
     from toolgen.checkpoint import Checkpoint
-    from toolgen.evaluation.agent import KINDS, AgentEvaluation, evaluate_agent
 
     config = AgentEvaluation(
         split=split,
@@ -210,8 +208,6 @@ def _limits(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, int] | None
 
 def _packages(dataset: Dataset, config: AgentEvaluation, given: Mapping[str, Path]) -> dict[str, Path]:
     """The packages without which tasks of these kinds cannot be carried out; what is not given is fetched."""
-    from toolgen.fetching import fetch_dataset
-
     tasks = dataset.all_tasks(config.split)
     needed = {task.package for task in tasks if task.package and task.kind in config.kinds}
     return {name: given.get(name) or fetch_dataset(name, on_message=message) for name in sorted(needed)}

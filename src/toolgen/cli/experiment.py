@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from toolgen.checkpoint.layout import MARKERS
 from toolgen.cli.console import JsonOption, emit, message
-from toolgen.cli.searching import CHECKPOINT_FILE, DATASET_FILE, ENCODER_FILE
 from toolgen.cli.steps import Graph, Step, listing, working_in
 from toolgen.cli.subcommand import run_command
 from toolgen.errors import ToolgenError, UsageError
@@ -131,9 +131,9 @@ def _option(name: str, value: Any) -> list[str]:
 
 def _inputs(method: Method, dataset: Path) -> tuple[Path, ...]:
     """Small files that tell whether a dataset or model has changed; a checkpoint's holds the losses of its stages."""
-    inputs = [dataset / DATASET_FILE]
-    inputs += [Path(method.checkpoint) / CHECKPOINT_FILE] if method.checkpoint else []
-    inputs += [Path(method.encoder) / ENCODER_FILE] if method.encoder else []
+    inputs = [dataset / MARKERS["dataset"]]
+    inputs += [Path(method.checkpoint) / MARKERS["checkpoint"]] if method.checkpoint else []
+    inputs += [Path(method.encoder) / MARKERS["encoder"]] if method.encoder else []
     return tuple(inputs)
 
 

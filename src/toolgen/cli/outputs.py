@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from toolgen.checkpoint.layout import MARKERS, Kind, is_kind
 from toolgen.cli.console import IS_FIRST_PROCESS, message
-from toolgen.cli.searching import CHECKPOINT_FILE
 from toolgen.errors import CheckpointError, UsageError
 from toolgen.files import check_replaceable, locked
 
@@ -20,30 +20,28 @@ NO_HINTS = "TOOLGEN_NO_HINTS"
 
 
 @contextmanager
-def checkpoint_output(
-    path: Path, *, overwrite: bool, kind: str = "checkpoint", marker: str = CHECKPOINT_FILE
-) -> Iterator[None]:
+def checkpoint_output(path: Path, *, overwrite: bool, kind: Kind = "checkpoint") -> Iterator[None]:
     """Holds the right to write a checkpoint to `path`; UsageError, before any work, if it must not be written.
 
-    Another `kind` of folder is known by its file `marker`. An existing one is replaced only with `overwrite`, and anything
-    else that is there never. CheckpointError if another process is writing it.
+    A folder of the same kind is replaced only with `overwrite`, anything else that is there never. CheckpointError if another
+    process is writing it.
     """
     if not IS_FIRST_PROCESS:
         yield  # the first of the processes that train together writes, and holds the right
         return
-    _check_free(path, overwrite, kind, marker)
+    _check_free(path, overwrite, kind)
 
     def refuse() -> None:
         raise CheckpointError(f"another process is writing {path}; wait for it, or give another output folder")
 
     with locked(path, refuse):
-        _check_free(path, overwrite, kind, marker)  # the process that held the lock may have just finished it
+        _check_free(path, overwrite, kind)  # the process that held the lock may have just finished it
         yield
 
 
-def _check_free(path: Path, overwrite: bool, kind: str, marker: str) -> None:
-    check_replaceable(path, marker, kind)
-    if not overwrite and (path / marker).is_file():
+def _check_free(path: Path, overwrite: bool, kind: Kind) -> None:
+    check_replaceable(path, MARKERS[kind], kind)
+    if not overwrite and is_kind(path, kind):
         raise UsageError(
             f"{path} is already a folder of this kind ({kind}); give another output folder, or --overwrite to replace it"
         )

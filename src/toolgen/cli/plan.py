@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,11 +14,16 @@ from rich.table import Table
 from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.training_progress import duration
 from toolgen.cli.virtualize import IndexingOption
+from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
-
-if TYPE_CHECKING:
-    from toolgen.planning import Plan, Workload
-    from toolgen.virtualization import Indexing
+from toolgen.fetching import resolve_base
+from toolgen.planning import Machine, ModelShape, Plan, Workload
+from toolgen.planning import plan as make_plan
+from toolgen.planning.cost import UTILIZATION
+from toolgen.retrieval.protocol import BEAM
+from toolgen.training import PAPER_STAGES, STAGES, resolve_config
+from toolgen.virtualization import Indexing
+from toolgen.virtualization.indexing import expected_size
 
 CHARACTERS_PER_TOKEN = 4.2  # English text and SmolLM2's tokenizer; others differ by some ten percent
 TEMPLATE_TOKENS = 9  # turn markers around a request
@@ -67,11 +72,6 @@ def plan(
 
     Nothing is trained. The figures are arithmetic: expect them within a quarter of the truth.
     """
-    from toolgen.planning import Machine, ModelShape
-    from toolgen.planning import plan as make_plan
-    from toolgen.planning.cost import UTILIZATION
-    from toolgen.training import PAPER_STAGES, resolve_config
-
     if (dataset is None) == (tools is None):
         raise UsageError("plan needs either a DATASET or --tools N")
     workload = _workload(dataset, tools, indexing)
@@ -93,21 +93,13 @@ def plan(
 
 def _settings_of(stage: str, settings: list[str] | tuple[str, ...]) -> list[str]:
     """The settings that mean this stage, without its name in front."""
-    from toolgen.training import STAGES
-
     parted = [(text.partition("."), text) for text in settings]
     return [rest if head in STAGES else text for (head, _, rest), text in parted if head == stage or head not in STAGES]
 
 
 def _workload(dataset: Path | None, tools: int | None, indexing: Indexing) -> Workload:
-    from toolgen.planning import Workload
-    from toolgen.retrieval.generative import BEAM
-    from toolgen.virtualization.indexing import expected_size
-
     count, characters = tools or 0, dict(USUAL_CHARACTERS)
     if dataset is not None:
-        from toolgen.datasets import load_dataset
-
         data = load_dataset(dataset)
         count = len(data.catalog)
         sample = data.catalog[:: max(1, count // 1000)]
@@ -131,8 +123,6 @@ def _workload(dataset: Path | None, tools: int | None, indexing: Indexing) -> Wo
 
 
 def _config_place(base: str) -> Path:
-    from toolgen.fetching import resolve_base
-
     path = Path(base)
     if path.is_file() or (path / "config.json").is_file():
         return path

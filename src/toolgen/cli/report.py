@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from toolgen.checkpoint import is_checkpoint
+from toolgen.checkpoint.layout import METRICS
 from toolgen.cli.console import message, show
-from toolgen.cli.searching import CHECKPOINT_FILE
 from toolgen.errors import CheckpointError, InputError
 from toolgen.evaluation import Result, ToolMap, load_result, project_rows, write_report
-
-METRICS_FILE = "metrics.jsonl"
+from toolgen.files import read_records
 
 
 def register(app: typer.Typer) -> None:
@@ -66,19 +65,19 @@ def _named_checkpoint(loaded: Sequence[Result]) -> list[Path]:
     """The first checkpoint that a result was measured on and that is still there; none if there is none."""
     for result in loaded:
         named = result.provenance.config.get("checkpoint")
-        if named and (Path(named) / CHECKPOINT_FILE).is_file():
+        if named and is_checkpoint(named):
             return [Path(named)]
     return []
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The training records of a checkpoint, none if it was not trained; InputError for a damaged file."""
-    path = folder / METRICS_FILE
+    path = folder / METRICS
     if not path.is_file():
-        message(f"{folder} has no {METRICS_FILE}: the page shows no training curves")
+        message(f"{folder} has no {METRICS}: the page shows no training curves")
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return read_records(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
 

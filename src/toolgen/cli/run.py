@@ -5,21 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from toolgen.agent import (
+    Action,
+    AgentEvent,
+    BfclEnvironment,
+    Budget,
+    DryRunEnvironment,
+    Environment,
+    GenerativePolicy,
+    PythonEnvironment,
+    run_agent,
+)
+from toolgen.catalog import Catalog
+from toolgen.catalog.loaders.python_functions import load_python_functions
 from toolgen.cli.console import JsonOption, emit, message, show
-from toolgen.cli.searching import is_checkpoint, load_catalog
+from toolgen.cli.searching import has_weights, load_catalog
 from toolgen.datasets import Task, Trajectory, Turn
+from toolgen.datasets.bfcl import import_bfcl
 from toolgen.datasets.trajectory import TURN_DONE
+from toolgen.decoding import DecodingOptions, Sampling
 from toolgen.errors import UsageError
-
-if TYPE_CHECKING:
-    from toolgen.agent import Action, AgentEvent, Environment
-    from toolgen.catalog import Catalog
-    from toolgen.evaluation.scorers import Score
+from toolgen.evaluation.scorers import Score, scorer_for
+from toolgen.fetching import fetch_dataset
 
 _ENVIRONMENTS = "dry-run, python:FILE (or python:MODULE), bfcl or bfcl:TASK_ID"
 # A longer argument or result is cut on the screen; --json has the whole.
@@ -61,9 +73,7 @@ def run(
     Environments: dry-run records calls and executes nothing; python:FILE calls your functions; bfcl:TASK_ID is a task
     of BFCL in its simulated systems, judged by its rules (with a text of your own it only lends its initial state).
     """
-    from toolgen.agent import Budget, GenerativePolicy, run_agent
     from toolgen.checkpoint import Checkpoint
-    from toolgen.decoding import DecodingOptions, Sampling
 
     options = DecodingOptions(sampling=Sampling(temperature=temperature, seed=seed))
     catalog = _catalog(checkpoint)
@@ -87,15 +97,13 @@ def run(
 
 
 def _catalog(folder: Path) -> Catalog:
-    if not is_checkpoint(folder):
+    if not has_weights(folder):
         raise UsageError(f"{folder} is a dataset; an agent needs a trained checkpoint folder")
     return load_catalog(folder)
 
 
 def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | None) -> _Prepared:
     """The task and environment that the options mean; UsageError if they do not fit."""
-    from toolgen.agent import DryRunEnvironment
-
     kind, _, detail = environment.partition(":")
     if kind == "bfcl":
         return _bfcl_task(catalog, detail, text, bfcl)
@@ -111,9 +119,6 @@ def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | 
 
 def _python_environment(catalog: Catalog, source: str) -> Environment:
     """The functions of a file that the model has tokens for."""
-    from toolgen.agent import PythonEnvironment
-    from toolgen.catalog.loaders.python_functions import load_python_functions
-
     loaded = load_python_functions(source).tools
     known = [tool for tool in loaded if tool.id in catalog]
     if not known:
@@ -128,10 +133,6 @@ def _python_environment(catalog: Catalog, source: str) -> Environment:
 
 
 def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path | None) -> _Prepared:
-    from toolgen.agent import BfclEnvironment
-    from toolgen.datasets.bfcl import import_bfcl
-    from toolgen.fetching import fetch_dataset
-
     package = package or fetch_dataset("bfcl", on_message=message)
     environment = BfclEnvironment(package, catalog)
     if not task_id:
@@ -149,8 +150,6 @@ def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path |
 
 def _score(prepared: _Prepared, trajectory: Trajectory, catalog: Catalog) -> Score | None:
     """The benchmark's judgement of one of its own tasks."""
-    from toolgen.evaluation.scorers import scorer_for
-
     scorer = scorer_for(prepared.task, catalog, prepared.packages)
     return scorer.score(prepared.task, trajectory) if scorer else None
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from toolgen.catalog import Catalog
+from toolgen.checkpoint import is_checkpoint, read_metadata
+from toolgen.checkpoint.layout import CATALOG, MARKERS, is_kind
 from toolgen.cli.console import message
-from toolgen.errors import CheckpointError, InputError, UsageError
+from toolgen.datasets import Dataset
+from toolgen.errors import InputError, UsageError
 from toolgen.fetching import resolve_base
+from toolgen.inference.local_model import LocalModel
+from toolgen.llm import EndpointModel, LanguageModel
 from toolgen.retrieval import RETRIEVERS, Resources, Retriever, RetrieverSpec, make_retriever
 from toolgen.retrieval.parallel import in_parallel
+from toolgen.retrieval.protocol import BEAM
 from toolgen.retrieval.registry import LOGIT_SCALES
-
-if TYPE_CHECKING:
-    from toolgen.datasets import Dataset
-    from toolgen.llm import LanguageModel
-
-CHECKPOINT_FILE = "toolgen.json"
-DATASET_FILE = "dataset.json"
-ENCODER_FILE = "toolgen-encoder.json"
 
 RetrieverOption = Annotated[
     str | None,
@@ -82,38 +79,32 @@ BeamOption = Annotated[
         "--beam",
         min=1,
         help="Where a tool is several tokens: beginnings of tools that the search keeps at each step, at least as many as "
-        "results; by default 32.",
+        f"results; by default {BEAM}.",
     ),
 ]
 
 
-def is_checkpoint(folder: Path) -> bool:
-    """Whether the folder is a checkpoint; InputError if it is neither a checkpoint nor a dataset."""
-    if (folder / CHECKPOINT_FILE).is_file():
-        return True
-    if (folder / DATASET_FILE).is_file():
-        return False
+def has_weights(folder: Path) -> bool:
+    """True for a checkpoint, False for a dataset, InputError for anything else."""
+    if is_checkpoint(folder) or is_kind(folder, "dataset"):
+        return is_checkpoint(folder)
     raise InputError(
-        f"{folder} is neither a checkpoint ({CHECKPOINT_FILE}) nor a dataset ({DATASET_FILE}); "
+        f"{folder} is neither a checkpoint ({MARKERS['checkpoint']}) nor a dataset ({MARKERS['dataset']}); "
         "give a folder that `toolgen train` or `toolgen catalog build` wrote"
     )
 
 
 def origin_of(folder: Path) -> dict[str, str]:
     """What a result records of the checkpoint it was measured on: its folder and base model. Nothing for a dataset."""
-    if not is_checkpoint(folder):
+    if not has_weights(folder):
         return {}
-    try:
-        metadata = json.loads((folder / CHECKPOINT_FILE).read_text(encoding="utf-8"))
-        return {"checkpoint": str(folder), "model": Path(metadata["base"]).name}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"cannot read {folder / CHECKPOINT_FILE}: {error}") from error
+    return {"checkpoint": str(folder), "model": Path(read_metadata(folder)["base"]).name}
 
 
 def load_catalog(folder: Path) -> Catalog:
     """The catalog of a checkpoint or dataset folder, without reading weights or queries."""
-    is_checkpoint(folder)
-    return Catalog.load(folder / "catalog.jsonl")
+    has_weights(folder)
+    return Catalog.load(folder / CATALOG)
 
 
 def given_llm(base: str | None, endpoint: str | None, model: str | None) -> LanguageModel | None:
@@ -123,9 +114,6 @@ def given_llm(base: str | None, endpoint: str | None, model: str | None) -> Lang
 
 def open_llm(base: str, endpoint: str | None, model: str | None) -> LanguageModel:
     """A language model behind the endpoint if one is given, else the local `base`."""
-    from toolgen.inference.local_model import LocalModel
-    from toolgen.llm import EndpointModel
-
     if (endpoint is None) != (model is None):
         raise UsageError("an endpoint needs --endpoint URL and --model NAME together")
     if endpoint is not None and model is not None:
@@ -153,7 +141,7 @@ def open_retriever(
     which tools were asked for, and which together; otherwise the checkpoint does. Of several processes each ranks its part of
     the requests.
     """
-    has_checkpoint = is_checkpoint(folder)
+    has_checkpoint = has_weights(folder)
     spec = RetrieverSpec(
         method=method or ("generative" if has_checkpoint else "bm25"),
         add=tuple(add or ()),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolgen.catalog import Catalog
+from toolgen.checkpoint.layout import saved_step
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.outputs import checkpoint_output, hint
 from toolgen.cli.train_distill import distill
@@ -16,13 +18,12 @@ from toolgen.cli.train_encoder import encoder
 from toolgen.cli.training_progress import duration, training_progress
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
+from toolgen.retrieval import Resources, make_sum
 from toolgen.training import STAGES, Stage, StageConfig, resolve_config
 
 if TYPE_CHECKING:
-    from toolgen.catalog import Catalog
     from toolgen.checkpoint import Checkpoint, StageRecord
     from toolgen.training.teacher import LogitsOfAll
-
 # Optional in the signature, so that --show-config works without them; a run says what is missing.
 CheckpointArgument = Annotated[
     Path | None, typer.Argument(metavar="CKPT", show_default=False, help="The checkpoint to start from.")
@@ -137,7 +138,6 @@ def run(
 def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:
     """The logits of the retrievers that `config.teacher` names."""
     from toolgen.checkpoint import Checkpoint
-    from toolgen.retrieval import Resources, make_sum
 
     resources = Resources(
         checkpoint=Checkpoint.load(config.teacher_checkpoint, catalog=catalog) if config.teacher_checkpoint else None,
@@ -194,23 +194,13 @@ def _short(value: Any) -> str:
 
 def _resumed(output: Path, restart: bool) -> str:
     """Where an unfinished run is taken up again."""
-    step = _saved_step(output)
+    step = saved_step(output)
     return f"going on after step {step} of the unfinished run" if step and not restart else ""
 
 
 def _interrupted(output: Path) -> str:
-    step = _saved_step(output)
+    step = saved_step(output)
     return f"stopped; step {step} is saved" if step else "stopped before anything was worth saving"
-
-
-def _saved_step(output: Path) -> int:
-    from toolgen.training.loop import STATE, work_folder
-
-    try:
-        progress = json.loads((work_folder(output) / STATE / "progress.json").read_text(encoding="utf-8"))
-        return int(progress["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
 
 
 def _text(answer: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from toolgen.cli.console import JsonOption, emit, progress
 from toolgen.cli.outputs import checkpoint_output, hint
 from toolgen.cli.searching import EncoderOption
 from toolgen.datasets import load_dataset
+from toolgen.retrieval import Resources, make_sum
 
 TEACHER = ("bm25", "toolretriever")
 
@@ -44,7 +45,6 @@ def distill(
     """
     with checkpoint_output(output, overwrite=overwrite):
         from toolgen.checkpoint import Checkpoint
-        from toolgen.retrieval import Resources, make_sum
         from toolgen.retrieval.generative import GenerativeRetriever
         from toolgen.training.distillation import distill as add_imitation
         from toolgen.training.distillation import distillation_texts

@@ -9,7 +9,6 @@ import typer
 
 from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.outputs import checkpoint_output, hint
-from toolgen.cli.searching import ENCODER_FILE
 from toolgen.cli.training_progress import duration, training_progress
 from toolgen.datasets import load_dataset
 from toolgen.fetching import resolve_base
@@ -38,7 +37,7 @@ def encoder(
     from toolgen.training.encoder import EncoderConfig, encoder_steps, train_encoder
 
     config = EncoderConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    with checkpoint_output(output, overwrite=overwrite, kind="encoder", marker=ENCODER_FILE):
+    with checkpoint_output(output, overwrite=overwrite, kind="encoder"):
         folder = resolve_base(base, on_message=message)
         with training_progress("encoder", encoder_steps(data, config)) as on_step:
             record = train_encoder(folder, data, output, config, on_step=on_step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -12,12 +12,12 @@ from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.datasets import load_dataset
 from toolgen.fetching import resolve_base
+from toolgen.virtualization import Indexing, Initialization
 
 DEFAULT_BASE = "smollm2-135m-instruct"
 
-# Repeated from toolgen.virtualization, which cannot be imported without torch; a test compares the two.
 InitOption = Annotated[
-    Literal["documentation", "name", "random"],
+    Initialization,
     typer.Option(
         "--init",
         help="First value of a tool's row: a bag of the words of its documentation, the mean of the embeddings of "
@@ -26,7 +26,7 @@ InitOption = Annotated[
 ]
 
 IndexingOption = Annotated[
-    Literal["atomic", "numeric", "hierarchical", "semantic", "codes"],
+    Indexing,
     typer.Option(
         "--indexing",
         help="atomic: one token a tool. With few shared tokens: numeric (its number, digit by digit), hierarchical (its path "

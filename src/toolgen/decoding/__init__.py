@@ -2,9 +2,23 @@
 Out: the next legal action (a tool token, finish, no_tool) and its arguments, valid under the tool's JSON Schema.
 """
 
-from toolgen.decoding.decoder import Arguments, DecodingOptions, ToolChoice, ToolDecoder
-from toolgen.decoding.sampling import Sampling
-from toolgen.inference.session import ContextFullError, Forward, Session
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from toolgen.decoding.decoder import Arguments, DecodingOptions, ToolChoice, ToolDecoder
+    from toolgen.decoding.sampling import Sampling
+    from toolgen.inference.session import ContextFullError, Forward, Session
+else:
+    from toolgen._lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "toolgen.decoding.decoder": "Arguments DecodingOptions ToolChoice ToolDecoder",
+            "toolgen.decoding.sampling": "Sampling",
+            "toolgen.inference.session": "ContextFullError Forward Session",
+        },
+    )
 
 __all__ = [
     "Arguments",

@@ -13,9 +13,8 @@ from typing import Any
 
 from toolgen.catalog.catalog import KEPT
 from toolgen.planning.shape import ModelShape
-from toolgen.training.budget import CANDIDATES
+from toolgen.training.budget import CANDIDATES, CHUNK_LOGITS
 from toolgen.training.config import StageConfig
-from toolgen.training.softmax import CHUNK_LOGITS
 from toolgen.training.stages import Stage
 
 GIB = 1 << 30

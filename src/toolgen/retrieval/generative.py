@@ -24,10 +24,8 @@ from toolgen.inference.beam_search import beam_search
 from toolgen.inference.heads import Head
 from toolgen.inference.lean_pass import LeanPass, fits_lean_pass
 from toolgen.inference.trie import Trie
-from toolgen.retrieval.protocol import Ranking, top_ranking
+from toolgen.retrieval.protocol import BEAM, Ranking, top_ranking
 
-BEAM = 32
-"""Beginnings of tools that the beam search keeps at each step; ToolGen keeps 5."""
 # What a pass costs beside its tokens, in tokens: products of 40 rows run at two thirds of the rate of 1,000 rows (fp32, Zen 3).
 _PASS_TOKENS = 25
 

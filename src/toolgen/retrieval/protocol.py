@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog
 
+BEAM = 32
+"""Beginnings of tools that a search keeps at each step where a tool is several tokens; ToolGen keeps 5."""
+
 
 @dataclass(frozen=True)
 class Ranking:

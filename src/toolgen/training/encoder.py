@@ -22,13 +22,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from toolgen.catalog.text import document
+from toolgen.checkpoint.layout import MARKERS
 from toolgen.datasets import Dataset, Query
 from toolgen.errors import DatasetError, InputError, MissingExtraError
 from toolgen.files import new_folder, write_json
 from toolgen.training.loop import OnStep
 from toolgen.training.machine import tune_allocator
 
-SETTINGS_FILE = "toolgen-encoder.json"
 _CHUNK = 16  # texts encoded together
 
 
@@ -97,7 +97,7 @@ def train_encoder(
     }
     with new_folder(output) as folder:
         encoder.save(str(folder), create_model_card=False)
-        write_json(folder / SETTINGS_FILE, record)
+        write_json(folder / MARKERS["encoder"], record)
     return record
 
 

@@ -27,7 +27,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, set_seed
 from transformers import get_scheduler
 
-from toolgen.checkpoint import METRICS, Checkpoint
+from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.layout import METRICS, PROGRESS, RUN, STATE
 from toolgen.errors import MissingExtraError, ProcessesError, UsageError
 from toolgen.files import read_records, replace_folder, temporary_folder, write_json, write_records
 from toolgen.training.budget import TokenBudget
@@ -37,10 +38,8 @@ from toolgen.training.examples import TrainingExample, batches, repeats
 from toolgen.training.loss import Loss, set_cross_entropy
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel, check_logits, probe_batch
-from toolgen.training.saving import PROGRESS, StateWriter
+from toolgen.training.saving import StateWriter
 from toolgen.training.sharding import PartedState, distribute, equal_count, whole
-
-STATE, FINGERPRINT = "state", "run.json"
 
 OnStep = Callable[[Mapping[str, Any]], None]
 Teach = Callable[[Sequence[TrainingExample]], list[TrainingExample]]
@@ -55,11 +54,6 @@ class Progress:
     seconds: float
 
 
-def work_folder(output: Path) -> Path:
-    """Where an unfinished run towards `output` keeps its state."""
-    return output.with_name(output.name + ".unfinished")
-
-
 def train(
     checkpoint: Checkpoint,
     sources: Mapping[str, Sequence[TrainingExample]],
@@ -70,7 +64,7 @@ def train(
     loss: Loss = set_cross_entropy,
     fingerprint: Mapping[str, Any],
     unasked: Sequence[int] = (),
-    untargeted: Sequence[int] = (),
+    silent: Sequence[int] = (),
     teach: Teach | None = None,
     restart: bool = False,
     tensorboard: bool = False,
@@ -80,7 +74,7 @@ def train(
 
     A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed, unless `restart`;
     another run's state is a UsageError. KeyboardInterrupt leaves the state behind. `on_step` is called in the first process
-    only. `unasked` and `untargeted` are those of `TrainableModel`; `teach` changes the examples of a batch before its step.
+    only. For `unasked` and `silent` see `TrainableModel`; `teach` changes the examples of a batch before they are trained on.
     """
     tune_allocator()
     set_seed(config.seed)
@@ -98,7 +92,7 @@ def train(
         checkpoint,
         frozen_layers=_frozen_layers(checkpoint, config),
         unasked=unasked,
-        untargeted=untargeted,
+        silent=silent,
         blend=config.blend,
     )
     try:
@@ -124,7 +118,7 @@ def train(
 
 def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, accelerator: Accelerator) -> None:
     """Opens the folder of a run; UsageError if it holds the state of another. A run that saved no state can be replaced."""
-    path = work / FINGERPRINT
+    path = work / RUN
     if not restart and (work / STATE).exists() and _fingerprint_in(path) != fingerprint:
         raise UsageError(
             f"{work} holds an unfinished run with other settings, data or input; repeat that command to go on with it, "

@@ -13,11 +13,12 @@ from accelerate import PartialState
 
 from toolgen.catalog.tool import canonical_json
 from toolgen.checkpoint import Checkpoint, StageRecord
+from toolgen.checkpoint.layout import work_folder
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
 from toolgen.training.config import StageConfig
 from toolgen.training.examples import TrainingExample, targets_of
-from toolgen.training.loop import OnStep, train, work_folder
+from toolgen.training.loop import OnStep, train
 from toolgen.training.stages import Stage
 from toolgen.training.teacher import LogitsOfAll, Teacher
 from toolgen.virtualization.tokenizer import TURN_START
@@ -55,8 +56,8 @@ def run_stage(
         stage=stage.name,
         loss=stage.loss,
         fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
-        unasked=_unasked(checkpoint, dataset) if config.negatives == "asked" else (),
-        untargeted=[*_opening(checkpoint), *(_untargeted(checkpoint, sources) if config.negatives == "asked" else ())],
+        unasked=_unasked(checkpoint, dataset) if config.contrast == "asked" else (),
+        silent=[*_opening(checkpoint), *(_silent(checkpoint, sources) if config.contrast == "asked" else ())],
         teach=Teacher(teacher, checkpoint.vocabulary, config.teacher_share) if teacher else None,
         restart=restart,
         tensorboard=tensorboard,
@@ -117,7 +118,7 @@ def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
     return [token for token in vocabulary.tool_token_ids if token not in used]
 
 
-def _untargeted(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExample]]) -> list[int]:
+def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExample]]) -> list[int]:
     """Token ids of tools and actions that no example of this stage asks for: `finish` before the agent stage."""
     asked = frozenset[int]().union(*map(targets_of, sources.values()))
     return [token for token in checkpoint.vocabulary.action_token_ids if token not in asked]

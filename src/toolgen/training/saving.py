@@ -22,10 +22,9 @@ from accelerate.utils import save
 from accelerate.utils.constants import OPTIMIZER_NAME, SAFE_WEIGHTS_NAME
 from torch import nn
 
+from toolgen.checkpoint.layout import PROGRESS
 from toolgen.errors import OutputError
 from toolgen.files import replace_folder, temporary_folder, write_json
-
-PROGRESS = "progress.json"
 
 
 class StateWriter:

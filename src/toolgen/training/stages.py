@@ -129,14 +129,14 @@ WRITER = Stage(
     doc2query, arXiv 1904.08375.""",
     follow_up="toolgen catalog queries {dataset} --by llm --base {output} -o DATASET2",
     sources={"asking": sources.asking},
-    # All tools are negatives, so that it does not answer a documentation with a tool, which memorization taught it.
+    # All tool rows are contrasted, so that it does not answer a documentation with a tool, which memorization taught it.
     defaults={
         "steps": 25,
         "batch_size": 32,
         "row_learning_rate": 1e-4,
         "max_tokens": 224,
         "shares": {"asking": 1.0},
-        "negatives": "all",
+        "contrast": "all",
     },
     supervised_share=0.2,
     writes_text=True,

@@ -6,19 +6,31 @@ arXiv 2410.03439, section 3.2); `vocabulary` numbers the tokens, `tokenizer` add
 `embeddings` gives their rows first values, `protocol` renders conversations with them.
 """
 
-from toolgen.virtualization.architecture import check_architecture
-from toolgen.virtualization.embeddings import (
-    INITIALIZATIONS,
-    Initialization,
-    document_vectors,
-    initialize_rows,
-    output_rows,
-    resize_rows,
-)
-from toolgen.virtualization.indexing import INDEXINGS, Indexing, spell
-from toolgen.virtualization.protocol import PromptProtocol
-from toolgen.virtualization.tokenizer import add_tool_tokens, encode, find_end_marker
-from toolgen.virtualization.vocabulary import ToolVocabulary
+from typing import TYPE_CHECKING
+
+from toolgen.virtualization.options import INDEXINGS, INITIALIZATIONS, Indexing, Initialization
+
+if TYPE_CHECKING:
+    from toolgen.virtualization.architecture import check_architecture
+    from toolgen.virtualization.embeddings import document_vectors, initialize_rows, output_rows, resize_rows
+    from toolgen.virtualization.indexing import spell
+    from toolgen.virtualization.protocol import PromptProtocol
+    from toolgen.virtualization.tokenizer import add_tool_tokens, encode, find_end_marker
+    from toolgen.virtualization.vocabulary import ToolVocabulary
+else:
+    from toolgen._lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "toolgen.virtualization.architecture": "check_architecture",
+            "toolgen.virtualization.embeddings": "document_vectors initialize_rows output_rows resize_rows",
+            "toolgen.virtualization.indexing": "spell",
+            "toolgen.virtualization.protocol": "PromptProtocol",
+            "toolgen.virtualization.tokenizer": "add_tool_tokens encode find_end_marker",
+            "toolgen.virtualization.vocabulary": "ToolVocabulary",
+        },
+    )
 
 __all__ = [
     "INDEXINGS",

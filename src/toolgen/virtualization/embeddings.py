@@ -15,7 +15,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.catalog.text import spaced_words
+from toolgen.virtualization.options import Initialization
 from toolgen.virtualization.tokenizer import TURN_END, TURN_START, encode
 from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
-
-Initialization = Literal["documentation", "name", "random"]
-INITIALIZATIONS: tuple[Initialization, ...] = get_args(Initialization)
 
 VIEW_WEIGHTS: Mapping[str, float] = {"name": 2.0, "description": 1.0, "parameters": 0.5}
 """Weight of a word by the view of the documentation it stands in; chosen on BFCL's development split."""

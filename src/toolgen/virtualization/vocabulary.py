@@ -15,7 +15,7 @@ from typing import Any
 
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.errors import CheckpointError
-from toolgen.virtualization.indexing import INDEXINGS, Indexing
+from toolgen.virtualization.options import INDEXINGS, Indexing
 
 ACTIONS = (FINISH, NO_TOOL)
 ACTION_TOKENS = tuple(f"<<{action}>>" for action in ACTIONS)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.testing import tiny_catalog
-from toolgen.virtualization.indexing import INDEXINGS, Indexing, Spelling, expected_size, spell
+from toolgen.virtualization.indexing import Spelling, expected_size, spell
 from toolgen.virtualization.indexing.codes import code_count, codes, pull_together
 from toolgen.virtualization.indexing.hierarchical import hierarchical
 from toolgen.virtualization.indexing.numeric import numeric
 from toolgen.virtualization.indexing.semantic import CLOSE, OPEN, semantic
+from toolgen.virtualization.options import INDEXINGS, Indexing
 
 
 def vectors(count: int, seed: int = 0, kinds: int | None = None) -> np.ndarray:

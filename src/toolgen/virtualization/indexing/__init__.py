@@ -10,7 +10,6 @@ tree of clusters is DSI's, arXiv 2202.06991), `semantic` the words of the name, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.virtualization.indexing.atomic import atomic
@@ -21,11 +20,9 @@ from toolgen.virtualization.indexing.numeric import numeric
 from toolgen.virtualization.indexing.semantic import Encode, semantic
 from toolgen.virtualization.indexing.size import Size, expected_size
 from toolgen.virtualization.indexing.spelling import Spelling, digits
+from toolgen.virtualization.options import Indexing
 
-Indexing = Literal["atomic", "numeric", "hierarchical", "semantic", "codes"]
-INDEXINGS: tuple[Indexing, ...] = get_args(Indexing)
-
-__all__ = ["INDEXINGS", "Encode", "Indexing", "Matrix", "Size", "Spelling", "atomic", "expected_size", "spell"]
+__all__ = ["Encode", "Matrix", "Size", "Spelling", "atomic", "expected_size", "spell"]
 
 
 def spell(

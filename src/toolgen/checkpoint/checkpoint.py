@@ -1,12 +1,11 @@
 """Checkpoint: model, tokenizer, vocabulary and catalog in one folder.
 
-The folder is an ordinary Hugging Face model folder, which `AutoModelForCausalLM` and `AutoTokenizer` open without toolgen,
-plus `toolgen.json` (format, vocabulary with its indexing, catalog hash, base, history of stages) and `catalog.jsonl`.
+The folder is an ordinary Hugging Face model folder, which `AutoModelForCausalLM` and `AutoTokenizer` open without toolgen, and
+the files of `layout`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import views
+from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, read_metadata
 from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.fetching.dequantize import without_progress_bars
 from toolgen.files import check_replaceable, new_folder, read_records, sha256_of, write_json, write_records
@@ -30,6 +30,7 @@ from toolgen.virtualization import (
     check_architecture,
     document_vectors,
     encode,
+    find_end_marker,
     initialize_rows,
     output_rows,
     resize_rows,
@@ -39,8 +40,6 @@ from toolgen.virtualization.protocol import RESPONSE_TEMPLATE, chat_template
 from toolgen.virtualization.tokenizer import begins_with_bos, check_sequences
 from toolgen.virtualization.vocabulary import ACTIONS
 
-FORMAT = 1
-METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
 ACTION_TEXTS = ("finish the task and answer", "no tool fits this request")
 
 
@@ -282,31 +281,10 @@ def _open_catalog(folder: Path, metadata: Mapping[str, Any]) -> Catalog:
 
 def _end_turns(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Plain `generate` stops where our turns end, whatever the base's own end token was."""
-    from toolgen.virtualization import find_end_marker
-
     end = find_end_marker(tokenizer)
     if model.generation_config is not None:
         model.generation_config.eos_token_id = end
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-
-
-def read_metadata(folder: Path) -> dict[str, Any]:
-    """`toolgen.json` of a checkpoint, its format checked; needs no weights."""
-    try:
-        metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{folder} is not a toolgen checkpoint ({METADATA} is missing); make one with `toolgen virtualize`"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / METADATA} cannot be read: {error}") from error
-    if not isinstance(metadata, dict):
-        raise CheckpointError(f"{folder / METADATA} should hold an object; it holds a {type(metadata).__name__}")
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{folder} has checkpoint format {metadata.get('format')!r}; this toolgen reads {FORMAT}")
-    if missing := {"base", "catalog_hash", "vocabulary", "stages", "tool_sets", "asked_tools"} - metadata.keys():
-        raise CheckpointError(f"{folder / METADATA} is damaged: it lacks {', '.join(sorted(missing))}")
-    return metadata
 
 
 def _tools(folder: Path, key: str, positions: Any, catalog: Catalog) -> tuple[str, ...]:
@@ -315,8 +293,3 @@ def _tools(folder: Path, key: str, positions: Any, catalog: Catalog) -> tuple[st
         return tuple(catalog.ids[position] for position in positions)
     except (IndexError, TypeError) as error:
         raise CheckpointError(f"{folder / METADATA} is damaged: its {key} are no places in the catalog") from error
-
-
-def is_checkpoint(path: str | Path) -> bool:
-    """Whether a folder claims to be a checkpoint."""
-    return (Path(path) / METADATA).is_file()

@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from toolgen.catalog import Catalog, Tool
-from toolgen.checkpoint import CATALOG, METADATA, Checkpoint, StageRecord, is_checkpoint
+from toolgen.checkpoint import Checkpoint, StageRecord, is_checkpoint
+from toolgen.checkpoint.layout import CATALOG, METADATA
 from toolgen.errors import CheckpointError, OutputError, UsageError
 from toolgen.testing import (
     ARCHITECTURES,

@@ -1,0 +1,72 @@
+"""What folders are made of: names of their files, and what kind of folder one is. Reads no weights, needs no torch.
+
+CKPT/              a Hugging Face model folder, and
+  toolgen.json       format, base, catalog hash, vocabulary with its indexing, history of stages
+  catalog.jsonl      one tool a line
+  metrics.jsonl      one record a training step
+CKPT.unfinished/   a training that will write CKPT
+  run.json           what makes it this run and no other
+  metrics.jsonl      its steps so far
+  state/             where it goes on, with progress.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from toolgen.datasets.folder import METADATA_FILE
+from toolgen.errors import CheckpointError
+
+FORMAT = 1
+METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
+RUN, STATE, PROGRESS = "run.json", "state", "progress.json"
+
+Kind = Literal["checkpoint", "dataset", "encoder"]
+MARKERS: Mapping[Kind, str] = {"checkpoint": METADATA, "dataset": METADATA_FILE, "encoder": "toolgen-encoder.json"}
+"""The file by which a folder of this kind is known."""
+
+
+def is_kind(path: str | Path, kind: Kind) -> bool:
+    """Whether a folder claims to be of this kind."""
+    return (Path(path) / MARKERS[kind]).is_file()
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a folder claims to be a checkpoint."""
+    return is_kind(path, "checkpoint")
+
+
+def work_folder(output: Path) -> Path:
+    """Where an unfinished training towards `output` keeps its state."""
+    return output.with_name(output.name + ".unfinished")
+
+
+def saved_step(output: Path) -> int:
+    """The step after which an unfinished training towards `output` goes on; 0 where nothing is saved."""
+    try:
+        progress = json.loads((work_folder(output) / STATE / PROGRESS).read_text(encoding="utf-8"))
+        return int(progress["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """`toolgen.json` of a checkpoint, its format checked; needs no weights."""
+    try:
+        metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} is not a toolgen checkpoint ({METADATA} is missing); make one with `toolgen virtualize`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / METADATA} cannot be read: {error}") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{folder / METADATA} should hold an object; it holds a {type(metadata).__name__}")
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{folder} has checkpoint format {metadata.get('format')!r}; this toolgen reads {FORMAT}")
+    if missing := {"base", "catalog_hash", "vocabulary", "stages", "tool_sets", "asked_tools"} - metadata.keys():
+        raise CheckpointError(f"{folder / METADATA} is damaged: it lacks {', '.join(sorted(missing))}")
+    return metadata

@@ -1,0 +1,41 @@
+"""What a folder is, and where a training towards it stands, without opening a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from toolgen.checkpoint.layout import MARKERS, Kind, is_kind, saved_step, work_folder
+from toolgen.datasets import save_dataset
+from toolgen.testing import tiny_checkpoint, tiny_dataset
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
+    made: dict[Kind, Path] = {kind: tmp_path_factory.mktemp("layout") / kind for kind in MARKERS}
+    tiny_checkpoint().save(made["checkpoint"])
+    save_dataset(tiny_dataset(), made["dataset"])
+    return made
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "dataset"])
+def test_a_folder_is_of_the_kind_that_was_written(folders: dict[Kind, Path], kind: Kind) -> None:
+    assert [found for found in MARKERS if is_kind(folders[kind], found)] == [kind]
+
+
+def test_a_folder_of_something_else_is_of_no_kind(tmp_path: Path) -> None:
+    assert not any(is_kind(folder, kind) for folder in (tmp_path, tmp_path / "nothing") for kind in MARKERS)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"step": null}'])
+def test_a_training_that_saved_nothing_readable_begins_at_the_first_step(tmp_path: Path, content: str) -> None:
+    output = tmp_path / "checkpoint"
+    assert saved_step(output) == 0
+    state = work_folder(output) / "state"
+    state.mkdir(parents=True)
+    (state / "progress.json").write_text(content)
+    assert saved_step(output) == 0
+    (state / "progress.json").write_text(json.dumps({"step": 7}))
+    assert saved_step(output) == 7
