@@ -85,7 +85,7 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
 ) -> None:
     given = ("catalog", "queries", dataset_folder, "-o", tmp_path / "asked")
     for options, code, reason in (
-        (("--split", "tests"), 1, "no split 'tests'; splits are train, dev, test"),
+        (("--split", "tests"), 2, "'tests' is not one of"),
         (("--by", "llm", "--model", "m"), 2, "an endpoint needs --endpoint URL and --model NAME together"),
         (("--by", "llm", "--base", "smollm9"), 2, "no base 'smollm9'"),
         (("--found-by", "generative"), 2, "--found-by generative: choose from bm25, dense,"),

@@ -40,7 +40,7 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
 ) -> None:
     given = ("catalog", "rewrite", dataset_folder, "-o", tmp_path / "out")
     for options, code, reason in (
-        (("--how", "short", "--split", "tests"), 1, "no split 'tests'; splits are train, dev, test"),
+        (("--how", "short", "--split", "tests"), 2, "'tests' is not one of"),
         (("--how", "long"), 2, "'long' is not one of"),
         (("--how", "vague", "--model", "m"), 2, "an endpoint needs --endpoint URL and --model NAME together"),
     ):

@@ -15,7 +15,7 @@ from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.searching import EncoderOption, EndpointOption, ModelOption, open_llm
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.datasets.folder import load_dataset, save_dataset
-from toolgen.datasets.splits import SPLITS
+from toolgen.datasets.splits import Split
 from toolgen.datasets.synthetic import Draft, drafts_by_rule, keep_useful, tools_to_ask_for, with_queries
 from toolgen.datasets.written import drafts_by_model, drafts_by_trained
 from toolgen.errors import InputError, UsageError
@@ -63,13 +63,11 @@ def queries(
     ] = DEFAULT_BASE,
     endpoint: EndpointOption = None,
     model: ModelOption = None,
-    split: Annotated[str, typer.Option(help="Where the requests are added: train, dev or test.")] = "train",
+    split: Annotated[Split, typer.Option(help="Where the requests are added.")] = "train",
     seed: Annotated[int, typer.Option(help="Another seed, other requests.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Write requests for tools from their documentation, keep those with which a retriever finds the tool again."""
-    if split not in SPLITS:
-        raise InputError(f"no split {split!r}; splits are {', '.join(SPLITS)}")
     if unknown := [name for name in found_by or () if name not in FINDERS]:
         raise UsageError(f"--found-by {unknown[0]}: choose from {', '.join(FINDERS)}")
     loaded = load_dataset(dataset)

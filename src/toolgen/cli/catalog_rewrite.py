@@ -14,7 +14,7 @@ from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.datasets.folder import load_dataset, save_dataset
 from toolgen.datasets.query import Rewritten
 from toolgen.datasets.rewritten import How, rewritten_by_model, rewritten_by_rule
-from toolgen.datasets.splits import SPLITS
+from toolgen.datasets.splits import Split
 from toolgen.errors import InputError
 
 SHOWN = 3  # rewritten requests that are printed
@@ -39,15 +39,13 @@ def rewrite(
     ] = DEFAULT_BASE,
     endpoint: EndpointOption = None,
     model: ModelOption = None,
-    split: Annotated[str, typer.Option(help="Whose requests are rewritten: train, dev or test.")] = "test",
+    split: Annotated[Split, typer.Option(help="Whose requests are rewritten.")] = "test",
     as_json: JsonOption = False,
 ) -> None:
     """Write a dataset whose requests of one split say the same in fewer or vaguer words, to be compared with the full ones.
 
     Ids, tools and catalog stay; requests of several turns or without a tool are left out. The other splits are copied.
     """
-    if split not in SPLITS:
-        raise InputError(f"no split {split!r}; splits are {', '.join(SPLITS)}")
     loaded = load_dataset(dataset)
     if not loaded.searches(split):
         raise InputError(f"{dataset}: split {split} has no single-turn request with a tool; nothing to rewrite")

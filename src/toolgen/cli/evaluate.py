@@ -29,6 +29,7 @@ from toolgen.cli.searching import (
     origin_of,
 )
 from toolgen.datasets import Dataset, load_dataset
+from toolgen.datasets.splits import Split
 from toolgen.errors import UsageError
 from toolgen.evaluation import AgentResult, RetrievalResult, evaluate_retrieval
 from toolgen.evaluation.agent import KINDS, AgentEvaluation, evaluate_agent
@@ -41,7 +42,7 @@ DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The da
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="RESULT", help="Where to write the result with every record.")
 ]
-SplitOption = Annotated[str, typer.Option("--split", help="train, dev or test.")]
+SplitOption = Annotated[Split, typer.Option("--split", help="Whose requests.")]
 CandidatesOption = Annotated[
     Candidates,
     typer.Option(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterable
+from typing import Literal, get_args
 
 from toolgen.datasets.query import Query
 
-SPLITS = ("train", "dev", "test")
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[str, ...] = get_args(Split)
 TRAIN_SHARE, DEV_SHARE = 0.7, 0.1  # the rest is test
 UNASKED_SHARE = 0.1  # of the tools: no training request asks for them
 DEVELOPMENT_TENTH = 0.1  # of the training requests of a source that publishes no development split

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from toolgen.datasets.splits import Split
 from toolgen.errors import UsageError, nearest
 from toolgen.evaluation.metrics import Difference, Interval
 from toolgen.evaluation.results import RetrievalResult, paired_difference
@@ -58,7 +59,7 @@ class Experiment(BaseModel):
     steps: tuple[str, ...] = ()
     datasets: dict[str, Path] = Field(min_length=1)
     methods: dict[str, Method] = Field(min_length=1)
-    split: Literal["train", "dev", "test"] = "test"
+    split: Split = "test"
     limit: int | None = Field(None, ge=1)
     against: str | None = None
     against_dataset: str | None = None
