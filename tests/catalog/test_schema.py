@@ -263,3 +263,47 @@ def test_a_pattern_of_properties_that_is_no_regular_expression_is_left_out_with_
 
 def test_an_enumeration_of_arguments_without_any_object_is_left_out() -> None:
     assert normalize_schema({"enum": [None]}) == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"allOf": [{"$ref": "#/$defs/Trip"}, {"properties": {"seats": {"type": "integer"}}, "required": ["seats"]}]},
+        {"$ref": "#/$defs/Whole"},
+        {"type": "object", "properties": {"seats": {"type": "integer"}}, "required": ["seats"], "$ref": "#/$defs/Trip"},
+        {"type": ["object", "null"], "allOf": [{"allOf": [{"$ref": "#/$defs/Whole"}]}]},
+    ],
+)
+def test_arguments_behind_references_and_parts_stand_at_the_top(foreign: Any) -> None:
+    trip = {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}
+    seats = {"type": "object", "properties": {"seats": {"type": "integer"}}, "required": ["seats"]}
+    schema = normalize_schema(
+        {**foreign, "$defs": {"Trip": trip, "Whole": {"allOf": [{"$ref": "#/$defs/Trip"}, seats]}}}
+    )
+    assert schema["properties"] == {"to": {"type": "string"}, "seats": {"type": "integer"}}
+    assert sorted(schema["required"]) == ["seats", "to"] and schema["type"] == "object"
+    assert not schema_errors({"to": "Oslo", "seats": 2}, schema)
+    assert len(schema_errors({"seats": "2"}, schema)) == 2
+
+
+def test_arguments_that_only_branches_declare_stand_at_the_top_too() -> None:
+    branches = [
+        {"properties": {"id": {"type": "integer"}, "by": {"type": "string"}}, "required": ["id"]},
+        {"$ref": "#/$defs/Named"},
+    ]
+    named = {"properties": {"name": {"type": "string"}, "by": {"type": "integer"}}, "required": ["name"]}
+    schema = normalize_schema({"type": "object", "oneOf": branches, "$defs": {"Named": named}})
+    assert list(schema["properties"]) == ["id", "by", "name"]
+    assert not schema_errors({"id": 1, "by": "x"}, schema) and not schema_errors({"name": "n", "by": 3}, schema)
+    assert schema_errors({"by": "x"}, schema) and schema_errors({"id": "x"}, schema)
+
+
+def test_arguments_that_may_be_null_are_an_object() -> None:
+    notes: list[str] = []
+    foreign = {"type": ["object", "null"], "properties": {"city": {"type": "string"}}}
+    schema = normalize_schema(foreign, on_note=notes.append)
+    assert schema == {"type": "object", "properties": {"city": {"type": "string"}}} and not notes
+
+
+def test_a_schema_that_refers_to_itself_at_the_top_has_no_arguments() -> None:
+    assert normalize_schema({"$ref": "#"}) == {"type": "object", "properties": {}}

@@ -41,6 +41,12 @@ def test_the_document_has_name_description_and_one_line_a_parameter() -> None:
     ]
 
 
+def test_parts_that_all_hold_are_named_together() -> None:
+    both = {"allOf": [{"type": "object", "properties": {"kg": {}}}, {"type": "object", "properties": {"size": {}}}]}
+    tool = Tool(id="n", provider="", name="n", parameters={"type": "object", "properties": {"bag": both}})
+    assert document(tool).endswith("- bag (object {kg} and object {size})")
+
+
 def test_a_provider_that_is_only_the_name_of_the_dataset_is_not_shown() -> None:
     assert document(Tool(id="d&&n", provider="d", name="n", source={"dataset": "d"})) == "n"
 

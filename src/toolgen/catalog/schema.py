@@ -48,6 +48,9 @@ _LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum
 _TEXTS = frozenset({"title", "description", "format", "$ref", "$id", "$schema", "$anchor", "$comment",
                     "contentEncoding", "contentMediaType"})  # fmt: skip
 _PLAIN_TEXTS = frozenset({"title", "description", "$comment"})  # of _TEXTS: any text is allowed
+ANNOTATIONS = frozenset({"description", "title", "default", "readOnly", "format"})
+_MERGEABLE = frozenset({"type", "properties", "required", "description", "title", "readOnly", "default",
+                        "additionalProperties", "unevaluatedProperties"})  # fmt: skip
 _UNCONSTRAINED = frozenset({"default", "const"})
 _FLAGS = frozenset({"uniqueItems", "deprecated", "readOnly", "writeOnly"})
 
@@ -123,16 +126,21 @@ def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
     schema = _normalize(foreign, "arguments", note, 0) if isinstance(foreign, Mapping) else {}
     if foreign is not None and not isinstance(foreign, Mapping):
         note(f"arguments: expected a schema object, got {type(foreign).__name__}; taken as no parameters")
-    if schema.get("type", "object") != "object":
-        note(f"arguments: type {schema['type']!r} instead of 'object'; wrapped as the parameter 'value'")
-        schema = {"properties": {"value": schema}, "required": ["value"]}
-    whole = {"type": "object", "properties": schema.get("properties", {})} | schema | {"type": "object"}
+    if any(_values_of(schema, "$ref")):
+        anchors = frozenset(anchor for anchor in _values_of(schema, "$anchor") if isinstance(anchor, str))
+        schema = _without_foreign_references(schema, schema, anchors, note)
+    if "allOf" in schema or "$ref" in schema:
+        schema = _written_out(schema)
+    types = schema.get("type", "object")
+    if types != "object" and not (isinstance(types, list) and "object" in types):  # arguments are never null
+        note(f"arguments: type {types!r} instead of 'object'; wrapped as the parameter 'value'")
+        definitions: Schema = {key: schema.pop(key) for key in ("$defs", "definitions") if key in schema}
+        schema = {"properties": {"value": schema}, "required": ["value"], **definitions}
+    properties = _properties_of_branches(schema) | schema.get("properties", {})
+    first: Schema = {"type": "object", "properties": properties}
+    whole = first | schema | first
     _clean_enumeration(whole, "arguments", note)
-    if not any(_values_of(whole, "$ref")):
-        return whole
-    anchors = frozenset(anchor for anchor in _values_of(whole, "$anchor") if isinstance(anchor, str))
-    result: Schema = _without_foreign_references(whole, whole, anchors, note)
-    return result
+    return whole
 
 
 def _without_foreign_references(node: Any, whole: Schema, anchors: frozenset[str], note: Note) -> Any:
@@ -140,7 +148,7 @@ def _without_foreign_references(node: Any, whole: Schema, anchors: frozenset[str
     if not isinstance(node, dict):
         return node
     kept = dict(node)
-    if "$ref" in node and not _leads_somewhere(node["$ref"], whole, anchors):
+    if "$ref" in node and not _is_inside(node["$ref"], whole, anchors):
         note(f"the reference {str(node['$ref'])[:100]!r} leads out of the schema; anything is allowed there")
         del kept["$ref"]
     for key, value in kept.items():
@@ -153,12 +161,14 @@ def _without_foreign_references(node: Any, whole: Schema, anchors: frozenset[str
     return kept
 
 
-def _leads_somewhere(reference: Any, whole: Schema, anchors: frozenset[str]) -> bool:
-    """Whether a `$ref` is one of the anchors of a schema or a JSON pointer to a schema in it."""
-    if not isinstance(reference, str) or not reference.startswith("#"):
-        return False
-    if reference[1:] in anchors or reference == "#":
-        return True
+def _is_inside(reference: Any, whole: Schema, anchors: frozenset[str]) -> bool:
+    return (isinstance(reference, str) and reference[1:] in anchors) or _pointed(reference, whole) is not None
+
+
+def _pointed(reference: Any, whole: Schema) -> Any:
+    """The schema in `whole` that a JSON pointer in a `$ref` names; None if there is none."""
+    if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
+        return None
     node: Any = whole
     for part in unquote(reference[1:]).split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
@@ -166,7 +176,41 @@ def _leads_somewhere(reference: Any, whole: Schema, anchors: frozenset[str]) -> 
             node = node[int(key)] if key.isascii() and key.isdigit() and int(key) < len(node) else None
         else:
             node = node.get(key) if isinstance(node, dict) else None
-    return isinstance(node, (dict, bool)) and reference.startswith("#/")
+    return node if isinstance(node, (dict, bool)) else None
+
+
+def _written_out(whole: Schema) -> Schema:
+    """An argument schema with its properties at the top: they may stand behind a `$ref` or in the parts of an `allOf`."""
+    parts: list[Schema] = []
+    seen: list[Any] = []
+    _add_parts(whole, whole, parts, seen)
+    definitions = {key: whole[key] for key in ("$defs", "definitions") if key in whole}
+    return join_schemas(parts) | definitions
+
+
+def _properties_of_branches(schema: Schema) -> Schema:
+    """The properties that only the branches of a schema declare, each with what any of them admits: what a model reads and
+    a search finds are the properties at the top."""
+    found: dict[str, list[Schema]] = {}
+    for branch in (one for key in ("anyOf", "oneOf", "allOf") for one in schema.get(key, ())):
+        parts: list[Schema] = []
+        _add_parts(branch, schema, parts, [])
+        for name, inner in (item for part in parts for item in part.get("properties", {}).items()):
+            found.setdefault(name, []).append(inner)
+    return {name: merge_schemas(schemas) for name, schemas in found.items()}
+
+
+def _add_parts(schema: Any, whole: Schema, parts: list[Schema], seen: list[Any]) -> None:
+    if not isinstance(schema, dict) or any(schema is one for one in seen):
+        return
+    seen.append(schema)
+    _add_parts(_pointed(schema.get("$ref"), whole), whole, parts, seen)
+    for inner in schema.get("allOf", ()):
+        _add_parts(inner, whole, parts, seen)
+    inside = _pointed(schema.get("$ref"), whole) is None  # an anchor is left where it is
+    left_out = {"allOf", "$defs", "definitions"} | (set() if inside else {"$ref"})
+    if rest := {key: value for key, value in schema.items() if key not in left_out}:
+        parts.append(rest)
 
 
 def without_secrets(name: str, schema: Schema, note: Note) -> Schema:
@@ -290,6 +334,48 @@ def close_object(schema: Mapping[str, Any]) -> Schema:
         return closed | {"required": required}
     closed.pop("required", None)
     return closed
+
+
+def join_schemas(parts: Sequence[Schema]) -> Schema:
+    """Schemas that all hold as one, where that can be said without `allOf`: plain objects (how OpenAPI writes inheritance),
+    and one schema with texts beside it (how 3.0 describes a reference)."""
+    texts: Schema = {}
+    main: list[Schema] = []
+    for part in parts:
+        if part.keys() <= ANNOTATIONS:
+            texts |= part
+        else:
+            main.append(part)
+    if len(main) < 2:
+        return {**(main[0] if main else {}), **texts}
+    if any(not _is_mergeable(part) for part in main):
+        return {"allOf": main, **texts}
+    properties: Schema = {}
+    required: list[str] = []
+    for part in main:
+        for name, inner in part.get("properties", {}).items():
+            old = properties.get(name)
+            properties[name] = inner if old is None or _same(old, inner) else {"allOf": [old, inner]}
+        required += part.get("required", ())
+    merged = {"type": "object", "properties": properties} if properties else {"type": "object"}
+    found = {key: part[key] for part in main for key in ("description", "title", "readOnly") if key in part}
+    more: Schema = {"additionalProperties": True} if any("additionalProperties" in part for part in main) else {}
+    if any(part.get("unevaluatedProperties") is False for part in main):
+        more = {"additionalProperties": False}
+    return merged | found | texts | more | ({"required": list(dict.fromkeys(required))} if required else {})
+
+
+def _is_mergeable(part: Schema) -> bool:
+    """Whether a schema is a plain object that forbids no further members; `unevaluatedProperties` knows those of all parts."""
+    types, more = part.get("type", "object"), part.get("additionalProperties", True)
+    plain = types == "object" or (isinstance(types, list) and set(types) == {"object", "null"})
+    takes_any = more is True or (isinstance(more, dict) and more.keys() <= ANNOTATIONS)
+    return plain and takes_any and part.keys() <= _MERGEABLE
+
+
+def _same(one: Schema, other: Schema) -> bool:
+    """Whether two schemas are equal, as far as that is cheap: written out, they share parts and can be immense."""
+    return one is other or (not any(isinstance(value, (dict, list)) for value in one.values()) and one == other)
 
 
 def merge_schemas(schemas: Sequence[Mapping[str, Any]]) -> Schema:

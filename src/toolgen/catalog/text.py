@@ -75,6 +75,8 @@ def _type(schema: Any) -> str:
         return "any"
     if alternatives := schema.get("anyOf") or schema.get("oneOf"):
         return " or ".join(dict.fromkeys(_type(alternative) for alternative in alternatives))
+    if parts := schema.get("allOf"):
+        return " and ".join(dict.fromkeys(_type(part) for part in parts))
     if reference := schema.get("$ref"):
         return str(reference).rpartition("/")[2] or "any"
     declared = schema.get("type", "any")

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.documents import MAX_DOCUMENT_BYTES, parse_document
 from toolgen.catalog.loaders.web import download, is_url
-from toolgen.catalog.schema import Schema, normalize_value_schema
+from toolgen.catalog.schema import ANNOTATIONS, Schema, join_schemas, normalize_value_schema
 from toolgen.errors import InputError
 
 MAX_HOPS = 6  # references that are followed inside each other when a schema is written out
@@ -28,13 +28,10 @@ MAX_CHOICES = 300  # values of an enumeration
 
 _LEFT_OUT = frozenset({"xml", "discriminator", "externalDocs", "example", "examples", "$id", "$schema", "$anchor",
                        "$comment", "$defs", "definitions", "deprecated", "writeOnly"})  # fmt: skip
-_ANNOTATIONS = frozenset({"description", "title", "default", "readOnly", "format"})
 _INNER = frozenset({"items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else",
                     "unevaluatedItems", "unevaluatedProperties"})  # fmt: skip
 _INNER_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 _INNER_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
-_MERGEABLE = frozenset({"type", "properties", "required", "description", "title", "readOnly", "default",
-                        "additionalProperties", "unevaluatedProperties"})  # fmt: skip
 _NESTING = _INNER | _INNER_LISTS | _INNER_MAPS
 
 LEVELS_CUT = "a schema is cut where objects inside it are too deep or too long; anything is allowed there"
@@ -302,7 +299,7 @@ class SchemaWriter:
         written = [self._write_part(part, way) for part in parts]
         if len(written) == 1:
             return written[0]
-        merged = _merge([one.schema for one in written])
+        merged = join_schemas([one.schema for one in written])
         return Written(merged, sum(one.size for one in written) + 16, frozenset().union(*(one.cuts for one in written)))
 
     def _write_part(self, part: _Part, way: _Way) -> Written:
@@ -317,7 +314,7 @@ class SchemaWriter:
         result: Schema = {}
         size, cuts = 2, frozenset[str]()
         for key, value in part.schema.items():
-            if key in _LEFT_OUT or key.startswith("x-") or (way.bare and key in _ANNOTATIONS):
+            if key in _LEFT_OUT or key.startswith("x-") or (way.bare and key in ANNOTATIONS):
                 continue
             if key == "enum" and len(value) > MAX_CHOICES:  # shortened it would forbid what the service allows
                 cuts |= {CHOICES_CUT}
@@ -390,48 +387,6 @@ class SchemaWriter:
 
 def _is_composed(schema: Schema) -> bool:
     return "$ref" in schema or "allOf" in schema
-
-
-def _merge(parts: Sequence[Schema]) -> Schema:
-    """Schemas that all hold as one, where that can be said without `allOf`: plain objects (how OpenAPI writes inheritance),
-    and one schema with texts beside it (how 3.0 describes a reference)."""
-    texts: Schema = {}
-    main: list[Schema] = []
-    for part in parts:
-        if part.keys() <= _ANNOTATIONS:
-            texts |= part
-        else:
-            main.append(part)
-    if len(main) < 2:
-        return {**(main[0] if main else {}), **texts}
-    if any(not _is_mergeable(part) for part in main):
-        return {"allOf": main, **texts}
-    properties: Schema = {}
-    required: list[str] = []
-    for part in main:
-        for name, inner in part.get("properties", {}).items():
-            old = properties.get(name)
-            properties[name] = inner if old is None or _same(old, inner) else {"allOf": [old, inner]}
-        required += part.get("required", ())
-    merged = {"type": "object", "properties": properties} if properties else {"type": "object"}
-    found = {key: part[key] for part in main for key in ("description", "title", "readOnly") if key in part}
-    more: Schema = {"additionalProperties": True} if any("additionalProperties" in part for part in main) else {}
-    if any(part.get("unevaluatedProperties") is False for part in main):
-        more = {"additionalProperties": False}
-    return merged | found | texts | more | ({"required": list(dict.fromkeys(required))} if required else {})
-
-
-def _is_mergeable(part: Schema) -> bool:
-    """Whether a schema is a plain object that forbids no further members; `unevaluatedProperties` knows those of all parts."""
-    types, more = part.get("type", "object"), part.get("additionalProperties", True)
-    plain = types == "object" or (isinstance(types, list) and set(types) == {"object", "null"})
-    takes_any = more is True or (isinstance(more, dict) and more.keys() <= _ANNOTATIONS)
-    return plain and takes_any and part.keys() <= _MERGEABLE
-
-
-def _same(one: Schema, other: Schema) -> bool:
-    """Whether two schemas are equal, as far as that is cheap: written out, they share parts and can be immense."""
-    return one is other or (not any(isinstance(value, (dict, list)) for value in one.values()) and one == other)
 
 
 def _length(value: Any) -> int:
