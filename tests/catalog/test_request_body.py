@@ -11,13 +11,15 @@ from urllib.parse import parse_qsl
 import pytest
 import yaml
 
+from toolgen.catalog.http_request import build_request
 from toolgen.catalog.request_body import MULTIPART, URLENCODED, best_type, write_body
+from toolgen.catalog.tool import Tool
 from toolgen.errors import InputError
 
 
 def whole(kind: str, value: Any) -> bytes:
     """The bytes of a body that is one argument."""
-    sent, body = write_body({"type": kind, "whole": True}, [("body", value, {})], {})
+    sent, body = write_body({"type": kind, "whole": True}, [("body", value, {})])
     assert sent == kind and body is not None
     return body
 
@@ -25,15 +27,17 @@ def whole(kind: str, value: Any) -> bytes:
 def form(fields: Any, encoding: Any = None) -> list[tuple[str, str]]:
     """What a server reads of an urlencoded form."""
     values: list[tuple[str, Any, Any]] = [(name, value, {}) for name, value in fields.items()]
-    sent, body = write_body({"type": URLENCODED, "encoding": encoding or {}}, values, {})
+    sent, body = write_body({"type": URLENCODED, "encoding": encoding or {}}, values)
     assert sent == URLENCODED
     return parse_qsl((body or b"").decode(), keep_blank_values=True, strict_parsing=bool(body))
 
 
 def parts(fields: Any, encoding: Any = None, schemas: Any = None) -> list[tuple[Any, Any, str, bytes]]:
     """Name, file name, declared content type and data of each part, as the standard library reads them."""
-    values: list[tuple[str, Any, Any]] = [(name, value, {}) for name, value in fields.items()]
-    kind, body = write_body({"type": MULTIPART, "encoding": encoding or {}}, values, schemas or {})
+    values: list[tuple[str, Any, Any]] = [
+        (name, value, (schemas or {}).get(name, {})) for name, value in fields.items()
+    ]
+    kind, body = write_body({"type": MULTIPART, "encoding": encoding or {}}, values)
     payload = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + (body or b"")).get_payload()
     assert isinstance(payload, list)
     found = []
@@ -51,8 +55,8 @@ def test_a_whole_body_is_sent_as_its_type_asks() -> None:
     assert whole("application/vnd.api+json", "a") == b'"a"'
     assert whole("text/csv", "a,b") == b"a,b"
     assert whole("text/plain", 3.5) == b"3.5"
-    assert write_body({"type": "*/*", "whole": True}, [("body", {}, {})], {}) == ("application/json", b"{}")
-    assert write_body({"type": "application/json"}, [], {}) == ("", None)
+    assert write_body({"type": "*/*", "whole": True}, [("body", {}, {})]) == ("application/json", b"{}")
+    assert write_body({"type": "application/json"}, []) == ("", None)
 
 
 @pytest.mark.parametrize("kind", ["application/x-ndjson", "application/jsonl", "Application/JSON-Lines; charset=utf-8"])
@@ -154,3 +158,26 @@ def test_the_media_type_that_values_fit_into_best_is_chosen() -> None:
     assert best_type(["text/xml", URLENCODED, "application/hal+json"]) == "application/hal+json"
     assert best_type(["text/xml", "application/x-ndjson"]) == "application/x-ndjson"
     assert best_type(["text/xml", "image/png"]) == "text/xml"
+
+
+def test_files_are_told_by_their_schema_also_under_another_name_and_in_a_whole_body() -> None:
+    binary = {"type": "string", "format": "binary"}
+    renamed = Tool(
+        id="a&&b",
+        provider="a",
+        name="b",
+        parameters={"type": "object", "properties": {"file": {}, "body_file": binary}},
+        endpoint={
+            "kind": "http",
+            "method": "POST",
+            "server": "https://x.example",
+            "path": "/{file}",
+            "in": {"file": "path", "body_file": "body"},
+            "wire": {"body_file": {"name": "file"}},
+            "body": {"type": MULTIPART},
+        },
+    )
+    sent = build_request(renamed, {"file": "f", "body_file": "data"}).body or b""
+    assert b'name="file"; filename="file"\r\nContent-Type: application/octet-stream\r\n\r\ndata' in sent
+    whole = write_body({"type": MULTIPART, "whole": True}, [("body", {"f": "data"}, {"properties": {"f": binary}})])
+    assert b'name="f"; filename="f"' in (whole[1] or b"")

@@ -22,7 +22,9 @@ _RESERVED = ":/?[]@!$'()*+,;="  # RFC 3986, without `#` and `&`, which would end
 _RESERVED_IN_PATH = ":/@!$&'()*+,;="
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
-_Placed = list[tuple[str, Any, JsonObject]]  # the name on the wire, the value, how it is written
+_Placed = list[
+    tuple[str, Any, JsonObject]
+]  # the name on the wire, the value, how it is written or (of a body) its schema
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def build_request(tool: Tool, arguments: JsonObject, *, server: str | None = Non
     by_place = _by_place(tool, endpoint, arguments)
     try:
         headers = _headers(by_place)
-        kind, body = write_body(endpoint.get("body") or {}, by_place.get("body", []), tool.properties)
+        kind, body = write_body(endpoint.get("body") or {}, by_place.get("body", []))
         query = [pair for name, value, how in by_place.get("query", ()) for pair in _query(name, value, how)]
         url = _server(tool, endpoint, server) + _path(str(endpoint["path"]), by_place.get("path", []))
     except InputError as error:
@@ -67,8 +69,10 @@ def build_request(tool: Tool, arguments: JsonObject, *, server: str | None = Non
 def _by_place(tool: Tool, endpoint: JsonObject, arguments: JsonObject) -> dict[str, _Placed]:
     """The arguments by the place of the request that each goes to; InputError for an unknown and for a missing one."""
     places: Mapping[str, str] = endpoint.get("in", {})
-    more = tool.parameters.get("additionalProperties", False) is not False  # members of the body that have no name yet
-    open_body = more and "body" in places.values() and not endpoint.get("body", {}).get("whole")
+    takes_more = (
+        tool.parameters.get("additionalProperties", False) is not False
+    )  # members of the body that have no name yet
+    open_body = takes_more and "body" in places.values() and not endpoint.get("body", {}).get("whole")
     if not open_body and (unknown := sorted(set(arguments) - set(places))):
         raise InputError(f"tool {tool.id!r} has no parameter {unknown[0]!r}; it has {', '.join(places) or 'none'}")
     if missing := [name for name in tool.required if name not in arguments]:
@@ -76,8 +80,9 @@ def _by_place(tool: Tool, endpoint: JsonObject, arguments: JsonObject) -> dict[s
     wire: Mapping[str, JsonObject] = endpoint.get("wire", {})
     by_place: dict[str, _Placed] = {}
     for name, value in arguments.items():
-        how = wire.get(name, {})
-        by_place.setdefault(places.get(name, "body"), []).append((str(how.get("name", name)), value, how))
+        how, place = wire.get(name, {}), places.get(name, "body")
+        more = tool.properties.get(name, {}) if place == "body" else how
+        by_place.setdefault(place, []).append((str(how.get("name", name)), value, more))
     return by_place
 
 

@@ -72,13 +72,11 @@ def scalar_text(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def write_body(
-    how: JsonObject, values: Sequence[tuple[str, Any, JsonObject]], schemas: JsonObject
-) -> tuple[str, bytes | None]:
+def write_body(how: JsonObject, values: Sequence[tuple[str, Any, JsonObject]]) -> tuple[str, bytes | None]:
     """The content type and the bytes of a body; neither if no argument belongs to it.
 
     `how` is the endpoint's `body`: its media type, whether one argument is the `whole` of it, and the `encoding` of the
-    fields of a form. `schemas` say which fields are files.
+    fields of a form. `values` are names, values and schemas; the last say which fields of a form are files.
     """
     if not values:
         return "", None
@@ -87,7 +85,8 @@ def write_body(
     encoding: JsonObject = how.get("encoding") or {}
     if is_form(kind) and isinstance(content, Mapping):
         if media_type(kind) == MULTIPART:
-            return _multipart(content, encoding, schemas)
+            whole = values[0][2].get("properties") if how.get("whole") else None
+            return _multipart(content, encoding, whole or {name: schema for name, _, schema in values})
         pairs = [pair for name, value in content.items() for pair in _fields(name, value, encoding.get(name) or {})]
         return kind, urlencode(pairs).encode()
     return "application/json" if "*" in kind else kind, write_value(content, kind)

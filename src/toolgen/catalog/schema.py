@@ -42,6 +42,11 @@ _SCHEMA_KEYWORDS = frozenset({"items", "additionalProperties", "not", "contains"
                               "unevaluatedItems", "unevaluatedProperties"})  # fmt: skip
 _SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 _SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+# Keywords whose schemas hold at the place of the object itself, or may be referred to from there.
+_IN_PLACE = frozenset(
+    {"anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas", "$defs", "definitions"}
+)
+_ELSEWHERE = frozenset({"allOf", "anyOf", "oneOf", "$ref", "patternProperties"})  # where a name may be declared besides
 _COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties",
                      "minContains", "maxContains"})  # fmt: skip
 _LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
@@ -138,7 +143,7 @@ def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
         schema = {"properties": {"value": schema}, "required": ["value"], **definitions}
     properties = _properties_of_branches(schema) | schema.get("properties", {})
     first: Schema = {"type": "object", "properties": properties}
-    whole = first | schema | first
+    whole: Schema = _require_declared_everywhere(first | schema | first, note)
     _clean_enumeration(whole, "arguments", note)
     return whole
 
@@ -222,9 +227,13 @@ def without_secrets(name: str, schema: Schema, note: Note) -> Schema:
     return {key: value for key, value in schema.items() if key not in found}
 
 
-def normalize_value_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
-    """The same for a schema of any type, such as that of a result."""
-    return _normalize(foreign, "value", on_note or (lambda _line: None), 0)
+def normalize_value_schema(foreign: Any, *, on_note: Note | None = None, is_part: bool = False) -> Schema:
+    """The same for a schema of any type, such as that of a result. A schema that is only a part of what holds at its place
+    (`is_part`) may require names that another part declares."""
+    note = on_note or (lambda _line: None)
+    schema = _normalize(foreign, "value", note, 0)
+    result: Schema = schema if is_part else _require_declared_everywhere(schema, note)
+    return result
 
 
 def schema_errors(value: Any, schema: Mapping[str, Any]) -> list[str]:
@@ -519,7 +528,7 @@ def _copy_type(schema: Schema, value: Any, place: str, note: Note) -> None:
 
 
 def _clean_required(schema: Schema, foreign: Mapping[Any, Any]) -> None:
-    """`required` as a list of declared names; `required: true` and `optional: true` inside a property count too."""
+    """`required` as a list of names; `required: true` and `optional: true` inside a property count too."""
     listed = foreign.get("required")
     names = [name for name in listed if isinstance(name, str)] if isinstance(listed, (list, tuple)) else []
     declared = foreign.get("properties")
@@ -528,11 +537,39 @@ def _clean_required(schema: Schema, foreign: Mapping[Any, Any]) -> None:
             names.append(str(name))
         if isinstance(inner, Mapping) and inner.get("optional") is True:
             names = [other for other in names if other != name]
-    elsewhere = {"allOf", "anyOf", "oneOf", "$ref", "patternProperties"} & set(schema)
-    if "properties" in schema and not elsewhere:
-        names = [name for name in names if name in schema["properties"]]
     if names:
         schema["required"] = list(dict.fromkeys(names))
+
+
+def require_declared(schema: Schema, note: Note) -> Schema:
+    """An object that requires no name that it does not declare, unless another schema at its place may declare it."""
+    declared, required = schema.get("properties"), schema.get("required")
+    if declared is None or not required or schema.keys() & _ELSEWHERE:
+        return schema
+    lost = [name for name in required if name not in declared]
+    if not lost:
+        return schema
+    note(f"an object requires {lost[0][:60]!r}, which it does not declare; left out")
+    kept = [name for name in required if name in declared]
+    rest = {key: value for key, value in schema.items() if key != "required"}
+    return rest | {"required": kept} if kept else rest
+
+
+def _require_declared_everywhere(schema: Any, note: Note, *, alone: bool = True) -> Any:
+    """The same at every depth; what is not `alone` at its place, such as a part of `allOf`, is left as it is."""
+    if not isinstance(schema, dict):
+        return schema
+    result: Schema = {}
+    for key, value in schema.items():
+        inner_alone = key not in _IN_PLACE
+        if key in _SCHEMA_KEYWORDS:
+            value = _require_declared_everywhere(value, note, alone=inner_alone)
+        elif key in _SCHEMA_LISTS:
+            value = [_require_declared_everywhere(one, note, alone=inner_alone) for one in value]
+        elif key in _SCHEMA_MAPS:
+            value = {n: _require_declared_everywhere(one, note, alone=inner_alone) for n, one in value.items()}
+        result[key] = value
+    return require_declared(result, note) if alone else result
 
 
 def _apply_old_keywords(schema: Schema, foreign: Mapping[Any, Any]) -> None:

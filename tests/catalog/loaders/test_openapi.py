@@ -454,6 +454,32 @@ def test_no_argument_is_lost_however_large_and_composed_a_body_is(tmp_path: Path
     }
 
 
+def test_a_part_may_require_what_another_part_declares(tmp_path: Path) -> None:
+    base = {"type": "object", "properties": {"to": {"type": "string"}, "cc": {"type": "string"}}}
+    stricter = {"properties": {"cc": {"minLength": 1}}, "required": ["to", "nowhere"]}
+    loaded = load(tmp_path, bodies({"allOf": [{"$ref": "#/components/schemas/Base"}, stricter]}, Base=base))
+    assert loaded.tools[0].required == ("to",)
+    assert any("requires 'nowhere', which it does not declare" in note for note in loaded.report.notes)
+    branches = {**base, "anyOf": [{"properties": {"cc": {"minLength": 1}}, "required": ["to"]}, {"required": ["cc"]}]}
+    kept = load(tmp_path, bodies(branches)).tools[0].properties["body"]["anyOf"]
+    assert [branch["required"] for branch in kept] == [["to"], ["cc"]]
+
+
+def test_a_list_of_choices_is_never_cut(tmp_path: Path) -> None:
+    choices = {"type": "array", "items": {"$ref": "#/components/schemas/Choice"}}
+    many = wide(90)
+    many["properties"]["list"] = {"$ref": "#/components/schemas/Choices"}
+    tool = load(tmp_path, bodies(many, Choices=choices, Choice={"type": "string", "enum": ["a", "b"]})).tools[0]
+    assert tool.properties["list"] == {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}}
+
+
+def test_a_body_whose_media_type_has_no_name_is_taken_for_json(tmp_path: Path) -> None:
+    content = {"": {"schema": {"type": "object", "properties": {"a": {"type": "string"}}}}}
+    tool = load(tmp_path, with_operation({"requestBody": {"content": content}})).tools[0]
+    assert list(tool.properties) == ["a"] and tool.endpoint is not None
+    assert tool.endpoint["body"] == {"type": "application/json"}
+
+
 def test_alternatives_of_a_body_keep_their_names(tmp_path: Path) -> None:
     either = {"oneOf": [{"$ref": "#/components/schemas/A"}, {"$ref": "#/components/schemas/B"}]}
     tool = load(tmp_path, bodies(either, A=wide(60), B=wide(70, required=["option69"]))).tools[0]
@@ -682,6 +708,27 @@ def test_reserved_characters_are_kept_where_the_description_allows_it(tmp_path: 
     parameters = [{"name": name, "in": "query", "allowReserved": name == "p", "schema": {}} for name in "pr"]
     tool = load(tmp_path, with_operation({"parameters": parameters})).tools[0]
     assert build_request(tool, {"p": "/a?b", "r": "/a?b"}, server="http://x.example").query == "p=/a?b&r=%2Fa%3Fb"
+
+
+def test_secrets_in_a_description_do_not_get_into_the_catalog(tmp_path: Path) -> None:
+    body = {"type": "object", "properties": {"password": {"type": "string", "default": "hunter22"}}}
+    document = bodies(body)
+    document["servers"] = [
+        {
+            "url": "https://me:hunter22@{token}.example/{v}",
+            "variables": {"token": {"default": "hunter22"}, "v": {"default": "v1"}},
+        }
+    ]
+    parameter = {
+        "name": "api_key",
+        "in": "query",
+        "schema": {"type": "string", "default": "hunter22", "example": "hunter22"},
+    }
+    document["paths"]["/x"]["post"]["parameters"] = [parameter]
+    loaded = load(tmp_path, document)
+    assert "hunter22" not in json.dumps([loaded.tools[0].to_dict(), loaded.report.to_dict()])
+    assert (loaded.tools[0].endpoint or {})["server"] == "https://{token}.example/v1"
+    assert len(loaded.report.notes) == 3
 
 
 def test_keys_that_occur_twice_lose_no_operation_and_are_noted(tmp_path: Path) -> None:

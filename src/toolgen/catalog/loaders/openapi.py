@@ -286,6 +286,11 @@ class _Description:
                 server = urljoin(self._raw.base, server or "/")
             except ValueError:
                 self._note("the server's address cannot be read")
+        scheme, mark, rest = server.partition("://")
+        host, slash, path = rest.partition("/")
+        if mark and "@" in host:
+            self._note("the server's address has a user or password; left out")
+            server = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
         return server.rstrip("/")
 
     def _returns(self, operation: JsonObject, base: str) -> tuple[Schema | None, int]:

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.documents import MAX_DOCUMENT_BYTES, parse_document
 from toolgen.catalog.loaders.web import download, is_url
-from toolgen.catalog.schema import ANNOTATIONS, Schema, join_schemas, normalize_value_schema
+from toolgen.catalog.schema import ANNOTATIONS, Schema, join_schemas, normalize_value_schema, require_declared
 from toolgen.errors import InputError
 
 MAX_HOPS = 6  # references that are followed inside each other when a schema is written out
@@ -32,6 +32,7 @@ _INNER = frozenset({"items", "additionalProperties", "not", "contains", "propert
                     "unevaluatedItems", "unevaluatedProperties"})  # fmt: skip
 _INNER_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 _INNER_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
+_IN_PLACE = frozenset({"not", "if", "then", "else"})  # of _INNER: they hold at the place of the object itself
 _NESTING = _INNER | _INNER_LISTS | _INNER_MAPS
 
 LEVELS_CUT = "a schema is cut where objects inside it are too deep or too long; anything is allowed there"
@@ -181,17 +182,21 @@ class _Part:
 class _Way(NamedTuple):
     """How a schema is written: `hops` references inside each other are left, `bare` leaves annotations out, `request` says
     who sends it. Up to `free` combinations inside each other, references cost nothing: they stand at the level of the
-    arguments. `hidden` are names that this object may not require."""
+    arguments. `hidden` are names that this object may not require, and one that is not `alone` is a
+    branch of another, which may declare what it requires."""
 
     hops: int
     bare: bool
     request: bool
     free: int = 0
     hidden: frozenset[str] = frozenset()
+    alone: bool = True
 
     def inside(self) -> _Way:
         """The way of a schema of a property or item."""
-        return self._replace(free=0, hidden=frozenset()) if self.free or self.hidden else self
+        if self.free or self.hidden or not self.alone:
+            return self._replace(free=0, hidden=frozenset(), alone=True)
+        return self
 
 
 class SchemaWriter:
@@ -249,7 +254,7 @@ class SchemaWriter:
         return self._outline(parts, _Way(0, False, request=False))
 
     def _normalize(self, schema: Any) -> Schema:
-        return normalize_value_schema(schema, on_note=self._note) if schema is not None else {}
+        return normalize_value_schema(schema, on_note=self._note, is_part=True) if schema is not None else {}
 
     def _parts(self, schema: Schema, base: str) -> tuple[list[_Part], bool]:
         """All schemas that hold at the place of one in normal form, each once, and whether a reference led to some."""
@@ -291,16 +296,29 @@ class SchemaWriter:
         hidden = way.hidden.union(*(self._hidden(part, way.request) for part in parts))
         if hidden != way.hidden:
             way = way._replace(hidden=hidden)
-        if referred and not way.free and any(part.schema.keys() & _NESTING for part in parts):
+        if referred and not way.free and not all(self._is_flat(part) for part in parts):
             if way.hops == 0:
                 outline = self._outline(parts, way)
                 return Written(outline, 2 + _length(outline), frozenset({LEVELS_CUT}))
             way = way._replace(hops=way.hops - 1)
         written = [self._write_part(part, way) for part in parts]
         if len(written) == 1:
-            return written[0]
+            return (
+                replace(written[0], schema=require_declared(written[0].schema, self._note)) if way.alone else written[0]
+            )
         merged = join_schemas([one.schema for one in written])
+        merged = require_declared(merged, self._note) if way.alone else merged
         return Written(merged, sum(one.size for one in written) + 16, frozenset().union(*(one.cuts for one in written)))
+
+    def _is_flat(self, part: _Part, depth: int = 0) -> bool:
+        """Whether a schema has no others inside, but for the flat items of an array: there is nothing in it to cut."""
+        nested = part.schema.keys() & _NESTING
+        if not nested or nested != {"items"}:
+            return not nested
+        items = part.schema["items"]
+        if depth > 2 or not isinstance(items, dict):
+            return False
+        return all(self._is_flat(one, depth + 1) for one in self._parts(items, part.base)[0])
 
     def _write_part(self, part: _Part, way: _Way) -> Written:
         if part.key is None:
@@ -331,12 +349,12 @@ class SchemaWriter:
 
     def _write_keyword(self, key: str, value: Any, base: str, way: _Way) -> Written:
         if key in _INNER and isinstance(value, dict):
-            inside = way.inside()
+            inside = way._replace(free=0, alone=False) if key in _IN_PLACE else way.inside()
             if key == "items" and way.free:  # the items of a body that is an array are what is sent
                 inside = inside._replace(free=way.free - 1)
             return self._write(value, base, inside)
         if key in _INNER_LISTS:
-            inside = way.inside() if key == "prefixItems" else way._replace(free=max(way.free - 1, 0))
+            inside = way.inside() if key == "prefixItems" else way._replace(free=max(way.free - 1, 0), alone=False)
             several = [self._write(one, base, inside) for one in value]
             cuts = frozenset[str]().union(*(one.cuts for one in several))
             return Written([one.schema for one in several], sum(one.size + 2 for one in several), cuts)

@@ -237,11 +237,12 @@ class ArgumentReader:
         content = self._references.follow(described.get("content"), target.base)
         kinds = mapping_of(content.value)
         kind = best_type([str(name) for name in kinds])
-        if not kind:
+        if not kinds:
             if request_body is not None:
                 self._note("the body has no content, or its reference leads nowhere; it was left out")
             return Body()
         media = self._references.follow(kinds[kind], content.base)
+        kind = kind or "application/json"  # an empty name of a media type
         how: dict[str, Any] = {"type": kind}
         if is_form(kind) and (encoding := _encoding(mapping_of(media.value).get("encoding"))):
             how["encoding"] = encoding
