@@ -44,7 +44,7 @@ def processes(result: Mapping[str, Any]) -> Iterator[Bar]:
     """One process and several."""
     names = {
         "one": "one, 2 threads",
-        "parted": "two, DDP",
+        "replicated": "two, DDP",
         "shard_rows": "two, shard_rows",
         "shard_trunk": "two, shard_trunk",
     }

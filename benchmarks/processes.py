@@ -5,10 +5,10 @@
 Every variant is `toolgen train` itself, started by torchrun over gloo where it has several processes:
 
     one           one process with all cores
-    parted        `processes` processes that share the cores, a whole model in each (DDP)
+    replicated    `processes` processes that share the cores, a whole model in each (DDP)
     crowded       the same, but each with as many threads as there are cores
-    shard_rows    as parted, the rows of tools in slices
-    shard_trunk   as parted, the base's own parameters in parts (FSDP2)
+    shard_rows    as replicated, the rows of tools in slices
+    shard_trunk   as replicated, the base's own parameters sharded (FSDP2)
 
 Tokens per second are those of the steps after the first. `peak_gib` is that of the largest process.
 """
@@ -45,7 +45,7 @@ def variants(processes: int, cores: int) -> list[Variant]:
     share = max(1, cores // processes)
     return [
         Variant("one", 1, cores),
-        Variant("parted", processes, share),
+        Variant("replicated", processes, share),
         Variant("crowded", processes, cores),
         Variant("shard_rows", processes, share, ("shard_rows=true",)),
         Variant("shard_trunk", processes, share, ("shard_trunk=true",)),

@@ -39,9 +39,9 @@ def plain(hidden_PD: Tensor, base_VD: Tensor, rows_RD: Tensor, targets_PK: Tenso
 
 def chunked(hidden_PD: Tensor, base_VD: Tensor, rows_RD: Tensor, targets_PK: Tensor) -> Tensor:
     """What training does."""
-    spares_P = torch.zeros(len(hidden_PD), dtype=torch.bool)
+    among_asked_P = torch.zeros(len(hidden_PD), dtype=torch.bool)
     weights_PK = torch.full(targets_PK.shape, 1 / targets_PK.shape[1])
-    return set_cross_entropy(hidden_PD, Block(0, base_VD), Block(BASE, rows_RD), targets_PK, weights_PK, spares_P)
+    return set_cross_entropy(hidden_PD, Block(0, base_VD), Block(BASE, rows_RD), targets_PK, weights_PK, among_asked_P)
 
 
 def measure(way: str, rows: int, positions: int, dtype: str, rounds: int) -> dict[str, float]:

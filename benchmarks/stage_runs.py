@@ -27,7 +27,7 @@ from toolgen.training.examples import TrainingExample, batches
 from toolgen.training.loop import _accelerator, _frozen_layers, _Run
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel
-from toolgen.training.run import _silent, _unasked
+from toolgen.training.run import _unasked, _untargeted
 
 GIB = 2**30
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -66,12 +66,12 @@ def open_run(
     accelerator = _accelerator(precision, work, tensorboard=False)
     loaded.model.to(accelerator.device)
     sources = STAGES[stage].examples(loaded, dataset, config)
-    asked = config.contrast == "asked"
+    asked = config.negatives == "asked"
     trainable = TrainableModel(
         loaded,
         frozen_layers=_frozen_layers(loaded, config),
         unasked=_unasked(loaded, dataset) if asked else (),
-        silent=_silent(loaded, sources) if asked else (),
+        untargeted=_untargeted(loaded, sources) if asked else (),
         blend=config.blend,
     )
     run = _Run(accelerator, trainable, config, work, stage)

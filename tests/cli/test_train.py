@@ -115,7 +115,7 @@ def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(
 
     resumed = toolgen(*arguments)
     assert resumed.exit_code == 0, resumed.output
-    assert "going on after step 2" in resumed.stderr
+    assert "resuming after step 2" in resumed.stderr
     assert not (tmp_path / "out.unfinished").exists()
 
 

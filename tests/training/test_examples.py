@@ -88,12 +88,12 @@ def test_collating_packs_the_shortest_first_and_points_into_the_row() -> None:
     assert batch.targets_PK.tolist() == [[50, -1], [60, 61], [5, -1]]
     assert batch.weights_PK.tolist() == [[1, 0], [0.5, 0.5], [1, 0]]
     assert batch.is_choice_P.tolist() == [True, True, False]
-    assert batch.spares_P.tolist() == [False, False, False]
+    assert batch.among_asked_P.tolist() == [False, False, False]
 
 
-def test_only_the_choices_of_an_example_that_spares_are_spared() -> None:
-    example = TrainingExample((3, 4, 5), choices=((0, (60,)),), text=(1,), spares=True)
-    assert collate([example, choice_example([1], [50])]).spares_P.tolist() == [False, True, False]
+def test_only_the_choices_of_an_example_are_among_asked_tools() -> None:
+    example = TrainingExample((3, 4, 5), choices=((0, (60,)),), text=(1,), among_asked=True)
+    assert collate([example, choice_example([1], [50])]).among_asked_P.tolist() == [False, True, False]
 
 
 def test_weights_of_an_example_are_kept() -> None:

@@ -51,8 +51,8 @@ def test_training_teaches_a_tool_its_whole_sequence(indexing: Indexing, run: Run
 
 
 def test_each_token_of_a_sequence_is_a_choice_behind_those_before_it() -> None:
-    example = sequence_example([5, 6], [100, 101, 102], spares=True)
-    assert example.ids == (5, 6, 100, 101) and example.spares
+    example = sequence_example([5, 6], [100, 101, 102], among_asked=True)
+    assert example.ids == (5, 6, 100, 101) and example.among_asked
     assert example.choices == ((1, (100,)), (2, (101,)), (3, (102,)))
     assert sequence_example([5, 6], [100]).choices == ((1, (100,)),)
 
@@ -66,7 +66,7 @@ def test_a_request_for_two_tools_is_one_example_a_tool(indexing: Indexing, datas
     for (query, tool), example in zip(asked, examples, strict=True):
         prompt = checkpoint.protocol.prompt([{"role": "user", "content": query.text}])
         sequence = checkpoint.vocabulary.sequence(tool)
-        assert example == sequence_example(prompt, sequence, spares=True, request=query.text)
+        assert example == sequence_example(prompt, sequence, among_asked=True, request=query.text)
     assert targets_of(examples) == targets_of(list(examples))
 
 
@@ -96,15 +96,15 @@ def test_documentation_conversations_and_recall_use_the_sequences(indexing: Inde
 
 
 @several
-def test_only_tokens_that_no_asked_tool_uses_are_spared(indexing: Indexing, dataset: Dataset) -> None:
+def test_only_tokens_that_no_asked_tool_uses_are_left_out(indexing: Indexing, dataset: Dataset) -> None:
     from dataclasses import replace
 
     checkpoint, keep = tiny_checkpoint(indexing=indexing), {"weather&&get_forecast", "mail&&send"}
     asked = tuple(query for query in dataset.queries["train"] if {*query.tools} <= keep)
     few = replace(dataset, queries={"train": asked}, trajectories={})
-    spared = set(_unasked(checkpoint, few))
+    left_out = set(_unasked(checkpoint, few))
     used = {token for tool in keep for token in checkpoint.vocabulary.sequence(tool)}
-    assert spared == {*checkpoint.vocabulary.tool_token_ids} - used
-    trainable = TrainableModel(checkpoint, unasked=sorted(spared))
+    assert left_out == {*checkpoint.vocabulary.tool_token_ids} - used
+    trainable = TrainableModel(checkpoint, unasked=sorted(left_out))
     example = requests(checkpoint, few, CONFIG)[0]
     assert torch.isfinite(trainable(collate([example])).choice)

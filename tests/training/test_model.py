@@ -135,13 +135,13 @@ def test_an_attention_that_cannot_be_exchanged_is_refused(monkeypatch: pytest.Mo
 
 def test_what_is_right_nowhere_in_a_stage_is_left_out_everywhere() -> None:
     checkpoint = tiny_checkpoint(tied=False)
-    silent, stop = checkpoint.vocabulary.tool_token_ids[3], checkpoint.vocabulary.action_token_ids.stop
-    trainable = TrainableModel(checkpoint, silent=[silent])
+    untargeted, stop = checkpoint.vocabulary.tool_token_ids[3], checkpoint.vocabulary.action_token_ids.stop
+    trainable = TrainableModel(checkpoint, untargeted=[untargeted])
     batch = collate(examples_for(checkpoint)[1:2])
-    assert silent not in batch.targets_PK
+    assert untargeted not in batch.targets_PK
     with torch.no_grad():
         logits = trainable.logits(trainable.hidden(batch)[batch.positions_P])[0]
-        kept = logits[[i for i in range(stop) if i != silent]]
+        kept = logits[[i for i in range(stop) if i != untargeted]]
         (targets,) = batch.targets_PK
         expected = kept.logsumexp(0) - logits[targets].mean()
         torch.testing.assert_close(trainable(batch).choice, expected)
@@ -169,7 +169,7 @@ def test_more_frozen_layers_than_there_are_is_an_error() -> None:
         TrainableModel(tiny_checkpoint(), frozen_layers=3)
 
 
-def test_spared_choices_are_not_weighed_against_unasked_tools() -> None:
+def test_choices_among_asked_tools_have_no_unasked_negatives() -> None:
     checkpoint = tiny_checkpoint(tied=False)
     ids, stop = checkpoint.vocabulary.tool_token_ids, checkpoint.vocabulary.action_token_ids.stop
     unasked = [ids[2], ids[5]]
@@ -178,14 +178,14 @@ def test_spared_choices_are_not_weighed_against_unasked_tools() -> None:
     with torch.no_grad():
         logits = checkpoint.model(input_ids=torch.tensor([plain.ids])).logits[0, -1, :stop]
         kept = logits[[i for i in range(stop) if i not in unasked]]
-        for example, among in ((plain, logits), (replace(plain, spares=True), kept)):
+        for example, among in ((plain, logits), (replace(plain, among_asked=True), kept)):
             expected = among.logsumexp(0) - logits[[ids[0], ids[7]]].mean()
             torch.testing.assert_close(trainable(collate([example])).choice, expected)
-    backward(losses(trainable, [[replace(plain, spares=True)]]))
+    backward(losses(trainable, [[replace(plain, among_asked=True)]]))
     gradient = trainable.output_rows.grad
     assert gradient is not None
-    silent = [checkpoint.vocabulary.first_id + row for row in range(len(gradient)) if not gradient[row].any()]
-    assert silent == unasked
+    untargeted = [checkpoint.vocabulary.first_id + row for row in range(len(gradient)) if not gradient[row].any()]
+    assert untargeted == unasked
 
 
 @ties

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="th
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
-PARTED = {"shard_rows": True, "shard_trunk": True}
-parted_or_not = pytest.mark.parametrize("parts", [{}, PARTED], ids=["whole", "parted"])
+SHARDED = {"shard_rows": True, "shard_trunk": True}
+sharded_or_not = pytest.mark.parametrize("parts", [{}, SHARDED], ids=["whole", "sharded"])
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_two_processes_learn_what_one_does(start: Start, tmp_path: Path, stage: 
     [
         ("agent", True, {"shard_rows": True}),
         ("retrieval", False, {"shard_trunk": True}),
-        ("memorization", True, PARTED),
+        ("memorization", True, SHARDED),
     ],
     ids=["rows", "trunk", "both"],
 )
@@ -104,17 +104,17 @@ def test_processes_that_hold_parts_of_the_model_learn_what_one_does(
     start: Start, run: Runner, tmp_path: Path, stage: str, tied: bool, parts: dict[str, Any]
 ) -> None:
     settings = {"frozen_share": 0.5, "micro_batch_tokens": 64}
-    code, _, err = _finish(start(stage, 2, "parted", tied, **settings, **parts))
+    code, _, err = _finish(start(stage, 2, "sharded", tied, **settings, **parts))
     assert code == 0, err
     run(stage, Checkpoint.load(tmp_path / f"tied-{tied}"), "one", warmup=0.2, **settings)
-    _assert_same_curve(_curve(tmp_path / "parted"), _curve(tmp_path / "one"))
-    parted, one = (Checkpoint.load(tmp_path / output).model.state_dict() for output in ("parted", "one"))
-    assert parted.keys() == one.keys()
+    _assert_same_curve(_curve(tmp_path / "sharded"), _curve(tmp_path / "one"))
+    sharded, one = (Checkpoint.load(tmp_path / output).model.state_dict() for output in ("sharded", "one"))
+    assert sharded.keys() == one.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(parted[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+        torch.testing.assert_close(sharded[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
 
 
-@parted_or_not
+@sharded_or_not
 def test_a_process_that_dies_ends_the_run_and_one_process_goes_on_from_the_last_state(
     start: Start, tmp_path: Path, parts: dict[str, Any]
 ) -> None:
@@ -134,7 +134,7 @@ def test_a_process_that_dies_ends_the_run_and_one_process_goes_on_from_the_last_
     assert [record["step"] for record in read_records(tmp_path / "out" / METRICS)] == list(range(1, 61))
 
 
-@parted_or_not
+@sharded_or_not
 def test_an_interrupted_run_of_two_processes_goes_on_in_one(
     start: Start, tmp_path: Path, parts: dict[str, Any]
 ) -> None:
@@ -159,7 +159,7 @@ def test_sharded_rows_that_are_trained_as_inputs_are_refused(start: Start) -> No
 
 def test_a_batch_smaller_than_the_number_of_processes_is_refused(start: Start) -> None:
     code, _, err = _finish(start("retrieval", 2, "out", batch_size=1))
-    assert code != 0 and "a batch of 1 examples cannot be parted among 2 processes" in err
+    assert code != 0 and "a batch of 1 examples cannot be split among 2 processes" in err
 
 
 def _wait(condition: Callable[[], bool], run: subprocess.Popen[str], seconds: float = 60) -> None:

@@ -117,21 +117,21 @@ def test_requests_do_not_push_down_tools_that_none_of_them_asks_for(dataset: Dat
     queries = tuple(query for query in dataset.queries["train"] if unasked not in query.tools)
     fewer = replace(dataset, queries={"train": queries}, trajectories={})
     moved = {}
-    for contrast in ("asked", "all"):
+    for negatives in ("asked", "all"):
         checkpoint = tiny_checkpoint(tied=False)
         position = checkpoint.catalog.position(unasked)
         before = checkpoint.tool_rows.clone()
-        config = tiny_config("retrieval", contrast=contrast, shares={"requests": 1.0})
-        trained = run_stage(RETRIEVAL, checkpoint, fewer, config, tmp_path / contrast)
+        config = tiny_config("retrieval", negatives=negatives, shares={"requests": 1.0})
+        trained = run_stage(RETRIEVAL, checkpoint, fewer, config, tmp_path / negatives)
         change = (trained.tool_rows - before).detach()
-        moved[contrast] = float(change[position].norm()), float(change.norm())
+        moved[negatives] = float(change[position].norm()), float(change.norm())
     assert moved["asked"][0] == 0 < moved["asked"][1]
     assert moved["all"][0] > 0
 
 
 def test_a_conversation_may_call_a_tool_that_no_request_asks_for(dataset: Dataset, tmp_path: Path) -> None:
     queries = tuple(replace(query, tools=("clock&&now",)) for query in dataset.queries["train"])
-    config = tiny_config("agent", shares={"trajectories": 1.0}, contrast="asked")
+    config = tiny_config("agent", shares={"trajectories": 1.0}, negatives="asked")
     other = replace(dataset, queries={"train": queries})
     trained = run_stage(AGENT, tiny_checkpoint(), other, config, tmp_path / "out")
     assert all(record["loss"] < 50 for record in trained.metrics)

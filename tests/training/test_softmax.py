@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from toolgen.training.softmax import Block, Peers, set_cross_entropy
 
 POSITIONS, HIDDEN, BASE, NEW, MOST_TARGETS = 13, 6, 17, 9, 3
-SILENT, UNASKED = [2], [4, 5]
+UNTARGETED, UNASKED = [2], [4, 5]
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class Case:
     bias: Tensor | None
     targets_PK: Tensor
     weights_PK: Tensor
-    spares_P: Tensor
+    among_asked_P: Tensor
 
     def blocks(self, base: slice = slice(0, BASE), new: slice = slice(0, NEW)) -> tuple[Block, Block]:
         """The two blocks, or the part of them that one process holds."""
-        silent, unasked = torch.zeros(NEW, dtype=torch.bool), torch.zeros(NEW, dtype=torch.bool)
-        silent[SILENT] = unasked[UNASKED] = True
+        untargeted, unasked = torch.zeros(NEW, dtype=torch.bool), torch.zeros(NEW, dtype=torch.bool)
+        untargeted[UNTARGETED] = unasked[UNASKED] = True
         first, second = (None, None) if self.bias is None else (self.bias[:BASE][base], self.bias[BASE:][new])
         return (
             Block(base.start, self.base_VD[base], first),
-            Block(BASE + new.start, self.rows_RD[new], second, silent[new], unasked[new]),
+            Block(BASE + new.start, self.rows_RD[new], second, untargeted[new], unasked[new]),
         )
 
     def fresh(self) -> Case:
@@ -56,7 +56,7 @@ def case(dtype: torch.dtype, biased: bool = True) -> Case:
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, dtype=dtype, generator=generator)
 
-    right = torch.tensor([i for i in range(BASE + NEW) if i - BASE not in SILENT + UNASKED])
+    right = torch.tensor([i for i in range(BASE + NEW) if i - BASE not in UNTARGETED + UNASKED])
     targets_PK = torch.full((POSITIONS, MOST_TARGETS), -1)
     for position in range(POSITIONS):
         count = 1 + position % MOST_TARGETS
@@ -69,7 +69,7 @@ def case(dtype: torch.dtype, biased: bool = True) -> Case:
         bias=normal(BASE + NEW) if biased else None,
         targets_PK=targets_PK,
         weights_PK=weights_PK,
-        spares_P=torch.arange(POSITIONS) % 2 == 0,
+        among_asked_P=torch.arange(POSITIONS) % 2 == 0,
     ).fresh()
 
 
@@ -79,7 +79,7 @@ def plain(one: Case) -> Tensor:
     logits = logits if one.bias is None else logits + one.bias
     total = logits.new_zeros(())
     for position in range(POSITIONS):
-        left_out = {BASE + row for row in SILENT + (UNASKED if one.spares_P[position] else [])}
+        left_out = {BASE + row for row in UNTARGETED + (UNASKED if one.among_asked_P[position] else [])}
         kept = [column for column in range(BASE + NEW) if column not in left_out]
         targets = [kept.index(token) for token in one.targets_PK[position].tolist() if token >= 0]
         wanted = logits.new_zeros(len(kept))
@@ -96,7 +96,7 @@ def gradients(one: Case, loss: Tensor) -> tuple[Tensor, Tensor]:
 
 def chunked(one: Case, chunk_logits: int = 1 << 20) -> Tensor:
     return set_cross_entropy(
-        one.hidden_PD, *one.blocks(), one.targets_PK, one.weights_PK, one.spares_P, chunk_logits=chunk_logits
+        one.hidden_PD, *one.blocks(), one.targets_PK, one.weights_PK, one.among_asked_P, chunk_logits=chunk_logits
     )
 
 
@@ -135,7 +135,7 @@ def test_no_tensor_of_all_positions_times_all_rows_is_made() -> None:
         bias=None,
         targets_PK=torch.zeros(positions, 1, dtype=torch.long),
         weights_PK=torch.ones(positions, 1),
-        spares_P=torch.zeros(positions, dtype=torch.bool),
+        among_asked_P=torch.zeros(positions, dtype=torch.bool),
     ).fresh()
     blocks = Block(0, one.base_VD), Block(BASE, one.rows_RD)
     largest = {}
@@ -143,7 +143,7 @@ def test_no_tensor_of_all_positions_times_all_rows_is_made() -> None:
         with Largest() as seen:  # type: ignore[no-untyped-call]
             torch.autograd.backward(
                 set_cross_entropy(
-                    one.hidden_PD, *blocks, one.targets_PK, one.weights_PK, one.spares_P, chunk_logits=chunk_logits
+                    one.hidden_PD, *blocks, one.targets_PK, one.weights_PK, one.among_asked_P, chunk_logits=chunk_logits
                 )
             )
         largest[chunk_logits] = seen.numel
@@ -171,7 +171,7 @@ def test_no_positions_have_no_loss_and_gradients_of_zeros() -> None:
         hidden_PD=one.hidden_PD[:0],
         targets_PK=one.targets_PK[:0],
         weights_PK=one.weights_PK[:0],
-        spares_P=one.spares_P[:0],
+        among_asked_P=one.among_asked_P[:0],
     )
     loss = chunked(empty)
     torch.autograd.backward(loss)
@@ -240,7 +240,7 @@ def test_processes_that_hold_slices_of_the_rows_find_the_loss_and_gradients_of_o
             *mine.blocks(base, held),
             targets_PK[:, :most],
             mine.weights_PK[own][:, :most],
-            mine.spares_P[own],
+            mine.among_asked_P[own],
             chunk_logits=40,
             peers=peers,
         )

@@ -83,7 +83,7 @@ def test_synthetic_requests_are_a_source_of_their_own(dataset: Dataset) -> None:
     assert not synthetic(CHECKPOINT, dataset, CONFIG)
     (example,) = synthetic(CHECKPOINT, more, CONFIG)
     assert example.choices[0][1] == (CHECKPOINT.vocabulary.token_id(tool.id),)
-    assert not example.spares
+    assert not example.among_asked
 
 
 def test_a_request_for_two_tools_is_one_target_set(dataset: Dataset) -> None:
@@ -124,7 +124,7 @@ def test_shortened_requests_keep_the_tools_and_some_of_the_words(dataset: Datase
         query = queries[place // SHORT_SAMPLES]
         ((_, targets),) = example.choices
         assert [CHECKPOINT.vocabulary.tool_id(token) for token in targets] == list(query.tools)
-        assert set(prompted(example).split()) <= set(content_words(query.text)) and example.spares
+        assert set(prompted(example).split()) <= set(content_words(query.text)) and example.among_asked
     other = shortened(CHECKPOINT, dataset, StageConfig(max_tokens=320, seed=1))
     assert [prompted(example) for example in examples] != [prompted(example) for example in other]
 
@@ -142,7 +142,7 @@ def test_joined_requests_ask_for_the_tools_of_each_of_their_parts(dataset: Datas
         ((_, targets),) = example.choices
         assert {CHECKPOINT.vocabulary.tool_id(token) for token in targets} == {one.tools[0] for one in parts}
         assert len(targets) == len(parts)  # no tool twice
-        assert example.spares == all(not one.is_synthetic for one in parts)
+        assert example.among_asked == all(not one.is_synthetic for one in parts)
         counts.add(len(parts))
     assert counts >= {2, 3}
     assert list(joined(CHECKPOINT, dataset, CONFIG)) == list(examples)

@@ -42,12 +42,12 @@ def distribution(example: TrainingExample) -> dict[int, float]:
 
 
 def test_the_target_is_half_the_teachers_and_half_the_labels() -> None:
-    one = choice_example([5, 6], [FIRST + 1], spares=True, request="a")
+    one = choice_example([5, 6], [FIRST + 1], among_asked=True, request="a")
     two = choice_example([5, 6, 7], [FIRST + 1, FIRST + 2], request="b")
     first, second = likes(1, 4)([one, two])
     assert distribution(first) == {1: 0.95, 4: 0.05}
     assert distribution(second) == {1: 0.7, 2: 0.25, 4: 0.05}
-    assert (first.ids, first.choices[0][0], first.spares) == (one.ids, 1, False)
+    assert (first.ids, first.choices[0][0], first.among_asked) == (one.ids, 1, False)
     assert sum(first.weights[0]) == pytest.approx(1)
 
 

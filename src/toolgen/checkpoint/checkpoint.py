@@ -150,7 +150,7 @@ class Checkpoint:
         if catalog.content_hash != metadata["catalog_hash"]:
             raise CheckpointError(
                 f"{folder / CATALOG} is not the catalog that this checkpoint was made with "
-                f"(hash {catalog.content_hash[:12]}, expected {metadata['catalog_hash'][:12]}); restore it or virtualize anew"
+                f"(hash {catalog.content_hash[:12]}, expected {metadata['catalog_hash'][:12]}); restore it or virtualize again"
             )
         vocabulary = ToolVocabulary.from_dict(metadata["vocabulary"], catalog.ids)
         model, tokenizer = _open(folder, dtype)
@@ -256,7 +256,7 @@ def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrained
         raise CheckpointError(f"{folder}: the model or tokenizer cannot be loaded: {reason}") from error
     if missing := sorted(found["missing_keys"]):
         raise CheckpointError(
-            f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model anew"
+            f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model again"
         )
     return model, tokenizer
 

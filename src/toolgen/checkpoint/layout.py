@@ -7,7 +7,7 @@ CKPT/              a Hugging Face model folder, and
 CKPT.unfinished/   a training that will write CKPT
   run.json           what makes it this run and no other
   metrics.jsonl      its steps so far
-  state/             where it goes on, with progress.json
+  state/             where it resumes, with progress.json
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def work_folder(output: Path) -> Path:
 
 
 def saved_step(output: Path) -> int:
-    """The step after which an unfinished training towards `output` goes on; 0 where nothing is saved."""
+    """The step after which an unfinished training towards `output` resumes; 0 where nothing is saved."""
     try:
         progress = json.loads((work_folder(output) / STATE / PROGRESS).read_text(encoding="utf-8"))
         return int(progress["step"])

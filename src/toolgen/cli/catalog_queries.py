@@ -1,4 +1,4 @@
-"""`toolgen catalog queries`: synthetic requests for tools that nobody has asked for yet."""
+"""`toolgen catalog queries`: synthetic requests for tools, above all unasked ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ByOption = Annotated[
     Literal["rules", "llm"], typer.Option(help="rules: from the documentation's words; llm: by a language model.")
 ]
 OnlyUnaskedOption = Annotated[
-    bool, typer.Option("--only-unasked", help="Only for tools that no training request asks for.")
+    bool, typer.Option("--only-unasked", help="Only for unasked tools: those in no training request.")
 ]
 FoundByOption = Annotated[
     list[str] | None,
@@ -133,7 +133,7 @@ def _by_model(
 ) -> Iterator[Draft]:
     is_trained = endpoint is None and _is_trained(Path(base))
     llm = open_llm(base, endpoint, model)
-    message(f"{llm.name} writes requests; interrupted, the same command goes on from {work}")
+    message(f"{llm.name} writes requests; if interrupted, rerun the same command to resume from {work}")
     with progress("asking for requests") as on_progress:
         drafts = drafts_by_trained if is_trained else drafts_by_model
         yield from drafts(tools, llm, per_tool, seed, work, on_progress=on_progress)

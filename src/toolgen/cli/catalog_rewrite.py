@@ -52,7 +52,7 @@ def rewrite(
     if how == "vague":
         work = output.with_name(output.name + ".answers.jsonl")
         llm = open_llm(base, endpoint, model)
-        message(f"{llm.name} rewrites requests; interrupted, the same command goes on from {work}")
+        message(f"{llm.name} rewrites requests; if interrupted, rerun the same command to resume from {work}")
         with progress("rewriting requests") as on_progress:
             written = rewritten_by_model(loaded, split, llm, work, on_progress)
         save_dataset(written, output)

@@ -43,7 +43,7 @@ BonusOption = Annotated[
     typer.Option(
         "--unasked-bonus",
         metavar="LOGIT",
-        help="What tools gain that no training request asks for, which training puts at a disadvantage; 0.75 is a good value.",
+        help="Added to tools that are in no training request, which training puts at a disadvantage; 0.75 is a good value.",
     ),
 ]
 SetsOption = Annotated[

@@ -42,7 +42,7 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="One more difference, for instance steps=200; may be repeated."),
 ]
 ShowOption = Annotated[bool, typer.Option("--show-config", help="Print the resolved configuration as YAML and exit.")]
-RestartOption = Annotated[bool, typer.Option("--restart", help="Begin anew instead of resuming an unfinished run.")]
+RestartOption = Annotated[bool, typer.Option("--restart", help="Start over instead of resuming an unfinished run.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint CKPT2.")]
 TensorboardOption = Annotated[
     bool, typer.Option("--tensorboard", help="Also log for TensorBoard, into CKPT2/tensorboard.")
@@ -195,7 +195,7 @@ def _short(value: Any) -> str:
 def _resumed(output: Path, restart: bool) -> str:
     """Where an unfinished run is taken up again."""
     step = saved_step(output)
-    return f"going on after step {step} of the unfinished run" if step and not restart else ""
+    return f"resuming after step {step}" if step and not restart else ""
 
 
 def _interrupted(output: Path) -> str:

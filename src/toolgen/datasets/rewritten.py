@@ -82,7 +82,7 @@ def rewritten_by_model(
 ) -> Dataset:
     """The dataset with the requests of a split made `vague` by a language model, greedily. Where its answer is no vaguer
     request (empty, no shorter, a copy of the prompt), the request is made `short` by rules and says so. Answers are kept in
-    `work` as they come, and an interrupted run goes on from there."""
+    `work` as they come, and an interrupted run resumes there."""
     queries = dataset.searches(split)
     answers = ask_in_parts(
         [query.id for query in queries],

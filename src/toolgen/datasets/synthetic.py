@@ -1,4 +1,4 @@
-"""Synthetic requests for tools that nobody has asked for yet, and the filter that keeps the useful ones.
+"""Synthetic requests for tools, above all unasked ones, and the filter that keeps the useful ones.
 
 Round trip as in Re-Invoke (arXiv 2408.01875) and the filtering of generated queries in InPars (arXiv 2202.05144): a
 request is kept if a retriever finds its tool with it. Knows no retriever: one is handed in as a function.
@@ -53,7 +53,7 @@ class Filtered:
 
 
 def tools_to_ask_for(dataset: Dataset, *, only_unasked: bool) -> tuple[Tool, ...]:
-    """All tools, or those that no training request asks for (synthetic ones count as requests here)."""
+    """All tools, or the unasked ones (synthetic requests count here)."""
     if not only_unasked:
         return tuple(dataset.catalog)
     asked = {tool for request in dataset.requests_and_tasks("train") for tool in request.tools}

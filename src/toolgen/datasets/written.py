@@ -95,7 +95,7 @@ def drafts_by_model(
     spare: int = SPARE,
 ) -> Iterator[Draft]:
     """`spare` drafts for each of `per_tool` requests, half of each style. Answers are kept in `work` as they come, so that
-    an interrupted run goes on where it stopped; UsageError if that file was begun with other settings."""
+    an interrupted run resumes; UsageError if that file was begun with other settings."""
     each = -(-per_tool * spare // len(STYLES))
     answers = ask_in_parts(
         [_key(tool) for tool in tools],
@@ -153,7 +153,7 @@ def ask_in_parts(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[list[str]]:
     """The answers to the conversations `prompts(place)` of each key, AT_ONCE keys at a time. They are kept in the file `work`
-    as they come, so that an interrupted run goes on where it stopped; UsageError if that was begun with other `settings`."""
+    as they come, so that an interrupted run resumes; UsageError if that was begun with other `settings`."""
     answers = _answers_so_far(work, settings)
     missing = [place for place, key in enumerate(keys) if key not in answers]
     with work.open("a", encoding="utf-8") as file:

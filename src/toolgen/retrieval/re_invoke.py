@@ -48,7 +48,7 @@ class ReInvokeRetriever:
 
     `base` must be able to index any catalog (not the generative retriever). What the model wrote for `per_tool` requests
     a tool is kept in the folder `cache`, by the tool's content: only new and changed tools are asked for, and an
-    interrupted `index` goes on where it stopped. A request whose intents cannot be read is searched for as it is.
+    interrupted `index` resumes. A request whose intents cannot be read is searched for as it is.
 
         retriever = ReInvokeRetriever(BM25Retriever(), llm, cache=Path("written"))
     """

@@ -41,7 +41,7 @@ RETRIEVERS = ("generative", "generative-unconstrained", "bm25", "dense", "toolre
 class RetrieverSpec:
     """What to search with: `method`, one of RETRIEVERS, and what becomes of its scores.
 
-    `add`: methods whose logits are added to its own. `unasked_bonus`: what tools that no training request asks for gain on
+    `add`: methods whose logits are added to its own. `unasked_bonus`: what unasked tools gain on
     their logit. `sets`: reorder by the sets of tools that training requests ask for together.
     """
 

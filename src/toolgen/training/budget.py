@@ -1,4 +1,4 @@
-"""How many tokens of examples go through the model at once, found while training goes on.
+"""How many tokens of examples go through the model at once, found during training.
 
 A step's gradient is the sum over its micro-batches, so their size changes only speed, memory and the last digits (and, in a
 model with dropout, what is dropped). The first steps, each with another candidate, are therefore the probe, and it costs no

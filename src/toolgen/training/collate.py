@@ -22,7 +22,7 @@ class MicroBatch:
 
     `places_T` counts from 0 in each example, `lengths` are theirs. `positions_P` index the row; `targets_PK` holds token ids,
     -1 where a position has fewer than K, `weights_PK` their target probabilities, 0 there; `is_choice_P` tells tool choices
-    from text, `spares_P` those that leave unasked tools out.
+    from text, `among_asked_P` those that leave unasked tools out.
     """
 
     ids_T: Tensor
@@ -32,7 +32,7 @@ class MicroBatch:
     targets_PK: Tensor
     weights_PK: Tensor
     is_choice_P: Tensor
-    spares_P: Tensor
+    among_asked_P: Tensor
 
     def to(self, device: torch.device) -> MicroBatch:
         """The same on another device."""
@@ -44,7 +44,7 @@ class MicroBatch:
             self.targets_PK.to(device),
             self.weights_PK.to(device),
             self.is_choice_P.to(device),
-            self.spares_P.to(device),
+            self.among_asked_P.to(device),
         )
 
 
@@ -75,7 +75,7 @@ class _Supervised(NamedTuple):
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
     is_choice: bool
-    spares: bool
+    among_asked: bool
 
 
 def collate(examples: Sequence[TrainingExample]) -> MicroBatch:
@@ -95,7 +95,7 @@ def collate(examples: Sequence[TrainingExample]) -> MicroBatch:
         targets_PK=torch.tensor(targets, dtype=torch.long).view(-1, most),
         weights_PK=torch.tensor(weights, dtype=torch.float32).view(-1, most),
         is_choice_P=torch.tensor([one.is_choice for one in supervised], dtype=torch.bool),
-        spares_P=torch.tensor([one.spares for one in supervised], dtype=torch.bool),
+        among_asked_P=torch.tensor([one.among_asked for one in supervised], dtype=torch.bool),
     )
 
 
@@ -103,9 +103,9 @@ def _supervised(example: TrainingExample, start: int) -> Iterator[_Supervised]:
     """The positions of an example that begins at `start`."""
     given = example.weights or (_uniform(tokens) for _, tokens in example.choices)
     for (position, tokens), weights in zip(example.choices, given, strict=True):
-        yield _Supervised(start + position, tokens, weights, is_choice=True, spares=example.spares)
+        yield _Supervised(start + position, tokens, weights, is_choice=True, among_asked=example.among_asked)
     for position in example.text:
-        yield _Supervised(start + position, (example.ids[position + 1],), (1.0,), is_choice=False, spares=False)
+        yield _Supervised(start + position, (example.ids[position + 1],), (1.0,), is_choice=False, among_asked=False)
 
 
 def _uniform(tokens: Sequence[int]) -> tuple[float, ...]:

@@ -53,10 +53,10 @@ class StageConfig(BaseModel):
         160, ge=16, description="longer requests and documentations are cut, longer conversations left out"
     )
     shares: dict[str, float] = Field(default_factory=dict, description="source of examples: its share of each batch")
-    contrast: Literal["asked", "all"] = Field(
+    negatives: Literal["asked", "all"] = Field(
         "asked",
-        description="asked: requests are not weighed against tools that no training request asks for, which would only "
-        "learn from them that they are wrong; all: against the whole catalog, as in the paper",
+        description="which tools a request counts as wrong. asked: asked tools only, since unasked ones would learn nothing "
+        "else from requests; all: the whole catalog, as in the paper",
     )
     teacher: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = Field(
         default_factory=list,
@@ -85,7 +85,7 @@ class StageConfig(BaseModel):
     seed: int = Field(0, description="of the order of examples")
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 
-    def is_parted(self, processes: int) -> bool:
+    def is_sharded(self, processes: int) -> bool:
         """Whether so many processes hold a part of the model each."""
         return processes > 1 and (self.shard_rows or self.shard_trunk)
 

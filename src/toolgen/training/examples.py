@@ -19,15 +19,15 @@ Item = TypeVar("Item")
 @dataclass(frozen=True)
 class TrainingExample:
     """`choices` and `text` are supervised positions: after reading `ids[: position + 1]` the model should write one of
-    the tokens (`choices`: a tool; `text`: exactly the next token of the example). An example that `spares` compares its
-    choices only with tools that some training request asks for; see `StageConfig.contrast`. `weights` are the target
+    the tokens (`choices`: a tool; `text`: exactly the next token of the example). With `among_asked` its choices
+    are compared only with asked tools; see `StageConfig.negatives`. `weights` are the target
     probabilities of each choice's tokens, summing to one; without them a choice's tokens are equally right. `request` is the
     text that asks for tools, which a teacher reads; see `teacher.py`."""
 
     ids: tuple[int, ...]
     choices: tuple[tuple[int, tuple[int, ...]], ...] = ()
     text: tuple[int, ...] = ()
-    spares: bool = False
+    among_asked: bool = False
     weights: tuple[tuple[float, ...], ...] = ()
     request: str = ""
 
@@ -67,22 +67,24 @@ def targets_of(examples: Sequence[TrainingExample]) -> frozenset[int]:
 
 
 def choice_example(
-    prompt: Sequence[int], tokens: Sequence[int], *, spares: bool = False, request: str = ""
+    prompt: Sequence[int], tokens: Sequence[int], *, among_asked: bool = False, request: str = ""
 ) -> TrainingExample:
     """A prompt after which each of `tokens` is right."""
-    return TrainingExample(tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),), spares=spares, request=request)
+    return TrainingExample(
+        tuple(prompt), choices=((len(prompt) - 1, tuple(tokens)),), among_asked=among_asked, request=request
+    )
 
 
 def sequence_example(
-    prompt: Sequence[int], sequence: Sequence[int], *, spares: bool = False, request: str = ""
+    prompt: Sequence[int], sequence: Sequence[int], *, among_asked: bool = False, request: str = ""
 ) -> TrainingExample:
     """A prompt after which the tokens of `sequence` are right, each a choice behind those before it (teacher forcing)."""
     choices = tuple((len(prompt) - 1 + place, (token,)) for place, token in enumerate(sequence))
-    return TrainingExample((*prompt, *sequence[:-1]), choices=choices, spares=spares, request=request)
+    return TrainingExample((*prompt, *sequence[:-1]), choices=choices, among_asked=among_asked, request=request)
 
 
 def conversation_example(
-    ids: Sequence[int], mask: Sequence[bool], choice_ids: range, *, spares: bool = False
+    ids: Sequence[int], mask: Sequence[bool], choice_ids: range, *, among_asked: bool = False
 ) -> TrainingExample:
     """A whole conversation with loss on what the assistant wrote: tool tokens are choices, all else is text."""
     written = [i for i in range(1, len(ids)) if mask[i]]
@@ -90,7 +92,7 @@ def conversation_example(
         ids=tuple(ids),
         choices=tuple((i - 1, (ids[i],)) for i in written if ids[i] in choice_ids),
         text=tuple(i - 1 for i in written if ids[i] not in choice_ids),
-        spares=spares,
+        among_asked=among_asked,
     )
 
 
@@ -100,7 +102,7 @@ def batches(
     """Endless batches that draw from the named sources in the given shares.
 
     Each source is walked in a new random order every epoch; an empty one leaves its share to the others. The sequence
-    depends on the arguments alone: a resumed run skips what it has seen and goes on as if it had not stopped.
+    depends on the arguments alone: a resumed run skips what it has seen and continues as if it had not stopped.
     """
     used = _used(sources, shares)
     if not used:

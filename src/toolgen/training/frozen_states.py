@@ -29,7 +29,7 @@ Run = Callable[[nn.Module, Tensor, Tensor, Sequence[int]], Tensor]
 
 class FrozenStates:
     """States (length, D) of at most `budget` bytes of examples above the `frozen` lower layers of a trunk; those used longest
-    ago go first. Examples with an id in `changing` are computed anew each time: training moves the input rows of these ids."""
+    ago go first. Examples with an id in `changing` are computed again each time: training moves the input rows of these ids."""
 
     def __init__(self, trunk: nn.Module, frozen: int, *, budget: int, changing: range = range(0)) -> None:
         layers = layers_of(trunk)

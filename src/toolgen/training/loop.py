@@ -1,7 +1,7 @@
 """The one loop that all stages run: batches in, a trained checkpoint and `metrics.jsonl` out.
 
 Precision, clipping, schedules, saved states, loggers and the exchange of gradients between processes are accelerate's and
-transformers'; the loss is the stage's, the batches in `examples.py`. Stops cleanly at a step on Ctrl-C and goes on from
+transformers'; the loss is the stage's, the batches in `examples.py`. Stops cleanly at a step on Ctrl-C and resumes from
 there, on any number of processes: each takes its part of every batch, so the curve is the same. Knows no stage.
 """
 
@@ -39,7 +39,7 @@ from toolgen.training.loss import Loss, set_cross_entropy
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel, check_logits, probe_batch
 from toolgen.training.saving import StateWriter
-from toolgen.training.sharding import PartedState, distribute, equal_count, whole
+from toolgen.training.sharding import ShardedState, distribute, equal_count, whole
 
 OnStep = Callable[[Mapping[str, Any]], None]
 Teach = Callable[[Sequence[TrainingExample]], list[TrainingExample]]
@@ -64,7 +64,7 @@ def train(
     loss: Loss = set_cross_entropy,
     fingerprint: Mapping[str, Any],
     unasked: Sequence[int] = (),
-    silent: Sequence[int] = (),
+    untargeted: Sequence[int] = (),
     teach: Teach | None = None,
     restart: bool = False,
     tensorboard: bool = False,
@@ -74,7 +74,7 @@ def train(
 
     A run with the same `fingerprint` (input, data, configuration) that stopped before is resumed, unless `restart`;
     another run's state is a UsageError. KeyboardInterrupt leaves the state behind. `on_step` is called in the first process
-    only. For `unasked` and `silent` see `TrainableModel`; `teach` changes the examples of a batch before they are trained on.
+    only. `unasked` and `untargeted` are those of `TrainableModel`; `teach` changes the examples of a batch before its step.
     """
     tune_allocator()
     set_seed(config.seed)
@@ -82,24 +82,24 @@ def train(
     accelerator = _accelerator(precision, work, tensorboard=tensorboard)
     if config.batch_size < accelerator.num_processes:
         raise UsageError(
-            f"a batch of {config.batch_size} examples cannot be parted among {accelerator.num_processes} processes; "
+            f"a batch of {config.batch_size} examples cannot be split among {accelerator.num_processes} processes; "
             "set batch_size to at least their number"
         )
     prepare_work(work, fingerprint, restart=restart, accelerator=accelerator)
-    if not (config.shard_trunk and accelerator.num_processes > 1):  # else its parts go to the device, and it stays
+    if not (config.shard_trunk and accelerator.num_processes > 1):  # else its shards go to the device, and it stays
         checkpoint.model.to(accelerator.device)
     trainable = TrainableModel(
         checkpoint,
         frozen_layers=_frozen_layers(checkpoint, config),
         unasked=unasked,
-        silent=silent,
+        untargeted=untargeted,
         blend=config.blend,
     )
     try:
         check_logits(checkpoint, trainable)
         trainable.train()
-        # Processes that hold parts of the model must go through the same layers, whatever each has seen before.
-        if not config.is_parted(accelerator.num_processes) and repeats(
+        # Processes that hold shards of the model must go through the same layers, whatever each has seen before.
+        if not config.is_sharded(accelerator.num_processes) and repeats(
             sources, config.shares, config.steps * config.batch_size
         ):
             with accelerator.autocast():
@@ -121,8 +121,8 @@ def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, a
     path = work / RUN
     if not restart and (work / STATE).exists() and _fingerprint_in(path) != fingerprint:
         raise UsageError(
-            f"{work} holds an unfinished run with other settings, data or input; repeat that command to go on with it, "
-            "or add --restart to begin anew"
+            f"{work} holds an unfinished run with other settings, data or input; rerun that command to resume it, or "
+            "add --restart to start over"
         )
     accelerator.wait_for_everyone()  # all have looked
     if accelerator.is_main_process:
@@ -161,7 +161,7 @@ def _accelerator(precision: str, work: Path, *, tensorboard: bool) -> Accelerato
     )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UsageError(
-            f"training parts the model itself: launch it without {accelerator.distributed_type.value} and --set "
+            f"training shards the model itself: launch it without {accelerator.distributed_type.value} and --set "
             "shard_trunk=true (FSDP2) or shard_rows=true"
         )
     if accelerator.num_processes > 1:
@@ -196,11 +196,11 @@ class _Run:
         self.loss, self.teach = loss, teach
         self.budget = TokenBudget(config.micro_batch_tokens)
         self.processes = accelerator.num_processes
-        self.parts: PartedState | None = None
-        is_parted = config.is_parted(self.processes)
+        self.shards: ShardedState | None = None
+        is_sharded = config.is_sharded(self.processes)
         model = (
             distribute(trainable, accelerator.device, rows=config.shard_rows, trunk=config.shard_trunk)
-            if is_parted
+            if is_sharded
             else trainable
         )
         groups = [
@@ -209,8 +209,8 @@ class _Run:
         ]
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.95), fused=True)
         schedule = get_scheduler(config.schedule, optimizer, round(config.warmup * config.steps), config.steps)
-        if is_parted:
-            self.model, self.optimizer, self.parts = model, optimizer, PartedState(trainable, optimizer)
+        if is_sharded:
+            self.model, self.optimizer, self.shards = model, optimizer, ShardedState(trainable, optimizer)
         else:
             self.model, self.optimizer = accelerator.prepare(trainable, optimizer)
         self.schedule = schedule  # not prepared: accelerate would step it once per process
@@ -258,7 +258,7 @@ class _Run:
             own = self.teach(own)
         started, budget = time.perf_counter(), self.budget.tokens
         parts = micro_batches(own, budget)
-        if self.parts:
+        if self.shards:
             parts = equal_count(parts, self.accelerator.device)
         sums = torch.zeros(2, device=self.accelerator.device)
         for number, part in enumerate(parts, start=1):
@@ -311,8 +311,8 @@ class _Run:
             shutil.rmtree(temporary, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(temporary))
-        if self.parts:
-            self.parts.save(temporary)
+        if self.shards:
+            self.shards.save(temporary)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             write_json(temporary / PROGRESS, vars(self.progress))
@@ -323,8 +323,8 @@ class _Run:
         progress = Progress(0, 0, 0.0)
         if state.exists():
             self.accelerator.load_state(str(state))
-            if self.parts:
-                self.parts.load(state)
+            if self.shards:
+                self.shards.load(state)
             progress = Progress(**json.loads((state / PROGRESS).read_text(encoding="utf-8")))
         if self.accelerator.is_main_process:
             records = read_records(self.work / METRICS)
@@ -342,7 +342,7 @@ def _named_failure(processes: int) -> Iterator[None]:
         if processes == 1 or not _is_lost_peer(error):
             raise
         raise ProcessesError(
-            "another process of this run has ended; what was saved last is kept, and the same command goes on from there "
+            "another process of this run has ended; what was saved last is kept, rerun the command to resume "
             f"({' '.join(str(error).split())[:120]})"
         ) from error
 

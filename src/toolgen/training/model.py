@@ -45,8 +45,8 @@ class Losses(NamedTuple):
 
 class TrainableModel(nn.Module):
     """`frozen_layers` lower transformer layers keep their weights: they cost a forward pass only. `unasked` are the token ids
-    of tools that no training request asks for; examples that spare them do not push them down. `silent` token ids are right
-    nowhere in this stage, and nothing pushes them down. `blend` is the share of the trained weights in the result; the rest is
+    of unasked tools; examples with `among_asked` do not push them down. `untargeted` token ids are targets nowhere in this
+    stage, and nothing pushes them down. `blend` is the share of the trained weights in the result; the rest is
     what the stage began with (WiSE-FT, arXiv 2109.01903)."""
 
     def __init__(
@@ -55,7 +55,7 @@ class TrainableModel(nn.Module):
         *,
         frozen_layers: int = 0,
         unasked: Sequence[int] = (),
-        silent: Sequence[int] = (),
+        untargeted: Sequence[int] = (),
         blend: float = 1.0,
     ) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class TrainableModel(nn.Module):
         if not self.tied:
             self.untied_output_rows = nn.Parameter(outputs[self.first : self.stop].detach().clone())
             self.input_rows.requires_grad_(not frozen_layers)
-        self._unasked_R, self._silent_R = self._mask(unasked), self._mask(silent)
+        self._unasked_R, self._untargeted_R = self._mask(unasked), self._mask(untargeted)
         self._peers: RowPeers | None = None
         self._head, self._input_scale = Head.of(model), input_scale(model)
         self._bias = self._head.bias_V
@@ -111,15 +111,15 @@ class TrainableModel(nn.Module):
         self.remember_start()
 
     def copy_trunk(self, device: torch.device) -> set[nn.Parameter]:
-        """Trains a copy of the trunk from here on, to be parted among processes, with all else on `device`; the checkpoint's
+        """Trains a copy of the trunk from here on, to be sharded over processes, with all else on `device`; the checkpoint's
         own stays whole where it is. Returns the parameters that both share, the frozen embeddings of tokens."""
         inputs, outputs = self._matrices
         shared: nn.Parameter = self._model[0].get_input_embeddings().weight
         self.trunk = copy.deepcopy(self.trunk, {id(shared): shared})
         placed = inputs.to(device)
         self._matrices = (placed, placed if self.tied else outputs.to(device))
-        self._bias, self._silent_R, self._unasked_R = (
-            None if each is None else each.to(device) for each in (self._bias, self._silent_R, self._unasked_R)
+        self._bias, self._untargeted_R, self._unasked_R = (
+            None if each is None else each.to(device) for each in (self._bias, self._untargeted_R, self._unasked_R)
         )
         return {shared}
 
@@ -197,7 +197,7 @@ class TrainableModel(nn.Module):
             self.frozen_states = states
             return True
         LOGGER.warning(
-            "the states of frozen layers are computed anew each time: those of this %s model do not repeat (has it dropout?)",
+            "the states of frozen layers are computed again each time: those of this %s model do not repeat (has it dropout?)",
             self.trunk.config.model_type,
         )
         return False
@@ -226,12 +226,12 @@ class TrainableModel(nn.Module):
                 new,
                 batch.targets_PK[of_P],
                 batch.weights_PK[of_P],
-                batch.spares_P[of_P],
+                batch.among_asked_P[of_P],
                 softcap=self._head.softcap,
                 peers=self._peers,
             )
 
-        # Without text this spares a gradient of zeros for all rows; peers meet in both losses, whatever the positions.
+        # Without text this saves a gradient of zeros for all rows; peers meet in both losses, whatever the positions.
         is_text_P = ~batch.is_choice_P
         has_text = self._peers is not None or bool(is_text_P.any())
         return Losses(choice=loss(batch.is_choice_P), text=loss(is_text_P) if has_text else hidden_PD.new_zeros(()))
@@ -246,11 +246,11 @@ class TrainableModel(nn.Module):
         def at(ids: range, values: Tensor | None, offset: int = 0) -> Tensor | None:
             return None if values is None else values[ids.start - offset : ids.stop - offset]
 
-        silent_C, unasked_C = at(new, self._silent_R, self.first), at(new, self._unasked_R, self.first)
+        untargeted_C, unasked_C = at(new, self._untargeted_R, self.first), at(new, self._unasked_R, self.first)
         bias = None if self._bias is None else self._bias * self._head.scale
         return (
             Block(base.start, self._matrices[1][base.start : base.stop], at(base, bias)),
-            Block(new.start, rows, at(new, bias), silent_C, unasked_C),
+            Block(new.start, rows, at(new, bias), untargeted_C, unasked_C),
         )
 
     @torch.no_grad()

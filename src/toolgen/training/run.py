@@ -36,7 +36,7 @@ def run_stage(
     tensorboard: bool = False,
     on_step: OnStep | None = None,
 ) -> Checkpoint:
-    """Trains `checkpoint` (in place) and saves it as `output`; repeated after an interrupt, it goes on where it stopped.
+    """Trains `checkpoint` (in place) and saves it as `output`; rerun after an interrupt, it resumes.
 
     `teacher` gives the logits of the retrievers that `config.teacher` names. Started by `torchrun` or `accelerate launch`, each
     process takes its part of every batch, and the first one saves.
@@ -56,8 +56,8 @@ def run_stage(
         stage=stage.name,
         loss=stage.loss,
         fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
-        unasked=_unasked(checkpoint, dataset) if config.contrast == "asked" else (),
-        silent=[*_opening(checkpoint), *(_silent(checkpoint, sources) if config.contrast == "asked" else ())],
+        unasked=_unasked(checkpoint, dataset) if config.negatives == "asked" else (),
+        untargeted=[*_opening(checkpoint), *(_untargeted(checkpoint, sources) if config.negatives == "asked" else ())],
         teach=Teacher(teacher, checkpoint.vocabulary, config.teacher_share) if teacher else None,
         restart=restart,
         tensorboard=tensorboard,
@@ -118,7 +118,7 @@ def _unasked(checkpoint: Checkpoint, dataset: Dataset) -> list[int]:
     return [token for token in vocabulary.tool_token_ids if token not in used]
 
 
-def _silent(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExample]]) -> list[int]:
+def _untargeted(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingExample]]) -> list[int]:
     """Token ids of tools and actions that no example of this stage asks for: `finish` before the agent stage."""
     asked = frozenset[int]().union(*map(targets_of, sources.values()))
     return [token for token in checkpoint.vocabulary.action_token_ids if token not in asked]

@@ -1,4 +1,4 @@
-"""The state that a stopped run goes on from, written by a thread while training goes on. In the files of accelerate's
+"""The state that a stopped run resumes from, written by a thread while training continues. In the files of accelerate's
 `save_state`, so that `load_state` reads them on any number of processes. Knows no stage and no step.
 
 Between two optimizer steps nothing that is written changes. So on a CPU the thread writes weights and moments from where they
@@ -67,7 +67,7 @@ class StateWriter:
             self.finish()
 
     def finish(self) -> None:
-        """Waits for the write that is going on."""
+        """Waits for the current write."""
         running, self._running = self._running, None
         if running is None:
             return

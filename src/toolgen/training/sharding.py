@@ -1,6 +1,6 @@
-"""A model that several processes hold in parts: the new rows by slices, the trunk by FSDP2.
+"""A model sharded over processes: the new rows by slices, the trunk by FSDP2.
 
-Whatever the parts, a saved state is whole, so a run can go on with another number of processes. Every function that speaks
+A saved state is whole in every case, so a run can be resumed with another number of processes. Every function that speaks
 of all processes must be called by all of them. Knows no stage and no data.
 """
 
@@ -109,17 +109,17 @@ class RowPeers:
 
 
 def distribute(trainable: TrainableModel, device: torch.device, *, rows: bool, trunk: bool) -> nn.Module:
-    """Parts `trainable` among all processes, and returns what to call in its place: gradients are then exchanged as the mean
-    over the processes. What is not parted is held by each of them, as in DDP."""
+    """Shards `trainable` over all processes, and returns what to call in its place: gradients are then exchanged as the mean
+    over the processes. What is not sharded is held by each of them, as in DDP."""
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     if rows:
         trainable.shard_rows(RowPeers(mesh))
     if trunk:
         _shard_trunk(trainable, mesh, device)
         return trainable
-    parted = [name for name, parameter in trainable.named_parameters() if isinstance(parameter, DTensor)]
+    sharded = [name for name, parameter in trainable.named_parameters() if isinstance(parameter, DTensor)]
     # DDP spells a parameter of the outermost module in two ways, `.name` where it collects what it exchanges.
-    names = [*parted, *(f".{name}" for name in parted)]
+    names = [*sharded, *(f".{name}" for name in sharded)]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(trainable, names)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(trainable, gradient_as_bucket_view=True)
 
@@ -141,22 +141,22 @@ def equal_count(parts: list[list[TrainingExample]], device: torch.device) -> lis
     return parts + [[TrainingExample(parts[0][0].ids[:1])]] * (int(most) - len(parts))
 
 
-class PartedState:
-    """Saves and loads a parted model and its optimizer as one process would: in the files of accelerate's `save_state`, whole,
-    so that any number of processes, parted or not, can go on from them."""
+class ShardedState:
+    """Saves and loads a sharded model and its optimizer as one process would: in the files of accelerate's `save_state`, whole,
+    so that any number of processes, sharded or not, can resume from them."""
 
     def __init__(self, trainable: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._trainable, self._optimizer = trainable, optimizer
 
     @torch.no_grad()
     def save(self, folder: Path) -> None:
-        """All processes give their parts, the first one writes."""
+        """All processes give their shards, the first one writes."""
         save(_whole_nest(self._trainable.state_dict()), folder / SAFE_WEIGHTS_NAME, safe_serialization=True)
         save(_whole_nest(self._optimizer.state_dict()), folder / f"{OPTIMIZER_NAME}.bin")
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
-        """Each process takes its parts."""
+        """Each process takes its shards."""
         with safe_open(folder / SAFE_WEIGHTS_NAME, framework="pt") as file:
             for name, value in self._trainable.state_dict().items():
                 value.copy_(part_like(file.get_tensor(name), value))

@@ -24,13 +24,13 @@ from toolgen.training.budget import CHUNK_LOGITS
 
 @dataclass(frozen=True)
 class Block:
-    """Output rows of consecutive token ids, from `start`. `silent_C` are right nowhere; positions that spare `unasked_C` are
-    not weighed against them. None where there are no such."""
+    """Output rows of consecutive token ids, from `start`. `untargeted_C` are targets nowhere in the stage; positions
+    with `among_asked_P` leave `unasked_C` out. None where there are no such rows."""
 
     start: int
     rows_CD: Tensor
     bias_C: Tensor | None = None
-    silent_C: Tensor | None = None
+    untargeted_C: Tensor | None = None
     unasked_C: Tensor | None = None
 
 
@@ -63,7 +63,7 @@ def set_cross_entropy(
     new: Block,
     targets_PK: Tensor,
     weights_PK: Tensor,
-    spares_P: Tensor,
+    among_asked_P: Tensor,
     *,
     softcap: float | None = None,
     chunk_logits: int = CHUNK_LOGITS,
@@ -79,7 +79,7 @@ def set_cross_entropy(
     kind = hidden_PD.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_PD.dtype
     task = _Task(
-        (base, new), targets_PK, weights_PK, spares_P, softcap, chunk_logits, dtype, torch.is_grad_enabled(), peers
+        (base, new), targets_PK, weights_PK, among_asked_P, softcap, chunk_logits, dtype, torch.is_grad_enabled(), peers
     )
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _SetCrossEntropy.apply(hidden_PD, new.rows_CD, task)  # type: ignore[no-untyped-call]
@@ -91,7 +91,7 @@ class _Task:
     blocks: tuple[Block, Block]
     targets_PK: Tensor
     weights_PK: Tensor
-    spares_P: Tensor
+    among_asked_P: Tensor
     softcap: float | None
     chunk_logits: int
     dtype: torch.dtype
@@ -105,7 +105,7 @@ class _SetCrossEntropy(torch.autograd.Function):
         columns = sum(len(block.rows_CD) for block in task.blocks)
         ctx.dtypes = own_PD.dtype, rows_RD.dtype
         if task.peers is None:
-            found = _chunked(own_PD, task, task.targets_PK, task.weights_PK, task.spares_P, columns)
+            found = _chunked(own_PD, task, task.targets_PK, task.weights_PK, task.among_asked_P, columns)
             ctx.save_for_backward(found.hidden_PD, found.rows_RD)
             return found.loss_P.sum()
         met = task.peers.meet(*task.targets_PK.shape, columns)
@@ -114,8 +114,8 @@ class _SetCrossEntropy(torch.autograd.Function):
         hidden_PD = task.peers.gather(own_PD, sizes)
         targets_PK = task.peers.gather(functional.pad(task.targets_PK, (0, missing), value=-1), sizes)
         weights_PK = task.peers.gather(functional.pad(task.weights_PK, (0, missing)), sizes)
-        spares_P = task.peers.gather(task.spares_P.to(torch.uint8), sizes).bool()
-        found = _chunked(hidden_PD, task, targets_PK, weights_PK, spares_P, widest)
+        among_asked_P = task.peers.gather(task.among_asked_P.to(torch.uint8), sizes).bool()
+        found = _chunked(hidden_PD, task, targets_PK, weights_PK, among_asked_P, widest)
         rows_gradient = None if found.rows_RD is None else found.rows_RD.div_(task.peers.count)
         ctx.save_for_backward(task.peers.own(task.peers.sum(found.hidden_PD), sizes), rows_gradient)
         return task.peers.own(found.loss_P, sizes).sum()
@@ -123,7 +123,7 @@ class _SetCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        """Scales in place, which spares a second matrix of all rows; autograd itself refuses to come a second time."""
+        """Scales in place, which saves a second matrix of all rows; autograd itself refuses to come a second time."""
         hidden_gradient, rows_gradient = ctx.saved_tensors
         hidden_dtype, rows_dtype = ctx.dtypes
         rows = None if rows_gradient is None else rows_gradient.mul_(upstream).to(rows_dtype)
@@ -140,7 +140,7 @@ class _Found:
 
 
 def _chunked(
-    hidden_PD: Tensor, task: _Task, targets_PK: Tensor, weights_PK: Tensor, spares_P: Tensor, columns: int
+    hidden_PD: Tensor, task: _Task, targets_PK: Tensor, weights_PK: Tensor, among_asked_P: Tensor, columns: int
 ) -> _Found:
     """Chunk after chunk; `columns` are those of the process that has most, so that all cut alike."""
     full = torch.promote_types(task.dtype, torch.float32)
@@ -156,7 +156,7 @@ def _chunked(
                 block,
                 targets_PK[chunk],
                 weights_PK[chunk],
-                spares_P[chunk],
+                among_asked_P[chunk],
                 task.softcap,
             )
             for block, rows_CD in zip(task.blocks, weights, strict=True)
@@ -185,7 +185,7 @@ class _Scores:
         block: Block,
         targets_BK: Tensor,
         weights_BK: Tensor,
-        spares_B: Tensor,
+        among_asked_B: Tensor,
         softcap: float | None = None,
     ) -> None:
         if block.bias_C is not None:
@@ -195,10 +195,10 @@ class _Scores:
             bounded_BC = logits_BC.div_(softcap).tanh_()
             self._slope_BC = 1 - bounded_BC**2
             logits_BC = bounded_BC.mul_(softcap)
-        if block.silent_C is not None:
-            logits_BC.masked_fill_(block.silent_C, float("-inf"))
-        if block.unasked_C is not None and spares_B.any():
-            logits_BC.masked_fill_(spares_B[:, None] & block.unasked_C, float("-inf"))
+        if block.untargeted_C is not None:
+            logits_BC.masked_fill_(block.untargeted_C, float("-inf"))
+        if block.unasked_C is not None and among_asked_B.any():
+            logits_BC.masked_fill_(among_asked_B[:, None] & block.unasked_C, float("-inf"))
         columns_BK = targets_BK - block.start
         outside_BK = (targets_BK < 0) | (columns_BK < 0) | (columns_BK >= logits_BC.shape[1])
         self._columns_BK = columns_BK.masked_fill(outside_BK, 0)

@@ -38,7 +38,7 @@ KEYWORD_SAMPLES = 3
 SHORT_WORDS = 4
 """Most words of one `short` example; they are drawn among twice as many of the tool's most telling ones."""
 SHORT_SAMPLES = 4
-"""`short` examples a tool, and `shortened` examples a request, each drawn anew."""
+"""`short` examples a tool, and `shortened` examples a request, each drawn again."""
 
 JOINS = (" ", " Also, ", " Then ", " and ")
 """What stands between the requests of a `joined` example."""
@@ -53,7 +53,7 @@ class _Request(NamedTuple):
 
     text: str
     tools: tuple[str, ...]
-    spares: bool = False
+    among_asked: bool = False
 
 
 class _Keywords(NamedTuple):
@@ -76,7 +76,7 @@ def view_source(view: str) -> Source:
 
 def keywords(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Some of the words of a tool's documentation, in order, to its token: what short and vague requests look like, for
-    tools that no training request asks for as well."""
+    unasked tools as well."""
     del dataset
 
     def make(item: _Keywords) -> TrainingExample:
@@ -133,7 +133,9 @@ def requests(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> S
     """Requests of the training split to the set of their tools; where a tool is several tokens, to each of them. Multi-turn
     tasks are left out: their first turn does not ask for all the tools that the task needs. Synthetic requests are a source of
     their own."""
-    return _requests(checkpoint, config, (_Request(query.text, query.tools, spares=True) for query in _asked(dataset)))
+    return _requests(
+        checkpoint, config, (_Request(query.text, query.tools, among_asked=True) for query in _asked(dataset))
+    )
 
 
 def shortened(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
@@ -141,7 +143,9 @@ def shortened(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> 
     shortener = Shortener(checkpoint.catalog)
     shorter = (
         _Request(
-            shortener.some(query.text, random.Random(f"{config.seed}/{query.id}/{sample}")), query.tools, spares=True
+            shortener.some(query.text, random.Random(f"{config.seed}/{query.id}/{sample}")),
+            query.tools,
+            among_asked=True,
         )
         for query in _asked(dataset)
         for sample in range(SHORT_SAMPLES)
@@ -151,20 +155,20 @@ def shortened(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> 
 
 def joined(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Two or three requests for other tools each, users' and synthetic ones, as one text to the set of all their tools: what
-    asks for several tools is rare, and for tools that nobody has asked for there is none. One that shares a tool with those
+    asks for several tools is rare, and for unasked tools there is none. One that shares a tool with those
     before it is left out. As many as there are requests."""
     asked, chooser = dataset.searches("train"), random.Random(config.seed)
     return _requests(checkpoint, config, (_join(query, asked, chooser) for query in asked))
 
 
 def _join(query: Query, others: Sequence[Query], chooser: random.Random) -> _Request:
-    text, tools, spares = query.text, [*query.tools], not query.is_synthetic
+    text, tools, among_asked = query.text, [*query.tools], not query.is_synthetic
     for other in chooser.sample(others, min(len(others), chooser.randint(*JOINED) - 1)):
         if {*other.tools}.isdisjoint(tools):
             text += chooser.choice(JOINS) + other.text
             tools += other.tools
-            spares = spares and not other.is_synthetic
-    return _Request(text, tuple(tools), spares=spares)
+            among_asked = among_asked and not other.is_synthetic
+    return _Request(text, tuple(tools), among_asked=among_asked)
 
 
 def asking(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
@@ -198,7 +202,7 @@ def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -
     answered = {query.text for query in dataset.searches("train")}
     asked = (query for query in dataset.queries["train"] if not query.tools)
     texts = (query.text for query in asked if query.text not in answered)
-    return _requests(checkpoint, config, (_Request(text, (NO_TOOL,), spares=True) for text in texts))
+    return _requests(checkpoint, config, (_Request(text, (NO_TOOL,), among_asked=True) for text in texts))
 
 
 def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
@@ -219,7 +223,7 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
             ids, mask = checkpoint.protocol.supervised(messages)
             if len(ids) <= config.max_tokens:
                 choice_ids = checkpoint.vocabulary.action_token_ids
-                examples.append(conversation_example(ids, mask, choice_ids, spares=True))
+                examples.append(conversation_example(ids, mask, choice_ids, among_asked=True))
                 break
     return examples
 
@@ -264,6 +268,8 @@ def _example(checkpoint: Checkpoint, config: StageConfig, item: _Request) -> Tra
     prompt = checkpoint.protocol.prompt([{"role": "user", "content": item.text}], max_tokens=config.max_tokens)
     request = "" if item.tools == (NO_TOOL,) else item.text
     if len(item.tools) == 1:
-        return sequence_example(prompt, vocabulary.sequence(item.tools[0]), spares=item.spares, request=request)
+        return sequence_example(
+            prompt, vocabulary.sequence(item.tools[0]), among_asked=item.among_asked, request=request
+        )
     tokens = [vocabulary.token_id(tool) for tool in item.tools]
-    return choice_example(prompt, tokens, spares=item.spares, request=request)
+    return choice_example(prompt, tokens, among_asked=item.among_asked, request=request)

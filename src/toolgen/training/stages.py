@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Stage:
     """`sources` are the examples that it may mix, by name; `defaults` what it changes of `StageConfig`'s.
 
-    `help` is the text of its command, `follow_up` the command to go on with, with `{output}` and `{dataset}` to be filled in.
+    `help` is the text of its command, `follow_up` the next command, with `{output}` and `{dataset}` to be filled in.
     `supervised_share` is the share of an example's tokens whose next token has a loss, which the plan counts with.
     `learns_requests`: the checkpoint remembers for which tools the training requests asked. `writes_text`: what generates
     with the result writes text, never a tool in the midst of it.
@@ -123,20 +123,20 @@ AGENT = Stage(
 
 WRITER = Stage(
     name="writer",
-    help="""Documentation to request: a writer of requests for tools that nobody has asked for yet.
+    help="""Documentation to request: a writer of requests for unasked tools.
 
     It learns from the train split, in whose style it then writes for `toolgen catalog queries --by llm --base CKPT2`. Source:
     doc2query, arXiv 1904.08375.""",
     follow_up="toolgen catalog queries {dataset} --by llm --base {output} -o DATASET2",
     sources={"asking": sources.asking},
-    # All tool rows are contrasted, so that it does not answer a documentation with a tool, which memorization taught it.
+    # All tools are negatives, so that it does not answer a documentation with a tool, which memorization taught it.
     defaults={
         "steps": 25,
         "batch_size": 32,
         "row_learning_rate": 1e-4,
         "max_tokens": 224,
         "shares": {"asking": 1.0},
-        "contrast": "all",
+        "negatives": "all",
     },
     supervised_share=0.2,
     writes_text=True,

@@ -59,4 +59,4 @@ class Teacher:
         for label in labels:
             target[label] = target.get(label, 0.0) + (1 - self._share) / len(labels)
         choice, weights = (position, tuple(target)), tuple(target.values())
-        return replace(example, choices=(choice,), weights=(weights,), spares=False)
+        return replace(example, choices=(choice,), weights=(weights,), among_asked=False)
