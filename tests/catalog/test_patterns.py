@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.catalog.patterns import is_pattern, matches
-from toolgen.catalog.schema import normalize_schema, schema_errors
+from toolgen.catalog.schema import normalize_schema
+from toolgen.catalog.validation import schema_errors
 
 CATASTROPHIC = (
     "(a+)+$",

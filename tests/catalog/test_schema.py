@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolgen.catalog.schema import (
-    MAX_DEPTH,
-    SchemaChecks,
-    check_schema,
-    close_object,
-    merge_schemas,
-    normalize_schema,
-    normalize_value_schema,
-    schema_errors,
-)
+from toolgen.catalog.schema import MAX_DEPTH, close_object, merge_schemas, normalize_schema, normalize_value_schema
+from toolgen.catalog.validation import SchemaChecks, check_schema, schema_errors
 from toolgen.errors import CatalogError
 
 

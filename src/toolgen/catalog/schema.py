@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
-from toolgen.catalog.patterns import is_pattern, matches
+from toolgen.catalog.patterns import is_pattern
 from toolgen.catalog.secrets import looks_secret
 from toolgen.catalog.tool import canonical_json
-from toolgen.errors import CatalogError
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
 
 Schema = dict[str, Any]
 Note = Callable[[str], None]
@@ -38,10 +33,10 @@ _TYPES = {
 _TYPE_OF = {foreign: name for name, foreigns in _TYPES.items() for foreign in foreigns}
 _ANY = frozenset({"any", "", "mixed", "unknown"})
 
-_SCHEMA_KEYWORDS = frozenset({"items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else",
+SCHEMA_KEYWORDS = frozenset({"items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else",
                               "unevaluatedItems", "unevaluatedProperties"})  # fmt: skip
-_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
-_SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 # Keywords whose schemas hold at the place of the object itself, or may be referred to from there.
 _IN_PLACE = frozenset(
     {"anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas", "$defs", "definitions"}
@@ -52,74 +47,23 @@ _COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minPrope
 _LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _TEXTS = frozenset({"title", "description", "format", "$ref", "$id", "$schema", "$anchor", "$comment",
                     "contentEncoding", "contentMediaType"})  # fmt: skip
-_PLAIN_TEXTS = frozenset({"title", "description", "$comment"})  # of _TEXTS: any text is allowed
 ANNOTATIONS = frozenset({"description", "title", "default", "readOnly", "format"})
 _MERGEABLE = frozenset({"type", "properties", "required", "description", "title", "readOnly", "default",
                         "additionalProperties", "unevaluatedProperties"})  # fmt: skip
-_UNCONSTRAINED = frozenset({"default", "const"})
 _FLAGS = frozenset({"uniqueItems", "deprecated", "readOnly", "writeOnly"})
 
 
-def check_schema(schema: Any) -> None:
-    """CatalogError unless `schema` is a valid JSON Schema of draft 2020-12."""
-    from jsonschema import Draft202012Validator, SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        place = "/".join(str(part) for part in error.absolute_path) or "the top"
-        raise CatalogError(f"invalid JSON Schema at {place}: {error.message[:200]}") from error
-    except RecursionError:
-        raise CatalogError("invalid JSON Schema: nested too deeply to be checked") from None
-
-
-class SchemaChecks:
-    """`check_schema` for many schemas. The metaschema says of each object what its own keywords may be and that its
-    subschemas are schemas, so an object whose keywords look like those of a checked one needs no second check."""
-
-    def __init__(self) -> None:
-        self._sound: set[str] = set()
-
-    def check(self, schema: Any) -> None:
-        """CatalogError unless `schema` is a valid JSON Schema of draft 2020-12."""
-        if not self._is_sound(schema, 0):
-            check_schema(schema)  # knows the place and the fault
-
-    def _is_sound(self, schema: Any, depth: int) -> bool:
-        if isinstance(schema, bool):
-            return True
-        if not isinstance(schema, dict) or depth > MAX_DEPTH:
-            return False
-        outline: Schema = {}
-        for key, value in schema.items():
-            if key in _UNCONSTRAINED or (key in _PLAIN_TEXTS and isinstance(value, str)):
-                continue
-            subschemas: Iterable[Any] = ()
-            if key in _SCHEMA_KEYWORDS:
-                outline[key], subschemas = True, (value,)
-            elif key in _SCHEMA_LISTS and isinstance(value, list):
-                outline[key], subschemas = [True] * bool(value), value
-            elif key in _SCHEMA_MAPS and isinstance(value, dict):
-                outline[key] = dict.fromkeys(value, True) if key == "patternProperties" else {}
-                subschemas = value.values()
-            elif key == "required" and _are_names(value):
-                continue
-            else:
-                outline[key] = value
-            if not all(self._is_sound(one, depth + 1) for one in subschemas):
-                return False
-        text = repr(outline)
-        if text not in self._sound:
-            try:
-                check_schema(outline)
-            except CatalogError:
-                return False
-            self._sound.add(text)
-        return True
-
-
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
+def values_of(schema: Any, key: str) -> Iterator[Any]:
+    """The values of a key at any depth."""
+    waiting = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Mapping):
+            if key in node:
+                yield node[key]
+            waiting.extend(node.values())
+        elif isinstance(node, (list, tuple)):
+            waiting.extend(node)
 
 
 def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
@@ -131,8 +75,8 @@ def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
     schema = _normalize(foreign, "arguments", note, 0) if isinstance(foreign, Mapping) else {}
     if foreign is not None and not isinstance(foreign, Mapping):
         note(f"arguments: expected a schema object, got {type(foreign).__name__}; taken as no parameters")
-    if any(_values_of(schema, "$ref")):
-        anchors = frozenset(anchor for anchor in _values_of(schema, "$anchor") if isinstance(anchor, str))
+    if any(values_of(schema, "$ref")):
+        anchors = frozenset(anchor for anchor in values_of(schema, "$anchor") if isinstance(anchor, str))
         schema = _without_foreign_references(schema, schema, anchors, note)
     if "allOf" in schema or "$ref" in schema:
         schema = _written_out(schema)
@@ -157,11 +101,11 @@ def _without_foreign_references(node: Any, whole: Schema, anchors: frozenset[str
         note(f"the reference {str(node['$ref'])[:100]!r} leads out of the schema; anything is allowed there")
         del kept["$ref"]
     for key, value in kept.items():
-        if key in _SCHEMA_KEYWORDS:
+        if key in SCHEMA_KEYWORDS:
             kept[key] = _without_foreign_references(value, whole, anchors, note)
-        elif key in _SCHEMA_LISTS:
+        elif key in SCHEMA_LISTS:
             kept[key] = [_without_foreign_references(one, whole, anchors, note) for one in value]
-        elif key in _SCHEMA_MAPS:
+        elif key in SCHEMA_MAPS:
             kept[key] = {n: _without_foreign_references(one, whole, anchors, note) for n, one in value.items()}
     return kept
 
@@ -234,105 +178,6 @@ def normalize_value_schema(foreign: Any, *, on_note: Note | None = None, is_part
     schema = _normalize(foreign, "value", note, 0)
     result: Schema = schema if is_part else _require_declared_everywhere(schema, note)
     return result
-
-
-def schema_errors(value: Any, schema: Mapping[str, Any]) -> list[str]:
-    """What is wrong with `value` under `schema`, one line a fault; empty if it is valid."""
-    faults, problem = _faults(value, schema)
-    lines = [f"{error.json_path}: {error.message[:200]}" for error in faults]
-    return [*lines, *([f"$: {problem}"] if problem else [])]
-
-
-def best_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """The one fault that says most to whoever wrote `value`, or None if it is valid."""
-    from jsonschema.exceptions import best_match
-
-    faults, problem = _faults(value, schema)
-    best = best_match(faults)
-    return problem or None if best is None else str(best.message)
-
-
-def _faults(value: Any, schema: Mapping[str, Any]) -> tuple[list[ValidationError], str]:
-    """The faults of a value, and why the schema could not be followed to its end, if so.
-
-    A schema may come from anyone. Nothing outside of it is read, whatever its `$ref` names; its patterns run in linear time.
-    """
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import UnknownDialect
-
-    found: list[ValidationError] = []
-    registry: Registry[Any] = Registry()
-    try:
-        validator = _validator_class(any(_values_of(schema, "patternProperties")))
-        found.extend(validator(schema, registry=registry).iter_errors(value))
-    except Unresolvable as error:
-        return found, f"the schema refers to {str(error.ref)[:100]!r}, which is not in it; nothing outside is read"
-    except UnknownDialect as error:
-        return found, f"the schema is of the unknown kind {str(error.uri)[:100]!r}"
-    except RecursionError:
-        return found, "the schema or the value is nested too deeply to be checked"
-    return found, ""
-
-
-def _values_of(schema: Any, key: str) -> Iterator[Any]:
-    """The values of a key at any depth."""
-    waiting = [schema]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Mapping):
-            if key in node:
-                yield node[key]
-            waiting.extend(node.values())
-        elif isinstance(node, (list, tuple)):
-            waiting.extend(node)
-
-
-@lru_cache(maxsize=2)
-def _validator_class(with_patterns: bool) -> Any:
-    """The validator of draft 2020-12 with patterns in linear time. `jsonschema` also runs patterns to find out what
-    `unevaluatedProperties` means; where a schema has both, that keyword is not checked."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import extend
-
-    changed: dict[str, Any] = {"pattern": _check_pattern}
-    if with_patterns:
-        changed |= {
-            "patternProperties": _check_pattern_properties,
-            "additionalProperties": _check_additional_properties,
-            "unevaluatedProperties": lambda *_: (),
-        }
-    return extend(Draft202012Validator, changed)  # type: ignore[no-untyped-call]
-
-
-def _check_pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    from jsonschema import ValidationError
-
-    if validator.is_type(instance, "string") and not matches(pattern, instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
-
-
-def _check_pattern_properties(validator: Any, patterns: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(instance, "object"):
-        for pattern, subschema in patterns.items():
-            for name, inner in instance.items():
-                if is_pattern(pattern) and matches(pattern, name):
-                    yield from validator.descend(inner, subschema, path=name, schema_path=pattern)
-
-
-def _check_additional_properties(validator: Any, more: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    from jsonschema import ValidationError
-
-    if not validator.is_type(instance, "object"):
-        return
-    patterns = schema.get("patternProperties", {})
-    for name, inner in instance.items():
-        if name in schema.get("properties", {}) or any(matches(pattern, name) for pattern in patterns):
-            continue
-        if more is False:
-            yield ValidationError(f"Additional properties are not allowed ({name!r} was unexpected)")
-        else:
-            yield from validator.descend(inner, more, path=name)
 
 
 def close_object(schema: Mapping[str, Any]) -> Schema:
@@ -474,11 +319,11 @@ def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, 
         return  # read together with their neighbours by _clean_required and _apply_old_keywords
     elif key == "items" and isinstance(value, list):
         schema["prefixItems"] = [_normalize(item, inside, note, depth + 1) for item in value]
-    elif key in _SCHEMA_KEYWORDS:
+    elif key in SCHEMA_KEYWORDS:
         schema[key] = value if isinstance(value, bool) else _normalize(value, inside, note, depth + 1)
-    elif key in _SCHEMA_LISTS and isinstance(value, list) and value:
+    elif key in SCHEMA_LISTS and isinstance(value, list) and value:
         schema[key] = [_normalize(item, inside, note, depth + 1) for item in value]
-    elif key in _SCHEMA_MAPS and isinstance(value, Mapping):
+    elif key in SCHEMA_MAPS and isinstance(value, Mapping):
         members = {str(k): _normalize(v, f"{place}.{k}", note, depth + 1) for k, v in value.items()}
         invalid = [name for name in members if key == "patternProperties" and not is_pattern(name)]
         for name in invalid:
@@ -493,7 +338,7 @@ def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, 
 def _is_valid_plain(key: str, value: Any) -> bool:
     """Whether a keyword without subschemas has a value that the 2020-12 metaschema admits."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if key in _SCHEMA_LISTS or key in _SCHEMA_MAPS:
+    if key in SCHEMA_LISTS or key in SCHEMA_MAPS:
         return False
     if key in _COUNTS:
         return number and value >= 0 and value == int(value)
@@ -562,11 +407,11 @@ def _require_declared_everywhere(schema: Any, note: Note, *, alone: bool = True)
     result: Schema = {}
     for key, value in schema.items():
         inner_alone = key not in _IN_PLACE
-        if key in _SCHEMA_KEYWORDS:
+        if key in SCHEMA_KEYWORDS:
             value = _require_declared_everywhere(value, note, alone=inner_alone)
-        elif key in _SCHEMA_LISTS:
+        elif key in SCHEMA_LISTS:
             value = [_require_declared_everywhere(one, note, alone=inner_alone) for one in value]
-        elif key in _SCHEMA_MAPS:
+        elif key in SCHEMA_MAPS:
             value = {n: _require_declared_everywhere(one, note, alone=inner_alone) for n, one in value.items()}
         result[key] = value
     return require_declared(result, note) if alone else result

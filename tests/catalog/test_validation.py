@@ -12,8 +12,9 @@ import pytest
 
 from toolgen.agent.environments.dry_run import DryRunEnvironment
 from toolgen.catalog.catalog import Catalog
-from toolgen.catalog.schema import best_fault, check_schema, normalize_schema, schema_errors
+from toolgen.catalog.schema import normalize_schema
 from toolgen.catalog.tool import Tool
+from toolgen.catalog.validation import best_fault, check_schema, schema_errors
 from toolgen.errors import CatalogError
 
 _WATCHED = ("open", "socket.", "urllib.Request", "subprocess.Popen", "os.system", "http.client")

@@ -1,0 +1,166 @@
+"""Whether a schema is one, and whether a value is valid under it.
+
+A schema may come from anyone: nothing outside of it is read, whatever its `$ref` names, and its patterns run in linear time.
+Knows no tool and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from toolgen.catalog.patterns import is_pattern, matches
+from toolgen.catalog.schema import MAX_DEPTH, SCHEMA_KEYWORDS, SCHEMA_LISTS, SCHEMA_MAPS, Schema, values_of
+from toolgen.errors import CatalogError
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+_PLAIN_TEXTS = frozenset({"title", "description", "$comment"})  # of _TEXTS: any text is allowed
+_UNCONSTRAINED = frozenset({"default", "const"})
+
+
+def check_schema(schema: Any) -> None:
+    """CatalogError unless `schema` is a valid JSON Schema of draft 2020-12."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        place = "/".join(str(part) for part in error.absolute_path) or "the top"
+        raise CatalogError(f"invalid JSON Schema at {place}: {error.message[:200]}") from error
+    except RecursionError:
+        raise CatalogError("invalid JSON Schema: nested too deeply to be checked") from None
+
+
+class SchemaChecks:
+    """`check_schema` for many schemas. The metaschema says of each object what its own keywords may be and that its
+    subschemas are schemas, so an object whose keywords look like those of a checked one needs no second check."""
+
+    def __init__(self) -> None:
+        self._sound: set[str] = set()
+
+    def check(self, schema: Any) -> None:
+        """CatalogError unless `schema` is a valid JSON Schema of draft 2020-12."""
+        if not self._is_sound(schema, 0):
+            check_schema(schema)  # knows the place and the fault
+
+    def _is_sound(self, schema: Any, depth: int) -> bool:
+        if isinstance(schema, bool):
+            return True
+        if not isinstance(schema, dict) or depth > MAX_DEPTH:
+            return False
+        outline: Schema = {}
+        for key, value in schema.items():
+            if key in _UNCONSTRAINED or (key in _PLAIN_TEXTS and isinstance(value, str)):
+                continue
+            subschemas: Iterable[Any] = ()
+            if key in SCHEMA_KEYWORDS:
+                outline[key], subschemas = True, (value,)
+            elif key in SCHEMA_LISTS and isinstance(value, list):
+                outline[key], subschemas = [True] * bool(value), value
+            elif key in SCHEMA_MAPS and isinstance(value, dict):
+                outline[key] = dict.fromkeys(value, True) if key == "patternProperties" else {}
+                subschemas = value.values()
+            elif key == "required" and _are_names(value):
+                continue
+            else:
+                outline[key] = value
+            if not all(self._is_sound(one, depth + 1) for one in subschemas):
+                return False
+        text = repr(outline)
+        if text not in self._sound:
+            try:
+                check_schema(outline)
+            except CatalogError:
+                return False
+            self._sound.add(text)
+        return True
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
+
+
+def schema_errors(value: Any, schema: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `value` under `schema`, one line a fault; empty if it is valid."""
+    faults, problem = _faults(value, schema)
+    lines = [f"{error.json_path}: {error.message[:200]}" for error in faults]
+    return [*lines, *([f"$: {problem}"] if problem else [])]
+
+
+def best_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
+    """The one fault that says most to whoever wrote `value`, or None if it is valid."""
+    from jsonschema.exceptions import best_match
+
+    faults, problem = _faults(value, schema)
+    best = best_match(faults)
+    return problem or None if best is None else str(best.message)
+
+
+def _faults(value: Any, schema: Mapping[str, Any]) -> tuple[list[ValidationError], str]:
+    """The faults of a value, and why the schema could not be followed to its end, if so."""
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import UnknownDialect
+
+    found: list[ValidationError] = []
+    registry: Registry[Any] = Registry()
+    try:
+        validator = _validator_class(any(values_of(schema, "patternProperties")))
+        found.extend(validator(schema, registry=registry).iter_errors(value))
+    except Unresolvable as error:
+        return found, f"the schema refers to {str(error.ref)[:100]!r}, which is not in it; nothing outside is read"
+    except UnknownDialect as error:
+        return found, f"the schema is of the unknown kind {str(error.uri)[:100]!r}"
+    except RecursionError:
+        return found, "the schema or the value is nested too deeply to be checked"
+    return found, ""
+
+
+@lru_cache(maxsize=2)
+def _validator_class(with_patterns: bool) -> Any:
+    """The validator of draft 2020-12 with patterns in linear time. `jsonschema` also runs patterns to find out what
+    `unevaluatedProperties` means; where a schema has both, that keyword is not checked."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    changed: dict[str, Any] = {"pattern": _check_pattern}
+    if with_patterns:
+        changed |= {
+            "patternProperties": _check_pattern_properties,
+            "additionalProperties": _check_additional_properties,
+            "unevaluatedProperties": lambda *_: (),
+        }
+    return extend(Draft202012Validator, changed)  # type: ignore[no-untyped-call]
+
+
+def _check_pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    from jsonschema import ValidationError
+
+    if validator.is_type(instance, "string") and not matches(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _check_pattern_properties(validator: Any, patterns: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(instance, "object"):
+        for pattern, subschema in patterns.items():
+            for name, inner in instance.items():
+                if is_pattern(pattern) and matches(pattern, name):
+                    yield from validator.descend(inner, subschema, path=name, schema_path=pattern)
+
+
+def _check_additional_properties(validator: Any, more: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    from jsonschema import ValidationError
+
+    if not validator.is_type(instance, "object"):
+        return
+    patterns = schema.get("patternProperties", {})
+    for name, inner in instance.items():
+        if name in schema.get("properties", {}) or any(matches(pattern, name) for pattern in patterns):
+            continue
+        if more is False:
+            yield ValidationError(f"Additional properties are not allowed ({name!r} was unexpected)")
+        else:
+            yield from validator.descend(inner, more, path=name)
