@@ -14,6 +14,8 @@ from toolgen.catalog.tool import Tool
 
 MAX_CHOICES = 12  # values of an enumeration that are spelled out
 ELLIPSIS = "..."
+BRIEF_DESCRIPTION = 320  # characters
+BRIEF_PARAMETERS = 12  # names
 
 
 def display_name(tool: Tool) -> str:
@@ -37,6 +39,14 @@ def views(tool: Tool) -> dict[str, str]:
         "parameters": _parameters(tool),
     }
     return {key: text for key, text in every.items() if text}
+
+
+def brief(tool: Tool, *, described: bool = True, listed: bool = True) -> str:
+    """The tool in about 60 tokens, which a learned row is made from: its name, the beginning of its description, and the names
+    of its parameters. The last two can be left out."""
+    description = _one_line(tool.description)[:BRIEF_DESCRIPTION] if described else ""
+    names = ", ".join(list(tool.properties)[:BRIEF_PARAMETERS]) if listed else ""
+    return "\n".join(part for part in (display_name(tool), description, names) if part)
 
 
 def spaced_words(text: str) -> str:

@@ -24,8 +24,13 @@ FORMAT = 1
 METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
 RUN, STATE, PROGRESS = "run.json", "state", "progress.json"
 
-Kind = Literal["checkpoint", "dataset", "encoder"]
-MARKERS: Mapping[Kind, str] = {"checkpoint": METADATA, "dataset": METADATA_FILE, "encoder": "toolgen-encoder.json"}
+Kind = Literal["checkpoint", "dataset", "encoder", "pretrained base"]
+MARKERS: Mapping[Kind, str] = {
+    "checkpoint": METADATA,
+    "dataset": METADATA_FILE,
+    "encoder": "toolgen-encoder.json",
+    "pretrained base": "pretraining.json",
+}
 """The file by which a folder of this kind is known."""
 
 

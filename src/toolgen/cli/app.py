@@ -22,6 +22,7 @@ COMMAND_MODULES = (
     "toolgen.cli.fetch",
     "toolgen.cli.catalog",
     "toolgen.cli.plan",
+    "toolgen.cli.pretrain",
     "toolgen.cli.virtualize",
     "toolgen.cli.train",
     "toolgen.cli.search",

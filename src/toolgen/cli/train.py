@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
 from toolgen.catalog import Catalog
 from toolgen.checkpoint.layout import saved_step
@@ -148,7 +149,7 @@ def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:
     return teacher.score_all
 
 
-def config_text(config: StageConfig, as_json: bool = False) -> str:
+def config_text(config: BaseModel, as_json: bool = False) -> str:
     """The resolved configuration as YAML, which is a valid recipe, or as JSON."""
     import yaml
 

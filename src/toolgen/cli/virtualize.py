@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from toolgen.cli.console import JsonOption, emit, message
+from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.datasets import load_dataset
 from toolgen.fetching import resolve_base
@@ -17,11 +17,13 @@ from toolgen.virtualization import Indexing, Initialization
 DEFAULT_BASE = "smollm2-135m-instruct"
 
 InitOption = Annotated[
-    Initialization,
+    Initialization | None,
     typer.Option(
         "--init",
+        show_default=False,
         help="First value of a tool's row: a bag of the words of its documentation, the mean of the embeddings of "
-        "its name (as in the paper), or random (a control).",
+        "its name (as in the paper), or random (a control). By default what a base of `toolgen pretrain` makes of the "
+        "documentation; with another base, the bag.",
     ),
 ]
 
@@ -50,7 +52,7 @@ def virtualize(
             "--base", metavar="BASE", help="A folder with a Hugging Face causal model, or this name, which is fetched."
         ),
     ] = DEFAULT_BASE,
-    init: InitOption = "documentation",
+    init: InitOption = None,
     indexing: IndexingOption = "atomic",
     seed: Annotated[int, typer.Option("--seed", help="Of the rows for --init random, and of clusters and codes.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
@@ -67,11 +69,20 @@ def virtualize(
         message(f"adding {len(catalog):,} tools to {base}")
         from toolgen.checkpoint import Checkpoint
         from toolgen.inference.passes import check_passes
+        from toolgen.inference.row_maker import RowMaker, has_row_maker, write_rows
 
         made = Checkpoint.create(
-            folder, catalog, indexing=indexing, tool_sets=data.tool_sets, initialization=init, seed=seed
+            folder,
+            catalog,
+            indexing=indexing,
+            tool_sets=data.tool_sets,
+            initialization=init or "documentation",
+            seed=seed,
         )
         check_passes(made.model)
+        if init is None and indexing == "atomic" and has_row_maker(folder):
+            with progress("reading documentation") as on_progress:
+                write_rows(made, RowMaker.load(folder, made.model.config.hidden_size), on_progress)
         # The name that was typed says more, on every machine, than the place of the cache on this one.
         checkpoint = replace(made, base=base)
         checkpoint.save(output)

@@ -63,7 +63,7 @@ class DenseRetriever:
         file = self._cache_file(texts)
         documents_ND = _read_matrix(file, rows=len(texts)) if file else None
         if documents_ND is None:
-            documents_ND = self._encode(texts, self.on_progress)
+            documents_ND = self.embed(texts, self.on_progress)
             if file:
                 with suppress(OutputError), new_file(file) as stream:
                     np.save(stream, documents_ND)
@@ -79,10 +79,10 @@ class DenseRetriever:
             raise UsageError("DenseRetriever.search was called before index(catalog)")
         if not queries or not self._ids:
             return np.zeros((len(queries), len(self._ids)), dtype=np.float32)
-        scores_QN: Matrix = self._encode(queries) @ self._documents_ND.T
+        scores_QN: Matrix = self.embed(queries) @ self._documents_ND.T
         return scores_QN
 
-    def _encode(self, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None) -> Matrix:
+    def embed(self, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None) -> Matrix:
         """Unit vectors, one a text. (len(texts), D)"""
         encoder = self._load()
         if not texts:

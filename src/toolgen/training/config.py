@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -92,18 +92,32 @@ class StageConfig(BaseModel):
 
 def resolve_config(stage: Stage, recipe: Path | None = None, settings: Iterable[str] = ()) -> StageConfig:
     """Defaults of the stage, then the recipe, then each `key=value`; UsageError for what does not fit."""
-    values = dict(stage.defaults)
+    return resolve_settings(StageConfig, f"{stage.name} stage", stage.defaults, recipe, settings)
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def resolve_settings(
+    kind: type[Settings],
+    name_of_run: str,
+    defaults: Mapping[str, Any],
+    recipe: Path | None = None,
+    settings: Iterable[str] = (),
+) -> Settings:
+    """Settings of any kind: defaults, then the recipe, then each `key=value`; UsageError for what does not fit."""
+    values = dict(defaults)
     for source, differences in (*_recipe(recipe), *(_setting(text) for text in settings)):
         for key, value in differences.items():
-            _assign(values, str(key), value, source)
+            _assign(kind, values, str(key), value, source)
     try:
-        return StageConfig(**values)
+        return kind(**values)
     except ValidationError as error:
         first, *others = error.errors()
         name, *parts = first["loc"]
         place = ".".join(map(str, (name, *parts) if name == "shares" else (name,)))
         reasons = " or ".join(one["msg"] for one in (first, *others) if one["loc"][0] == name)
-        raise UsageError(f"{stage.name} stage: {place} = {first['input']!r}: {reasons}") from error
+        raise UsageError(f"{name_of_run}: {place} = {first['input']!r}: {reasons}") from error
 
 
 def _recipe(path: Path | None) -> list[tuple[str, Mapping[str, Any]]]:
@@ -128,11 +142,11 @@ def _setting(text: str) -> tuple[str, Mapping[str, Any]]:
         raise UsageError(f"--set {text!r}: the value cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _assign(values: dict[str, Any], key: str, value: Any, source: str) -> None:
+def _assign(kind: type[BaseModel], values: dict[str, Any], key: str, value: Any, source: str) -> None:
     """Sets `key` or, for a mapping, `key.part`."""
     name, _, part = key.partition(".")
-    if name not in StageConfig.model_fields:
-        hint = nearest(name, StageConfig.model_fields, f"; known keys: {', '.join(StageConfig.model_fields)}")
+    if name not in kind.model_fields:
+        hint = nearest(name, kind.model_fields, f"; known keys: {', '.join(kind.model_fields)}")
         raise UsageError(f"{source}: there is no setting {name!r}{hint}")
     if part and name != "shares":
         raise UsageError(f"{source}: {name!r} is one value and has no part {part!r}")

@@ -224,7 +224,7 @@ class _Run:
         saved = started
         main = self.accelerator.is_main_process
         log_file = (self.work / METRICS).open("a", encoding="utf-8") if main else nullcontext()
-        with self.writer, _deferred_interrupt() as interrupted, _named_failure(self.processes), log_file as log:
+        with self.writer, deferred_interrupt() as interrupted, _named_failure(self.processes), log_file as log:
             for batch in islice(data, self.progress.step, self.config.steps):
                 record = self._step(batch)
                 seconds = before + time.monotonic() - started
@@ -352,7 +352,7 @@ def _is_lost_peer(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C does not wait."""
     asked: list[int] = []
 

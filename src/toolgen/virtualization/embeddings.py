@@ -112,11 +112,11 @@ def _likes(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> Ma
 
 @torch.no_grad()
 def document_vectors(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views], *, words: int | None = None
 ) -> npt.NDArray[np.float32]:
     """The bag of each documentation as a vector of length 1 (N, D), by which indexings know what tools are alike; no second
-    model is needed. `tokenizer` is the base's, before tokens are added."""
-    words_VD = _whitened(model.get_input_embeddings().weight[: len(tokenizer)].float())
+    model is needed. `words` is the number of tokens that the base brought, by default all of the tokenizer's."""
+    words_VD = _whitened(model.get_input_embeddings().weight[: words or len(tokenizer)].float().cpu())
     vectors_ND = _sums(words_VD, _bags(tokenizer, texts))
     return np.asarray(torch.nn.functional.normalize(vectors_ND).numpy())
 

@@ -1,0 +1,134 @@
+"""RowMaker: the row of a tool from its documentation, without training on its catalog.
+
+    row = s · normalize(W · h + b · bag)
+
+h is the model's hidden state after a short documentation, where it would answer, and bag the sum of the documentation's words
+(`virtualization/embeddings.py`), both of length 1. The map W and the numbers b and s are learned once, with the base
+(`toolgen.training.pretraining`), and are kept in its folder.
+Shapes: N tools, D hidden size, A actions (finish, no_tool).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from toolgen.catalog.text import brief, views
+from toolgen.catalog.tool import Tool
+from toolgen.checkpoint import Checkpoint
+from toolgen.errors import CheckpointError, UsageError
+from toolgen.inference.attention import share_passes
+from toolgen.inference.passes import last_states
+from toolgen.virtualization import document_vectors, output_rows
+
+FILE = "row_maker.safetensors"
+"""In the folder of a base that has learned to learn tools."""
+PASS_TOKENS = 1024
+"""Tokens of one pass over documentation."""
+
+
+class RowMaker(nn.Module):
+    """One linear map, two numbers, and the rows of the actions, which have no documentation."""
+
+    def __init__(self, hidden_size: int, actions: int = 2) -> None:
+        super().__init__()
+        self.map_DD = nn.Parameter(torch.eye(hidden_size))
+        self.bag_weight = nn.Parameter(torch.tensor(1.0))
+        self.log_scale = nn.Parameter(torch.tensor(0.0))
+        self.actions_AD = nn.Parameter(0.02 * torch.randn(actions, hidden_size))
+
+    def forward(self, states_ND: Tensor, bags_ND: Tensor) -> Tensor:
+        """The rows (N, D), float32."""
+        mapped_ND = functional.normalize(states_ND.float(), dim=-1) @ self.map_DD.T
+        return self.log_scale.exp() * functional.normalize(mapped_ND + self.bag_weight * bags_ND.float(), dim=-1)
+
+    def save(self, folder: Path) -> None:
+        """Writes `row_maker.safetensors` into a base's folder."""
+        save_file({name: value.detach().float().cpu() for name, value in self.state_dict().items()}, folder / FILE)
+
+    @classmethod
+    def load(cls, folder: Path, hidden_size: int) -> RowMaker:
+        """CheckpointError where the file does not fit a model of this size."""
+        try:
+            tensors = load_file(folder / FILE)
+            maker = cls(hidden_size, len(tensors["actions_AD"]))
+            maker.load_state_dict(tensors)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{folder / FILE} holds no row maker for a hidden size of {hidden_size}: {' '.join(str(error).split())[:160]}"
+            ) from error
+        return maker
+
+
+def has_row_maker(folder: Path) -> bool:
+    """Whether a base has learned to make rows."""
+    return (folder / FILE).is_file()
+
+
+def documentation_prompt(tool: Tool, prompt: Callable[[list[dict[str, str]]], list[int]]) -> list[int]:
+    """The token ids after which h is read; `prompt` renders messages (`PromptProtocol.prompt`)."""
+    return prompt([{"role": "documentation", "content": brief(tool)}])
+
+
+@torch.inference_mode()
+def make_rows(checkpoint: Checkpoint, maker: RowMaker, on_progress: Callable[[int, int], None] | None = None) -> Tensor:
+    """The rows of a checkpoint's tools (N, D), by passes over their documentation alone.
+
+    `on_progress` hears how many tools are done, and of how many.
+    """
+    model, tokenizer, tools = checkpoint.model, checkpoint.tokenizer, list(checkpoint.catalog)
+    share_passes(model)
+    prompts = [documentation_prompt(tool, checkpoint.protocol.prompt) for tool in tools]
+    states_ND = torch.empty(len(tools), model.config.hidden_size)
+    done = 0
+    for part in _parts(prompts):
+        states_ND[part] = last_states(model, [prompts[i] for i in part]).float().cpu()
+        done += len(part)
+        if on_progress:
+            on_progress(done, len(tools))
+    bags_ND = document_vectors(model, tokenizer, [views(tool) for tool in tools], words=checkpoint.vocabulary.first_id)
+    rows_ND: Tensor = maker(states_ND, torch.from_numpy(bags_ND))
+    return rows_ND
+
+
+@torch.no_grad()
+def write_rows(checkpoint: Checkpoint, maker: RowMaker, on_progress: Callable[[int, int], None] | None = None) -> None:
+    """Gives every tool of a checkpoint the row that `maker` makes, and the actions theirs.
+
+    UsageError where tools are several tokens, whose rows they share.
+    """
+    if not checkpoint.vocabulary.is_atomic:
+        raise UsageError("rows are made from documentation under atomic indexing only; leave --indexing out")
+    rows_ND = make_rows(checkpoint, maker, on_progress)
+    ids = checkpoint.vocabulary.action_token_ids
+    made = torch.cat([maker.actions_AD.detach(), rows_ND])
+    for matrix in _matrices(checkpoint.model):
+        matrix[ids.start : ids.stop] = made.to(matrix)
+
+
+def _matrices(model: PreTrainedModel) -> Iterator[nn.Parameter]:
+    """The input and the output matrix, once where they are one."""
+    inputs, outputs = model.get_input_embeddings().weight, output_rows(model)
+    yield inputs
+    if outputs is not inputs:
+        yield outputs
+
+
+def _parts(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Places of prompts of like length, as many as a pass takes."""
+    part: list[int] = []
+    tokens = 0
+    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
+        if part and tokens + len(prompts[i]) > PASS_TOKENS:
+            yield part
+            part, tokens = [], 0
+        part.append(i)
+        tokens += len(prompts[i])
+    if part:
+        yield part

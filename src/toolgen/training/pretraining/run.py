@@ -1,0 +1,315 @@
+"""Runs a pretraining: datasets and a base in, a base that has learned to learn tools out; resumed where it was stopped.
+
+The result is an ordinary model folder with `row_maker.safetensors` beside the weights; `difference.safetensors` holds what was
+changed, small enough to be shipped, and `pretraining.json` what it was trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from toolgen import files
+from toolgen.catalog.text import document, views
+from toolgen.checkpoint.layout import MARKERS, METRICS, RUN, work_folder
+from toolgen.errors import UsageError
+from toolgen.fetching.dequantize import without_progress_bars
+from toolgen.training.loop import deferred_interrupt
+from toolgen.training.pretraining.batches import Batch, Batches
+from toolgen.training.pretraining.config import PretrainConfig
+from toolgen.training.pretraining.corpus import Corpus
+from toolgen.training.pretraining.episodes import Episodes, neighbors
+from toolgen.training.pretraining.low_rank import add, factors_of
+from toolgen.training.pretraining.model import Pretrainer
+from toolgen.training.pretraining.slots import Slots
+from toolgen.training.pretraining.teacher import Embed, Teacher
+from toolgen.virtualization import document_vectors
+
+DIFFERENCE, STATE = "difference.safetensors", "state.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps of each parameter."""
+FINAL_RATE = 0.05
+"""Of the learning rate, at the end of its cosine."""
+
+OnStep = Callable[[Mapping[str, Any]], None]
+
+
+def pretrain(
+    base: Path,
+    corpus: Corpus,
+    embed: Embed,
+    config: PretrainConfig,
+    output: Path,
+    *,
+    record: Mapping[str, Any] | None = None,
+    restart: bool = False,
+    on_step: OnStep | None = None,
+    on_message: Callable[[str], None] = lambda _text: None,
+) -> None:
+    """Trains the base on the corpus and writes `output`. `embed` is the teacher's encoder; `record` goes into
+    `pretraining.json`.
+
+    Stopped and repeated with the same corpus and settings it goes on from its last state (KeyboardInterrupt after that was
+    saved), unless `restart`. UsageError for a state of another run, or a corpus without requests.
+    """
+    if not any(one.tools for catalog in corpus.catalogs for one in catalog.requests):
+        raise UsageError("no request of these datasets asks for a tool; make some with `toolgen catalog queries`")
+    run = _Run(base, corpus, embed, config, work_folder(output), restart, on_message)
+    run.go(on_step)
+    run.write(output, record or {})
+
+
+class _Run:
+    """Model, data and optimizer of one run, and its place."""
+
+    def __init__(
+        self,
+        base: Path,
+        corpus: Corpus,
+        embed: Embed,
+        config: PretrainConfig,
+        work: Path,
+        restart: bool,
+        on_message: Callable[[str], None],
+    ) -> None:
+        self._config, self._work, self._corpus, self._source = config, work, corpus, base
+        self._open_work(base, restart)
+        torch.manual_seed(config.seed)
+        self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._base, self._model = (self._opened(base) for _ in range(2))
+        on_message(f"embedding {len(corpus.tools):,} tools")
+        vectors_NE = embed([document(tool) for tool in corpus.tools])
+        near = [neighbors(vectors_NE[start:stop]) for start, stop in _ranges(corpus.offsets)]
+        bags = [
+            torch.from_numpy(document_vectors(self._base, self._tokenizer, [views(tool) for tool in catalog.tools]))
+            for catalog in corpus.catalogs
+        ]
+        self._bags_ND = torch.cat(bags).to(self._device)
+        slots = Slots.of(self._tokenizer)
+        episodes = Episodes(corpus, near, config.shape, config.seed)
+        on_message(f"the untouched base writes {config.replay_texts:,} texts")
+        self._batches = Batches(corpus, episodes, slots, self._written(slots), config)
+        self._teacher = Teacher(
+            embed, torch.from_numpy(vectors_NE).to(self._device), self._batches.tool_words(), len(slots.tokenizer)
+        )
+        self._pretrainer = Pretrainer(self._model, config.rank, config.pass_tokens)
+        self._pretrainer.set_scale([self._batches.request(text) for text in episodes.draw(0).texts[:64]])
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": self._pretrainer.factors, "lr": config.learning_rate, "weight_decay": 0.01},
+                {
+                    "params": list(self._pretrainer.maker.parameters()),
+                    "lr": config.row_learning_rate,
+                    "weight_decay": 0.0,
+                },
+            ],
+            betas=(0.9, 0.98),
+        )
+        self._step, self._tokens, self._seconds = self._resume()
+
+    def _opened(self, folder: Path) -> PreTrainedModel:
+        dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        return _load(folder, dtype).to(self._device).eval().requires_grad_(False)
+
+    def go(self, on_step: OnStep | None) -> None:
+        """Steps until the end or an interrupt, which is honoured between two steps."""
+        started = saved = time.monotonic()
+        before = self._seconds
+        left = Subset(self._batches, range(self._step, self._config.steps))
+        loader = DataLoader(left, batch_size=None, num_workers=self._config.workers, collate_fn=lambda one: one)
+        with deferred_interrupt() as interrupted, (self._work / METRICS).open("a", encoding="utf-8") as log:
+            for batch in loader:
+                values = self._train(batch)
+                self._step += 1
+                self._tokens += int(values.pop("batch_tokens"))
+                self._seconds = before + time.monotonic() - started
+                line = {"stage": "pretraining", "step": self._step, **values, "tokens": self._tokens}
+                line["seconds"] = round(self._seconds, 2)
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+                if on_step:
+                    on_step(line)
+                if interrupted() or time.monotonic() - saved > 60 * self._config.save_minutes:
+                    self._save()
+                    saved = time.monotonic()
+                if interrupted():
+                    raise KeyboardInterrupt
+
+    def _train(self, batch: Batch) -> dict[str, float]:
+        config, pretrainer = self._config, self._pretrainer
+        places = torch.tensor(batch.episode.tools, device=self._device)
+        bags_ND = self._bags_ND[places] * torch.tensor(batch.has_bag, device=self._device)[:, None]
+        soft_QN = self._teacher.logits(batch.episode.texts, batch.words, batch.episode.tools)
+        loss, right = pretrainer.choice(
+            batch.episode, batch.documents, batch.requests, bags_ND, soft_QN, config.teacher_share
+        )
+        values = {"choice_loss": loss, "top_1": right}
+        if batch.conversations:
+            values["call_loss"] = pretrainer.calls(batch.conversations, self._rows(batch), config.call_weight)
+        if batch.replayed:
+            values["divergence"] = pretrainer.replay(batch.replayed, self._base, config.replay_weight)
+        norm = torch.nn.utils.clip_grad_norm_(pretrainer.factors, config.clip)
+        rate = self._rate(self._step)
+        for group, peak in zip(
+            self._optimizer.param_groups, (config.learning_rate, config.row_learning_rate), strict=True
+        ):
+            group["lr"] = peak * rate
+        values["learning_rate"] = config.learning_rate * rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        read = (*batch.documents, *batch.requests, *batch.replayed, *(one.ids for one in batch.conversations))
+        total = (
+            loss + config.call_weight * values.get("call_loss", 0) + config.replay_weight * values.get("divergence", 0)
+        )
+        return {"loss": total, **values, "gradient_norm": float(norm), "batch_tokens": sum(map(len, read))}
+
+    @torch.no_grad()
+    def _rows(self, batch: Batch) -> dict[str, Tensor]:
+        """The rows of the tools in conversations, without a graph."""
+        if not batch.called:
+            return {}
+        places = torch.tensor(list(batch.called.values()), device=self._device)
+        rows_ND = self._pretrainer.maker(self._pretrainer.encode(batch.called_documents), self._bags_ND[places])
+        return dict(zip(batch.called, rows_ND, strict=True))
+
+    def _rate(self, step: int) -> float:
+        """Share of the peak learning rate: a linear warm-up, then a cosine."""
+        warm = max(1, round(self._config.warmup * self._config.steps))
+        if step < warm:
+            return (step + 1) / warm
+        place = (step - warm) / max(1, self._config.steps - warm)
+        return FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * min(1.0, place))) / 2
+
+    @torch.inference_mode()
+    def _written(self, slots: Slots, at_once: int = 512) -> list[list[int]]:
+        """What the untouched base writes: answers to requests of the corpus, and texts from their beginnings."""
+        texts = [one.text for catalog in self._corpus.catalogs for one in catalog.requests]
+        count = min(self._config.replay_texts, len(texts))
+        chosen = [texts[i] for i in torch.randperm(len(texts))[:count].tolist()]
+        prompts = [slots.protocol.prompt([{"role": "user", "content": text}], max_tokens=96) for text in chosen]
+        # Every other one goes on from the first words of the text itself, without a turn.
+        prompts[::2] = [slots.tokenizer(text)["input_ids"][:4] or [slots.protocol.end_id] for text in chosen[::2]]
+        prompts.sort(key=len)
+        found: list[list[int]] = []
+        for start in range(0, len(prompts), at_once):
+            part = prompts[start : start + at_once]
+            width = max(map(len, part))
+            ids = torch.tensor([[0] * (width - len(one)) + one for one in part], device=self._device)
+            seen = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in part], device=self._device)
+            written = self._base.generate(
+                input_ids=ids,
+                attention_mask=seen,
+                max_new_tokens=self._config.replay_tokens,
+                do_sample=True,
+                top_k=0,
+                eos_token_id=slots.protocol.end_id,
+                pad_token_id=0,
+            )
+            for prompt, row in zip(part, written[:, width:].tolist(), strict=True):
+                end = row.index(slots.protocol.end_id) + 1 if slots.protocol.end_id in row else len(row)
+                found.append([*prompt, *row[:end]])
+        return found
+
+    def _open_work(self, base: Path, restart: bool) -> None:
+        fingerprint = {
+            "base": base.name,
+            "settings": self._config.model_dump(exclude={"workers", "save_minutes", "pass_tokens"}),
+            "catalogs": [
+                [one.name, len(one.tools), len(one.requests), len(one.conversations)] for one in self._corpus.catalogs
+            ],
+        }
+        path = self._work / RUN
+        if restart:
+            shutil.rmtree(self._work, ignore_errors=True)
+        elif path.exists() and json.loads(path.read_text(encoding="utf-8")) != fingerprint:
+            raise UsageError(
+                f"{self._work} holds an unfinished run with other settings, data or base; repeat that command to go on with it,"
+                " or add --restart to begin anew"
+            )
+        self._work.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, fingerprint)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that a later process needs to go on: what is trained, and the optimizer's moments of it."""
+        found: dict[str, Tensor] = {}
+        for name, value in self._pretrainer.named_parameters():
+            if value.requires_grad:
+                found[f"weight/{name}"] = value.detach()
+                found |= {f"{moment}/{name}": tensor for moment, tensor in self._optimizer.state.get(value, {}).items()}
+        return {name: value.cpu().contiguous() for name, value in found.items()}
+
+    def _save(self) -> None:
+        progress = {"step": str(self._step), "tokens": str(self._tokens), "seconds": str(self._seconds)}
+        with files.new_file(self._work / STATE) as stream:
+            stream.write(save(self._tensors(), progress))
+
+    def _resume(self) -> tuple[int, int, float]:
+        """Step, tokens and seconds of the saved state; zeros where there is none. Later records are taken back."""
+        path = self._work / STATE
+        step, tokens, seconds = 0, 0, 0.0
+        if path.exists():
+            with safe_open(path, "pt", device=str(self._device)) as state:
+                self._restore({name: state.get_tensor(name) for name in state.keys()})  # noqa: SIM118 - no mapping
+                progress = state.metadata()
+            step, tokens, seconds = int(progress["step"]), int(progress["tokens"]), float(progress["seconds"])
+        records = [one for one in files.read_records(self._work / METRICS) if one["step"] <= step]
+        files.write_records(self._work / METRICS, records)
+        return step, tokens, seconds
+
+    @torch.no_grad()
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, value in self._pretrainer.named_parameters():
+            if value.requires_grad:
+                value.copy_(tensors[f"weight/{name}"])
+                moments = {one: tensors[f"{one}/{name}"] for one in MOMENTS if f"{one}/{name}" in tensors}
+                self._optimizer.state[value] = {**moments, **({"step": moments["step"].cpu()} if moments else {})}
+
+    def write(self, output: Path, record: Mapping[str, Any]) -> None:
+        """Writes the trained base and removes the state."""
+        with files.new_folder(output) as folder:
+            factors = {
+                name: value.half().cpu().contiguous() for name, value in factors_of(self._pretrainer.trunk).items()
+            }
+            save_file(factors, folder / DIFFERENCE)
+            # The shipped difference is rounded; the folder holds what it gives.
+            model = _load(self._source, torch.float32)
+            add(model.base_model, factors)
+            with without_progress_bars():
+                model.save_pretrained(folder)
+            self._tokenizer.save_pretrained(folder)
+            self._pretrainer.maker.save(folder)
+            metrics = (self._work / METRICS).read_text(encoding="utf-8")
+            (folder / METRICS).write_text(metrics, encoding="utf-8")
+            catalogs = [
+                {"name": one.name, "tools": len(one.tools), "requests": len(one.requests), "weight": one.weight}
+                for one in self._corpus.catalogs
+            ]
+            made_by = {"settings": self._config.model_dump(), "catalogs": catalogs, "tokens": self._tokens}
+            files.write_json(folder / MARKERS["pretrained base"], {**record, **made_by})
+        shutil.rmtree(self._work)
+
+
+def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    with without_progress_bars():
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=False, use_safetensors=True
+        )
+    return model
+
+
+def _ranges(offsets: Sequence[int]) -> list[tuple[int, int]]:
+    return list(pairwise(offsets))
