@@ -50,7 +50,7 @@ def queries(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],
     per_tool: Annotated[int, typer.Option(min=1, help="Requests for each tool, at most.")] = 4,
-    within: Annotated[int, typer.Option(min=1, help="Keep a request if its tool is ranked so high.")] = FIND_WITHIN,
+    within: Annotated[int, typer.Option(min=1, help="Keep a request if its tool is among the first N.")] = FIND_WITHIN,
     found_by: FoundByOption = None,
     encoder: EncoderOption = None,
     only_unasked: OnlyUnaskedOption = False,
@@ -64,10 +64,10 @@ def queries(
     endpoint: EndpointOption = None,
     model: ModelOption = None,
     split: Annotated[Split, typer.Option(help="Where the requests are added.")] = "train",
-    seed: Annotated[int, typer.Option(help="Another seed, other requests.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the requests.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write requests for tools from their documentation, keep those with which a retriever finds the tool again."""
+    """Write requests for tools from their documentation, and keep those with which a retriever finds the tool."""
     if unknown := [name for name in found_by or () if name not in FINDERS]:
         raise UsageError(f"--found-by {unknown[0]}: choose from {', '.join(FINDERS)}")
     loaded = load_dataset(dataset)

@@ -39,10 +39,10 @@ def rewrite(
     ] = DEFAULT_BASE,
     endpoint: EndpointOption = None,
     model: ModelOption = None,
-    split: Annotated[Split, typer.Option(help="Whose requests are rewritten.")] = "test",
+    split: Annotated[Split, typer.Option(help="The split whose requests are rewritten.")] = "test",
     as_json: JsonOption = False,
 ) -> None:
-    """Write a dataset whose requests of one split say the same in fewer or vaguer words, to be compared with the full ones.
+    """Rewrite the requests of one split in fewer or vaguer words, to compare them with the full ones.
 
     Ids, tools and catalog stay; requests of several turns or without a tool are left out. The other splits are copied.
     """

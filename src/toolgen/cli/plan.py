@@ -44,9 +44,7 @@ def plan(
     tools: Annotated[int | None, typer.Option("--tools", min=1, help="Number of tools, without a dataset.")] = None,
     base: Annotated[
         str,
-        typer.Option(
-            "--base", metavar="BASE", help="A model folder, a config.json, or the name of a base that is fetched."
-        ),
+        typer.Option("--base", metavar="BASE", help="A model folder, a config.json, or a name to fetch."),
     ] = "smollm2-135m-instruct",
     indexing: IndexingOption = "atomic",
     settings: Annotated[
@@ -60,17 +58,17 @@ def plan(
     ] = None,
     gflops: Annotated[
         float | None,
-        typer.Option("--gflops", help="Best rate of a product, for each process; default: measured here in a second."),
+        typer.Option("--gflops", help="Speed of a matrix product in each process; default: measured here in a second."),
     ] = None,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that train together.")] = 1,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that train concurrently.")] = 1,
     utilization: Annotated[
         float | None, typer.Option("--utilization", min=0.01, max=1, help="Share of that rate which training reaches.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what each stage takes in memory and time, and what to change where it does not fit.
+    """Estimate the memory and time of each stage, and say what to change where it does not fit.
 
-    Nothing is trained. The figures are arithmetic: expect them within a quarter of the truth.
+    Nothing is trained. Expect the figures to be within 25% of the truth.
     """
     if (dataset is None) == (tools is None):
         raise UsageError("plan needs either a DATASET or --tools N")
@@ -86,7 +84,7 @@ def plan(
     made = make_plan(shape, workload, configs, machine)
     answer = made.to_dict() | {"machine": vars(machine)}
     emit(answer, as_json, lambda: _table(made))
-    message(f"reckoned with {machine.gflops:,.0f} GFLOPS and {machine.memory_gib:.1f} GiB for each process")
+    message(f"estimated with {machine.gflops:,.0f} GFLOPS and {machine.memory_gib:.1f} GiB for each process")
     if not made.fits:
         raise typer.Exit(1)
 

@@ -61,7 +61,7 @@ def run(
     think: Annotated[bool, typer.Option("--think", help="Let the model write a thought before each action.")] = False,
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Actions in each turn of the user.")] = 10,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Tokens generated in all.")] = 4096,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")] = 0.0,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the most likely token.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws, with a temperature.")] = 0,
     bfcl: Annotated[
         Path | None, typer.Option("--bfcl", metavar="PATH", help="The BFCL package; by default it is fetched.")

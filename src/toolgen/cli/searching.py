@@ -70,7 +70,9 @@ ModelOption = Annotated[str | None, typer.Option("--model", metavar="NAME", help
 BaseRetrieverOption = Annotated[
     str | None,
     typer.Option(
-        "--base-retriever", metavar="NAME", help="What these three stand on; by default dense, for long-context bm25."
+        "--base-retriever",
+        metavar="NAME",
+        help="The retriever that these three build on; by default dense, for long-context bm25.",
     ),
 ]
 BeamOption = Annotated[

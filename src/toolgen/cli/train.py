@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(
         group,
         name="train",
-        help="Train a checkpoint, in three stages that resume when interrupted; distill; a writer, a baseline.",
+        help="Train a checkpoint in three stages that can be resumed; distill; train a writer or the baseline encoder.",
     )
 
 

@@ -30,15 +30,16 @@ def distill(
     ] = None,
     encoder: EncoderOption = None,
     strength: Annotated[
-        float, typer.Option("--strength", min=0, help="What the teacher's logits count beside the model's own.")
+        float, typer.Option("--strength", min=0, help="Weight of the teacher's logits against the model's own.")
     ] = 1.5,
     penalty: Annotated[
-        float, typer.Option("--penalty", help="Pulls towards small rows, with the weight of so many texts.")
+        float,
+        typer.Option("--penalty", help="Ridge penalty: pulls rows toward zero with the weight of this many texts."),
     ] = 30.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint CKPT2.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """A retriever's logits into the rows of tools, by one linear regression on the model's hidden states.
+    """Distill a retriever's logits into the rows of tools, by one linear regression on the model's hidden states.
 
     It reads the training requests and each tool's description once and changes nothing else; search stays as fast. More
     requests help, also those by rules of `toolgen catalog queries`. Source: matching logits, arXiv 1312.6184.

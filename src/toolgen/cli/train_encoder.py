@@ -20,7 +20,7 @@ def encoder(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="ENCODER", help="The encoder folder to write.")],
     base: Annotated[
         str,
-        typer.Option("--base", metavar="BASE", help="A sentence-transformers folder, or this name, which is fetched."),
+        typer.Option("--base", metavar="BASE", help="A sentence-transformers folder, or a name to fetch."),
     ] = DENSE_MODEL,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training requests.")] = 5,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Requests a step.")] = 32,
@@ -29,7 +29,7 @@ def encoder(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing encoder.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The baseline ToolRetriever: a sentence encoder fine-tuned on the requests of the train split.
+    """Train the baseline ToolRetriever: a sentence encoder, on the requests of the train split.
 
     Source: ToolLLM, arXiv 2307.16789. It is used as --retriever toolretriever --encoder ENCODER.
     """

@@ -49,7 +49,7 @@ def virtualize(
     base: Annotated[
         str,
         typer.Option(
-            "--base", metavar="BASE", help="A folder with a Hugging Face causal model, or this name, which is fetched."
+            "--base", metavar="BASE", help="A folder with a Hugging Face causal language model, or a name to fetch."
         ),
     ] = DEFAULT_BASE,
     init: InitOption = None,
@@ -58,7 +58,7 @@ def virtualize(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Add tokens for tools to a base model, one a tool: new rows in its input and output matrix, and our chat template.
+    """Add one token a tool to a base model: new rows in its input and output matrices, and our chat template.
 
     The checkpoint is an ordinary Hugging Face model folder. It does not know its tools yet: train it.
     """

@@ -22,7 +22,7 @@ class Size:
 
 
 def expected_size(indexing: str, tools: int) -> Size:
-    """Exact for atomic, numeric and codes; a reckoning for the others."""
+    """Exact for atomic, numeric and codes; an estimate for the others."""
     match indexing:
         case "numeric":
             return Size(10 * numeric_width(tools), numeric_width(tools))
