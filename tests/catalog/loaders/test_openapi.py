@@ -596,6 +596,20 @@ def test_a_description_may_be_split_over_many_files(tmp_path: Path) -> None:
     assert [tool.name for tool in loaded.tools] == [f"op{number}" for number in range(300)]
 
 
+def test_the_parts_of_a_description_in_a_folder_are_no_losses(tmp_path: Path) -> None:
+    folder = tmp_path / "split"
+    folder.mkdir()
+    (folder / "api.yaml").write_text("openapi: 3.0.0\npaths: {/a: {$ref: a.yaml}}")
+    (folder / "a.yaml").write_text("get: {operationId: getA, parameters: [{$ref: 'p.yaml#/p'}]}")
+    (folder / "p.yaml").write_text("p: {name: q, in: query}")
+    (folder / "other.yaml").write_text("nothing: here")
+    loaded = checked(load_openapi(folder, allow_references=True))
+    assert [(tool.name, list(tool.properties)) for tool in loaded.tools] == [("getA", ["q"])]
+    assert [loss.name for loss in loaded.report.losses] == ["other.yaml"]
+    alone = checked(load_openapi(folder))
+    assert {loss.name for loss in alone.report.losses} == {"api.yaml /a", "a.yaml", "p.yaml", "other.yaml"}
+
+
 def test_templates_of_gateways_keep_what_is_declared(tmp_path: Path) -> None:
     declared = [
         {"name": "name", "in": "path", "required": True, "description": "Which room", "schema": {"type": "string"}}

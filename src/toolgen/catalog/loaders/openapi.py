@@ -87,7 +87,8 @@ def load_openapi(place: str | Path = "", *, allow_references: bool = False) -> L
             except InputError as error:
                 if documents.single:
                     raise
-                loading.losses.append(Loss(document.name, str(error).removeprefix(f"{document.name}: ")))
+                loss = Loss(document.name, str(error).removeprefix(f"{document.name}: "))
+                loading.no_descriptions.append((document.base, loss))
     return loading.result(f"openapi:{shown}")
 
 
@@ -97,6 +98,8 @@ class _Loading:
 
     tools: list[Tool] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    no_descriptions: list[tuple[str, Loss]] = field(default_factory=list)  # with their addresses
+    referred: set[str] = field(default_factory=set)  # addresses of documents that descriptions refer to
     notes: list[str] = field(default_factory=list)
     descriptions: int = 0
     operations: int = 0
@@ -115,6 +118,7 @@ class _Loading:
                     self.losses.append(one)
                 else:
                     self.tools.append(one)
+            self.referred |= description.referred
         except RecursionError:
             raise InputError(f"{raw.name}: nested too deeply") from None
         self.descriptions += 1
@@ -122,7 +126,8 @@ class _Loading:
         self.notes += notes.lines()
 
     def result(self, source: str) -> LoadedTools:
-        """The tools with unique ids, and the account."""
+        """The tools with unique ids, and the account. A document that is a part of a description is no loss."""
+        lost = [loss for address, loss in self.no_descriptions if address not in self.referred]
         ids = unique_ids(tool.id for tool in self.tools)
         notes = [*self.notes, *(f"the id {given!r} occurs again; became {new!r}" for given, new in ids.renamed)]
         if self.webhooks:
@@ -133,7 +138,7 @@ class _Loading:
         )
         counts = {"descriptions": self.descriptions, "operations": self.operations}
         report = LoadReport(
-            source=source, loaded=len(self.tools), losses=tuple(self.losses), notes=tuple(notes), counts=counts
+            source=source, loaded=len(self.tools), losses=(*self.losses, *lost), notes=tuple(notes), counts=counts
         )
         return LoadedTools(tuple(tools), report)
 
@@ -174,6 +179,11 @@ class _Description:
         self._category = _category(self._info)
         self._arguments = ArgumentReader(document, self._references, self._schemas, notes, old=self._old)
         self._left = DOCUMENT_LIMIT
+
+    @property
+    def referred(self) -> set[str]:
+        """The addresses of the other documents that were read for this one."""
+        return self._references.documents
 
     def operations(self) -> Iterator[Tool | Loss]:
         """Each operation as a tool, or as a loss."""

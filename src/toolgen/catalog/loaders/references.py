@@ -78,6 +78,11 @@ class References:
         self._found: dict[tuple[str, str], Target] = {}
         self._bytes = self._addresses = 0
 
+    @property
+    def documents(self) -> set[str]:
+        """The addresses of the other documents that were read."""
+        return {address for address, document in self._documents.items() if address and document is not None}
+
     def follow(self, node: Any, base: str = "") -> Target:
         """A node itself, or what its `$ref` leads to, through references to references."""
         found = Target(node, base, "")
