@@ -123,7 +123,7 @@ AGENT = Stage(
 
 WRITER = Stage(
     name="writer",
-    help="""Documentation to request: a writer of requests for unasked tools.
+    help="""Train a writer: from a tool's documentation to a request for it.
 
     It learns from the train split, in whose style it then writes for `toolgen catalog queries --by llm --base CKPT2`. Source:
     doc2query, arXiv 1904.08375.""",
