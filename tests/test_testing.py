@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import toolgen.testing
 from toolgen.catalog.naming import token_collisions
-from toolgen.catalog.validation import check_schema, schema_errors
+from toolgen.catalog.schema import check_schema, schema_errors
 from toolgen.datasets import load_dataset
 from toolgen.datasets.folder import save_dataset
 from toolgen.errors import UsageError

@@ -8,7 +8,7 @@ import pytest
 
 from toolgen.agent import BfclEnvironment, Budget, DryRunEnvironment, GenerativePolicy, GivenTools, run_agent
 from toolgen.catalog import Catalog
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.schema import schema_errors
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Task
 from toolgen.datasets.messages import actions_of

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.patterns import is_pattern, matches
-from toolgen.catalog.schema import normalize_schema
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.schema import schema_errors
 
 CATASTROPHIC = (
     "(a+)+$",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from toolgen.catalog.schema import normalize_schema
+from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.secrets import looks_secret
 
 STRIPE = "sk_" + "live_" + "4eC39HqLyjWDarjtT1zdp7dc"  # in pieces, so that nobody's scanner takes it for one

@@ -71,7 +71,7 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8), json_values, max_size=4))
 def test_every_normalized_schema_has_a_text(properties: dict[str, object]) -> None:
-    from toolgen.catalog.schema import normalize_schema
+    from toolgen.catalog.normalization import normalize_schema
 
     tool = Tool(id="n", provider="", name="n", parameters=normalize_schema({"properties": properties}))
     assert document(tool).startswith("n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from toolgen.catalog.overview import catalog_errors
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.schema import schema_errors
 from toolgen.datasets import Dataset, Query, Task, load_dataset, save_dataset
 from toolgen.datasets.bfcl import MORE_FUNCTIONS, canonical_arguments, import_bfcl, parse_call
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolgen.catalog.validation import check_schema, schema_errors
+from toolgen.catalog.schema import check_schema, schema_errors
 from toolgen.datasets.call_text import parse_calls
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.function_calls import import_function_calls

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.seal_tools import import_seal_tools
 from toolgen.errors import DatasetError
 

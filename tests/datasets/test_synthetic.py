@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolgen.catalog import Catalog, Tool
-from toolgen.catalog.schema import normalize_schema
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.normalization import normalize_schema
+from toolgen.catalog.schema import schema_errors
 from toolgen.datasets import Dataset, Query, Synthetic
 from toolgen.datasets.synthetic import LONGEST, Draft, drafts_by_rule, keep_useful, tools_to_ask_for, with_queries
 

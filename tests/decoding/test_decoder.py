@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.schema import schema_errors
 from toolgen.checkpoint import Checkpoint
 from toolgen.decoding import ContextFullError, DecodingOptions, Sampling, Session, ToolDecoder
 from toolgen.decoding.decoder import parse_arguments

@@ -48,7 +48,7 @@ def build_request(tool: Tool, arguments: JsonObject, *, server: str | None = Non
     is put behind a `server` that is a host alone.
 
     InputError if the tool is called in another way, an argument is unknown or a required one is missing, a value cannot be
-    written as the description asks, or no server is known. Values are not validated: see `catalog.validation.schema_errors`.
+    written as the description asks, or no server is known. Values are not validated: see `catalog.schema.schema_errors`.
     """
     endpoint = tool.endpoint or {}
     if endpoint.get("kind") != "http":

@@ -12,9 +12,9 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog, CatalogDiff
 from toolgen.catalog.naming import token_collisions
+from toolgen.catalog.schema import SchemaChecks
 from toolgen.catalog.text import document
 from toolgen.catalog.tool import Tool, canonical_json
-from toolgen.catalog.validation import SchemaChecks
 from toolgen.errors import CatalogError
 
 

@@ -20,7 +20,7 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.rapidapi import api_tool, parse_api_text
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id, unique_ids
-from toolgen.catalog.schema import normalize_schema
+from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.json_lines import read_lines, read_objects

@@ -22,9 +22,9 @@ from typing import Any
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.report import LoadReport
 from toolgen.catalog.naming import tool_id, unique_ids
-from toolgen.catalog.schema import Schema, close_object, merge_schemas, normalize_schema, normalize_value_schema
+from toolgen.catalog.normalization import close_object, merge_schemas, normalize_schema, normalize_value_schema
+from toolgen.catalog.schema import Schema, schema_errors
 from toolgen.catalog.tool import Tool, canonical_json
-from toolgen.catalog.validation import schema_errors
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.query import Call, Query

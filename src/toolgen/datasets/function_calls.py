@@ -22,9 +22,9 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id, unique_ids
-from toolgen.catalog.schema import Schema, merge_schemas, normalize_schema
+from toolgen.catalog.normalization import merge_schemas, normalize_schema
+from toolgen.catalog.schema import Schema, schema_errors
 from toolgen.catalog.tool import Tool, canonical_json
-from toolgen.catalog.validation import schema_errors
 from toolgen.datasets.call_text import parse_calls
 from toolgen.datasets.flat_schema import flat_schema
 from toolgen.datasets.folder import Dataset

@@ -20,9 +20,9 @@ from typing import Any
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import unique_ids
-from toolgen.catalog.schema import normalize_schema, normalize_value_schema
+from toolgen.catalog.normalization import normalize_schema, normalize_value_schema
+from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import Tool
-from toolgen.catalog.validation import schema_errors
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.json_lines import read_objects
 from toolgen.datasets.query import Call, Query

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import Tool
-from toolgen.catalog.validation import schema_errors
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.phrasing import descriptive, first_sentence, specified, vague
 from toolgen.datasets.plausible import arguments_for

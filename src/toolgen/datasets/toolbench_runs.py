@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolgen.catalog.naming import tool_id
-from toolgen.catalog.schema import Note, normalize_schema
+from toolgen.catalog.normalization import normalize_schema
+from toolgen.catalog.schema import Note
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
 from toolgen.datasets.trajectory import Outcome, Trajectory, TurnOutcome

@@ -9,7 +9,7 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.overview import catalog_errors
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Query
 from toolgen.datasets.task import Task

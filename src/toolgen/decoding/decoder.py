@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler, Matcher
 from toolgen.decoding.sampling import Sampling, pick

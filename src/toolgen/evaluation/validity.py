@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from toolgen.catalog.catalog import Catalog
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.messages import FINISH, FINISH_SCHEMA, NO_TOOL, actions_of
 from toolgen.datasets.trajectory import Trajectory
 

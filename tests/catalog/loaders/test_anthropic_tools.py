@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolgen.catalog.loaders.anthropic_tools import load_anthropic
-from toolgen.catalog.validation import check_schema, schema_errors
+from toolgen.catalog.schema import check_schema, schema_errors
 from toolgen.errors import CatalogError
 
 WEATHER = {

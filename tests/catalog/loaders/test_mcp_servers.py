@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from toolgen.catalog.loaders.mcp_servers import load_mcp
-from toolgen.catalog.validation import check_schema, schema_errors
+from toolgen.catalog.schema import check_schema, schema_errors
 from toolgen.errors import CatalogError, MissingExtraError, UsageError
 
 pytest.importorskip("mcp")

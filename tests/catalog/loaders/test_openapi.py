@@ -20,7 +20,7 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.http_request import build_request
 from toolgen.catalog.loaders.common import LoadedTools
 from toolgen.catalog.loaders.openapi import load_openapi
-from toolgen.catalog.validation import check_schema, schema_errors
+from toolgen.catalog.schema import check_schema, schema_errors
 from toolgen.errors import InputError
 
 PETS: dict[str, Any] = {

@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field
 
 from toolgen.catalog.loaders.python_functions import load_python_functions, tool_from_function
-from toolgen.catalog.validation import check_schema, schema_errors
+from toolgen.catalog.schema import check_schema, schema_errors
 from toolgen.errors import CatalogError
 
 MODULE = '''"""Tools."""

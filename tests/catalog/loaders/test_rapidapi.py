@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.catalog.loaders.rapidapi import api_tool, parse_api_text, response_schema
-from toolgen.catalog.validation import check_schema, schema_errors
+from toolgen.catalog.schema import check_schema, schema_errors
 from toolgen.errors import CatalogError
 
 RECORD = {

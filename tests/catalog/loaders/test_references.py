@@ -10,7 +10,7 @@ import pytest
 
 from toolgen.catalog.loaders.references import MAX_FOREIGN_ADDRESSES, MAX_HOPS, References, SchemaWriter
 from toolgen.catalog.loaders.web import Download
-from toolgen.catalog.validation import check_schema
+from toolgen.catalog.schema import check_schema
 
 
 def writer(document: Any, notes: list[str] | None = None, base: str = "", **options: Any) -> SchemaWriter:

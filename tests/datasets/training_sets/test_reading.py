@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolgen.catalog.validation import schema_errors
+from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Step, Turn
 from toolgen.datasets.training_sets.reading import (
     Intake,

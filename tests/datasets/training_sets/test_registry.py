@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolgen.catalog.validation import check_schema
+from toolgen.catalog.schema import check_schema
 from toolgen.datasets.training_sets.registry import TRAINING_SETS
 
 # Of ProfSynapse's rows a quarter are rejected halves of pairs; a third of Glaive's offer no tool.

@@ -10,7 +10,7 @@ from typing import Any
 
 from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
 from toolgen.catalog.catalog import Catalog
-from toolgen.catalog.validation import best_fault
+from toolgen.catalog.schema import best_fault
 from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task, Turn
 

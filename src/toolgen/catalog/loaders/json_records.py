@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from toolgen.catalog.loaders.common import LoadedTools, scrub
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id, unique_ids
-from toolgen.catalog.schema import normalize_schema
+from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
 

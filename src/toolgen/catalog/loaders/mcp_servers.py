@@ -28,7 +28,7 @@ from toolgen.catalog.loaders.common import LoadedTools, scrub
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.loaders.web import is_url, shown_url
 from toolgen.catalog.naming import tool_id, unique_ids
-from toolgen.catalog.schema import normalize_schema, normalize_value_schema
+from toolgen.catalog.normalization import normalize_schema, normalize_value_schema
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError, MissingExtraError, UsageError
 

@@ -22,7 +22,8 @@ from toolgen.catalog.loaders.common import LoadedTools, scrub
 from toolgen.catalog.loaders.docstrings import parse_docstring
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id
-from toolgen.catalog.schema import Note, Schema, without_secrets
+from toolgen.catalog.normalization import without_secrets
+from toolgen.catalog.schema import Note, Schema
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.naming import tool_id
-from toolgen.catalog.schema import Note, Schema, normalize_schema
+from toolgen.catalog.normalization import normalize_schema
+from toolgen.catalog.schema import Note, Schema
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
 

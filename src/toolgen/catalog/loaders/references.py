@@ -16,7 +16,8 @@ from urllib.request import url2pathname
 from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.documents import MAX_DOCUMENT_BYTES, parse_document
 from toolgen.catalog.loaders.web import download, is_url
-from toolgen.catalog.schema import ANNOTATIONS, Schema, join_schemas, normalize_value_schema, require_declared
+from toolgen.catalog.normalization import ANNOTATIONS, join_schemas, normalize_value_schema, require_declared
+from toolgen.catalog.schema import Schema
 from toolgen.errors import InputError
 
 MAX_HOPS = 6  # references that are followed inside each other when a schema is written out

@@ -15,8 +15,8 @@ from pathlib import Path
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.report import Loss
 from toolgen.catalog.naming import unique_ids
+from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import JsonObject, Tool
-from toolgen.catalog.validation import schema_errors
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import SPLITS

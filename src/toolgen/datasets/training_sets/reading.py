@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id
-from toolgen.catalog.schema import merge_schemas, normalize_schema
+from toolgen.catalog.normalization import merge_schemas, normalize_schema
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.flat_schema import flat_schema
 from toolgen.datasets.json_lines import parse_json
