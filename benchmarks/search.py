@@ -6,8 +6,8 @@ Each request is timed alone, the variants in turns, in one process:
 
     bare     the trunk's forward pass over the prompt: no head, no ranking
     search   `GenerativeRetriever.search`: prompt, forward pass, product with the tool rows, exact top 10
-    half     the same with `half_weights`: a leaner pass with weights in fp16
-    int8     the same with the trunk's linear layers in int8 (dynamic quantization); rankings can differ
+    half     the same with weights in fp16 (`inference/weights.py`)
+    int8     the same with weights in 8 bits; rankings can differ
     beam     five beams of `generate`, constrained by a Python trie to a tool token and the end of the turn, as the
              original (arXiv 2410.03439) searches
 
@@ -20,13 +20,10 @@ descriptions of tools stand for them.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import statistics
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +33,8 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset, Query, load_dataset
 from toolgen.evaluation.provenance import hardware
 from toolgen.files import write_json
+from toolgen.inference.engine import Engine
+from toolgen.inference.weights import Weights
 from toolgen.retrieval.generative import GenerativeRetriever
 
 BEAMS = 5
@@ -74,17 +73,10 @@ def beam_search(checkpoint: Checkpoint) -> Search:
     return search
 
 
-def int8(checkpoint: Checkpoint) -> Checkpoint:
-    """The same checkpoint with the trunk's linear layers quantized; rows and embeddings stay as they are."""
-    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
-
-    model = copy.copy(checkpoint.model)
-    model._modules = dict(model._modules)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that this interface will move to another package
-        trunk = quantize_dynamic(checkpoint.model.base_model, {torch.nn.Linear: per_channel_dynamic_qconfig})
-        model._modules[model.base_model_prefix] = trunk
-    return replace(checkpoint, model=model)
+def made_with(checkpoint: Checkpoint, weights: Weights, tokens: int = 1024) -> GenerativeRetriever:
+    """A retriever whose passes are made with these weights and take so many tokens at most."""
+    engine = Engine(checkpoint.model, weights=weights, pass_tokens=tokens, prefix_mebibytes=0)
+    return GenerativeRetriever(checkpoint, engine=engine)
 
 
 def quality(found: Sequence[Sequence[str]], queries: Sequence[Query]) -> dict[str, float]:
@@ -106,13 +98,15 @@ def requests(dataset: Dataset, split: str, count: int) -> list[Query]:
     return [Query(id=tool.id, text=tool.description[:200], tools=(tool.id,)) for tool in tools]
 
 
-def batched(retrievers: Mapping[str, GenerativeRetriever], texts: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Milliseconds a request, by variant and tokens in a pass; the least of some rounds, in turns."""
-    least: dict[str, dict[str, float]] = {name: {} for name in retrievers}
+def batched(checkpoint: Checkpoint, texts: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Milliseconds a request, by weights and tokens in a pass; the least of some rounds, in turns."""
+    kinds: tuple[Weights, ...] = ("full", "half", "int8")
+    least: dict[str, dict[str, float]] = {name: {} for name in kinds}
     for _ in range(rounds):
         for tokens in BATCH_TOKENS:
-            for name, retriever in retrievers.items():
-                retriever.batch_tokens = tokens
+            for name in kinds:
+                retriever = made_with(checkpoint, name, tokens)
+                retriever.search(texts[:1], 10)
                 started = time.perf_counter()
                 retriever.search(texts, 10)
                 taken = round(1000 * (time.perf_counter() - started) / len(texts), 2)
@@ -132,10 +126,11 @@ def main() -> None:
 
     checkpoint = Checkpoint.load(options.checkpoint)
     queries = requests(load_dataset(options.dataset), options.split, options.queries)
-    retriever, quantized = GenerativeRetriever(checkpoint), GenerativeRetriever(int8(checkpoint))
-    started = time.perf_counter()
-    half = GenerativeRetriever(checkpoint, half_weights=True)
-    packing = time.perf_counter() - started
+    retriever, half, quantized = (
+        made_with(checkpoint, "full"),
+        made_with(checkpoint, "half"),
+        made_with(checkpoint, "int8"),
+    )
     trunk, protocol = checkpoint.model.base_model, checkpoint.protocol
 
     def bare(text: str) -> Sequence[str]:
@@ -171,8 +166,7 @@ def main() -> None:
             len(protocol.prompt([{"role": "user", "content": q.text}])) for q in queries
         ),
         "milliseconds": {name: round(value, 2) for name, value in median.items()},
-        "batched": batched({"search": retriever, "half": half}, [query.text for query in queries], options.rounds),
-        "half_packing_seconds": round(packing, 2),
+        "batched": batched(checkpoint, [query.text for query in queries], options.rounds),
         "search_over_bare": round(median["search"] / median["bare"], 3),
         "search_over": {name: round(median["search"] / median[name], 2) for name in ("half", "int8")},
         "beam_over": {name: round(median["beam"] / median[name], 2) for name in ("search", "half", "int8")},

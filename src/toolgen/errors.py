@@ -8,6 +8,7 @@
     ├── FetchError            a download failed: no network, wrong checksum, full disk
     ├── CheckpointError       a checkpoint folder is not what its metadata says
     ├── LanguageModelError    a language model that was asked for text cannot be opened or reached
+    ├── DeadlineError         a request took longer than it was given
     ├── ProcessesError        one of several processes that train together has ended
     ├── OutputError           a file or folder cannot be written: full disk, no permission
     ├── MissingExtraError     an optional dependency is not installed
@@ -58,6 +59,10 @@ class CheckpointError(ToolgenError):
 
 class LanguageModelError(ToolgenError):
     """A language model that was asked for text cannot be opened or reached."""
+
+
+class DeadlineError(ToolgenError):
+    """A request took longer than it was given."""
 
 
 class ProcessesError(ToolgenError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from toolgen.checkpoint import Checkpoint
 from toolgen.cli.app import make_app
 from toolgen.datasets import save_dataset
-from toolgen.decoding import DecodingOptions, Forward, Session, ToolDecoder
-from toolgen.inference.batching import run_together
+from toolgen.decoding import DecodingOptions, Session, ToolDecoder
+from toolgen.inference.engine import Engine, Work
+from toolgen.inference.passes import Passes
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import tiny_dataset
 from toolgen.training import PAPER_STAGES, StageConfig
@@ -129,11 +130,11 @@ def test_search_in_several_tokens_a_tool_finds_the_probabilities_of_plain_transf
         assert scores[tool] == pytest.approx(expected, abs=1e-2)
 
 
-def call(checkpoint: Checkpoint, request: str, forward: Forward | None = None) -> tuple[Session, list[Tensor], str]:
+def call(checkpoint: Checkpoint, request: str, passes: Passes | None = None) -> tuple[Session, list[Tensor], str]:
     """A tool is chosen for a request, a tool is called, and a result comes back: the session, its scores on the way, what the
     call says."""
     decoder = ToolDecoder(checkpoint, DecodingOptions(argument_tokens=12))
-    session = decoder.session(forward=forward)
+    session = decoder.session(passes=passes)
     session.sync(checkpoint.protocol.prompt([{"role": "user", "content": request}]))
     chosen, scores = decoder.choose(session).tool, [session.logits_V]
     decoder.begin_call(session, "weather&&get_forecast")
@@ -144,11 +145,20 @@ def call(checkpoint: Checkpoint, request: str, forward: Forward | None = None) -
     return session, [*scores, session.logits_V], f"{chosen} {text}"
 
 
+@dataclass(frozen=True)
+class _Call:
+    checkpoint: Checkpoint
+    request: str
+
+    def run(self, work: Work) -> tuple[Session, list[Tensor], str]:
+        return call(self.checkpoint, self.request, work)
+
+
 def test_a_constrained_call_reads_the_scores_of_plain_transformers_alone_and_beside_others(built: Built) -> None:
     alone = [call(built.checkpoint, request) for request in REQUESTS]
-    together = run_together(
-        built.checkpoint.model, [partial(call, built.checkpoint, request) for request in REQUESTS], len(REQUESTS)
-    )
+    with Engine(built.checkpoint.model) as engine:
+        found_by_place = dict(engine.each([_Call(built.checkpoint, request) for request in REQUESTS], len(REQUESTS)))
+    together = [found_by_place[place] for place in range(len(REQUESTS))]
     for request, (session, scores, said), (other, others, same) in zip(REQUESTS, alone, together, strict=True):
         assert (other.ids, same) == (session.ids, said)
         expected = plain_logits(built.plain, session.ids)

@@ -10,11 +10,12 @@ import pytest
 import torch
 import transformers
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from toolgen.errors import CheckpointError
-from toolgen.inference.attention import NAME, Cached, Packed, share_passes
-from toolgen.inference.passes import last_states, row_states
+from toolgen.inference.attention import NAME, Packed, share_passes
+from toolgen.inference.cache import KeyValues
+from toolgen.inference.passes import Part, Runner, row_states
 from toolgen.testing import tiny_model
 
 SLIDING: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
@@ -56,19 +57,14 @@ def packed(model: PreTrainedModel, given: list[list[int]]) -> list[Tensor]:
 
 def cached(model: PreTrainedModel, given: list[list[int]]) -> list[Tensor]:
     """All sequences in four passes that take a part of each, with caches of their own."""
-    caches = [DynamicCache(config=model.config) for _ in given]
+    runner, caches = Runner(model, weights="full"), [KeyValues() for _ in given]
     states: list[list[Tensor]] = [[] for _ in given]
     for part in range(4):
         chosen = [(i, ids[part * len(ids) // 4 : (part + 1) * len(ids) // 4]) for i, ids in enumerate(given)]
         chosen = [(i, new) for i, new in chosen if new]
-        places = [torch.arange(len(new)) + caches[i].get_seq_length() for i, new in chosen]
-        attend = Cached([caches[i] for i, _ in chosen], [len(new) for _, new in chosen])
-        with torch.inference_mode():
-            row = row_states(
-                model.base_model, attend, torch.cat(places), ids_T=torch.tensor([t for _, new in chosen for t in new])
-            )
-        for (i, _), found in zip(chosen, torch.split(row, [*attend.lengths]), strict=True):
-            states[i].append(found)
+        found = runner.run([Part(ids=new, cache=caches[i], keep=len(new), rows=None) for i, new in chosen])
+        for (i, _), one in zip(chosen, found, strict=True):
+            states[i].append(one)
     return [torch.cat(parts) for parts in states]
 
 
@@ -80,7 +76,6 @@ def test_each_sequence_gets_what_it_gets_alone(kind: str) -> None:
     for found in ([alone(model, ids) for ids in given], packed(model, given), cached(model, given)):
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(last_states(model, given), torch.stack([states[-1] for states in expected]))
 
 
 def test_passes_of_all_kinds_run_at_the_same_time_on_one_model() -> None:

@@ -10,12 +10,21 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from toolgen.inference.beam_search import beam_search
+from toolgen.inference.beam_search import Found
+from toolgen.inference.beam_search import beam_search as search
+from toolgen.inference.heads import Head
+from toolgen.inference.passes import Runner
 from toolgen.inference.trie import ROOT, Trie
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_model
 
 SEQUENCES = [(5, 6), (5, 7, 8), (5, 7, 9), (10, 11, 12, 13), (10, 11, 12, 14), (10, 15), (16,), (17, 18, 19, 20)]
 PROMPTS = [[1, 2, 3], [4], [30, 31, 32, 33, 34, 35, 36]]
+
+
+def beam_search(
+    model: PreTrainedModel, trie: Trie, prompts: Sequence[Sequence[int]], width: int, *, pass_tokens: int = 1024
+) -> list[Found]:
+    return search(Runner(model), Head.of(model), trie, prompts, width, pass_tokens=pass_tokens)
 
 
 def brute_force(

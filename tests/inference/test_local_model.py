@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from toolgen.errors import LanguageModelError
 from toolgen.inference.local_model import LocalModel
@@ -21,27 +22,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_greedy_answers_do_not_depend_on_what_is_asked_together(folder: Path) -> None:
-    together = LocalModel(folder, batch_size=3).write(PROMPTS, max_tokens=6, temperature=0)
+    together = LocalModel(folder, concurrency=3).write(PROMPTS, max_tokens=6, temperature=0)
     alone = [LocalModel(folder).write([prompt], max_tokens=6, temperature=0)[0] for prompt in PROMPTS]
     assert together == alone
     assert len(set(together)) > 1
 
 
+def test_answers_are_those_of_transformers(folder: Path) -> None:
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).float()
+    for prompt, answer in zip(PROMPTS, LocalModel(folder).write(PROMPTS, max_tokens=8, temperature=0), strict=True):
+        given = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        ids = model.generate(**given, max_new_tokens=8, do_sample=False, pad_token_id=0)[
+            0, given["input_ids"].shape[1] :
+        ]
+        assert answer == tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
 def test_what_is_asked_several_times_is_read_once_and_answered_each_time(folder: Path) -> None:
-    model = LocalModel(folder, batch_size=6)
-    asked = [PROMPTS[0], PROMPTS[1], PROMPTS[0], PROMPTS[0], PROMPTS[1]]
-    loaded, _ = model._loaded
-    read: list[int] = []
-    hook = loaded.register_forward_pre_hook(
-        lambda _module, _args, given: read.append(given["input_ids"].numel()) if len(given["input_ids"]) else None,
-        with_kwargs=True,
-    )
-    together = model.write(asked, max_tokens=6, temperature=0)
-    hook.remove()
-    longest = read[0] // 2  # the first pass reads two conversations
-    assert sum(read) <= 2 * longest + len(asked) * 6
-    assert together == [LocalModel(folder).write([prompt], max_tokens=6, temperature=0)[0] for prompt in asked]
-    drawn = model.write([PROMPTS[0]] * 6, max_tokens=8, temperature=1.0)
+    writer = LocalModel(folder, concurrency=6)
+    long = [{"role": "user", "content": "weather in Oslo, please, and soon, " * 8}]
+    together = writer.write([long] * 6, max_tokens=6, temperature=0)
+    assert len(set(together)) == 1
+    found = writer._loaded.engine.prefixes.found
+    assert found and found % 5 == 0 and found // 5 > 50  # tokens that five of the six did not read
+    drawn = writer.write([long] * 6, max_tokens=8, temperature=1.0)
     assert len(set(drawn)) > 1
 
 

@@ -15,7 +15,8 @@ from toolgen.datasets.trajectory import Diagnostics, Message
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
-    from toolgen.decoding import Arguments, DecodingOptions, Forward, ToolChoice
+    from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
+    from toolgen.inference.passes import Passes
 
 StuckReason = Literal["", "token_limit", "invalid_arguments"]
 
@@ -99,10 +100,10 @@ class GenerativePolicy:
         self.decoder = ToolDecoder(checkpoint, options)
         self._session = self.decoder.session()
 
-    def for_task(self, task: str, forward: Forward) -> GenerativePolicy:
-        """The same policy with a conversation of its own, whose passes `forward` makes; what it draws depends on its `task`."""
+    def for_task(self, task: str, passes: Passes) -> GenerativePolicy:
+        """The same policy with a conversation of its own, whose passes `passes` makes; what it draws depends on its `task`."""
         other = copy(self)
-        other._session = self.decoder.session(forward=forward, task=task)
+        other._session = self.decoder.session(passes=passes, task=task)
         return other
 
     def act(

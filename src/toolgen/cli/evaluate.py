@@ -143,10 +143,10 @@ def agent(
     given_tools: Annotated[
         bool, typer.Option("--given-tools", help="Hand the model the right tools, to measure its arguments alone.")
     ] = False,
-    together: Annotated[
+    concurrency: Annotated[
         int,
         typer.Option(
-            "--together", min=1, metavar="N", help="So many tasks at once, which share each pass of the model."
+            "--concurrency", min=1, metavar="N", help="Run N tasks concurrently; they share the model's passes."
         ),
     ] = 1,
     bfcl: Annotated[
@@ -179,7 +179,7 @@ def agent(
             config,
             packages=packages,
             name="agent, tools given" if given_tools else "agent",
-            together=together,
+            concurrency=concurrency,
             on_progress=on_progress,
         )
     origin = replace(result.provenance, config={**result.provenance.config, **origin_of(checkpoint)})

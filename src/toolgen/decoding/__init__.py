@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from toolgen.decoding.decoder import Arguments, DecodingOptions, ToolChoice, ToolDecoder
-    from toolgen.decoding.sampling import Sampling
-    from toolgen.inference.session import ContextFullError, Forward, Session
+    from toolgen.inference.sampling import Sampling
+    from toolgen.inference.session import ContextFullError, Session
 else:
     from toolgen._lazy import lazy_names
 
@@ -15,8 +15,8 @@ else:
         __name__,
         {
             "toolgen.decoding.decoder": "Arguments DecodingOptions ToolChoice ToolDecoder",
-            "toolgen.decoding.sampling": "Sampling",
-            "toolgen.inference.session": "ContextFullError Forward Session",
+            "toolgen.inference.sampling": "Sampling",
+            "toolgen.inference.session": "ContextFullError Session",
         },
     )
 
@@ -24,7 +24,6 @@ __all__ = [
     "Arguments",
     "ContextFullError",
     "DecodingOptions",
-    "Forward",
     "Sampling",
     "Session",
     "ToolChoice",

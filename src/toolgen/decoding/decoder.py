@@ -14,20 +14,21 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler, Matcher
-from toolgen.decoding.sampling import Sampling, pick
 from toolgen.decoding.values import is_plain_json
-from toolgen.inference.session import Forward, Session
+from toolgen.inference.sampling import Sampling, pick
+from toolgen.inference.session import Session
 from toolgen.inference.trie import ROOT, Trie
 from toolgen.virtualization.vocabulary import ACTIONS
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
+    from toolgen.inference.passes import Passes
 
 ArgumentStatus = Literal["ok", "closed", "token_limit", "invalid"]
 
@@ -103,9 +104,12 @@ class ToolDecoder:
     arguments = decoder.arguments(session, choice.tool)
     """
 
-    def __init__(self, checkpoint: Checkpoint, options: DecodingOptions | None = None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, options: DecodingOptions | None = None, *, passes: Passes | None = None
+    ) -> None:
         self.checkpoint = checkpoint
         self.options = options or DecodingOptions()
+        self._given_passes = passes
         self._action_ids = checkpoint.vocabulary.action_token_ids
         # Text uses the ids below those that toolgen added; what lies above the actions is padding.
         self._grammars = GrammarCompiler(
@@ -115,14 +119,17 @@ class ToolDecoder:
         self._grammar_of = lru_cache(maxsize=4096)(self._compile)
         self._actions_of = lru_cache(maxsize=64)(self._make_actions)
 
-    def session(self, *, forward: Forward | None = None, task: str = "") -> Session:
-        """An empty sequence for this model; `forward` makes its passes. What it draws depends on the seed and the `task`."""
+    @cached_property
+    def passes(self) -> Passes:
+        """What makes the passes of sessions; unless it was given, the model itself, at once."""
+        from toolgen.inference.passes import Runner
+
+        return self._given_passes or Runner(self.checkpoint.model)
+
+    def session(self, *, passes: Passes | None = None, task: str = "") -> Session:
+        """An empty sequence for this model; `passes` makes its passes. What it draws depends on the seed and the `task`."""
         seed = self.options.sampling.seed
-        return Session(
-            self.checkpoint.model,
-            forward=forward,
-            seed=random.Random(f"{seed} {task}").getrandbits(63) if task else seed,
-        )
+        return Session(passes or self.passes, seed=random.Random(f"{seed} {task}").getrandbits(63) if task else seed)
 
     def choose(self, session: Session, allowed: Sequence[str] | None = None) -> ToolChoice:
         """The next action where the session ends: a tool of `allowed` (default: all), finish or no_tool.

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from toolgen.agent.environments import NO_PACKAGES, Packages, environment_for
@@ -29,7 +28,8 @@ from toolgen.evaluation.validity import Validity, count_validity
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
-    from toolgen.decoding import Forward
+    from toolgen.inference.engine import Work
+    from toolgen.inference.passes import Passes
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -62,18 +62,17 @@ def evaluate_agent(
     *,
     packages: Packages = NO_PACKAGES,
     name: str = "agent",
-    together: int = 1,
+    concurrency: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
     on_record: Callable[[AgentRecord], None] | None = None,
 ) -> AgentResult:
     """Carries out the tasks of a split and judges them.
 
-    Tasks that need a package which is not among `packages` are left out. With `together` above
-    1 so many tasks run at once and share each pass of the checkpoint's model. Greedy decoding then gives the same up to
-    rounding; records stand in the order of the tasks, but `on_record` and `on_progress` hear of them as they end, and a task's
-    seconds, those of its budget too, hold its waiting for others.
+    Tasks that need a package which is not among `packages` are left out. `concurrency` tasks run at once and share each pass of
+    the checkpoint's model, which gives the same up to rounding. Records stand in the order of the tasks, but `on_record` and
+    `on_progress` hear of them as they end, and a task's seconds, those of its budget too, hold its waiting for others.
 
-    Raises UsageError for an unknown split, or if `given_tools` or `together` is asked of a policy that is not a checkpoint's;
+    Raises UsageError for an unknown split, or if `given_tools` or `concurrency` is asked of a policy that is no checkpoint's;
     DatasetError if there is no task; CheckpointError if the model's sequences cannot share a pass.
     """
     config = config or AgentEvaluation()
@@ -90,21 +89,22 @@ def evaluate_agent(
         if on_progress:
             on_progress(len(done), len(tasks))
 
-    if together == 1:
+    if concurrency > 0 and isinstance(policy, GenerativePolicy):
+        from toolgen.inference.engine import Engine
+
+        with Engine(policy.checkpoint.model, concurrency=concurrency) as engine:
+            for place, trajectory in engine.each([_Carried(judge, task) for task in tasks], concurrency):
+                on_end(place, trajectory)
+    elif concurrency == 1:
         for place, task in enumerate(tasks):
             on_end(place, judge.carry_out(task))
-    elif together > 1 and isinstance(policy, GenerativePolicy):
-        from toolgen.inference.batching import run_together
-
-        model = policy.checkpoint.model
-        run_together(model, [partial(judge.carry_out, task) for task in tasks], together, on_end)
     else:
         raise UsageError(
-            f"cannot carry out {together} tasks together: give a number above 0, and for more than 1 a checkpoint's policy"
+            f"cannot carry out {concurrency} tasks at once: give a number above 0, and for more than 1 a checkpoint's policy"
         )
     records = [done[place] for place in range(len(tasks))]
     kinds = sorted({record.kind for record in records})
-    resolved = {**asdict(config), "kinds": kinds, "agent": name, "together": together}
+    resolved = {**asdict(config), "kinds": kinds, "agent": name, "concurrency": concurrency}
     return AgentResult(
         name=name,
         split=config.split,
@@ -139,6 +139,17 @@ def _sample(tasks: Sequence[Task], limit: int | None, seed: int) -> list[Task]:
     return [tasks[position] for position in sorted(random.Random(seed).sample(range(len(tasks)), limit))]
 
 
+@dataclass(frozen=True)
+class _Carried:
+    """The request to carry out one task."""
+
+    judge: _Judge
+    task: Task
+
+    def run(self, work: Work) -> Trajectory:
+        return self.judge.carry_out(self.task, work)
+
+
 class _Judge:
     """Carries out and judges tasks of one dataset with one policy."""
 
@@ -151,10 +162,10 @@ class _Judge:
         self._packages = packages
         self._trained = dataset.asked_tools
 
-    def carry_out(self, task: Task, forward: Forward | None = None) -> Trajectory:
-        """Carries out one task, whose passes `forward` makes, in an environment of its own."""
+    def carry_out(self, task: Task, passes: Passes | None = None) -> Trajectory:
+        """Carries out one task, whose passes `passes` makes, in an environment of its own."""
         with closing(environment_for(task, self._catalog, self._packages)) as environment:
-            return run_agent(self._policy_for(task, forward), environment, task, budget=self._config.budget)
+            return run_agent(self._policy_for(task, passes), environment, task, budget=self._config.budget)
 
     def record(self, task: Task, trajectory: Trajectory) -> AgentRecord:
         """Judges what was done in a task."""
@@ -172,10 +183,10 @@ class _Judge:
             trajectory=trajectory,
         )
 
-    def _policy_for(self, task: Task, forward: Forward | None) -> Policy:
+    def _policy_for(self, task: Task, passes: Passes | None) -> Policy:
         if not isinstance(self._policy, GenerativePolicy):
             return self._policy
-        policy = self._policy.for_task(task.id, forward) if forward else self._policy
+        policy = self._policy.for_task(task.id, passes) if passes else self._policy
         if not self._config.given_tools:
             return policy
         tools = [tool for turn in task.turns for tool in (*(call.tool for call in turn.calls or ()), FINISH)]

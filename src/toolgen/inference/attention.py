@@ -6,24 +6,25 @@ back afterwards, so passes of any kind can run at the same time on one model.
 
 `Packed` and `Cached` take sequences that stand one after another in one row, so that no token is computed for padding: only
 attention sees that there are several. The idea is that of variable-length FlashAttention (arXiv 2205.14135); here it needs
-nothing but PyTorch's own attention. `Tree` is for beam search. Knows no loss and no scheduling.
+nothing but PyTorch's own attention. Knows no loss and no scheduling.
 Shapes: as everywhere in transformers: queries, keys and values are (1, heads, T, size), the result is (1, T, heads, size).
 N new tokens of one sequence, C tokens that they may look at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from toolgen.inference.cache import KeyValues
 from toolgen.virtualization import check_architecture
 
 NAME = "toolgen"
@@ -113,41 +114,52 @@ class Packed:
         return torch.cat(parts)[None]
 
 
-@dataclass(frozen=True, eq=False)
 class Cached:
-    """New tokens of several sequences, which join their caches: each looks at its own sequence up to itself."""
+    """New tokens of several sequences, which join their caches: each looks at its own sequence up to itself.
 
-    caches: Sequence[DynamicCache]
-    lengths: Sequence[int]
+    `seen` is for branches behind a sequence (tree attention, SpecInfer, arXiv 2305.09781): which of the sequence's C tokens
+    each of its N new ones may look at (N, C), by the number of the sequence. In a layer with a window they look only at
+    what is near enough, too, by the `places` of all T new tokens and those of the caches.
+    """
+
+    def __init__(
+        self,
+        caches: Sequence[KeyValues],
+        lengths: Sequence[int],
+        places: Sequence[int],
+        seen: Mapping[int, Tensor] | None = None,
+    ) -> None:
+        self._caches, self._lengths, self._places = caches, list(lengths), places
+        self._seen = seen or {}
+        self._masks: dict[tuple[int, int | None], Tensor | None] = {}
 
     def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
         attended = []
-        for cache, *new in zip(
-            self.caches, *(torch.split(each, list(self.lengths), dim=2) for each in (query, key, value)), strict=True
-        ):
-            keys, values = cache.update(new[1], new[2], module.layer_idx)
-            mask = self._mask(new[0].shape[2], keys.shape[2], options.get("sliding_window"), query.device)
-            attended.append(plain_attention(module, new[0], keys, values, mask, **{**options, "is_causal": True}))
+        layer: Any = module.layer_idx
+        parts = zip(*(torch.split(each, self._lengths, dim=2) for each in (query, key, value)), strict=True)
+        for number, (one, *new) in enumerate(parts):
+            keys, values = self._caches[number].update(new[0], new[1], layer)
+            mask = self._mask(number, options.get("sliding_window"), query.device)
+            attended.append(plain_attention(module, one, keys, values, mask, **{**options, "is_causal": True}))
         return torch.cat(attended, dim=1)
 
-    @staticmethod
-    def _mask(new: int, seen: int, window: int | None, device: torch.device) -> Tensor | None:
-        """None where attention knows without a mask."""
-        if new in (1, seen) and seen <= (window or seen):
-            return None
-        return causal_mask(new, seen, window, device)[None, None]
+    def _mask(self, number: int, window: int | None, device: torch.device) -> Tensor | None:
+        """None where attention knows without a mask; made once for all layers of a kind."""
+        if (number, window) not in self._masks:
+            self._masks[number, window] = self._made(number, window, device)
+        return self._masks[number, window]
 
-
-@dataclass(frozen=True, eq=False)
-class Tree:
-    """Nodes of trees behind prompts, one prompt a sequence of the batch; all that was read before is in the model's own cache.
-    Each of N new nodes looks at what is `seen` (B, 1, N, C); in a layer with a window only at what is near enough, too, by the
-    `distances` (B, 1, N, C) from one to the other along the branch."""
-
-    seen: Tensor
-    distances: Tensor
-
-    def __call__(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
-        window = options.get("sliding_window")
-        mask = self.seen if window is None else self.seen & (self.distances < window)
-        return plain_attention(module, query, key, value, mask, **options)
+    def _made(self, number: int, window: int | None, device: torch.device) -> Tensor | None:
+        new, cache = self._lengths[number], self._caches[number]
+        whole = new + len(cache)
+        if number not in self._seen:
+            if new in (1, whole) and whole <= (window or whole):
+                return None
+            return causal_mask(new, whole, window, device)[None, None]
+        seen_NC = self._seen[number].to(device)
+        if window is not None:
+            first = sum(self._lengths[:number])
+            own_N = torch.tensor(self._places[first : first + new], device=device)
+            places_C = torch.cat([torch.tensor(cache.places, dtype=torch.long, device=device), own_N])
+            seen_NC = seen_NC & (own_N[:, None] - places_C < window)
+        return seen_NC[None, None]

@@ -8,6 +8,7 @@ Shapes: P positions, D hidden size, V rows of the output matrix, C chosen rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from toolgen.virtualization import output_rows
+
+ALL = slice(0, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,8 @@ class Head:
     bias_V: Tensor | None = None
     scale: float = 1.0
     softcap: float | None = None
+    every: Callable[[Tensor], Tensor] | None = None
+    """The product with all rows, bias added, if there is a faster way to make it."""
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> Head:
@@ -40,8 +45,10 @@ class Head:
             getattr(config, "final_logit_softcapping", None),
         )
 
-    def scores(self, hidden_PD: Tensor, of: slice | Tensor = slice(None)) -> Tensor:
+    def scores(self, hidden_PD: Tensor, of: slice | Tensor = ALL) -> Tensor:
         """The scores of the chosen rows, by default of all, at each position (P, C)."""
+        if isinstance(of, slice) and of == ALL and self.every is not None:
+            return self.finish(self.every(hidden_PD))
         bias = None if self.bias_V is None else self.bias_V[of]
         return self.finish(functional.linear(hidden_PD, self.rows_VD[of], bias))
 

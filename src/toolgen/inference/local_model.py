@@ -1,76 +1,60 @@
-"""A language model in a local folder, by transformers' own `generate`. Knows no prompt."""
+"""A language model in a local folder that answers conversations. Knows no prompt."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from toolgen.errors import LanguageModelError
+from toolgen.inference.sampling import Sampling
 from toolgen.llm.protocol import ChatMessage
+
+TOP = 50
+"""Tokens among which a sampled answer's next one is drawn; transformers' own default."""
 
 
 class LocalModel:
     """Any Hugging Face model folder with a chat template; loaded at the first use, on a GPU if there is one.
 
-    Conversations of like length are answered together, `batch_size` at a time; one that is asked several times among them is
-    read once. LanguageModelError names a folder that cannot be opened.
+    `concurrency` conversations are answered at once; beginnings that they share are read once. LanguageModelError names a
+    folder that cannot be opened.
     """
 
-    def __init__(self, folder: Path, *, batch_size: int = 32) -> None:
+    def __init__(self, folder: Path, *, concurrency: int = 32) -> None:
         self.name = Path(folder).name
-        self._folder, self._batch_size = Path(folder), batch_size
+        self._folder, self._concurrency = Path(folder), concurrency
 
     def write(
         self, prompts: Sequence[Sequence[ChatMessage]], *, max_tokens: int, temperature: float = 0.7, seed: int = 0
     ) -> list[str]:
-        """See `LanguageModel`. The answers depend on the seed and on which conversations are given together."""
-        import torch
+        """See `LanguageModel`. An answer depends on its conversation, its place and the seed alone, up to rounding."""
+        from toolgen.inference.requests import FreeText
 
-        model, tokenizer = self._loaded
-        texts = [
-            tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
-            for prompt in prompts
-        ]
-        sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-        answers = [""] * len(texts)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        torch.manual_seed(seed)
-        for start in range(0, len(order), self._batch_size):
-            part = order[start : start + self._batch_size]
-            distinct = list(dict.fromkeys(texts[i] for i in part))
-            rows = torch.tensor([distinct.index(texts[i]) for i in part], device=model.device)
-            batch = tokenizer(distinct, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
-            ids, mask = batch["input_ids"], batch["attention_mask"]
-            with torch.inference_mode():
-                read = model(
-                    input_ids=ids[:, :-1],
-                    attention_mask=mask[:, :-1],
-                    position_ids=(mask[:, :-1].cumsum(1) - 1).clamp_min(0),
-                    logits_to_keep=1,
-                ).past_key_values
-                read.batch_select_indices(rows)
-                written = model.generate(
-                    input_ids=ids[rows],
-                    attention_mask=mask[rows],
-                    past_key_values=read,
-                    max_new_tokens=max_tokens,
-                    pad_token_id=tokenizer.pad_token_id,
-                    **sampling,
-                )
-            new = written[:, ids.shape[1] :]
-            for i, text in zip(part, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-                answers[i] = text.strip()
+        loaded = self._loaded
+        sampling = Sampling(temperature=temperature, top_k=TOP)
+        requests = []
+        for place, prompt in enumerate(prompts):
+            text = loaded.tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
+            ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+            drawn = random.Random(f"{seed} {place}").getrandbits(63)
+            requests.append(FreeText(ids, max_tokens, loaded.stops, sampling, drawn))
+        answers = [""] * len(requests)
+        for place, tokens in loaded.engine.each(requests, self._concurrency):
+            answers[place] = loaded.tokenizer.decode(tokens, skip_special_tokens=True).strip()
         return answers
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
+    def _loaded(self) -> _Loaded:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from toolgen.inference.engine import Engine
+
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self._folder, padding_side="left")
+            tokenizer = AutoTokenizer.from_pretrained(self._folder)
             model = AutoModelForCausalLM.from_pretrained(self._folder, dtype="auto")
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:300]
@@ -79,8 +63,14 @@ class LocalModel:
             raise LanguageModelError(
                 f"the language model {self._folder} has no chat template; take an instruction-tuned one"
             )
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
         # A bf16 model on a processor that only emulates bf16 would be several times slower.
         model = model.to("cuda") if torch.cuda.is_available() else model.float()
-        return model.eval(), tokenizer
+        ends = model.generation_config.eos_token_id
+        stops = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
+        return _Loaded(tokenizer, frozenset(stops), Engine(model.eval(), concurrency=self._concurrency))
+
+
+class _Loaded(NamedTuple):
+    tokenizer: Any
+    stops: frozenset[int]
+    engine: Any

@@ -8,8 +8,9 @@ Shapes: Q queries, B of them in one pass, T tokens, D hidden size, N tools, V ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,21 +22,21 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import UsageError
 from toolgen.inference.beam_search import beam_search
+from toolgen.inference.engine import Engine
 from toolgen.inference.heads import Head
-from toolgen.inference.lean_pass import LeanPass, fits_lean_pass
+from toolgen.inference.passes import Part
 from toolgen.inference.trie import Trie
 from toolgen.retrieval.protocol import BEAM, Ranking, top_ranking
 
-# What a pass costs beside its tokens, in tokens: products of 40 rows run at two thirds of the rate of 1,000 rows (fp32, Zen 3).
-_PASS_TOKENS = 25
+AT_ONCE = 128
+"""Queries whose scores are in memory at once."""
+BEAMS_AT_ONCE = 16
+"""Queries whose beams go through the model together."""
 
 
 class GenerativeRetriever:
-    """Ranks the tools of a checkpoint's catalog. `batch_tokens` bounds the padded tokens of one pass.
-
-    `half_weights` is for many single requests, one after another: on an x86 CPU, with a Llama-like model, each takes a third
-    less processor time. It copies the layers' weights, rounded to fp16, when the retriever is made (a second and 0.2 GiB for
-    135M parameters), and scores change by some thousandths; elsewhere it does nothing.
+    """Ranks the tools of a checkpoint's catalog. An `engine` of the checkpoint's model makes the passes; without one the
+    retriever makes its own, whose passes take at most `batch_tokens`. Searches of several threads share passes.
 
     Without `constrained` a tool competes with every token of the vocabulary, and what is no tool leaves its place in the
     ranking empty: the difference tells how much of the recall is the constraint's and how much the model has internalized.
@@ -50,7 +51,7 @@ class GenerativeRetriever:
         beam: int | None = None,
         max_tokens: int = 1024,
         batch_tokens: int = 1024,
-        half_weights: bool = False,
+        engine: Engine | None = None,
     ) -> None:
         vocabulary = checkpoint.vocabulary
         if vocabulary.is_atomic and beam is not None:
@@ -67,9 +68,12 @@ class GenerativeRetriever:
         self._max_tokens = min(max_tokens, checkpoint.context_length - max(map(len, vocabulary.sequences)) + 1)
         self.batch_tokens = batch_tokens
         self._order_N: slice | npt.NDArray[np.intp] = slice(None)
-        self._last_hidden: Callable[[Sequence[Sequence[int]]], Tensor] = self._padded_pass
-        if half_weights and vocabulary.is_atomic and fits_lean_pass(checkpoint.model):
-            self._last_hidden = LeanPass(checkpoint.model)
+        self._given_engine = engine
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What makes the passes."""
+        return self._given_engine or Engine(self._checkpoint.model, pass_tokens=self.batch_tokens, prefix_mebibytes=0)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -95,8 +99,8 @@ class GenerativeRetriever:
         if not self._checkpoint.vocabulary.is_atomic:
             return self._search_beams(queries, k)
         rankings: list[Ranking] = [Ranking((), ())] * len(queries)
-        for part, scores_BN in self._scored(queries):
-            for i, scores_N in zip(part, scores_BN, strict=True):
+        for part, scores in self._scored(queries):
+            for i, scores_N in zip(part, scores, strict=True):
                 rankings[i] = self._ranking(scores_N, k)
         return rankings
 
@@ -105,8 +109,8 @@ class GenerativeRetriever:
         vocabulary = self._checkpoint.vocabulary
         scores_QN = np.empty((len(queries), len(vocabulary)), dtype=np.float32)
         if vocabulary.is_atomic:
-            for part, scores_BN in self._scored(queries):
-                scores_QN[part] = scores_BN[:, -len(vocabulary) :]
+            for part, scores in self._scored(queries):
+                scores_QN[part.start : part.stop] = np.stack(scores)[:, -len(vocabulary) :]
         else:
             position = self._checkpoint.catalog.position
             for scores_N, ranking in zip(scores_QN, self._search_beams(queries, len(vocabulary)), strict=True):
@@ -115,38 +119,40 @@ class GenerativeRetriever:
 
     def hidden_states(self, queries: Sequence[str]) -> Tensor:
         """The hidden state of each request at which its tool is chosen (Q, D)."""
-        states_QD = torch.empty((len(queries), self._checkpoint.model.config.hidden_size))
-        for part, states_BD in self._passes(queries, self._last_hidden):
-            states_QD[part] = states_BD.float().cpu()
-        return states_QD
+        model = self._checkpoint.model
+        passes = Engine(model, weights="full", pass_tokens=self.batch_tokens, prefix_mebibytes=0)
+        states = [passes.run([Part(ids=ids, rows=None) for ids in part]) for part in self._groups(queries)]
+        return (
+            torch.cat([*chain.from_iterable(states)]).float().cpu()
+            if states
+            else torch.empty(0, model.config.hidden_size)
+        )
 
     def _prompts(self, queries: Sequence[str]) -> list[list[int]]:
         protocol = self._checkpoint.protocol
         return [protocol.prompt([{"role": "user", "content": query}], max_tokens=self._max_tokens) for query in queries]
 
-    def _scored(self, queries: Sequence[str]) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
-        """Positions of queries that went through one pass, and what `_scores` gave them."""
-        for part, scores_BN in self._passes(queries, self._scores):
-            yield part, scores_BN.cpu().numpy()
+    def _scored(self, queries: Sequence[str]) -> Iterator[tuple[range, list[npt.NDArray[np.float32]]]]:
+        """Positions of queries, and the scores of all tools after each; unconstrained those of the whole vocabulary."""
+        ids, start = self._checkpoint.vocabulary.tool_token_ids, 0
+        rows = (ids.start if self._constrained else 0, ids.stop)
+        for prompts in self._groups(queries):
+            found = self.engine.run([Part(ids=prompt, rows=rows) for prompt in prompts])
+            yield range(start, start + len(prompts)), [scores_1N[0].cpu().numpy() for scores_1N in found]
+            start += len(prompts)
 
-    def _passes(
-        self, queries: Sequence[str], run: Callable[[Sequence[Sequence[int]]], Tensor]
-    ) -> Iterator[tuple[list[int], Tensor]]:
-        """Positions of queries that go through one pass, and what `run` makes of their prompts."""
-        prompts = self._prompts(queries)
-        for part in self._parts(prompts):
-            with torch.inference_mode():
-                made = run([prompts[i] for i in part])
-            yield part, made
+    def _groups(self, queries: Sequence[str]) -> Iterator[list[list[int]]]:
+        return (self._prompts(queries[start : start + AT_ONCE]) for start in range(0, len(queries), AT_ONCE))
 
     def _search_beams(self, queries: Sequence[str], k: int) -> list[Ranking]:
         prompts, ids = self._prompts(queries), self._checkpoint.vocabulary.tool_ids
         rankings: list[Ranking] = [Ranking((), ())] * len(prompts)
         width = min(max(k, self._beam), len(ids))
-        for part in self._parts(prompts, width):
-            chosen = [prompts[i] for i in part]
-            passes = beam_search(self._checkpoint.model, self._trie, chosen, width, pass_tokens=self.batch_tokens)
-            for i, found in zip(part, passes, strict=True):
+        head = Head.of(self._checkpoint.model)
+        for start in range(0, len(prompts), BEAMS_AT_ONCE):
+            part = prompts[start : start + BEAMS_AT_ONCE]
+            beams = beam_search(self.engine, head, self._trie, part, width, pass_tokens=self.batch_tokens)
+            for i, found in enumerate(beams, start):
                 rankings[i] = Ranking(tuple(ids[row] for row in found.rows[:k]), tuple(map(float, found.scores[:k])))
         return rankings
 
@@ -165,35 +171,3 @@ class GenerativeRetriever:
         places = [place + int((beaten > score).sum()) for place, score in enumerate(ranking.scores)]
         count = sum(place < k for place in places)
         return Ranking(ranking.tools[:count], ranking.scores[:count])
-
-    def _parts(self, prompts: Sequence[Sequence[int]], width: int = 0) -> list[list[int]]:
-        """Positions of prompts of like length, each part with its beams within the token budget.
-
-        A longer prompt begins a part of its own if padding the shorter ones to it would cost more.
-        """
-        parts: list[list[int]] = []
-        for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
-            shorter, length = parts[-1] if parts else [], len(prompts[i])
-            padding = len(shorter) * (length - len(prompts[shorter[-1]])) if shorter else 0
-            if shorter and padding <= _PASS_TOKENS and (len(shorter) + 1) * (length + width) <= self.batch_tokens:
-                shorter.append(i)
-            else:
-                parts.append([i])
-        return parts
-
-    def _scores(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Logits of the tool tokens after each prompt (B, N), unconstrained those of the whole vocabulary (B, V)."""
-        ids = self._checkpoint.vocabulary.tool_token_ids
-        scored = slice(ids.start if self._constrained else 0, ids.stop)
-        return Head.of(self._checkpoint.model).scores(self._last_hidden(prompts), scored).float()
-
-    def _padded_pass(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """The hidden state after each prompt (B, D). Right padding: the model is causal, so it needs no mask."""
-        model = self._checkpoint.model
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        ids_BT = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids_BT[row, : len(prompt)] = torch.tensor(prompt)
-        hidden_BTD = model.base_model(input_ids=ids_BT.to(model.device), use_cache=False).last_hidden_state
-        last_BD: Tensor = hidden_BTD[torch.arange(len(prompts)), lengths - 1]
-        return last_BD

@@ -13,16 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a token is drawn. `temperature` 0 is greedy; `top_p` keeps the smallest set of that much probability."""
+    """How a token is drawn. `temperature` 0 is greedy; `top_p` keeps the smallest set of that much probability, `top_k` so many
+    tokens (0: all)."""
 
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise UsageError(
-                f"sampling needs temperature >= 0 and 0 < top_p <= 1; got {self.temperature} and {self.top_p}"
+                f"sampling needs temperature >= 0, 0 < top_p <= 1 and top_k >= 0; got {self.temperature}, {self.top_p} and "
+                f"{self.top_k}"
             )
 
 
@@ -36,4 +39,6 @@ def pick(logits_V: torch.Tensor, sampling: Sampling, generator: torch.Generator 
     ordered_V, indices_V = probabilities_V.sort(descending=True)
     # The first entry always stays: what counts is the probability before it.
     ordered_V[ordered_V.cumsum(0) - ordered_V >= sampling.top_p] = 0
+    if sampling.top_k:
+        ordered_V[sampling.top_k :] = 0
     return int(indices_V[torch.multinomial(ordered_V, 1, generator=generator)])
