@@ -198,7 +198,7 @@ def main() -> None:
 
     found = sum(choose_action(model, turn(text)) == calls[0][0] for text, calls in test)
     right = sum(run_agent(model, text) == calls for text, calls in test)
-    print(f"held-out requests: right tool {found}/{len(test)}, right call {right}/{len(test)}")
+    print(f"test requests: right tool {found}/{len(test)}, right call {right}/{len(test)}")
     for request in (test[0][0], "wake me at nine and bring me sushi"):
         print(request)
         run_agent(model, request, show=True)
