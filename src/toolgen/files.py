@@ -1,6 +1,6 @@
 """Files and folders that appear whole or not at all, locks between processes, the hash of a file.
 
-What is written stands beside its place until it is whole and on the disk; then it is renamed. A full disk, Ctrl-C or SIGTERM
+A file is written beside its place until it is whole and on the disk; then it is renamed. A full disk, Ctrl-C or SIGTERM
 at any moment leaves the old one or the new one, and nothing else. Beside a folder NAME stand meanwhile
 
     .NAME.new     what is being written

@@ -23,7 +23,7 @@ _FUNCTION_WORDS = (
 )
 _STOPWORDS = frozenset(_FUNCTION_WORDS.split())
 
-# What a request is wrapped in besides. BM25 keeps these words (not measured without them); nobody who types in a hurry does,
+# Other words that a request is wrapped in. BM25 keeps these words (not measured without them); nobody in a hurry types them,
 # and a small catalog has few of them, so that they would look telling.
 _WRAPPING = frozenset(
     """

@@ -45,12 +45,12 @@ def is_checkpoint(path: str | Path) -> bool:
 
 
 def work_folder(output: Path) -> Path:
-    """Where an unfinished training towards `output` keeps its state."""
+    """Where an unfinished training of `output` keeps its state."""
     return output.with_name(output.name + ".unfinished")
 
 
 def saved_step(output: Path) -> int:
-    """The step after which an unfinished training towards `output` resumes; 0 where nothing is saved."""
+    """The step after which an unfinished training of `output` resumes; 0 where nothing is saved."""
     try:
         progress = json.loads((work_folder(output) / STATE / PROGRESS).read_text(encoding="utf-8"))
         return int(progress["step"])

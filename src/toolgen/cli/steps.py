@@ -2,7 +2,7 @@
 
 `toolgen quickstart` and `toolgen experiment` are such graphs. Stopped at any point, a graph is resumed by running it again.
 
-    steps.json      in the folder of the graph: one record a step, written anew after each
+    steps.json      in the folder of the graph: one record a step, rewritten after each
     .holder.json    who works in the folder, while somebody does
 
 Knows no step; only that commands which write a model replace one with `--overwrite`, and that stages of training resume.
@@ -212,7 +212,7 @@ class Graph:
         raise typer.Exit(code or 1)
 
     def _flags(self, step: Step) -> list[str]:
-        """What a repeated step needs besides: leave to replace its output, and to drop an attempt with other settings."""
+        """What a repeated step also needs: permission to replace its output, and to drop an attempt with other settings."""
         command, kind = step.command[0], step.command[1]
         record = self._records.get(step.name)
         flags = []

@@ -1,4 +1,4 @@
-"""`toolgen train STAGE`: one stage, checkpoint in, checkpoint out; and what stands beside the stages."""
+"""`toolgen train STAGE`: one stage, checkpoint in, checkpoint out; and the trainings beside the stages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TensorboardOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `train` with the stages and what stands beside them."""
+    """Adds `train` with the stages and the trainings beside them."""
     group = typer.Typer(no_args_is_help=True)
     for stage in STAGES.values():
         example = f"Example: toolgen train {stage.name} CKPT DATASET -o CKPT2 --set steps=200"

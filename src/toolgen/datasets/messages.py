@@ -30,7 +30,7 @@ RESULT_LIMIT = 1200
 
 
 def opening(task: Task) -> list[Message]:
-    """What stands before the first turn of the user: the system message that some tasks bring along, or nothing."""
+    """What precedes the first user turn: the system message that some tasks have, or nothing."""
     return [{"role": "system", "content": task.system.strip()}] if task.system else []
 
 

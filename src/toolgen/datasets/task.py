@@ -45,8 +45,8 @@ class Turn:
 class Task:
     """What an agent does: the turns of the user, one or more.
 
-    `system` stands before the first turn. `state` is where the environment begins, in its own terms. `payload` is what the
-    benchmark of the task needs besides. `category` is the source's own grouping. `faults` say where the source's calls
+    `system` precedes the first turn. `state` is where the environment begins, in its own terms. `payload` is what the
+    benchmark of the task needs in addition. `category` is the source's own grouping. `faults` say where the source's calls
     contradict their tools. A task and a query of one id are the same request.
     """
 

@@ -1,4 +1,4 @@
-"""Validity: whether what an agent emitted is legal, checked anew, and what the decoding had to prevent.
+"""Validity: whether what an agent emitted is legal, checked again, and what the decoding had to prevent.
 
 Knows trajectories and a catalog; no model and no benchmark.
 """

@@ -5,7 +5,7 @@ there*. So a forced token costs nothing, long sequences are not worse than short
 2410.03439, reports of multi-token indexings), and the probabilities of all sequences sum to one. With a beam as wide as there
 are sequences nothing is cut off, and the ranking is exact. A node that only one sequence goes through needs no further pass.
 
-The prompt is encoded once, whatever the width: the nodes of all beams stand behind it in one row, and a mask lets each see the
+The prompt is encoded once, whatever the width: the nodes of all beams follow it in one row, and a mask lets each see the
 prompt and its own ancestors (tree attention, SpecInfer, arXiv 2305.09781). No cache is copied or reordered.
 Knows integers and what makes passes of a model; no tool and no message.
 Shapes: P prompts, F open nodes of all prompts, E their children, L levels above them, T positions of the cache, D hidden

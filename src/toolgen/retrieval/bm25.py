@@ -129,7 +129,7 @@ def _read_index(folder: Path, tools: int) -> Any:
 
     try:
         index = bm25s.BM25.load(str(folder), load_corpus=False, mmap=True)
-    except Exception:  # a damaged file can make the library raise anything; the index is then built anew
+    except Exception:  # a damaged file can make the library raise anything; the index is then rebuilt
         return None
     return index if index.scores.get("num_docs") == tools else None
 

@@ -98,7 +98,7 @@ class ReInvokeRetriever:
         return {tool_id: list(dict.fromkeys(texts))[: self.per_tool] for tool_id, texts in requests.items()}
 
     def _settings_hash(self) -> str:
-        """Names all that the answers depend on besides the tool, the wording of the prompts included."""
+        """Names everything that the answers depend on except the tool, the wording of the prompts included."""
         sample = Tool(id="sample", provider="", name="sample")
         prompts = [prompt_for(sample, style, self.per_tool) for style in STYLES]
         settings = canonical_json([self.llm.name, self.per_tool, self.seed, prompts])

@@ -202,7 +202,7 @@ class _Description:
             yield Loss(f"{self._raw.name} {path}", target.problem or "the path is no object")
             return
         owners = [Owner(target.value, target.base)]
-        if target.value is not item:  # what stands beside the reference goes before it
+        if target.value is not item:  # keys beside the reference win over its target
             owners.append(Owner({key: value for key, value in item.items() if key != "$ref"}, base))
         for method, (operation, base) in _operations(owners).items():
             where = f"{self._raw.name} {method} {path}"

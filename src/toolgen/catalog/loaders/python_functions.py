@@ -193,7 +193,7 @@ def _parameters(
 
 
 def _keywords(signature: inspect.Signature, hints: Mapping[str, Any], note: Note) -> tuple[list[_Parameter], bool]:
-    """The parameters that a call can give by name, and whether it can give others besides."""
+    """The parameters that a call can give by name, and whether it can give others, too."""
     keywords, is_open = [], False
     for name, parameter in signature.parameters.items():
         required = parameter.default is parameter.empty

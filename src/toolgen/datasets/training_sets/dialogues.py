@@ -90,7 +90,7 @@ _ASKING = (None, "uncertainty", "intellectual_humility")
 
 def load_obsidian(folder: Path) -> LoadedSet:
     """All files: one request a record with the tools' calls. The `context` that every call repeats (session, memory,
-    goal) is made up anew each time and left out. Rejected halves of pairs are losses."""
+    goal) is made up again each time and left out. Rejected halves of pairs are losses."""
     intake = Intake(_OBSIDIAN)
     records = [record for path in sorted(folder.glob("*.jsonl.gz")) for record in read_records(path)]
     intake.losses += [

@@ -38,7 +38,7 @@ class BfclCallsScorer:
 
 
 class BfclSystemsScorer:
-    """Work in simulated systems, executed anew beside the ground truth. Measures `task_success` and, as shares of a task's
+    """Work in simulated systems, executed again beside the ground truth. Measures `task_success` and, as shares of a task's
     turns, `turn_success`, `turn_state` and `turn_required_calls`; `abstained` is the share of those that cannot be answered."""
 
     def __init__(self, catalog: Catalog, package: Path) -> None:

@@ -1,4 +1,4 @@
-"""BFCL's own rules for right and wrong, written anew from their published behaviour.
+"""BFCL's own rules for right and wrong, reimplemented from their published behaviour.
 
 Single-turn: a call is right if the function, the presence of its parameters, their types and their values agree with
 one of the accepted answers. Multi-turn: after each turn of the user the simulated systems must be in the state that the

@@ -238,7 +238,7 @@ class _Run:
         elif path.exists() and json.loads(path.read_text(encoding="utf-8")) != fingerprint:
             raise UsageError(
                 f"{self._work} holds an unfinished run with other settings, data or base; repeat that command to go on with it,"
-                " or add --restart to begin anew"
+                " or add --restart to start over"
             )
         self._work.mkdir(parents=True, exist_ok=True)
         files.write_json(path, fingerprint)

@@ -51,7 +51,7 @@ def code_count(tools: int) -> int:
 
 
 def pull_together(vectors_ND: Matrix, tool_sets: Sequence[Sequence[int]], pull: float = PULL) -> Matrix:
-    """The vectors moved towards the mean of the tools that each is asked for with, `pull` beside 1 for its own; of length 1.
+    """The vectors moved toward the mean of the tools that each is asked for with, `pull` beside 1 for its own; of length 1.
 
     Rounds of Jacobi's method on the objective |z - v|^2 + pull * |z - mean of its sets|^2, which is what the Laplacian term of
     ToolWeaver asks for.
