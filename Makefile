@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python; do \
 	$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
+# Two processes: a worker for each core of the smallest machine; `make test WORKERS=8` where there are more.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-fast golden check format clean
 
@@ -25,12 +29,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 quickstart: install ## the whole path: fetch, learn some 1,400 tools, compare, act, report (about 20 minutes on 2 cores)
 	$(BIN)/toolgen quickstart
 
-test: install ## all tests: first those without weights, then those with the real model and data
-	$(BIN)/python -m pytest -q -m "not weights"
-	$(BIN)/python -m pytest -q -m weights
+test: test-fast ## all tests: first those without weights, then those with the real model and data
+	$(PYTEST) -m weights
 
 test-fast: install ## only the tests without weights
-	$(BIN)/python -m pytest -q -m "not weights"
+	$(PYTEST) -m "not weights"
 
 golden: install ## write the golden curves of tiny runs anew; the change should say why they differ
 	TOOLGEN_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/training/test_golden.py

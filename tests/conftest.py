@@ -12,6 +12,9 @@ from hypothesis import settings
 from toolgen.errors import FetchError
 from toolgen.fetching import fetch_base, fetch_dataset
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # every process of several has one core, and what it starts has it too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 # How long an example takes says more about what else the machine does than about the code.
@@ -19,6 +22,11 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 settings.register_profile("toolgen", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("toolgen")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow comes first, so that the processes of a run end together."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
 
 
 @pytest.fixture(scope="session", autouse=True)

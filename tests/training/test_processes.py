@@ -23,7 +23,10 @@ from toolgen.testing import tiny_checkpoint
 
 from .conftest import TINY, Runner
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+pytestmark = [
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed"),
+    pytest.mark.slow,
+]
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -77,18 +80,19 @@ def _assert_same_curve(found: Sequence[dict[str, Any]], expected: Sequence[dict[
 @pytest.mark.parametrize(
     ("stage", "tied", "frozen"), [("retrieval", True, 0.5), ("agent", False, 0.0), ("memorization", False, 0.5)]
 )
-def test_two_processes_learn_what_one_does(start: Start, tmp_path: Path, stage: str, tied: bool, frozen: float) -> None:
-    answers = {}
-    for processes in (1, 2):
-        output = f"out-{processes}"
-        code, out, err = _finish(start(stage, processes, output, tied, frozen_share=frozen, micro_batch_tokens=64))
-        assert code == 0, err
-        answers[processes] = json.loads(out)  # one answer, whatever the number of processes
+def test_two_processes_learn_what_one_does(
+    start: Start, run: Runner, tmp_path: Path, stage: str, tied: bool, frozen: float
+) -> None:
+    settings = {"frozen_share": frozen, "micro_batch_tokens": 64}
+    code, out, err = _finish(start(stage, 2, "out-2", tied, **settings))
+    assert code == 0, err
+    answer = json.loads(out)  # one answer, whatever the number of processes
+    run(stage, Checkpoint.load(tmp_path / f"tied-{tied}"), "out-1", warmup=0.2, **settings)
     _assert_same_curve(_curve(tmp_path / "out-2"), _curve(tmp_path / "out-1"))
     weights = [Checkpoint.load(tmp_path / f"out-{processes}").model.state_dict() for processes in (1, 2)]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-4, msg=name)
-    assert answers[2]["tokens"] == answers[1]["tokens"]
+    assert answer["tokens"] == _curve(tmp_path / "out-1")[-1]["tokens"]
 
 
 @pytest.mark.parametrize(
@@ -136,19 +140,18 @@ def test_a_process_that_dies_ends_the_run_and_one_process_goes_on_from_the_last_
 
 @sharded_or_not
 def test_an_interrupted_run_of_two_processes_goes_on_in_one(
-    start: Start, tmp_path: Path, parts: dict[str, Any]
+    start: Start, run: Runner, tmp_path: Path, parts: dict[str, Any]
 ) -> None:
     settings = {"steps": 60, "frozen_share": 0.5, **parts}
-    run = start("retrieval", 2, "out", **settings)
-    _wait(lambda: len(read_records(work_folder(tmp_path / "out") / METRICS)) >= 3, run)
-    for worker in _children(run.pid):
+    two = start("retrieval", 2, "out", **settings)
+    _wait(lambda: len(read_records(work_folder(tmp_path / "out") / METRICS)) >= 3, two)
+    for worker in _children(two.pid):
         os.kill(worker, signal.SIGINT)
-    code, _, err = _finish(run)
+    code, _, err = _finish(two)
     assert code != 0, err
     assert (work_folder(tmp_path / "out") / STATE).exists(), err
-    for processes, output in ((1, "out"), (1, "whole")):
-        code, _, err = _finish(start("retrieval", processes, output, **settings))
-        assert code == 0, err
+    for output in ("out", "whole"):
+        run("retrieval", Checkpoint.load(tmp_path / "tied-True"), output, warmup=0.2, **settings)
     _assert_same_curve(_curve(tmp_path / "out"), _curve(tmp_path / "whole"))
 
 
