@@ -46,7 +46,7 @@ def in_development_tenth(group: str) -> bool:
 
 def is_kept_unasked(tool_id: str) -> bool:
     """Whether the tool belongs to the tenth that no training request may ask for."""
-    return hash_fraction(tool_id, "held out") < UNASKED_SHARE
+    return hash_fraction(tool_id, "held out") < UNASKED_SHARE  # another salt would give other splits
 
 
 def text_group(text: str) -> str:

@@ -30,7 +30,7 @@ from toolgen.datasets.trajectory import Trajectory
 from toolgen.datasets.transforms import join
 from toolgen.errors import UsageError, nearest
 
-UNSEEN = "a near copy of a request that is to stay unseen"
+NEAR_COPY = "a near copy of a request that must not be trained on"
 
 OnMessage = Callable[[str], None]
 
@@ -111,7 +111,7 @@ class _Taken:
     def add_conversation(self, conversation: Conversation) -> None:
         name = f"{self.set_name}/{conversation.id}"
         if any(turn.text in self.near for turn in conversation.turns):
-            self.losses.append(Loss(conversation.id, UNSEEN))
+            self.losses.append(Loss(conversation.id, NEAR_COPY))
             return
         tools = {tool.id: self.add_tool(tool) for tool in conversation.tools}
         conversation = replace(conversation.with_tools(tools), id=name)
@@ -121,7 +121,7 @@ class _Taken:
             elif not request.tools and not TRAINING_SETS[self.set_name].declines_everything:
                 self.counts["declined_for_the_offered_tools"] += 1
             elif request.text in self.near:
-                self.losses.append(Loss(request.id, UNSEEN))
+                self.losses.append(Loss(request.id, NEAR_COPY))
             else:
                 self.add_request(request, conversation)
         self.add_whole(conversation)
