@@ -249,6 +249,45 @@ def test_a_deadline_ends_a_request_with_one_line(model: PreTrainedModel) -> None
         assert "\n" not in str(caught.value)
 
 
+def test_a_deadline_is_heard_while_the_request_waits_for_its_turn(model: PreTrainedModel) -> None:
+    gate = threading.Event()
+    with Engine(model, concurrency=1) as engine:
+        first = engine.submit(Asked(lambda work: gate.wait(30)))
+        second = engine.submit(Scores(PROMPT), deadline=0.05)
+        with pytest.raises(DeadlineError):
+            second.result(10)
+        assert [*second] == []
+        assert not first.done
+        gate.set()
+        assert first.result(10)
+        assert engine.submit(Scores(PROMPT), deadline=60).result(10) is not None
+
+
+def test_beginnings_are_read_again_when_the_weights_have_changed(model: PreTrainedModel) -> None:
+    ids = [random.Random(0).randrange(512) for _ in range(100)]
+    with Engine(model) as engine:
+        engine.submit(Scores(ids)).result(10)
+        with torch.no_grad():
+            for parameter in model.base_model.layers.parameters():
+                parameter.mul_(1.5)
+        found = engine.submit(Scores(ids)).result(10)
+    torch.testing.assert_close(found, Runner(model).run([Part(ids=ids)])[0][0])
+
+
+def test_an_error_between_two_passes_reaches_whoever_waits(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise MemoryError("no room for a block")
+
+    with Engine(model) as engine:
+        monkeypatch.setattr(engine.prefixes, "fill", full)
+        with pytest.raises(MemoryError, match="no room for a block"):
+            engine.submit(Scores([1] * 50)).result(10)
+        monkeypatch.undo()
+        assert engine.submit(Scores([1] * 50)).result(10) is not None
+
+
 def test_a_pass_that_fails_is_the_matter_of_its_cause(model: PreTrainedModel) -> None:
     with Engine(model) as engine:
         slowed = Slowed(engine)

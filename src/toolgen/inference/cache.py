@@ -80,6 +80,11 @@ class PrefixCache:
         self.found = 0
         """Tokens that did not have to be read again."""
 
+    def clear(self) -> None:
+        """Forgets all beginnings: the weights that they were read with have changed."""
+        self._blocks.clear()
+        self.size = 0
+
     def fill(self, cache: KeyValues, ids: Sequence[int]) -> int:
         """Puts what is known of the beginning of `ids` into a cache that holds whole blocks of it, or nothing; returns how many
         tokens it then holds. The last token is never among them."""

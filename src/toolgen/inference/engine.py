@@ -121,6 +121,12 @@ class Handle(Generic[T]):
         self._number = number
         self._future: Future[T] = Future()
         self._events: SimpleQueue[Any] = SimpleQueue()
+        self._begun = threading.Lock()
+        self._timer: threading.Timer | None = None
+        if ticket.deadline is not None:
+            self._timer = threading.Timer(max(0.0, ticket.deadline - time.monotonic()), self._expire)
+            self._timer.daemon = True
+            self._timer.start()
 
     def result(self, timeout: float | None = None) -> T:
         """Waits for the result. Raises what the request raised, CancelledError, DeadlineError, or TimeoutError."""
@@ -134,7 +140,25 @@ class Handle(Generic[T]):
     def cancel(self) -> None:
         """Ends the request, at its next pass if it has begun; one that has ended stays as it is."""
         self._ticket.cancelled.set()
+        if self._timer:
+            self._timer.cancel()
         if self._future.cancel():
+            self._events.put(_END)
+
+    def _begin(self) -> bool:
+        """Whether the caller is the first to take this request up, and nobody has cancelled it."""
+        first = self._begun.acquire(blocking=False)
+        if self._timer:
+            self._timer.cancel()
+        return first and self._future.set_running_or_notify_cancel()
+
+    def _expire(self) -> None:
+        """The deadline of a request that still waits for its turn; one that runs hears of it at its next pass."""
+        if self._begin():
+            try:
+                self._ticket.check()
+            except (CancelledError, DeadlineError) as error:
+                self._future.set_exception(error)
             self._events.put(_END)
 
     def __iter__(self) -> Iterator[Any]:
@@ -202,6 +226,7 @@ class Engine:
         self._expected: set[int] = set()
         self._wait_until = 0.0
         self._thread: threading.Thread | None = None
+        self._version = self._runner.version
         self._waiting: list[tuple[Handle[Any], Request[Any]]] = []
         self._workers: set[threading.Thread] = set()
         self._running: set[Handle[Any]] = set()
@@ -284,7 +309,7 @@ class Engine:
                 self._running.discard(handle)
 
     def _carry_out(self, handle: Handle[T], request: Request[T]) -> None:
-        if not handle._future.set_running_or_notify_cancel():
+        if not handle._begin():
             return
         try:
             handle._ticket.check()
@@ -331,16 +356,28 @@ class Engine:
                     return
                 self._await_others()
                 self._drop_ended()
-                chosen = self._chosen()
-            if chosen:
-                self._pass(chosen)
+            try:
+                with self._changed:
+                    chosen = self._chosen()
+                if chosen:
+                    self._pass(chosen)
+            except (
+                BaseException
+            ) as error:  # between passes, for instance no memory for a block: whoever waits hears of it
+                self._fail(error)
 
     def _stop(self) -> None:
         """Ends the thread; whoever still waits hears of it."""
         self._thread = None
-        for job in self._jobs:
-            job.future.set_exception(CancelledError("the engine was closed"))
-        self._jobs.clear()
+        self._fail(CancelledError("the engine was closed"))
+
+    def _fail(self, error: BaseException) -> None:
+        """Ends all jobs with an error."""
+        with self._changed:
+            jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            if not job.future.done():
+                job.future.set_exception(error)
 
     def _await_others(self) -> None:
         """Sequences that were in the last pass will soon ask again; the weights are then read once for all of them."""
@@ -361,6 +398,9 @@ class Engine:
 
     def _chosen(self) -> list[tuple[_Job, int]]:
         """The jobs of the next pass, each with how many of its tokens."""
+        if self._version != self._runner.version:  # beginnings were read with other weights
+            self._version = self._runner.version
+            self.prefixes.clear()
         room, shared = self._pass_tokens, self._shared_tokens
         someone_writes = any(job.writes for job in self._jobs)
         chosen: list[tuple[_Job, int]] = []

@@ -77,6 +77,11 @@ class Runner:
         self.weights = kind_of(model, weights)
         self._packed = PackedWeights(model, self.weights)
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Another one after each change of the model's weights in place."""
+        return self._packed.version
+
     @torch.inference_mode()
     def run(self, parts: Sequence[Part]) -> list[Tensor]:
         """See `Passes`. If it fails, the caches are as they were."""

@@ -7,9 +7,9 @@ inputs on x86; the model itself stays as it is. Two kinds:
 `int8`  weights in 8 bits with a scale for each output; inputs in 16 bits as two numbers of 8 bits, with a scale for each token,
         sums in 32-bit integers. So a product does not depend on which other tokens are in the pass, not even in its last bit.
 
-With `half` rankings and greedy arguments of the default base come out the same; with `int8` 99.3 % of greedy tokens do,
-but rankings beyond the first place do not, so it is never chosen by itself. The output matrix stays as it is where chosen
-rows are scored.
+With `half` the default base ranks and writes as with full weights (BFCL: the first tool the same for 200 of 200 requests, 1,112
+of 1,113 greedy argument tokens); with `int8` 198 and 98.9 %, so it is never chosen by itself. The output matrix stays as it
+is where chosen rows are scored.
 
 Knows modules and tensors; no token and no sequence.
 Shapes: M rows of states, I inputs, O outputs.
@@ -58,12 +58,19 @@ class PackedWeights:
         self._lock = Lock()
         self._made: tuple[tuple[int, ...], nn.Module, Head] | None = None
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Another one after each change of the model's weights in place."""
+        return tuple(
+            parameter._version for parameter in (*self._model.base_model.parameters(), Head.of(self._model).rows_VD)
+        )
+
     def parts(self) -> tuple[nn.Module, Head]:
         """The trunk and the head to make a pass with; the model's own for `full`."""
         trunk, head = self._model.base_model, Head.of(self._model)
         if self._kind == "full":
             return trunk, head
-        state = tuple(parameter._version for parameter in (*trunk.parameters(), head.rows_VD))
+        state = self.version
         with self._lock:
             if self._made is None or self._made[0] != state:
                 every = HalfProduct(head.rows_VD.detach(), None if head.bias_V is None else head.bias_V.detach())
