@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from threading import Lock
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +29,7 @@ from toolgen.inference.cache import KeyValues
 from toolgen.virtualization import check_architecture
 
 NAME = "toolgen"
+_SHARING = Lock()
 
 
 class Attend(Protocol):
@@ -42,12 +44,13 @@ def share_passes(model: PreTrainedModel) -> None:
 
     CheckpointError if the architecture's layers see other tokens in a way of their own.
     """
-    if model.config._attn_implementation == NAME:
-        return
-    check_architecture(model)
-    AttentionInterface.register(NAME, chosen_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    model.set_attn_implementation(NAME)
+    with _SHARING:  # the check makes a pass of its own
+        if model.config._attn_implementation == NAME:
+            return
+        check_architecture(model)
+        AttentionInterface.register(NAME, chosen_attention)
+        AttentionMaskInterface.register(NAME, sdpa_mask)
+        model.set_attn_implementation(NAME)
 
 
 def chosen_attention(

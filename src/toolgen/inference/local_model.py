@@ -40,7 +40,7 @@ class LocalModel:
             text = loaded.tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
             ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
             drawn = random.Random(f"{seed} {place}").getrandbits(63)
-            requests.append(FreeText(ids, max_tokens, loaded.stops, sampling, drawn))
+            requests.append(FreeText(ids, max_tokens, loaded.stops, sampling, drawn, loaded.never))
         answers = [""] * len(requests)
         for place, tokens in loaded.engine.each(requests, self._concurrency):
             answers[place] = loaded.tokenizer.decode(tokens, skip_special_tokens=True).strip()
@@ -67,10 +67,12 @@ class LocalModel:
         model = model.to("cuda") if torch.cuda.is_available() else model.float()
         ends = model.generation_config.eos_token_id
         stops = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
-        return _Loaded(tokenizer, frozenset(stops), Engine(model.eval(), concurrency=self._concurrency))
+        never = tuple(model.generation_config.suppress_tokens or ())
+        return _Loaded(tokenizer, frozenset(stops), never, Engine(model.eval(), concurrency=self._concurrency))
 
 
 class _Loaded(NamedTuple):
     tokenizer: Any
     stops: frozenset[int]
+    never: tuple[int, ...]
     engine: Any

@@ -31,13 +31,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class FreeText:
-    """The tokens behind a prompt, at most `limit`, up to one of `stops`, which is left out. Each is an event."""
+    """The tokens behind a prompt, at most `limit`, up to one of `stops`, which is left out; none of `never`. Each is an
+    event."""
 
     prompt: Sequence[int]
     limit: int
     stops: Collection[int] = ()
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
+    never: Sequence[int] = ()
 
     def run(self, work: Work) -> list[int]:
         """A pass over the prompt, then one for each token."""
@@ -45,7 +47,7 @@ class FreeText:
         session.sync(self.prompt)
         written: list[int] = []
         while len(written) < min(self.limit, work.limit - len(self.prompt)):
-            token = pick(session.logits_V, self.sampling, session.generator)
+            token = pick(self._allowed(session.logits_V), self.sampling, session.generator)
             if token in self.stops:
                 break
             written.append(token)
@@ -53,3 +55,10 @@ class FreeText:
             if len(written) < min(self.limit, work.limit - len(self.prompt)):
                 session.extend([token])
         return written
+
+    def _allowed(self, logits_V: Tensor) -> Tensor:
+        if not self.never:
+            return logits_V
+        allowed_V = logits_V.clone()
+        allowed_V[list(self.never)] = float("-inf")
+        return allowed_V
