@@ -134,6 +134,7 @@ KEYWORDS = st.sampled_from(
         *("exclusiveMinimum", "minLength", "maxItems", "pattern", "anyOf", "allOf", "not", "additionalProperties"),
         *("patternProperties", "$ref", "$defs", "format", "nullable", "multipleOf", "uniqueItems", "prefixItems"),
         *("title", "examples", "dependentRequired", "propertyNames", "if", "contains", "$schema", "$id"),
+        *("additionalItems", "dependencies", "dependentSchemas"),
     ]
 )
 TYPES = st.sampled_from(["dict", "tuple", "float", "string", "any", "HashMap", "nonsense", "null"])

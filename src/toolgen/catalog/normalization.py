@@ -279,6 +279,7 @@ def _normalize(foreign: Any, place: str, note: Note, depth: int) -> Schema:
     if depth > MAX_DEPTH:
         note(f"{place}: nested deeper than {MAX_DEPTH} levels; anything is allowed there")
         return {}
+    foreign = _modern(foreign)
     schema: Schema = {}
     for key, value in foreign.items():
         _copy_keyword(schema, str(key), value, place, note, depth)
@@ -289,6 +290,25 @@ def _normalize(foreign: Any, place: str, note: Note, depth: int) -> Schema:
     return without_secrets(place.rpartition(".")[2], schema, note)
 
 
+def _modern(foreign: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema with the keywords of drafts 4 to 7 that 2020-12 has renamed: a list of `items` with `additionalItems`, and
+    `dependencies`."""
+    modern = dict(foreign)
+    further = modern.pop("additionalItems", None)
+    if isinstance(foreign.get("items"), list):
+        modern["prefixItems"] = modern.pop("items")
+        if further is not None:
+            modern["items"] = further
+    dependencies = modern.pop("dependencies", None)
+    if isinstance(dependencies, Mapping):
+        names = {name: value for name, value in dependencies.items() if isinstance(value, list)}
+        schemas = {name: value for name, value in dependencies.items() if name not in names}
+        for key, found in (("dependentRequired", names), ("dependentSchemas", schemas)):
+            if found:
+                modern[key] = {**found, **modern[key]} if isinstance(modern.get(key), Mapping) else found
+    return modern
+
+
 def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, depth: int) -> None:
     """Copies one keyword into `schema` in its 2020-12 form, or notes why it is left out."""
     inside = f"{place}.{key}"
@@ -296,8 +316,6 @@ def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, 
         _copy_type(schema, value, place, note)
     elif key in ("required", "optional", "nullable") or (key.startswith("exclusive") and isinstance(value, bool)):
         return  # read together with their neighbours by _clean_required and _apply_old_keywords
-    elif key == "items" and isinstance(value, list):
-        schema["prefixItems"] = [_normalize(item, inside, note, depth + 1) for item in value]
     elif key in SCHEMA_KEYWORDS:
         schema[key] = value if isinstance(value, bool) else _normalize(value, inside, note, depth + 1)
     elif key in SCHEMA_LISTS and isinstance(value, list) and value:
@@ -333,7 +351,12 @@ def _is_valid_plain(key: str, value: Any) -> bool:
         return isinstance(value, list) and (key == "examples" or bool(value))
     if key == "pattern":
         return isinstance(value, str) and is_pattern(value)
-    return not key.startswith("$") and key not in ("dependentRequired",)
+    if key == "dependentRequired":
+        return isinstance(value, Mapping) and all(
+            isinstance(names, list) and all(isinstance(name, str) for name in names) and len({*names}) == len(names)
+            for names in value.values()
+        )
+    return not key.startswith("$")
 
 
 def _copy_type(schema: Schema, value: Any, place: str, note: Note) -> None:

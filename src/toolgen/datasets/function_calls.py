@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.flat_schema import flat_schema
 from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id, unique_ids
@@ -26,7 +27,6 @@ from toolgen.catalog.normalization import merge_schemas, normalize_schema
 from toolgen.catalog.schema import Schema, schema_errors
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.call_text import parse_calls
-from toolgen.datasets.flat_schema import flat_schema
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.json_lines import parse_raw_json, read_text
 from toolgen.datasets.messages import FINISH, call_message, result_message, user_message

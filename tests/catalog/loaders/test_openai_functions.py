@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from toolgen.catalog.loaders.openai_functions import load_openai_functions
+from toolgen.catalog.schema import schema_errors
 from toolgen.errors import CatalogError
 
 WEATHER = {
@@ -83,7 +84,7 @@ def test_text_that_no_file_can_hold_is_cleaned(tmp_path: Path) -> None:
     assert (tool.name, tool.description) == ("f?", "?")
 
 
-@pytest.mark.parametrize("content", ["", "<html>", '[{"name": "cut', '{"name": NaN}', "[" * 100_000])
+@pytest.mark.parametrize("content", ["", "<html>", '[{"name": "cut', '{\n"a": {},\n"b": [\n', "[" * 100_000])
 def test_a_file_that_is_not_json_is_one_clear_error(tmp_path: Path, content: str) -> None:
     with pytest.raises(CatalogError, match=r"weather\.json is neither JSON nor JSON lines"):
         load_openai_functions(_write(tmp_path, content))
@@ -95,3 +96,83 @@ def test_a_missing_or_binary_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(CatalogError, match="cannot read"):
         load_openai_functions(tmp_path / "binary.json")
+
+
+CITY: dict[str, Any] = {"city": {"type": "string", "description": "Where"}}
+SCHEMA = {"type": "object", "properties": CITY, "required": ["city"]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"tools": [{"name": "f", "inputSchema": SCHEMA}]},
+        {"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "f", "inputSchema": SCHEMA}]}},
+        [{"functionDeclarations": [{"name": "f", "parameters": SCHEMA}]}],
+        {"tools": [{"function_declarations": [{"name": "f", "parametersJsonSchema": SCHEMA}]}]},
+        {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": SCHEMA}}}]},
+        [{"name": "f", "args": CITY}],
+        [{"name": "f", "args_schema": SCHEMA}],
+        [{"name": "f", "parameter_definitions": {"city": {**CITY["city"], "required": True}}}],
+        [{"name": "f", "parameters": CITY}],
+        [{"type": "function", "function": {"name": "f", "inputSchema": SCHEMA}}],
+    ],
+)
+def test_arguments_are_read_wherever_a_relative_of_the_form_keeps_them(tmp_path: Path, document: Any) -> None:
+    loaded = load_openai_functions(_write(tmp_path, json.dumps(document)))
+    (tool,) = loaded.tools
+    assert tool.name == "f"
+    assert tool.properties["city"]["type"] == "string"
+    assert list(tool.required) == ["city"]
+    assert loaded.report.losses == ()
+
+
+def test_a_parameter_that_is_called_type_does_not_make_a_schema_of_a_map(tmp_path: Path) -> None:
+    flat = {"type": {"type": "str", "description": "Which kind"}, "size": {"type": "int", "default": 3}}
+    (tool,) = load_openai_functions(_write(tmp_path, json.dumps([{"name": "f", "parameters": flat}]))).tools
+    assert {*tool.properties} == {"type", "size"}
+
+
+def test_arguments_under_a_key_that_is_not_read_are_named(tmp_path: Path) -> None:
+    loaded = load_openai_functions(_write(tmp_path, json.dumps([{"name": "f", "arguments_model": SCHEMA}])))
+    assert loaded.tools[0].properties == {}
+    assert any("'arguments_model' is not read" in note for note in loaded.report.notes)
+
+
+def test_a_broken_line_costs_itself_alone(tmp_path: Path) -> None:
+    loaded = load_openai_functions(_write(tmp_path, '{"name": "a"}\n{broken\n\n{"name": "b"}\n'))
+    assert [tool.name for tool in loaded.tools] == ["a", "b"]
+    (loss,) = loaded.report.losses
+    assert loss.name == "line 2"
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_lines_end_at_a_line_feed_alone(tmp_path: Path, separator: str) -> None:
+    lines = [json.dumps({"name": name, "description": f"one{separator}two"}, ensure_ascii=False) for name in "ab"]
+    loaded = load_openai_functions(_write(tmp_path, "\n".join(lines)))
+    assert [tool.name for tool in loaded.tools] == ["a", "b"]
+    assert loaded.tools[0].description == f"one{separator}two"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_json_does_not_have_becomes_null_with_a_note(tmp_path: Path, number: str) -> None:
+    text = '[{"name": "a", "parameters": {"type": "object", "properties": {"x": {"type": "number", "default": %s}}}}]'
+    loaded = load_openai_functions(_write(tmp_path, text % number))
+    (tool,) = loaded.tools
+    assert tool.properties["x"]["type"] == "number"
+    assert not {"NaN", "Infinity"} & {*json.dumps(tool.to_dict()).replace(",", " ").split()}
+    assert any("numbers that JSON does not have" in note for note in loaded.report.notes)
+
+
+def test_keywords_of_older_drafts_mean_what_they_meant(tmp_path: Path) -> None:
+    pair = {"type": "array", "items": [{"type": "string"}, {"type": "integer"}], "additionalItems": False}
+    address = {"type": "object", "dependencies": {"zip": ["country"], "street": {"required": ["number"]}}}
+    schema = {"type": "object", "properties": {"pair": pair, "address": address}}
+    (tool,) = load_openai_functions(_write(tmp_path, json.dumps([{"name": "f", "parameters": schema}]))).tools
+    for good in (
+        {"pair": ["x", 1]},
+        {"address": {"zip": "1", "country": "NO"}},
+        {"address": {"street": "a", "number": 1}},
+    ):
+        assert not schema_errors(good, tool.parameters)
+    for bad in ({"pair": ["x", 1, 2]}, {"address": {"zip": "1"}}, {"address": {"street": "a"}}):
+        assert schema_errors(bad, tool.parameters)

@@ -2,7 +2,9 @@
 
 Accepted records: `{"type": "function", "function": {"name", "description", "parameters"}}` (chat completions), the same
 fields flat beside `"type": "function"` (responses), and bare function objects; in a list, under the key `tools` or
-`functions`, or one a line. Only reads: nothing is called, no reference is followed.
+`functions`, or one a line. Their relatives, too: what MCP lists (`inputSchema`), Gemini's `functionDeclarations`, Bedrock's
+`toolSpec`, and the flat maps of parameters of LangChain (`args`), Cohere (`parameter_definitions`) and xLAM. Another key
+that could hold arguments is named in a note. Only reads: nothing is called, no reference is followed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from toolgen.catalog.flat_schema import flat_schema
 from toolgen.catalog.loaders.common import LoadedTools
 from toolgen.catalog.loaders.json_records import described_tool, load_tool_records
 from toolgen.catalog.tool import Tool
@@ -25,16 +28,58 @@ def load_openai_functions(path: Path, *, provider: str | None = None) -> LoadedT
     return load_tool_records(path, "openai", _tool, provider)
 
 
+SCHEMAS = ("parameters", "input_schema", "inputSchema", "parametersJsonSchema", "args_schema", "parameters_json_schema")
+"""Keys of an argument schema, the usual one first."""
+MAPS = ("args", "parameter_definitions")
+"""Keys of a map from names to parameters."""
+WRAPPERS = ("function", "toolSpec")
+DESCRIPTIVE = frozenset(
+    {"annotations", "_meta", "metadata", "outputSchema", "response", "returns", "execution", "cache_control"}
+)
+"""Keys with objects that are no arguments."""
+
+
 def _tool(record: Any, provider: str, notes: list[str]) -> Tool:
     function = _function(record)
-    return described_tool(function, function.get("parameters", function.get("input_schema")), provider, "openai", notes)
+    return described_tool(function, _parameters(function, notes), provider, "openai", notes)
 
 
 def _function(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise CatalogError(f"expected a function object, got {type(record).__name__}")
-    if isinstance(record.get("function"), dict):
-        return dict(record["function"])
+    for key in WRAPPERS:
+        if isinstance(record.get(key), dict):
+            return dict(record[key])
     if record.get("type", "function") not in ("function", "custom"):
         raise CatalogError(f"type {record['type']!r} is not a function")
     return record
+
+
+def _parameters(function: dict[str, Any], notes: list[str]) -> Any:
+    """The argument schema of a function; None where it has none."""
+    schema = next((function[key] for key in SCHEMAS if function.get(key) is not None), None)
+    if isinstance(schema, dict) and isinstance(schema.get("json"), dict):  # Bedrock
+        return schema["json"]
+    if schema is not None:
+        return flat_schema(schema) if _is_flat(schema) else schema
+    for key in MAPS:
+        if _is_flat(function.get(key)):
+            return flat_schema(function[key])
+    for key, value in function.items():
+        if isinstance(value, dict) and value and key not in DESCRIPTIVE:
+            notes.append(
+                f"{function.get('name')}: {key!r} is not read; arguments stand under {', '.join(SCHEMAS[:3])} or {MAPS[0]}"
+            )
+    return None
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether this maps names to parameters, and is no schema: every value describes one, and none is called `type`."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and not {"properties", "$ref", "allOf", "anyOf", "oneOf"} & value.keys()
+        and all(
+            isinstance(one, dict) and {"type", "description", "title", "default"} & one.keys() for one in value.values()
+        )
+    )

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from toolgen.catalog.flat_schema import flat_schema
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id
 from toolgen.catalog.normalization import merge_schemas, normalize_schema
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.flat_schema import flat_schema
 from toolgen.datasets.json_lines import parse_json
 from toolgen.datasets.training_sets.conversation import Conversation, Step
 from toolgen.errors import DatasetError, ToolgenError

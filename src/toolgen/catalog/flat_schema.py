@@ -1,4 +1,4 @@
-"""xLAM's flat form of parameters, `{"city": {"type": "str, optional", "default": ...}}`, as JSON Schema."""
+"""Parameters in the flat form of xLAM, LangChain and Cohere, `{"city": {"type": "str, optional"}}`, as JSON Schema."""
 
 from __future__ import annotations
 
