@@ -221,10 +221,14 @@ def _signals_wait() -> Iterator[None]:
             signal.signal(number, lambda number, _frame: arrived.append(number))
         yield
     finally:
+        # Python loses a signal that comes while its handler is exchanged; blocked, it comes afterwards.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, handlers) if hasattr(signal, "pthread_sigmask") else None
         for number, handler in handlers.items():
             signal.signal(number, handler)
         for late in arrived:
             signal.raise_signal(late)
+        if blocked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @contextmanager
