@@ -20,12 +20,11 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from toolgen.catalog.text import brief, views
-from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import CheckpointError, UsageError
 from toolgen.inference.attention import share_passes
 from toolgen.inference.passes import last_states
-from toolgen.virtualization import document_vectors, output_rows
+from toolgen.virtualization import PromptProtocol, document_vectors, output_rows
 
 FILE = "row_maker.safetensors"
 """In the folder of a base that has learned to learn tools."""
@@ -71,9 +70,9 @@ def has_row_maker(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def documentation_prompt(tool: Tool, prompt: Callable[[list[dict[str, str]]], list[int]]) -> list[int]:
-    """The token ids after which h is read; `prompt` renders messages (`PromptProtocol.prompt`)."""
-    return prompt([{"role": "documentation", "content": brief(tool)}])
+def documentation_prompt(text: str, protocol: PromptProtocol, *, max_tokens: int | None = None) -> list[int]:
+    """The token ids after which h is read, of a documentation such as `catalog.text.brief` gives."""
+    return protocol.prompt([{"role": "documentation", "content": text}], max_tokens=max_tokens)
 
 
 @torch.inference_mode()
@@ -84,7 +83,7 @@ def make_rows(checkpoint: Checkpoint, maker: RowMaker, on_progress: Callable[[in
     """
     model, tokenizer, tools = checkpoint.model, checkpoint.tokenizer, list(checkpoint.catalog)
     share_passes(model)
-    prompts = [documentation_prompt(tool, checkpoint.protocol.prompt) for tool in tools]
+    prompts = [documentation_prompt(brief(tool), checkpoint.protocol) for tool in tools]
     states_ND = torch.empty(len(tools), model.config.hidden_size)
     done = 0
     for part in _parts(prompts):

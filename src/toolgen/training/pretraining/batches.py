@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from toolgen.catalog.text import brief, document, spaced_words
 from toolgen.catalog.tool import Tool
+from toolgen.inference.row_maker import documentation_prompt
 from toolgen.training.pretraining.config import PretrainConfig
 from toolgen.training.pretraining.corpus import Corpus
 from toolgen.training.pretraining.episodes import Episode, Episodes
@@ -75,8 +76,7 @@ class Batches(TorchDataset[Batch]):
 
     def document(self, text: str) -> list[int]:
         """The prompt after which a row's hidden state is read."""
-        message = {"role": "documentation", "content": text}
-        return self._slots.protocol.prompt([message], max_tokens=self._config.document_tokens)
+        return documentation_prompt(text, self._slots.protocol, max_tokens=self._config.document_tokens)
 
     def request(self, text: str) -> list[int]:
         """The prompt after which a tool is chosen."""

@@ -58,19 +58,6 @@ def factors_of(trunk: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore(trunk: nn.Module, factors: Mapping[str, Tensor]) -> None:
-    """Puts saved factors in the place of the attached ones."""
-    for name, value in factors_of(trunk).items():
-        value.copy_(factors[name])
-
-
-def merge(trunk: nn.Module) -> None:
-    """Makes the differences part of the weights."""
-    for _, layer in linear_layers(trunk):
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-
-
-@torch.no_grad()
 def add(trunk: nn.Module, factors: Mapping[str, Tensor]) -> None:
     """Adds a saved difference to the weights of the base that it was made for; CheckpointError where the layers differ."""
     layers = dict(linear_layers(trunk))
