@@ -38,9 +38,13 @@ class Recording:
     def __init__(self, actions: Sequence[Action]) -> None:
         self.policy = ScriptedPolicy(actions)
         self.offered: list[Sequence[str] | None] = []
+        self.allowed: list[int | None] = []
 
-    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
+    def act(
+        self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, tokens: int | None = None
+    ) -> Action:
         self.offered.append(tools)
+        self.allowed.append(tokens)
         return self.policy.act(messages, tools)
 
 
@@ -72,8 +76,10 @@ def test_messages_are_openai_chat_messages_with_one_call_each(catalog: Catalog) 
         ([("no_tool", {})], "declined"),
         ([(CREATE, {"title": "x"})] * 9, "step_limit"),
         ([Action(tool=CREATE, arguments={"title": "x"}, tokens=600)] * 9, "token_limit"),
-        ([Action(tool=CREATE, stuck="token_limit")], "token_limit"),
-        ([Action(tool=CREATE, stuck="invalid_arguments")], "error"),
+        ([Action(tool="", stuck="context_full")], "token_limit"),
+        ([Action(tool=CREATE, stuck="arguments_cut", tokens=600)] * 9, "token_limit"),
+        ([Action(tool=CREATE, stuck="arguments_cut")] * 9, "step_limit"),
+        ([Action(tool=CREATE, stuck="invalid_arguments")], "finished"),
     ],
 )
 def test_every_ending_has_its_status(catalog: Catalog, actions: list[Any], status: str) -> None:
@@ -91,10 +97,38 @@ def test_time_is_a_budget_too(catalog: Catalog, monkeypatch: pytest.MonkeyPatch)
     assert trajectory.outcome.status == "time_limit"
 
 
-def test_a_call_that_could_not_be_completed_is_not_carried_out(catalog: Catalog) -> None:
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        (
+            Action(tool=CREATE, stuck="arguments_cut", fault="cut after 2,048 tokens"),
+            f"The call of {CREATE} was not carried out: its arguments were cut after 2,048 tokens. Write shorter arguments.",
+        ),
+        (
+            Action(tool=CREATE, stuck="invalid_arguments", fault="5 is not a string"),
+            f"The call of {CREATE} was not carried out: its arguments are not valid (5 is not a string).",
+        ),
+    ],
+)
+def test_a_call_that_was_not_completed_is_never_carried_out_and_the_model_is_told(
+    catalog: Catalog, action: Action, told: str
+) -> None:
     environment = DryRunEnvironment(catalog)
-    trajectory = run_agent(ScriptedPolicy([Action(tool=CREATE, stuck="token_limit")]), environment, TASK)
-    assert environment.calls == [] and len(trajectory.messages) == 1
+    events: list[AgentEvent] = []
+    policy = ScriptedPolicy([action, (CREATE, {"title": "x"})])
+    trajectory = run_agent(policy, environment, TASK, on_event=events.append)
+    assert [call.arguments for call in environment.calls] == [{"title": "x"}]
+    assert trajectory.messages[1] == {"role": "system", "content": told}
+    assert [message["role"] for message in trajectory.messages] == ["user", "system", "assistant", "tool", "assistant"]
+    assert [decision.stuck for decision in trajectory.outcome.decisions] == [action.stuck, "", ""]
+    assert events[1].action == action and events[2].kind == "action"
+    assert trajectory.outcome.calls == 1
+
+
+def test_the_policy_knows_how_many_tokens_are_left(catalog: Catalog) -> None:
+    policy = Recording([Action(tool=CREATE, arguments={"title": "x"}, tokens=30)])
+    run_agent(policy, DryRunEnvironment(catalog), TASK, budget=Budget(tokens=100))
+    assert policy.allowed == [100, 70]
 
 
 def test_tool_errors_and_timeouts_are_counted_and_the_task_goes_on(catalog: Catalog) -> None:

@@ -56,7 +56,7 @@ def test_the_conversation_is_encoded_once_over_its_steps(checkpoint: Checkpoint,
 def test_given_tools_are_called_in_order_and_end_their_turns(
     checkpoint: Checkpoint, catalog: Catalog, package: Path, task: Task
 ) -> None:
-    tools = ["TicketAPI&&titles", "finish", "finish", "TicketAPI&&create_ticket", "finish"]
+    tools = ["TicketAPI&&titles", "finish", "finish", "TicketAPI&&titles", "finish"]
     policy = GivenTools(GenerativePolicy(checkpoint, options=OPTIONS), tools)
     trajectory = run_agent(policy, BfclEnvironment(package, catalog), task)
     assert [name for message in trajectory.messages for name, _ in actions_of(message)] == tools
@@ -68,6 +68,16 @@ def test_diagnostics_say_what_the_model_alone_would_have_done(checkpoint: Checkp
     noted = action.diagnostics
     assert noted is not None and (noted.tool, noted.tool_allowed) == (action.tool, noted.tool_exists)
     assert 0 < noted.probability <= 1 and 0 <= noted.masked <= noted.argument_tokens < action.tokens
+
+
+def test_arguments_end_with_the_options_limit_or_the_tokens_that_are_left(checkpoint: Checkpoint) -> None:
+    asked = [{"role": "user", "content": "Hi"}]
+    policy = GenerativePolicy(checkpoint, options=DecodingOptions(argument_tokens=5))
+    for tokens, most in ((None, 5), (4, 3), (1, 0)):
+        action = policy.act(asked, tokens=tokens, given="TicketAPI&&create_ticket")
+        assert (action.stuck, action.arguments, action.tokens) == ("arguments_cut", {}, most + 1)
+        assert action.fault == f"cut after {most} tokens"
+        assert action.diagnostics is not None and action.diagnostics.arguments == "cut"
 
 
 def test_a_conversation_beyond_the_context_ends_with_the_token_limit(catalog: Catalog) -> None:

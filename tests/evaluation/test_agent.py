@@ -64,7 +64,9 @@ def dataset() -> Dataset:
 class Adder:
     """Calls `add` with the number of the request, once; then finishes."""
 
-    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
+    def act(
+        self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, tokens: int | None = None
+    ) -> Action:
         if messages[-1]["role"] == "tool":
             return Action(tool="finish", arguments={"answer": "Done."}, tokens=3)
         words = messages[-1]["content"].split()
@@ -108,6 +110,13 @@ def test_what_was_emitted_is_looked_up_and_validated_anew(dataset: Dataset) -> N
     outcome = Outcome(turns=(TurnOutcome(status="gave_up"),))
     counts = count_validity(Trajectory(id="t", query="q", messages=messages, outcome=outcome), dataset.catalog)
     assert (counts.actions, counts.nonexistent_tools, counts.invalid_arguments) == (4, 1, 2)
+
+
+def test_a_cut_call_is_no_call_and_counted_apart(dataset: Dataset) -> None:
+    cut = Action(tool=ADD.id, stuck="arguments_cut", fault="cut after 9 tokens", tokens=9)
+    result = evaluate_agent(ScriptedPolicy([cut, Action(tool="finish", arguments={"answer": "Done."})] * 4), dataset)
+    assert (result.validity.cut, result.validity.not_emitted, result.validity.actions) == (4, 4, 4)
+    assert [record.score.correct for record in result.records[:3]] == [False] * 3
 
 
 def test_a_checkpoint_with_any_weights_emits_nothing_illegal(dataset: Dataset) -> None:

@@ -13,7 +13,15 @@ from typing import Literal
 
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.policy import Action, Policy
-from toolgen.datasets.messages import RESULT_LIMIT, call_message, opening, result_message, user_message
+from toolgen.datasets.messages import (
+    RESULT_LIMIT,
+    call_message,
+    cut_text,
+    notice_message,
+    opening,
+    result_message,
+    user_message,
+)
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import (
     TURN_DONE,
@@ -29,7 +37,10 @@ from toolgen.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much a task may take: `steps` actions in each turn of the user, `tokens` generated and `seconds` in all."""
+    """How much a task may take: `steps` actions in each turn of the user, `tokens` generated and `seconds` in all.
+
+    Arguments that would go beyond `tokens` are cut there, and the call is not carried out.
+    """
 
     steps: int = 10
     tokens: int = 4096
@@ -131,7 +142,10 @@ class _Run:
             if ended is not None:
                 status, answer = ended
                 break
-            self._call(action, turn, step)
+            if action.stuck:
+                self._messages.append(notice_message(cut_text(not_carried_out(action), self._result_limit)))
+            else:
+                self._call(action, turn, step)
         self._turns.append(TurnOutcome(status=status, answer=answer, steps=step))
 
     def _budget_status(self) -> Status | None:
@@ -143,7 +157,7 @@ class _Run:
 
     def _act(self, turn: int, step: int) -> Action:
         tools = self._environment.tools if self._restrict else None
-        action = self._policy.act(self._messages, tools)
+        action = self._policy.act(self._messages, tools, tokens=self._budget.tokens - self._tokens)
         self._tokens += action.tokens
         self._decisions.append(Decision(turn=turn, stuck=action.stuck, diagnostics=action.diagnostics))
         self._on_event(AgentEvent(kind="action", turn=turn, step=step, action=action))
@@ -155,7 +169,7 @@ class _Run:
     def _ending(action: Action) -> tuple[Status, str | None] | None:
         """Status and answer if the action ends the turn."""
         if action.stuck:
-            return ("token_limit" if action.stuck == "token_limit" else "error"), None
+            return ("token_limit", None) if action.stuck == "context_full" else None
         if action.is_decline:
             return "declined", None
         if action.is_finish:
@@ -182,6 +196,14 @@ class _Run:
             seconds=round(time.monotonic() - self._started, 3),
             decisions=tuple(self._decisions),
         )
+
+
+def not_carried_out(action: Action) -> str:
+    """What the model is told of a call that it did not complete."""
+    why = action.fault or action.stuck.replace("_", " ")
+    if action.stuck == "arguments_cut":
+        return f"The call of {action.tool} was not carried out: its arguments were {why}. Write shorter arguments."
+    return f"The call of {action.tool} was not carried out: its arguments are not valid ({why})."
 
 
 def _count(results: Sequence[ToolResult], status: str) -> int:

@@ -18,21 +18,22 @@ if TYPE_CHECKING:
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
     from toolgen.inference.passes import Passes
 
-StuckReason = Literal["", "token_limit", "invalid_arguments"]
+StuckReason = Literal["", "context_full", "arguments_cut", "invalid_arguments"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
     """The assistant's next step: the call of a tool, "finish" or "no_tool".
 
-    `stuck` is empty unless no legal call could be completed; such an action is not carried out. `tokens` counts what
-    was generated, `diagnostics` says how, where a decoder decided.
+    `stuck` is empty unless no legal call could be completed; such an action is not carried out, and `fault` says why in a
+    line. `tokens` counts what was generated, `diagnostics` says how, where a decoder decided.
     """
 
     tool: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     thought: str = ""
     stuck: StuckReason = ""
+    fault: str = ""
     tokens: int = 0
     diagnostics: Diagnostics | None = None
 
@@ -50,9 +51,11 @@ class Action:
 class Policy(Protocol):
     """Decides what the assistant does next."""
 
-    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
-        """The next action after `messages` (which end with a user or tool message), among `tools` (None: the whole
-        catalog), "finish" and "no_tool"."""
+    def act(
+        self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, tokens: int | None = None
+    ) -> Action:
+        """The next action after `messages` (which end with a user, tool or system message), among `tools` (None: the
+        whole catalog), "finish" and "no_tool"; about `tokens` may be generated for it."""
 
 
 class ScriptedPolicy:
@@ -61,7 +64,9 @@ class ScriptedPolicy:
     def __init__(self, actions: Iterable[Action | tuple[str, Mapping[str, Any]]]) -> None:
         self._actions = iter(actions)
 
-    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
+    def act(
+        self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, tokens: int | None = None
+    ) -> Action:
         action = next(self._actions, None)
         if action is None:
             return Action(tool=FINISH, arguments={"answer": "Done."})
@@ -78,11 +83,13 @@ class GivenTools:
         self._policy = policy
         self._tools = iter(tools)
 
-    def act(self, messages: Sequence[Message], tools: Sequence[str] | None = None) -> Action:
+    def act(
+        self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, tokens: int | None = None
+    ) -> Action:
         tool = next(self._tools, FINISH)
         if tool == FINISH:
             return Action(tool=FINISH, arguments={"answer": "Done."})
-        return self._policy.act(messages, given=tool)
+        return self._policy.act(messages, tokens=tokens, given=tool)
 
 
 class GenerativePolicy:
@@ -107,7 +114,12 @@ class GenerativePolicy:
         return other
 
     def act(
-        self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, given: str | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[str] | None = None,
+        *,
+        tokens: int | None = None,
+        given: str | None = None,
     ) -> Action:
         """See `Policy`; with `given` the tool is not chosen but taken."""
         from toolgen.decoding import ContextFullError
@@ -118,9 +130,10 @@ class GenerativePolicy:
             thought = self._think() if self.think else ""
             choice = self.decoder.choose(self._session, tools)
             tool = given or choice.tool
-            arguments = self._arguments(tool)
+            arguments = self._arguments(tool, tokens)
         except ContextFullError:
-            return Action(tool="", stuck="token_limit", tokens=self._written)
+            fault = "the conversation does not fit into the model's context"
+            return Action(tool="", stuck="context_full", fault=fault, tokens=self._written)
         return self._action(tool, thought, choice, arguments)
 
     def _think(self) -> str:
@@ -128,21 +141,23 @@ class GenerativePolicy:
         self._written += len(ids)
         return str(self.checkpoint.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
-    def _arguments(self, tool: str) -> Arguments:
+    def _arguments(self, tool: str, tokens: int | None) -> Arguments:
         self._written += len(self.checkpoint.vocabulary.sequence(tool))
         if tool != NO_TOOL:
             self.decoder.begin_call(self._session, tool)
-        return self.decoder.arguments(self._session, tool)
+        left = None if tokens is None else max(0, tokens - self._written)
+        return self.decoder.arguments(self._session, tool, tokens=left)
 
     def _action(self, tool: str, thought: str, choice: ToolChoice, arguments: Arguments) -> Action:
         stuck: StuckReason = ""
         if arguments.value is None:
-            stuck = "token_limit" if arguments.status == "token_limit" else "invalid_arguments"
+            stuck = "arguments_cut" if arguments.status == "cut" else "invalid_arguments"
         return Action(
             tool=tool,
             arguments=arguments.value or {},
             thought=thought,
             stuck=stuck,
+            fault=arguments.fault,
             tokens=self._written + arguments.tokens,
             diagnostics=Diagnostics(
                 tool=tool,

@@ -170,7 +170,7 @@ def _show_action(action: Action) -> None:
     if action.thought:
         show(_line("thought", action.thought, "italic"))
     if action.stuck:
-        show(_line("stuck", f"{action.tool or 'the context'}: {action.stuck.replace('_', ' ')}", "red"))
+        show(_line("not called", f"{action.tool}: {action.fault}" if action.tool else action.fault, "red"))
     elif action.is_finish:
         show(_line("gave up" if action.arguments.get("gave_up") else "answer", str(action.arguments["answer"]), "bold"))
     elif action.is_decline:

@@ -49,6 +49,11 @@ def call_message(action: str, arguments: Mapping[str, Any], call_id: str, though
     }
 
 
+def notice_message(text: str) -> Message:
+    """What the model is told between its actions that is no tool's result: why a call was not carried out."""
+    return {"role": "system", "content": text}
+
+
 def result_message(call_id: str, content: str, limit: int = RESULT_LIMIT) -> Message:
     """What a call came back with, cut to `limit` characters."""
     return {"role": "tool", "tool_call_id": call_id, "content": cut_text(content, limit)}

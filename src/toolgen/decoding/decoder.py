@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from toolgen.catalog.schema import schema_errors
+from toolgen.catalog.schema import best_fault
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler, Matcher
 from toolgen.decoding.values import is_plain_json
@@ -30,20 +30,19 @@ if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
     from toolgen.inference.passes import Passes
 
-ArgumentStatus = Literal["ok", "closed", "token_limit", "invalid"]
+ArgumentStatus = Literal["ok", "cut", "invalid"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingOptions:
     """How calls are decoded.
 
-    `argument_tokens` bounds an argument object; when it is used up, the object is closed as soon as the schema admits
-    it, with `closing_tokens` more for that. `thought_tokens` bounds free text. `fast_forward` writes text that
-    the schema leaves no choice about (the next key, mostly) without asking the model token by token.
+    `argument_tokens` bounds an argument object: one that is longer is cut, and never carried out. `thought_tokens` bounds
+    free text. `fast_forward` writes text that the schema leaves no choice about (the next key, mostly) without asking
+    the model token by token.
     """
 
-    argument_tokens: int = 128
-    closing_tokens: int = 64
+    argument_tokens: int = 2048
     thought_tokens: int = 64
     fast_forward: bool = True
     sampling: Sampling = field(default_factory=Sampling)
@@ -68,8 +67,8 @@ class ToolChoice:
 class Arguments:
     """The argument object of one call.
 
-    `value` is None unless `status` is "ok" or "closed" (the token budget ran out and the object was closed): an object
-    that is incomplete ("token_limit") or breaks the full schema ("invalid", possible only if `relaxed`) is not emitted.
+    `value` is None unless `status` is "ok": an object that a limit or the end of the context cut ("cut") or that breaks
+    the full schema ("invalid", possible only if `relaxed`) is not emitted; `fault` then says so in a line.
     `steps` counts the tokens, `masked` those where the model's own first choice was outside the grammar; with
     `masked` above 0 the unconstrained model would have left the grammar.
     """
@@ -77,6 +76,7 @@ class Arguments:
     value: Mapping[str, Any] | None
     text: str
     status: ArgumentStatus
+    fault: str = ""
     steps: int = 0
     masked: int = 0
     relaxed: bool = False
@@ -164,13 +164,17 @@ class ToolDecoder:
         sequence = self.checkpoint.vocabulary.sequence(action)
         session.extend([*sequence, *self.checkpoint.protocol.after_tool(action)])
 
-    def arguments(self, session: Session, action: str) -> Arguments:
-        """The argument object of `action` where the session ends; afterwards the session may end inside it: `sync`."""
+    def arguments(self, session: Session, action: str, *, tokens: int | None = None) -> Arguments:
+        """The argument object of `action` where the session ends; afterwards the session may end inside it: `sync`.
+
+        `tokens` bounds it further than the option `argument_tokens` does.
+        """
         if action == NO_TOOL:
             return Arguments(value={}, text="{}", status="ok")
         grammar = self._grammar_of(action)
         schema = self.checkpoint.protocol.arguments_schema(action)
-        return _ArgumentRun(self.options, session, self._grammars.matcher(grammar)).run(grammar, schema)
+        limit = self.options.argument_tokens if tokens is None else min(tokens, self.options.argument_tokens)
+        return _ArgumentRun(self.options, session, self._grammars.matcher(grammar), limit).run(grammar, schema)
 
     def text(self, session: Session) -> list[int]:
         """Free text where the session ends: up to the end of the turn, an action token or the limit, all left out.
@@ -196,47 +200,51 @@ class ToolDecoder:
 
 
 class _ArgumentRun:
-    """The decoding of one argument object."""
+    """The decoding of one argument object, of at most `limit` tokens and what the context has room for."""
 
-    def __init__(self, options: DecodingOptions, session: Session, matcher: Matcher) -> None:
+    def __init__(self, options: DecodingOptions, session: Session, matcher: Matcher, limit: int) -> None:
         self._options = options
         self._session = session
         self._matcher = matcher
+        self._limit = limit
         self._masked = 0
 
     def run(self, grammar: ArgumentGrammar, schema: Mapping[str, Any]) -> Arguments:
-        closing = False
-        budget = min(self._options.argument_tokens, self._session.room - self._options.closing_tokens)
-        while not (self._matcher.complete or self._matcher.stuck):
-            written = len(self._matcher.tokens)
-            if written >= budget + self._options.closing_tokens or self._session.room < 1:
-                break
-            closing = closing or written >= budget
-            self._advance(closing)
-        status: ArgumentStatus = "closed" if closing else "ok"
+        while not (self._matcher.complete or self._matcher.stuck) and self._left > 0:
+            self._advance()
+        text, steps = self._matcher.text, len(self._matcher.tokens)
+        status: ArgumentStatus = "ok"
         value: Mapping[str, Any] | None = None
-        if not self._matcher.complete:
-            status = "token_limit"
+        fault = ""
+        if self._matcher.complete:
+            value, fault = read_arguments(text, schema)
+            status = "ok" if value is not None else "invalid"
+        elif self._matcher.stuck:
+            status, fault = "invalid", "the grammar admits no continuation"
         else:
-            value = parse_arguments(self._matcher.text, schema)
-            status = status if value is not None else "invalid"
+            status, fault = "cut", f"cut after {steps:,} tokens"
         return Arguments(
             value=value,
-            text=self._matcher.text,
+            text=text,
             status=status,
-            steps=len(self._matcher.tokens),
+            fault=fault,
+            steps=steps,
             masked=self._masked,
             relaxed=grammar.relaxed,
         )
 
-    def _advance(self, closing: bool) -> None:
+    @property
+    def _left(self) -> int:
+        """How many more tokens may be written."""
+        return min(self._limit - len(self._matcher.tokens), self._session.room)
+
+    def _advance(self) -> None:
         """Writes the forced tokens if there are any, else one chosen token."""
         forced = self._matcher.forced() if self._options.fast_forward else []
-        forced = forced[: max(1, self._session.room)]
         if forced:
-            self._write_forced(forced)
+            self._write_forced(forced[: self._left])
         else:
-            self._write(self._choose(closing))
+            self._write(self._choose())
 
     def _write_forced(self, forced: Sequence[int]) -> None:
         """One pass over all forced tokens; the model's own choice at each of them is looked at all the same."""
@@ -247,17 +255,13 @@ class _ArgumentRun:
             self._masked += choice != token_id and not self._is_allowed(choice)
             self._matcher.consume(token_id)
 
-    def _choose(self, closing: bool) -> int:
+    def _choose(self) -> int:
         import torch
 
         logits_V = self._session.logits_V
         allowed_V = torch.from_numpy(self._matcher.allowed_V()).to(logits_V.device)
         choice = int(logits_V.argmax())
         self._masked += not (choice < len(allowed_V) and bool(allowed_V[choice]))
-        if closing:
-            for token_id in self._matcher.closing_tokens():
-                if allowed_V[token_id]:
-                    return token_id
         legal_V = logits_V[: len(allowed_V)].masked_fill(~allowed_V, float("-inf"))
         return pick(legal_V, self._options.sampling, self._session.generator)
 
@@ -272,12 +276,15 @@ class _ArgumentRun:
         return token_id < len(allowed_V) and bool(allowed_V[token_id])
 
 
-def parse_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The argument object in a text, or None if it does not parse, cannot be sent as JSON or breaks the schema."""
+def read_arguments(text: str, schema: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """The argument object in a text; or None, and why: it does not parse, cannot be sent as JSON or breaks the schema."""
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict) or not is_plain_json(value) or schema_errors(value, schema):
-        return None
-    return value
+    except (ValueError, RecursionError) as error:
+        return None, f"not JSON: {error}"
+    if not isinstance(value, dict):
+        return None, "not an object"
+    if not is_plain_json(value):
+        return None, "a number is not finite or a text has half a character"
+    fault = best_fault(value, schema)
+    return (value, "") if fault is None else (None, fault)

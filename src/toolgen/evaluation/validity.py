@@ -19,22 +19,23 @@ from toolgen.datasets.trajectory import Trajectory
 class Validity:
     """Counts over one run or many.
 
-    Of the `actions` that were emitted, `nonexistent_tools` and `invalid_arguments` are found by looking up and validating each;
-    `not_emitted` could not be completed. The rest is the decoder's own account: of its `decisions`, in `would_not_call`
-    the model's first choice was no tool token; of the `argument_objects`, in `would_be_invalid` it would have left the
-    grammar, `relaxed` had a looser one than their schema, and `closed` ran out of tokens and were closed.
+    Of the `actions` that were emitted, `nonexistent_tools` and `invalid_arguments` are found by looking up and validating
+    each; `not_emitted` could not be completed, `cut` of these because their arguments came to a limit. The rest is the
+    decoder's own account: of its `decisions`, in `would_not_call` the model's first choice was no tool token; of the
+    `argument_objects`, in `would_be_invalid` it would have left the grammar, and `relaxed` had a looser one than their
+    schema.
     """
 
     actions: int = 0
     nonexistent_tools: int = 0
     invalid_arguments: int = 0
     not_emitted: int = 0
+    cut: int = 0
     decisions: int = 0
     would_not_call: int = 0
     argument_objects: int = 0
     would_be_invalid: int = 0
     relaxed: int = 0
-    closed: int = 0
 
     @property
     def unconstrained_no_such_tool(self) -> float | None:
@@ -74,10 +75,10 @@ def count_validity(trajectory: Trajectory, catalog: Catalog) -> Validity:
         nonexistent_tools=len(actions) - len(known),
         invalid_arguments=len(invalid),
         not_emitted=sum(bool(decision.stuck) for decision in trajectory.outcome.decisions),
+        cut=sum(decision.stuck == "arguments_cut" for decision in trajectory.outcome.decisions),
         decisions=len(decisions),
         would_not_call=sum(not decision.tool_exists for decision in decisions),
         argument_objects=len(objects),
         would_be_invalid=sum(decision.masked > 0 for decision in objects),
         relaxed=sum(decision.relaxed for decision in objects),
-        closed=sum(decision.arguments == "closed" for decision in objects),
     )

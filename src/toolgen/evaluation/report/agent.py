@@ -89,6 +89,8 @@ def _validity(counts: Validity) -> str:
         f"Of {counts.actions:,} calls, {counts.nonexistent_tools:,} named a tool that does not exist and "
         f"{counts.invalid_arguments:,} had invalid arguments."
     )
+    if counts.cut:
+        text += f" {counts.cut:,} more were cut by a limit and not carried out."
     shares = (
         (counts.unconstrained_no_such_tool, "choices would not have named a tool"),
         (counts.unconstrained_invalid_arguments, "argument objects would have left their schema"),
