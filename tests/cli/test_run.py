@@ -13,7 +13,7 @@ from toolgen.catalog import Catalog
 from toolgen.catalog.loaders.python_functions import load_python_functions
 from toolgen.cli import run as command
 from toolgen.cli.app import CommandGroup
-from toolgen.testing import tiny_checkpoint
+from toolgen.testing import tiny_catalog, tiny_checkpoint
 
 FUNCTIONS = '''
 def rain(city: str) -> str:
@@ -67,6 +67,16 @@ def test_a_request_that_cannot_be_meant_is_refused(folder: Path, arguments: list
     result = invoke(folder / "ckpt", *arguments)
     assert result.exit_code == 2
     assert text in " ".join(result.output.split())
+
+
+def test_tools_that_are_excluded_are_not_called(tmp_path: Path) -> None:
+    catalog = tiny_catalog()
+    tiny_checkpoint(catalog=catalog, max_position_embeddings=4096).save(tmp_path / "ckpt")
+    result = invoke(tmp_path / "ckpt", catalog[3].description, "--include", "clock", "--max-steps", 4, "--json")
+    calls = [call for message in json.loads(result.stdout)["messages"] for call in message.get("tool_calls", ())]
+    assert calls
+    for call in calls:
+        assert call["function"]["name"] in ("finish", "no_tool") or "clock" in call["function"]["name"]
 
 
 def test_functions_that_the_model_has_no_token_for_are_refused(folder: Path, tmp_path: Path) -> None:

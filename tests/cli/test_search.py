@@ -58,6 +58,19 @@ def test_what_a_tool_is_called_is_not_read_as_markup(app: typer.Typer, folder: P
     assert "p&&[bold]mail" in run(app, "search", folder, "mail", "-k", 1)[1]
 
 
+def test_a_part_of_the_tools_can_be_searched(app: typer.Typer, folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    tiny_checkpoint().save(model)
+    for place in (folder, model):
+        everything = json.loads(run(app, "search", place, "mail", "-k", 99, "--json")[1])["tools"]
+        only = json.loads(run(app, "search", place, "mail", "-k", 99, "--json", "--include", "mail")[1])["tools"]
+        without = json.loads(run(app, "search", place, "mail", "-k", 99, "--json", "--exclude", "mail")[1])["tools"]
+        assert only and all("mail" in tool for tool in only) and not any("mail" in tool for tool in without)
+        assert sorted(only + without) == sorted(everything)
+    code, _, err = run(app, "search", folder, "mail", "--include", "provider:q")
+    assert code == 2 and "error: none of the 7 tools is left by --include and --exclude" in err
+
+
 def test_json_is_for_programs(app: typer.Typer, folder: Path) -> None:
     code, out, _ = run(app, "search", folder, "which music", "-k", 3, "--json", "--retriever", "bm25")
     answer = json.loads(out)

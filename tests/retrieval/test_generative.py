@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from toolgen.catalog import Catalog
+from toolgen.catalog.transforms import select_tools
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import UsageError
 from toolgen.retrieval import Retriever
@@ -109,12 +112,37 @@ def test_a_request_longer_than_the_model_can_read_loses_its_end(architecture: Ar
     assert one == other and len(one.tools) == 3
 
 
-def test_it_is_a_retriever_for_its_own_catalog_only(checkpoint: Checkpoint) -> None:
-    retriever = GenerativeRetriever(checkpoint)
+def test_it_is_a_retriever_for_its_own_catalog_only() -> None:
+    smaller = tiny_checkpoint(catalog=Catalog(tiny_catalog()[:-3]))
+    retriever = GenerativeRetriever(smaller)
     assert isinstance(retriever, Retriever)
-    retriever.index(tiny_catalog())
-    with pytest.raises(UsageError, match="0 tools are new to it, 3 are gone, 0 changed; run `toolgen virtualize`"):
-        retriever.index(Catalog(tiny_catalog()[:-3]))
+    retriever.index(smaller.catalog)
+    with pytest.raises(UsageError, match="3 tools are new to it, 0 changed; run `toolgen tools add`"):
+        retriever.index(tiny_catalog())
+
+
+def test_a_part_of_the_catalog_is_ranked_as_the_whole_without_the_others(checkpoint: Checkpoint) -> None:
+    everything, part = GenerativeRetriever(checkpoint), GenerativeRetriever(checkpoint)
+    allowed = select_tools(checkpoint.catalog, include=["provider:mail", "clock"], exclude=["search"])
+    assert 1 < len(allowed) < TOOLS
+    part.index(allowed)
+    for whole, found in zip(everything.search(QUERIES, TOOLS), part.search(QUERIES, TOOLS), strict=True):
+        assert found.tools == tuple(tool for tool in whole.tools if tool in allowed)
+    places = [checkpoint.catalog.position(tool) for tool in allowed.ids]
+    assert (part.score_all(QUERIES) == everything.score_all(QUERIES)[:, places]).all()
+    part.index(checkpoint.catalog)
+    assert part.search(QUERIES, TOOLS) == everything.search(QUERIES, TOOLS)
+
+
+def test_tools_of_several_tokens_share_the_probability_among_those_allowed() -> None:
+    retriever = GenerativeRetriever(tiny_checkpoint(indexing="semantic"))
+    allowed = select_tools(tiny_catalog(), include=["provider:mail", "clock"])
+    for _ in range(2):
+        retriever.index(allowed)
+        for ranking in retriever.search(QUERIES, TOOLS):
+            assert sorted(ranking.tools) == sorted(allowed.ids)
+            assert sum(map(math.exp, ranking.scores)) == pytest.approx(1, abs=1e-4)
+        allowed = tiny_catalog()
 
 
 def test_searching_leaves_the_model_as_it_was(checkpoint: Checkpoint) -> None:

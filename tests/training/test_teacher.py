@@ -68,7 +68,7 @@ def test_the_least_likely_tools_are_left_out_and_the_rest_sums_to_one() -> None:
     logits = np.linspace(0, 1, many)[None]
 
     class Wide:
-        is_atomic, tool_token_ids = True, range(FIRST, FIRST + many)
+        is_atomic, sequences = True, [(token_id,) for token_id in range(FIRST, FIRST + many)]
 
     teacher = Teacher(lambda requests: logits, Wide(), share=1.0)  # type: ignore[arg-type]
     (taught,) = teacher([choice_example([5], [FIRST], request="a")])

@@ -67,7 +67,7 @@ SHARED = ToolVocabulary(
     ("<<1:0>>", "<<1:1>><<2:0>>", "<<1:1>><<2:1>>"),
     first_id=100,
     indexing="hierarchical",
-    shared=("<<1:0>>", "<<1:1>>", "<<2:0>>", "<<2:1>>"),
+    new_tokens=("<<1:0>>", "<<1:1>>", "<<2:0>>", "<<2:1>>"),
     sequences=((102,), (103, 104), (103, 105)),
 )
 
@@ -83,7 +83,7 @@ def test_shared_tokens_spell_tools_both_ways() -> None:
     assert [SHARED.tool_id(*SHARED.sequence(name)) for name in (FINISH, "a", "b", "c")] == [FINISH, "a", "b", "c"]
     assert SHARED.tool_id(103) is None and SHARED.tool_id(103, 104, 105) is None
     assert SHARED.tool_token_ids == range(102, 106) and SHARED.action_token_ids == range(100, 106)
-    assert SHARED.all_tokens[2:] == SHARED.shared
+    assert SHARED.all_tokens[2:] == SHARED.new_tokens
     assert SHARED.token("b") == "<<1:1>><<2:0>>" and SHARED.token(FINISH) == "<<finish>>"
     assert SHARED.tokens_per_tool == pytest.approx(5 / 3)
 
@@ -113,7 +113,7 @@ def test_sequences_that_do_not_tell_tools_apart_are_refused(
     sequences: tuple[tuple[int, ...], ...], message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
-        ToolVocabulary(("a", "b", "c"), SHARED.tokens, 100, "codes", SHARED.shared, sequences)
+        ToolVocabulary(("a", "b", "c"), SHARED.tokens, 100, "codes", SHARED.new_tokens, sequences)
 
 
 def test_an_unknown_indexing_is_named() -> None:

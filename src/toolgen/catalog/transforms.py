@@ -62,6 +62,20 @@ def filter_tools(catalog: Catalog, include: Sequence[Selector] = (), exclude: Se
     return Transformed(catalog=Catalog(kept), removed=tuple(tool.id for tool in removed))
 
 
+def select_tools(catalog: Catalog, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Catalog:
+    """The tools that one of `include` means (all, if there is none) and none of `exclude`, each written as for `selector`; the
+    catalog itself where nothing is asked. UsageError if no tool is left.
+
+        retriever.index(select_tools(checkpoint.catalog, include=["provider:mail"]))
+    """
+    if not include and not exclude:
+        return catalog
+    found = filter_tools(catalog, [*map(selector, include)], [*map(selector, exclude)])
+    if not len(found.catalog):
+        raise UsageError(f"none of the {len(catalog):,} tools is left by --include and --exclude; ask for others")
+    return found.catalog
+
+
 def prefix_providers(catalog: Catalog, prefix: str) -> Transformed:
     """Every provider with `prefix` in front, and the ids with it: `weather&&today` becomes `acme.weather&&today`. A tool
     without provider gets the prefix as its provider, without a separator at its end."""

@@ -101,14 +101,16 @@ class Checkpoint:
 
     @property
     def action_rows(self) -> torch.Tensor:
-        """Output rows of finish, no_tool and the tools' tokens, a view of shape (2 + N, D) under atomic indexing."""
+        """Output rows of finish, no_tool and all tokens of tools, a view."""
         ids = self.vocabulary.action_token_ids
         return output_rows(self.model)[ids.start : ids.stop]
 
     @property
     def tool_rows(self) -> torch.Tensor:
-        """Output rows of the tools' tokens alone, a view of shape (N, D), in catalog order, under atomic indexing."""
-        return self.action_rows[len(ACTIONS) :]
+        """Output rows of the tools (N, D) in catalog order, under atomic indexing: a view, until tools were added and removed
+        so that they stand in another order."""
+        rows, places = self.action_rows[len(ACTIONS) :], self.vocabulary.rows
+        return rows[: len(places)] if isinstance(places, range) else rows[places]
 
     def tool_vectors(self) -> torch.Tensor:
         """One vector a tool in catalog order (N, D): its output row, or the mean of those of its tokens."""

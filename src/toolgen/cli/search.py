@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolgen.catalog import Catalog
+from toolgen.catalog.transforms import select_tools
 from toolgen.cli.console import IS_FIRST_PROCESS, JsonOption, emit, message, progress
 from toolgen.cli.searching import (
     AddOption,
@@ -30,6 +31,7 @@ from toolgen.cli.searching import (
     load_catalog,
     open_retriever,
 )
+from toolgen.cli.selecting import ExcludeOption, IncludeOption
 from toolgen.errors import InputError, UsageError
 from toolgen.files import write_text
 from toolgen.retrieval import Ranking, Retriever
@@ -70,18 +72,21 @@ def search(
     model: ModelOption = None,
     base_retriever: BaseRetrieverOption = None,
     beam: BeamOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the tools for a request: one forward pass of the model, over all tools at once.
 
-    With --queries FILE it ranks every request of the file and writes one line each to --output (or stdout).
+    With --queries FILE it ranks every request of the file and writes one line each to --output (or stdout). With --include and
+    --exclude only a part of the tools can be found.
     """
     if (text is None) == (queries is None):
         raise UsageError('give either a request ("text") or --queries FILE')
     if output and queries is None:
         raise UsageError("--output goes with --queries; one request is printed, with --json for programs")
     requests = _read_requests(queries) if queries else [_Request("", text or "")]
-    catalog = load_catalog(folder)
+    catalog = select_tools(load_catalog(folder), include or (), exclude or ())
     with progress("indexing tools") as on_progress:
         finder = open_retriever(
             folder,

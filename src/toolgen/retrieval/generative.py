@@ -67,7 +67,7 @@ class GenerativeRetriever:
         self._beam = beam or BEAM
         self._max_tokens = min(max_tokens, checkpoint.context_length - max(map(len, vocabulary.sequences)) + 1)
         self.batch_tokens = batch_tokens
-        self._order_N: slice | npt.NDArray[np.intp] = slice(None)
+        self._take(vocabulary.tool_ids)
         self._given_engine = engine
 
     @cached_property
@@ -83,15 +83,25 @@ class GenerativeRetriever:
         return {"indexing": vocabulary.indexing, "tokens_per_tool": round(vocabulary.tokens_per_tool, 2), **beam}
 
     def index(self, catalog: Catalog) -> None:
-        """Nothing to build: the rows are the index. UsageError for another catalog than the checkpoint's."""
-        if difference := self._checkpoint.catalog.diff(catalog):
+        """Nothing to build: the rows are the index. `catalog` is the checkpoint's, or a part of it: then only its tools are
+        found. UsageError for a tool that the checkpoint does not have, or has otherwise."""
+        difference = self._checkpoint.catalog.diff(catalog)
+        if difference.added or difference.changed:
             raise UsageError(
                 f"this checkpoint was made for another catalog: {len(difference.added)} tools are new to it, "
-                f"{len(difference.removed)} are gone, {len(difference.changed)} changed; run `toolgen virtualize`"
+                f"{len(difference.changed)} changed; run `toolgen tools add` or `toolgen tools update`, or virtualize again"
             )
-        same_order = catalog.ids == self._checkpoint.vocabulary.tool_ids
-        position = self._checkpoint.catalog.position
-        self._order_N = slice(None) if same_order else np.array([position(tool) for tool in catalog.ids])
+        self._take(catalog.ids)
+
+    def _take(self, tool_ids: Sequence[str]) -> None:
+        """These are the tools that can be found."""
+        vocabulary = self._checkpoint.vocabulary
+        self._ids = tool_ids
+        self._rows_N: slice | npt.NDArray[np.intp] = slice(len(vocabulary))
+        self.__dict__.pop("_trie", None)
+        if vocabulary.is_atomic and not (tool_ids == vocabulary.tool_ids and isinstance(vocabulary.rows, range)):
+            rows = dict(zip(vocabulary.tool_ids, vocabulary.rows, strict=True))
+            self._rows_N = np.array([rows[tool] for tool in tool_ids], dtype=np.intp)
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The k best tools of each query, best first: the exact ones, and their logits, under atomic indexing. Where a tool is
@@ -107,15 +117,15 @@ class GenerativeRetriever:
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """The score of every tool; see `Scorer`. Where a tool is several tokens, that takes a beam as wide as the catalog."""
         vocabulary = self._checkpoint.vocabulary
-        scores_QN = np.empty((len(queries), len(vocabulary)), dtype=np.float32)
+        scores_QN = np.empty((len(queries), len(self._ids)), dtype=np.float32)
         if vocabulary.is_atomic:
             for part, scores in self._scored(queries):
-                scores_QN[part.start : part.stop] = np.stack(scores)[:, -len(vocabulary) :]
+                scores_QN[part.start : part.stop] = [self._of_tools(scores_R) for scores_R in scores]
         else:
-            position = self._checkpoint.catalog.position
-            for scores_N, ranking in zip(scores_QN, self._search_beams(queries, len(vocabulary)), strict=True):
-                scores_N[[position(tool) for tool in ranking.tools]] = ranking.scores
-        return scores_QN[:, self._order_N]
+            position = {tool: place for place, tool in enumerate(self._ids)}
+            for scores_N, ranking in zip(scores_QN, self._search_beams(queries, len(self._ids)), strict=True):
+                scores_N[[position[tool] for tool in ranking.tools]] = ranking.scores
+        return scores_QN
 
     def hidden_states(self, queries: Sequence[str]) -> Tensor:
         """The hidden state of each request at which its tool is chosen (Q, D)."""
@@ -133,7 +143,7 @@ class GenerativeRetriever:
         return [protocol.prompt([{"role": "user", "content": query}], max_tokens=self._max_tokens) for query in queries]
 
     def _scored(self, queries: Sequence[str]) -> Iterator[tuple[range, list[npt.NDArray[np.float32]]]]:
-        """Positions of queries, and the scores of all tools after each; unconstrained those of the whole vocabulary."""
+        """Positions of queries, and the scores of all rows of tools after each; unconstrained those of the whole vocabulary."""
         ids, start = self._checkpoint.vocabulary.tool_token_ids, 0
         rows = (ids.start if self._constrained else 0, ids.stop)
         for prompts in self._groups(queries):
@@ -145,7 +155,7 @@ class GenerativeRetriever:
         return (self._prompts(queries[start : start + AT_ONCE]) for start in range(0, len(queries), AT_ONCE))
 
     def _search_beams(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        prompts, ids = self._prompts(queries), self._checkpoint.vocabulary.tool_ids
+        prompts, ids = self._prompts(queries), self._ids
         rankings: list[Ranking] = [Ranking((), ())] * len(prompts)
         width = min(max(k, self._beam), len(ids))
         head = Head.of(self._checkpoint.model)
@@ -158,16 +168,18 @@ class GenerativeRetriever:
 
     @cached_property
     def _trie(self) -> Trie:
-        return Trie.build(self._checkpoint.vocabulary.sequences)
+        return Trie.build([self._checkpoint.vocabulary.sequence(tool) for tool in self._ids])
 
-    def _ranking(self, scores: npt.NDArray[np.float32], k: int) -> Ranking:
-        """From the scores of all tools, or of the whole vocabulary."""
-        vocabulary = self._checkpoint.vocabulary
+    def _of_tools(self, scores_R: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The scores of the tools that can be found (N), from those of all rows of tools or of the whole vocabulary."""
+        return scores_R[len(scores_R) - len(self._checkpoint.vocabulary.new_tokens) :][self._rows_N]
+
+    def _ranking(self, scores_R: npt.NDArray[np.float32], k: int) -> Ranking:
+        """From the scores of all rows of tools, or of the whole vocabulary."""
+        ranking = top_ranking(self._ids, self._of_tools(scores_R), k)
         if self._constrained:
-            return top_ranking(vocabulary.tool_ids, scores, k)
-        ids = vocabulary.tool_token_ids
-        beaten = scores[: ids.start]
-        ranking = top_ranking(vocabulary.tool_ids, scores[ids.start : ids.stop], k)
+            return ranking
+        beaten = scores_R[: self._checkpoint.vocabulary.tool_token_ids.start]
         places = [place + int((beaten > score).sum()) for place, score in enumerate(ranking.scores)]
         count = sum(place < k for place in places)
         return Ranking(ranking.tools[:count], ranking.scores[:count])

@@ -23,6 +23,7 @@ from toolgen.checkpoint import Checkpoint, StageRecord
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
 from toolgen.training.teacher import LogitsOfAll
+from toolgen.virtualization import output_rows
 
 StatesOf = Callable[[Sequence[str]], Tensor]
 """Texts to the hidden states at which their tools are chosen (C, D), as `GenerativeRetriever.hidden_states` gives them."""
@@ -68,8 +69,7 @@ def distill(
         raise UsageError("distillation needs texts: training requests, or tools with a documentation")
     if penalty <= 0:
         raise UsageError(f"the penalty is {penalty:g}; it must be above 0, or few texts have no single solution")
-    rows_ND = checkpoint.tool_rows
-    width = rows_ND.shape[1]
+    width = checkpoint.model.config.hidden_size
     products_DD = torch.zeros((width, width), dtype=torch.float64)
     answers_DN = torch.zeros((width, len(vocabulary)), dtype=torch.float64)
     total = 0.0
@@ -85,7 +85,8 @@ def distill(
             on_progress(start + len(part), len(texts))
     ridge_DD = products_DD + penalty * products_DD.diagonal().sum() / (len(texts) * width) * torch.eye(width)
     found_DN = torch.linalg.solve(ridge_DD, answers_DN)
-    rows_ND += strength * found_DN.T.to(rows_ND)
+    matrix_VD = output_rows(checkpoint.model)
+    matrix_VD[[token_id for (token_id,) in vocabulary.sequences]] += strength * found_DN.T.to(matrix_VD)
     entry = StageRecord(
         stage="distillation",
         examples={"texts": len(texts)},

@@ -57,7 +57,7 @@ def run_stage(
         loss=stage.loss,
         fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
         unasked=_unasked(checkpoint, dataset) if config.negatives == "asked" else (),
-        untargeted=[*_opening(checkpoint), *(_untargeted(checkpoint, sources) if config.negatives == "asked" else ())],
+        untargeted=[*_never(checkpoint), *(_untargeted(checkpoint, sources) if config.negatives == "asked" else ())],
         teach=Teacher(teacher, checkpoint.vocabulary, config.teacher_share) if teacher else None,
         restart=restart,
         tensorboard=tensorboard,
@@ -124,10 +124,11 @@ def _untargeted(checkpoint: Checkpoint, sources: Mapping[str, Sequence[TrainingE
     return [token for token in checkpoint.vocabulary.action_token_ids if token not in asked]
 
 
-def _opening(checkpoint: Checkpoint) -> list[int]:
-    """Token id of the marker that opens a turn, where the base lacked it: the protocol writes it, never the model, so that its
-    row could only learn to be wrong."""
-    return [token for marker, token in checkpoint.vocabulary.marker_token_ids.items() if marker == TURN_START]
+def _never(checkpoint: Checkpoint) -> list[int]:
+    """Token ids that the model never writes, so that their rows could only learn to be wrong: the marker that opens a turn,
+    where the base lacked it, and the tokens of no tool."""
+    opening = [token for marker, token in checkpoint.vocabulary.marker_token_ids.items() if marker == TURN_START]
+    return [*opening, *checkpoint.vocabulary.free_token_ids]
 
 
 def check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:

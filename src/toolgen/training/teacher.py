@@ -39,7 +39,7 @@ class Teacher:
                 "nothing"
             )
         self._logits_of_all, self._share = logits_of_all, share
-        self._first = vocabulary.tool_token_ids.start
+        self._token_ids = [token_id for (token_id,) in vocabulary.sequences]
 
     def __call__(self, batch: Sequence[TrainingExample]) -> list[TrainingExample]:
         texts = list(dict.fromkeys(example.request for example in batch if example.request))
@@ -55,7 +55,7 @@ class Teacher:
     ) -> TrainingExample:
         ((position, labels),) = example.choices
         total = sum(probabilities)
-        target = {self._first + tool: self._share * p / total for tool, p in zip(tools, probabilities, strict=True)}
+        target = {self._token_ids[tool]: self._share * p / total for tool, p in zip(tools, probabilities, strict=True)}
         for label in labels:
             target[label] = target.get(label, 0.0) + (1 - self._share) / len(labels)
         choice, weights = (position, tuple(target)), tuple(target.values())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from toolgen.virtualization.embeddings import document_vectors, initialize_rows, output_rows, resize_rows
     from toolgen.virtualization.indexing import spell
     from toolgen.virtualization.protocol import PromptProtocol
-    from toolgen.virtualization.tokenizer import add_tool_tokens, encode, find_end_marker
+    from toolgen.virtualization.tokenizer import add_spare_tokens, add_tool_tokens, encode, find_end_marker
     from toolgen.virtualization.vocabulary import ToolVocabulary
 else:
     from toolgen._lazy import lazy_names
@@ -27,7 +27,7 @@ else:
             "toolgen.virtualization.embeddings": "document_vectors initialize_rows output_rows resize_rows",
             "toolgen.virtualization.indexing": "spell",
             "toolgen.virtualization.protocol": "PromptProtocol",
-            "toolgen.virtualization.tokenizer": "add_tool_tokens encode find_end_marker",
+            "toolgen.virtualization.tokenizer": "add_spare_tokens add_tool_tokens encode find_end_marker",
             "toolgen.virtualization.vocabulary": "ToolVocabulary",
         },
     )
@@ -39,6 +39,7 @@ __all__ = [
     "Initialization",
     "PromptProtocol",
     "ToolVocabulary",
+    "add_spare_tokens",
     "add_tool_tokens",
     "check_architecture",
     "document_vectors",

@@ -6,6 +6,7 @@ Knows no model. The tokens are ordinary added tokens, not special ones, so that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -28,17 +29,41 @@ def add_tool_tokens(
     tools cannot be told apart by their tokens.
     """
     spelling = atomic(catalog) if spelling is None else spelling
-    _refuse_existing(tokenizer, spelling.tokens)
+    _refuse_existing(tokenizer, (*ACTION_TOKENS, *spelling.tokens))
     markers = _add_markers(tokenizer)
     first_id = len(tokenizer)
     _add(tokenizer, (*ACTION_TOKENS, *spelling.tokens))
-    shared: dict[str, Any] = {"markers": markers}
+    written: dict[str, Any] = {"markers": markers}
     if spelling.indexing != "atomic":
         sequences = tuple(map(tuple, encode(tokenizer, spelling.texts)))
-        shared |= {"indexing": spelling.indexing, "shared": spelling.tokens, "sequences": sequences}
-    vocabulary = ToolVocabulary(catalog.ids, spelling.texts, first_id, **shared)
+        written |= {"indexing": spelling.indexing, "new_tokens": spelling.tokens, "sequences": sequences}
+    vocabulary = ToolVocabulary(catalog.ids, spelling.texts, first_id, **written)
     check_round_trip(tokenizer, vocabulary)
     return vocabulary
+
+
+def add_spare_tokens(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary, count: int) -> ToolVocabulary:
+    """Adds tokens behind all others, for tools that come later; changes `tokenizer`.
+
+    CheckpointError where tools are several tokens, or the tokenizer has other tokens behind the vocabulary's.
+    """
+    if not vocabulary.is_atomic:
+        raise CheckpointError(
+            f"tools of {vocabulary.indexing} indexing share their tokens, so none can be added; virtualize the whole catalog "
+            "again, or use --indexing atomic"
+        )
+    if len(tokenizer) != vocabulary.action_token_ids.stop:
+        raise CheckpointError(
+            f"the tokenizer has {len(tokenizer)} tokens, the vocabulary ends at {vocabulary.action_token_ids.stop}: other "
+            "tokens were added behind those of the tools; virtualize again"
+        )
+    start = len(vocabulary.new_tokens)
+    spare = tuple(f"<<spare:{number}>>" for number in range(start, start + count))
+    _refuse_existing(tokenizer, spare)
+    _add(tokenizer, spare)
+    grown = replace(vocabulary, new_tokens=(*vocabulary.new_tokens, *spare))
+    check_round_trip(tokenizer, grown)
+    return grown
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
@@ -62,7 +87,7 @@ def begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _refuse_existing(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
-    existing = tokenizer.get_vocab().keys() & {*ACTION_TOKENS, *tokens}
+    existing = tokenizer.get_vocab().keys() & {*tokens}
     if existing:
         raise CheckpointError(
             f"the base already has {len(existing)} of the tokens that would be added, for instance {min(existing)!r}; "

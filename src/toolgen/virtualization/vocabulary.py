@@ -3,6 +3,9 @@
 All new rows are contiguous: the turn markers that the base lacks, the two actions `finish` and `no_tool`, then the tokens that
 tools are written with. Under atomic indexing that is one row a tool in catalog order, so "only tool tokens" is one slice of the
 logits; the other indexings share rows. No sequence is the beginning of another. Knows no tokenizer library and no tensor.
+
+A catalog that changes keeps its token ids. A tool that is removed leaves its token free, and only a tool of the same name takes
+it again; other new tools take spare tokens, `<<spare:0>>`, which were added before there was a tool for them.
 """
 
 from __future__ import annotations
@@ -23,19 +26,19 @@ ACTION_TOKENS = tuple(f"<<{action}>>" for action in ACTIONS)
 
 @dataclass(frozen=True)
 class ToolVocabulary:
-    """`tool_ids[i]` is written `tokens[i]` in text. Under atomic indexing that is one token, `first_id + len(ACTIONS) + i`;
-    otherwise the token ids are `sequences[i]`, and `shared` are the texts of the new tokens behind the actions. `markers` are
-    the turn markers that were added right before `first_id`, because the base had none.
+    """`tool_ids[i]` is written `tokens[i]` in text and `sequences[i]` in token ids. `new_tokens` are the texts of the new
+    tokens behind the actions, in the order of their ids; under atomic indexing by default those of the tools, else also some
+    that no tool has. `markers` are the turn markers that were added right before `first_id`, because the base had none.
 
     `tool_id`, `token_id` and `row` are three things: the catalog's name, the id in the tokenizer, and the position among the
-    tool rows (under atomic indexing the position in the catalog).
+    tool rows (`rows`).
     """
 
     tool_ids: tuple[str, ...]
     tokens: tuple[str, ...]
     first_id: int
     indexing: Indexing = "atomic"
-    shared: tuple[str, ...] = ()
+    new_tokens: tuple[str, ...] = ()
     sequences: tuple[tuple[int, ...], ...] = ()
     markers: tuple[str, ...] = ()
 
@@ -43,7 +46,8 @@ class ToolVocabulary:
         if len(self.tool_ids) != len(self.tokens):
             raise CheckpointError(f"{len(self.tool_ids)} tools but {len(self.tokens)} tokens in the vocabulary")
         if self.is_atomic:
-            object.__setattr__(self, "sequences", tuple((token_id,) for token_id in self.tool_token_ids))
+            object.__setattr__(self, "new_tokens", self.new_tokens or self.tokens)
+            object.__setattr__(self, "sequences", tuple((self.tool_token_ids[row],) for row in self._own_rows()))
         elif len(self.sequences) != len(self.tool_ids):
             raise CheckpointError(f"{len(self.tool_ids)} tools but {len(self.sequences)} sequences in the vocabulary")
         elif clash := _first_prefix(self.sequences):
@@ -55,6 +59,32 @@ class ToolVocabulary:
 
     def __len__(self) -> int:
         return len(self.tool_ids)
+
+    def _own_rows(self) -> Sequence[int]:
+        if self.new_tokens == self.tokens:
+            return range(len(self.tokens))
+        places = {text: row for row, text in enumerate(self.new_tokens)}
+        if len(places) < len(self.new_tokens) or len({*self.tokens} & places.keys()) < len(self.tokens):
+            raise CheckpointError("the vocabulary is damaged: its tools do not have one of its tokens each")
+        return [places[text] for text in self.tokens]
+
+    @cached_property
+    def rows(self) -> Sequence[int]:
+        """The place of each tool among the tool rows, under atomic indexing; a range as long as that is the catalog's order."""
+        rows = [sequence[0] - self.tool_token_ids.start for sequence in self.sequences]
+        return range(len(rows)) if rows == [*range(len(rows))] else rows
+
+    @cached_property
+    def free_tokens(self) -> tuple[str, ...]:
+        """The new tokens that no tool has, under atomic indexing: spare ones, and those of tools that were removed."""
+        used = frozenset(self.tokens)
+        return tuple(text for text in self.new_tokens if text not in used) if self.is_atomic else ()
+
+    @property
+    def free_token_ids(self) -> list[int]:
+        """Token ids of `free_tokens`."""
+        free, start = frozenset(self.free_tokens), self.tool_token_ids.start
+        return [start + row for row, text in enumerate(self.new_tokens) if text in free] if free else []
 
     @property
     def is_atomic(self) -> bool:
@@ -93,11 +123,12 @@ class ToolVocabulary:
     @property
     def action_token_ids(self) -> range:
         """Token ids of finish, no_tool, then those of the tools' tokens."""
-        return range(self.first_id, self.first_id + len(ACTIONS) + len(self._tool_tokens))
+        return range(self.first_id, self.first_id + len(ACTIONS) + len(self.new_tokens))
 
     @property
     def tool_token_ids(self) -> range:
-        """Token ids of the new tokens that tools are written with; under atomic indexing one a tool, in catalog order."""
+        """Token ids of the new tokens behind the actions. Under atomic indexing one a tool, in catalog order, until tools are
+        added or removed."""
         return self.action_token_ids[len(ACTIONS) :]
 
     def sequence(self, tool_id: str) -> tuple[int, ...]:
@@ -127,14 +158,10 @@ class ToolVocabulary:
     def _texts(self) -> Mapping[str, str]:
         return dict(zip((*ACTIONS, *self.tool_ids), (*ACTION_TOKENS, *self.tokens), strict=True))
 
-    @property
-    def _tool_tokens(self) -> tuple[str, ...]:
-        return self.tokens if self.is_atomic else self.shared
-
     @cached_property
     def all_tokens(self) -> tuple[str, ...]:
         """Texts of the actions and the tools' tokens, in the order of their ids."""
-        return (*ACTION_TOKENS, *self._tool_tokens)
+        return (*ACTION_TOKENS, *self.new_tokens)
 
     @property
     def tokens_per_tool(self) -> float:
@@ -144,8 +171,10 @@ class ToolVocabulary:
     def to_dict(self) -> dict[str, Any]:
         """The part of `toolgen.json` that describes the vocabulary."""
         record: dict[str, Any] = {"indexing": self.indexing, "first_id": self.first_id, "markers": [*self.markers]}
+        if self.new_tokens != self.tokens:
+            record["new_tokens"] = list(self.new_tokens)
         if not self.is_atomic:
-            record |= {"shared": list(self.shared), "sequences": dict(zip(self.tool_ids, self.sequences, strict=True))}
+            record["sequences"] = dict(zip(self.tool_ids, self.sequences, strict=True))
         return record | {"tokens": dict(zip(self.tool_ids, self.tokens, strict=True))}
 
     @classmethod
@@ -154,7 +183,7 @@ class ToolVocabulary:
         try:
             first_id, tokens = int(record["first_id"]), dict(record["tokens"])
             indexing, markers = record["indexing"], tuple(record["markers"])
-            shared, sequences = tuple(record.get("shared", ())), dict(record.get("sequences", {}))
+            new_tokens, sequences = tuple(record.get("new_tokens", ())), dict(record.get("sequences", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the vocabulary is damaged: expected first_id, tokens, indexing and markers ({error!r})"
@@ -173,7 +202,7 @@ class ToolVocabulary:
             tuple(tokens[tool_id] for tool_id in tool_ids),
             first_id,
             indexing,
-            shared,
+            new_tokens,
             tuple(tuple(sequences[tool_id]) for tool_id in tool_ids if tool_id in sequences),
             markers,
         )
