@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -57,3 +57,55 @@ def with_layers(trunk: M, layers: Sequence[nn.Module]) -> M:
     own, other = layers_of(trunk), nn.ModuleList(layers)
     other.training = trunk.training
     return replaced(trunk, lambda module: other if module is own else None)
+
+
+def watched(trunk: M, count: int, *, above: bool = True) -> tuple[M, Watched]:
+    """The trunk, and where a pass through it leaves the states above the lowest `count` layers; the others do nothing unless
+    `above`.
+
+    UnknownOutputError from the pass itself where a layer hands on more than a tensor.
+    """
+    layers = layers_of(trunk)
+    last, upper = Watched(layers[count - 1]), layers[count:]
+    return with_layers(trunk, [*layers[: count - 1], last, *(upper if above else map(_Passing, upper))]), last
+
+
+def from_states(trunk: M, count: int, states: Tensor) -> M:
+    """The trunk whose lowest `count` layers do nothing: `states` are what leaves them."""
+    layers = layers_of(trunk)
+    return with_layers(trunk, [*(_Given(layer, states) for layer in layers[:count]), *layers[count:]])
+
+
+class UnknownOutputError(TypeError):
+    """A layer that returns more than its hidden states."""
+
+
+class _Passing(StandIn):
+    """Passes on what it gets."""
+
+    def forward(self, states: Tensor, *_args: Any, **_options: Any) -> Tensor:
+        return states
+
+
+class _Given(StandIn):
+    """Computes nothing; what leaves it is given."""
+
+    def __init__(self, layer: nn.Module, states: Tensor) -> None:
+        super().__init__(layer)
+        self.states = states
+
+    def forward(self, *_args: Any, **_options: Any) -> Tensor:
+        return self.states
+
+
+class Watched(StandIn):
+    """The layer itself, whose output stays in `states`."""
+
+    states: Tensor
+
+    def forward(self, *args: Any, **options: Any) -> Tensor:
+        output = self.layer(*args, **options)
+        if not isinstance(output, Tensor):
+            raise UnknownOutputError(type(output).__name__)
+        self.states = output
+        return output

@@ -19,6 +19,9 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.errors import UsageError
 from toolgen.retrieval.protocol import Ranking, Retriever, described, scores_of_all, top_ranking
 
+SCORES_AT_ONCE = 2**24
+"""Of all queries and tools together; bounds the memory of a search."""
+
 
 class SumRetriever:
     """A tool scores the weighted sum of its scores in `members`, and `unasked_bonus` more if its id is not in `asked_tools`.
@@ -68,7 +71,12 @@ class SumRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query by the sum."""
-        return [top_ranking(self._ids, scores_N, k) for scores_N in self.score_all(queries)]
+        rankings = []
+        at_once = max(1, SCORES_AT_ONCE // max(1, len(self._ids)))
+        for start in range(0, len(queries), at_once):
+            scores_QN = self.score_all(queries[start : start + at_once])
+            rankings += [top_ranking(self._ids, scores_N, k) for scores_N in scores_QN]
+        return rankings
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
         """The sum for every tool; see `Scorer`."""

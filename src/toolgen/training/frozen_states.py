@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import compress
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from toolgen.inference.views import StandIn, layers_of, with_layers
+from toolgen.inference.views import UnknownOutputError, from_states, watched
 
 TOLERANCE = 1e-4
 """Largest difference of a hidden state, relative to the largest, that the proof at the start accepts."""
@@ -32,9 +31,7 @@ class FrozenStates:
     ago go first. Examples with an id in `changing` are computed again each time: training moves the input rows of these ids."""
 
     def __init__(self, trunk: nn.Module, frozen: int, *, budget: int, changing: range = range(0)) -> None:
-        layers = layers_of(trunk)
-        self._trunk = trunk
-        self._lower, self._upper = layers[:frozen], layers[frozen:]
+        self._trunk, self._frozen = trunk, frozen
         self._budget, self._changing = budget, changing
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
         self._size = 0
@@ -59,13 +56,12 @@ class FrozenStates:
         self.computed += sum(compress(lengths, missing))
         self.found += sum(lengths) - sum(compress(lengths, missing))
         given = torch.cat([state for state in states if state is not None])[None]
-        above = with_layers(self._trunk, [*(_Given(layer, given) for layer in self._lower), *self._upper])
-        return run(above, ids_T, places_T, lengths)
+        return run(from_states(self._trunk, self._frozen, given), ids_T, places_T, lengths)
 
     def _through_lower(self, run: Run, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> Tensor:
         """The states that leave the lower layers (T, D)."""
-        last = _Watched(self._lower[-1])
-        run(with_layers(self._trunk, [*self._lower[:-1], last, *map(_Passing, self._upper)]), ids_T, places_T, lengths)
+        lower, last = watched(self._trunk, self._frozen, above=False)
+        run(lower, ids_T, places_T, lengths)
         return last.states.detach()[0]
 
     def hold(self, run: Run, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> bool:
@@ -75,7 +71,7 @@ class FrozenStates:
             expected = run(self._trunk, ids_T, places_T, lengths)
             try:
                 both = [self.hidden(run, ids_T, places_T, lengths) for _ in range(2)]
-            except _UnknownOutputError:
+            except UnknownOutputError:
                 return False
         self._kept.clear()
         self._size = self.found = self.computed = 0
@@ -99,38 +95,3 @@ class FrozenStates:
         while self._size > self._budget:
             self._size -= self._kept.popitem(last=False)[1].nbytes
         return state
-
-
-class _UnknownOutputError(TypeError):
-    """A layer that returns more than its hidden states."""
-
-
-class _Passing(StandIn):
-    """Passes on what it gets."""
-
-    def forward(self, states: Tensor, *_args: Any, **_options: Any) -> Tensor:
-        return states
-
-
-class _Given(StandIn):
-    """Computes nothing; what leaves it is given."""
-
-    def __init__(self, layer: nn.Module, states: Tensor) -> None:
-        super().__init__(layer)
-        self.states = states
-
-    def forward(self, *_args: Any, **_options: Any) -> Tensor:
-        return self.states
-
-
-class _Watched(StandIn):
-    """The layer itself, whose output stays in `states`."""
-
-    states: Tensor
-
-    def forward(self, *args: Any, **options: Any) -> Tensor:
-        output = self.layer(*args, **options)
-        if not isinstance(output, Tensor):
-            raise _UnknownOutputError(type(output).__name__)
-        self.states = output
-        return output

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from toolgen.testing import tiny_model
 from toolgen.training.pretraining.episodes import Episode
+from toolgen.training.pretraining.low_rank import factors_of
 from toolgen.training.pretraining.model import Pretrainer, choice_loss, padded, parts
 from toolgen.training.pretraining.slots import Conversation
 
@@ -17,10 +18,10 @@ DOCUMENTS = [[1, 2, 3], [4, 5, 6, 7, 8], [9, 10]]
 REQUESTS = [[11, 12], [13, 14, 15], [16, 17, 18, 19]]
 
 
-@pytest.fixture
-def pretrainer() -> Iterator[Pretrainer]:
+@pytest.fixture(params=[0, 1], ids=["whole", "upper"])
+def pretrainer(request: pytest.FixtureRequest) -> Iterator[Pretrainer]:
     torch.manual_seed(0)
-    made = Pretrainer(tiny_model(), rank=2, pass_tokens=32)
+    made = Pretrainer(tiny_model(), rank=2, pass_tokens=32, frozen=request.param)
     for factor in made.factors:
         torch.nn.init.normal_(factor, std=0.05)
     yield made
@@ -67,6 +68,12 @@ def test_gradients_of_many_passes_are_those_of_one_graph(pretrainer: Pretrainer)
     assert len(wanted) == len(found)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+
+
+def test_frozen_layers_have_no_difference(pretrainer: Pretrainer) -> None:
+    changed = {name.split(".")[1] for name in factors_of(pretrainer.trunk)}
+    assert ("0" in changed) == (pretrainer._frozen == 0)
+    assert "1" in changed
 
 
 def test_the_loss_is_cross_entropy_against_the_tools_and_the_teacher() -> None:

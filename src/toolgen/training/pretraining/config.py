@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from toolgen.training.pretraining.episodes import EpisodeShape
@@ -21,6 +23,15 @@ class PretrainConfig(BaseModel):
     )
     replay_texts: int = Field(2048, ge=0, description="texts that the untouched base writes before the first step")
     replay_tokens: int = Field(160, ge=8, description="tokens of one of them")
+    frozen_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the layers, from below, that stay as they are: they cost a forward pass only",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the trunk; auto: bf16 where the processor multiplies it natively, else fp32"
+    )
     rank: int = Field(30, ge=1, description="of the difference to each weight matrix; 30 make 18 MB of a 135M base")
     learning_rate: float = Field(8e-4, gt=0, description="peak, of the difference")
     row_learning_rate: float = Field(2e-3, gt=0, description="peak, of the row maker")

@@ -22,7 +22,7 @@ from toolgen.training.pretraining.corpus import Asked, Corpus
 JOINS = (" ", " Also, ", " Then ", " and ", " After that, ")
 """What stands between two requests that are made one."""
 STRANGERS = 64
-"""One request in so many is one that the corpus has for no tool at all."""
+"""One request in so many, and at least one, is one that the corpus has for no tool at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Episodes:
         weights = [self._corpus.catalogs[i].weight for i in self._drawn]
         for catalog in random.choices(self._drawn, weights, k=shape.groups):
             self._add_group(episode, positions, catalog, random)
-        for text in random.sample(self._unfit, min(len(self._unfit), shape.requests // STRANGERS)):
+        for text in random.sample(self._unfit, min(len(self._unfit), max(1, shape.requests // STRANGERS))):
             episode.add(text, [], [])
         episode.tools = list(positions)
         return episode

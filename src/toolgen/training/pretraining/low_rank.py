@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from toolgen.errors import CheckpointError
+from toolgen.inference.views import layers_of
 
 LEFT, RIGHT = "left", "right"
 
@@ -31,11 +32,15 @@ class LowRank(nn.Module):
         return weight_OI + (self.left_OK @ self.right_KI).to(weight_OI.dtype)
 
 
-def attach(trunk: nn.Module, rank: int) -> list[nn.Parameter]:
-    """Gives every linear layer of `trunk` a trainable difference and freezes all else. Returns the factors."""
+def attach(trunk: nn.Module, rank: int, frozen: int = 0) -> list[nn.Parameter]:
+    """Gives the linear layers above the `frozen` lowest layers of `trunk` a trainable difference and freezes all else.
+    Returns the factors."""
     trunk.requires_grad_(False)
     factors: list[nn.Parameter] = []
+    still = {module for layer in layers_of(trunk)[:frozen] for module in layer.modules()}
     for _, layer in linear_layers(trunk):
+        if layer in still:
+            continue
         difference = LowRank(layer.weight, rank)
         parametrize.register_parametrization(layer, "weight", difference)
         factors += [difference.left_OK, difference.right_KI]
@@ -51,6 +56,8 @@ def factors_of(trunk: nn.Module) -> dict[str, Tensor]:
     """The factors by layer, `layers.0.mlp.up_proj.left`; what `add` takes."""
     found: dict[str, Tensor] = {}
     for name, layer in linear_layers(trunk):
+        if not parametrize.is_parametrized(layer):
+            continue
         (difference,) = layer.parametrizations["weight"]  # type: ignore[index]
         found[f"{name}.{LEFT}"] = difference.left_OK.detach()
         found[f"{name}.{RIGHT}"] = difference.right_KI.detach()
@@ -60,12 +67,12 @@ def factors_of(trunk: nn.Module) -> dict[str, Tensor]:
 @torch.no_grad()
 def add(trunk: nn.Module, factors: Mapping[str, Tensor]) -> None:
     """Adds a saved difference to the weights of the base that it was made for; CheckpointError where the layers differ."""
-    layers = dict(linear_layers(trunk))
-    if {f"{name}.{side}" for name in layers for side in (LEFT, RIGHT)} != factors.keys():
+    layers, names = dict(linear_layers(trunk)), {name.rpartition(".")[0] for name in factors}
+    if not names <= layers.keys() or {f"{name}.{side}" for name in names for side in (LEFT, RIGHT)} != factors.keys():
         raise CheckpointError(
-            f"the difference was made for {len(factors) // 2} other layers than the {len(layers)} of this base; take the base "
+            f"the difference was made for {len(names)} other layers than the {len(layers)} of this base; take the base "
             "that it was trained from"
         )
-    for name, layer in layers.items():
+    for name in names:
         difference_OI = factors[f"{name}.{LEFT}"].float() @ factors[f"{name}.{RIGHT}"].float()
-        layer.weight += difference_OI.to(layer.weight.dtype)
+        layers[name].weight += difference_OI.to(layers[name].weight.dtype)

@@ -19,6 +19,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from toolgen.inference.row_maker import RowMaker
+from toolgen.inference.views import from_states, watched
 from toolgen.training.pretraining.episodes import Episode
 from toolgen.training.pretraining.low_rank import attach
 from toolgen.training.pretraining.slots import Conversation
@@ -35,14 +36,16 @@ MULTIPLE = 16
 
 
 class Pretrainer(nn.Module):
-    """What is trained: a low-rank difference of the trunk, and the row maker. `pass_tokens` bounds the padded tokens of a pass.
+    """What is trained: a low-rank difference of the trunk above its `frozen` lowest layers, and the row maker. `pass_tokens`
+    bounds the padded tokens of a pass.
 
     Gradients of `choice`, `calls` and `replay` add up until the caller's optimizer takes them.
     """
 
-    def __init__(self, model: PreTrainedModel, rank: int, pass_tokens: int) -> None:
+    def __init__(self, model: PreTrainedModel, rank: int, pass_tokens: int, frozen: int = 0) -> None:
         super().__init__()
-        self.factors = attach(model.base_model, rank)
+        self.factors = attach(model.base_model, rank, frozen)
+        self._frozen = frozen
         self.maker = RowMaker(model.config.hidden_size, len(ACTIONS)).to(model.device)
         self.trunk = model.base_model
         self._rows_VD = model.get_input_embeddings().weight.detach()
@@ -63,22 +66,24 @@ class Pretrainer(nn.Module):
     @torch.no_grad()
     def encode(self, texts: Texts) -> Tensor:
         """The hidden state after each text (Q, D), float32."""
-        return self._encode(self._passes(texts))
+        return self._encode(self._passes(texts))[0]
 
     def choice(
         self, episode: Episode, documents: Texts, requests: Texts, bags_ND: Tensor, soft_QN: Tensor, share: float
     ) -> tuple[float, float]:
         """Loss and top-1 accuracy of an episode. `soft_QN` are a teacher's logits, `share` what its distribution counts."""
         passes = self._passes([*documents, *requests])
-        states = self._encode(passes).requires_grad_()
+        states, lower = self._encode(passes)
+        states.requires_grad_()
         rows = torch.cat(
             [self.maker(states[: len(documents)], bags_ND), self.maker.actions_AD[-1:]]
         )  # the last: no tool
         loss, right = choice_loss(states[len(documents) :] @ rows.T, episode, soft_QN, share)
         loss.backward()  # type: ignore[no-untyped-call]
         assert states.grad is not None
-        for places, ids_BT, last_B in passes:
-            (self._states(ids_BT, last_B) * states.grad[places]).sum().backward()  # type: ignore[no-untyped-call]
+        for (places, ids_BT, last_B), known_BTD in zip(passes, lower, strict=True):
+            trunk = self.trunk if known_BTD is None else from_states(self.trunk, self._frozen, known_BTD)
+            (_states(trunk, ids_BT, last_B) * states.grad[places]).sum().backward()  # type: ignore[no-untyped-call]
         return float(loss.detach()), right
 
     def calls(self, conversations: Sequence[Conversation], rows: Mapping[str, Tensor], weight: float) -> float:
@@ -92,7 +97,9 @@ class Pretrainer(nn.Module):
             ids = [[numbers[one.names[i]] if i in one.names else i for i in one.ids] for one in group]
             ids_BT, _ = padded(ids, self.device)
             table = torch.cat([self._rows_VD.float(), self.maker.actions_AD, *(row[None] for row in rows.values())])
-            embedded = functional.embedding(ids_BT, table).to(self._rows_VD.dtype)
+            # Below frozen layers nothing learns: rows of actions then learn as outputs only.
+            inputs = table.detach() if self._frozen else table
+            embedded = functional.embedding(ids_BT, inputs).to(self._rows_VD.dtype)
             hidden_BTD = self.trunk(inputs_embeds=embedded, use_cache=False).last_hidden_state
             rows_P = torch.tensor([b for b, one in enumerate(group) for _ in one.written], device=self.device)
             columns_P = torch.tensor([t for one in group for t in one.written], device=self.device)
@@ -125,15 +132,20 @@ class Pretrainer(nn.Module):
         ]
 
     @torch.no_grad()
-    def _encode(self, passes: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    def _encode(self, passes: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, list[Tensor | None]]:
+        """The states after each text (Q, D), and those that leave the frozen layers in each pass (B, T, D)."""
         states = torch.empty(sum(len(places) for places, _, _ in passes), self._rows_VD.shape[1], device=self.device)
+        lower: list[Tensor | None] = []
         for places, ids_BT, last_B in passes:
-            states[places] = self._states(ids_BT, last_B)
-        return states
+            trunk, last = watched(self.trunk, self._frozen) if self._frozen else (self.trunk, None)
+            states[places] = _states(trunk, ids_BT, last_B)
+            lower.append(last.states if last else None)
+        return states, lower
 
-    def _states(self, ids_BT: Tensor, last_B: Tensor) -> Tensor:
-        hidden_BTD: Tensor = self.trunk(input_ids=ids_BT, use_cache=False).last_hidden_state
-        return hidden_BTD[torch.arange(len(last_B), device=self.device), last_B].float()
+
+def _states(trunk: nn.Module, ids_BT: Tensor, last_B: Tensor) -> Tensor:
+    hidden_BTD: Tensor = trunk(input_ids=ids_BT, use_cache=False).last_hidden_state
+    return hidden_BTD[torch.arange(len(last_B), device=ids_BT.device), last_B].float()
 
 
 def choice_loss(logits_QN: Tensor, episode: Episode, soft_QN: Tensor, share: float) -> tuple[Tensor, float]:

@@ -28,6 +28,7 @@ from toolgen.checkpoint.layout import MARKERS, METRICS, RUN, work_folder
 from toolgen.errors import UsageError
 from toolgen.fetching.dequantize import without_progress_bars
 from toolgen.training.loop import deferred_interrupt
+from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.pretraining.batches import Batch, Batches
 from toolgen.training.pretraining.config import PretrainConfig
 from toolgen.training.pretraining.corpus import Corpus
@@ -87,6 +88,7 @@ class _Run:
     ) -> None:
         self._config, self._work, self._corpus, self._source = config, work, corpus, base
         self._open_work(base, restart)
+        tune_allocator()
         torch.manual_seed(config.seed)
         self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -106,7 +108,8 @@ class _Run:
         self._teacher = Teacher(
             embed, torch.from_numpy(vectors_NE).to(self._device), self._batches.tool_words(), len(slots.tokenizer)
         )
-        self._pretrainer = Pretrainer(self._model, config.rank, config.pass_tokens)
+        frozen = int(config.frozen_share * self._model.config.num_hidden_layers)
+        self._pretrainer = Pretrainer(self._model, config.rank, config.pass_tokens, frozen)
         self._pretrainer.set_scale([self._batches.request(text) for text in episodes.draw(0).texts[:64]])
         self._optimizer = torch.optim.AdamW(
             [
@@ -122,7 +125,9 @@ class _Run:
         self._step, self._tokens, self._seconds = self._resume()
 
     def _opened(self, folder: Path) -> PreTrainedModel:
-        dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        wanted = self._config.precision
+        half = wanted == "bf16" or (wanted == "auto" and native_bf16())
+        dtype = torch.bfloat16 if half else torch.float32
         return _load(folder, dtype).to(self._device).eval().requires_grad_(False)
 
     def go(self, on_step: OnStep | None) -> None:
