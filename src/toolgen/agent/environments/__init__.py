@@ -1,9 +1,10 @@
 """In: a call of a tool.
-Out: what came back, and a changed state: Python functions, BFCL's simulated systems, or a dry run.
+Out: what came back, and a changed state: Python functions, BFCL's simulated systems, HTTP, or a dry run.
 """
 
 from toolgen.agent.environments.bfcl import BfclEnvironment
 from toolgen.agent.environments.dry_run import DryRunEnvironment
+from toolgen.agent.environments.http import Header, HttpEnvironment, HttpOptions
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.environments.python_functions import PythonEnvironment
 from toolgen.agent.environments.registry import NO_PACKAGES, Packages, environment_for
@@ -13,6 +14,9 @@ __all__ = [
     "BfclEnvironment",
     "DryRunEnvironment",
     "Environment",
+    "Header",
+    "HttpEnvironment",
+    "HttpOptions",
     "Packages",
     "PythonEnvironment",
     "ToolResult",

@@ -1,4 +1,4 @@
-"""Downloads of one document over HTTP, bounded in size and time.
+"""One exchange over HTTP, bounded in size and time: a download, or a call of a tool.
 
 A place that the user names is fetched as it is. An address that a document names is foreign data: it is never one of a
 private network, of this machine or of a link, whatever its name resolves to and wherever it redirects (the list of
@@ -16,11 +16,12 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Any
+from types import MappingProxyType, TracebackType
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from toolgen.errors import InputError
@@ -28,6 +29,7 @@ from toolgen.errors import InputError
 TIMEOUT_SECONDS = 20.0  # without a byte
 DEADLINE_SECONDS = 120.0  # for the whole: all redirects, headers and bytes
 _CHUNK = 1 << 16
+T = TypeVar("T")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out: no fec0::/10, ::/96, 64:ff9b:1::/48
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: stands before the IPv4 address in the lower half
@@ -55,6 +57,15 @@ def shown_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered to a request, whatever the status. A redirect is an answer; it is not followed."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
 def download(url: str, limit: int, *, trusted: bool) -> Download:
     """The document at an http(s) address, at most `limit` bytes.
 
@@ -64,39 +75,79 @@ def download(url: str, limit: int, *, trusted: bool) -> Download:
     """
     if not is_url(url):
         raise InputError(f"{shown_url(url)}: only http and https addresses are read")
-    with _Deadline() as deadline:
+
+    def get(deadline: _Deadline) -> Download:
+        opener = _opener(trusted, deadline, redirects=True)
         try:
-            with _opener(trusted, deadline).open(_request(url), timeout=TIMEOUT_SECONDS) as got:
-                data = _read(got, limit, url)
-                address = str(got.geturl())
-            reason: object = None
-        except InputError as error:
-            reason = error
+            with opener.open(_request(url), timeout=TIMEOUT_SECONDS) as got:
+                return Download(_read(got, limit, url), str(got.geturl()))
         except urllib.error.HTTPError as error:
             error.close()
-            reason = InputError(f"{shown_url(url)}: the server answers {error.code}; check the address")
+            raise InputError(f"{shown_url(url)}: the server answers {error.code}; check the address") from None
+
+    return _in_time(url, DEADLINE_SECONDS, get)
+
+
+def exchange(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    *,
+    limit: int,
+    trusted: bool,
+    seconds: float = DEADLINE_SECONDS,
+) -> Answer:
+    """Sends one request and reads its answer, at most `limit` bytes unpacked, in at most `seconds`; see `download` for
+    `trusted`. InputError in one line where no answer came."""
+    if not is_url(url):
+        raise InputError(f"{shown_url(url)}: only http and https addresses are asked")
+
+    def send(deadline: _Deadline) -> Answer:
+        request = _request(url, method, headers, body)
+        try:
+            with _opener(trusted, deadline, redirects=False).open(request, timeout=deadline.timeout()) as got:
+                return Answer(int(got.status), dict(got.headers.items()), _read(got, limit, url))
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(int(error.code), dict(error.headers.items()), _read(error, limit, url))
+
+    return _in_time(url, seconds, send)
+
+
+def _in_time(url: str, seconds: float, work: Callable[[_Deadline], T]) -> T:
+    """What the work gives; InputError in one line for what goes wrong with a connection, and when the time is over."""
+    reason: object = None
+    with _Deadline(seconds) as deadline:
+        try:
+            done = work(deadline)
+        except InputError as error:
+            reason = error
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-        if deadline.passed:  # then every other problem follows from it
-            raise InputError(f"{shown_url(url)} was still sending after {DEADLINE_SECONDS:.0f} seconds")
+        if deadline.passed:  # then a cut answer, and every other problem, follows from it
+            raise InputError(f"{shown_url(url)} was still sending after {seconds:g} seconds")
     if reason is None:
-        return Download(data, address)
+        return done
     if isinstance(reason, InputError):
         raise reason from None
     raise InputError(f"cannot read {shown_url(url)}: {' '.join(str(reason).split())[:200]}")
 
 
-def _opener(trusted: bool, deadline: _Deadline) -> urllib.request.OpenerDirector:
+def _opener(trusted: bool, deadline: _Deadline, *, redirects: bool) -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     handlers: list[Any] = [urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()]
-    handlers += [urllib.request.HTTPRedirectHandler(), _Handler(_Route(trusted, deadline))]
+    handlers += [_Handler(_Route(trusted, deadline)), *([urllib.request.HTTPRedirectHandler()] if redirects else [])]
     for handler in [*handlers, *([urllib.request.ProxyHandler()] if trusted else [])]:
         opener.add_handler(handler)
     return opener
 
 
-def _request(url: str) -> urllib.request.Request:
-    return urllib.request.Request(url, headers={"User-Agent": "toolgen", "Accept-Encoding": "identity"})
+def _request(
+    url: str, method: str = "GET", headers: Mapping[str, str] = MappingProxyType({}), body: bytes | None = None
+) -> urllib.request.Request:
+    own = {"User-Agent": "toolgen", "Accept-Encoding": "identity"}
+    return urllib.request.Request(url, body, own | dict(headers), method=method)
 
 
 def public_addresses(host: str, port: int) -> list[str]:
@@ -157,11 +208,11 @@ def _read(response: Any, limit: int, url: str) -> bytes:
 class _Deadline:
     """Ends the connection that it watches when the time is over: a server can send a header a byte at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.passed = False
-        self._end = time.monotonic() + DEADLINE_SECONDS
+        self._end = time.monotonic() + seconds
         self._socket: socket.socket | None = None
-        self._timer = threading.Timer(DEADLINE_SECONDS, self._cut)
+        self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
 
     def __enter__(self) -> _Deadline:

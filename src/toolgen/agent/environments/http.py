@@ -1,0 +1,191 @@
+"""Tools that are called over HTTP: their endpoints, as an OpenAPI description gives them, and the user's word on where to.
+
+A catalog is data: what it says decides neither which hosts are asked nor what they are told. The user allows hosts and gives
+headers for them, with secrets by the names of environment variables. Redirects are not followed, answers are bounded in
+bytes and seconds, and only safe methods (RFC 9110, 9.2.1) are tried again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from typing import Any
+from urllib.parse import urlsplit
+
+from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.http_request import HttpRequest, build_request
+from toolgen.catalog.loaders.web import Answer, exchange
+from toolgen.catalog.schema import best_fault
+from toolgen.datasets.task import Task, Turn
+from toolgen.errors import InputError, UsageError
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Requests that only read: they may be sent again."""
+BUSY = frozenset({429, 502, 503, 504})
+PAUSE_SECONDS = 1.0
+LONGEST_PAUSE = 5.0
+"""Before a second try, whatever Retry-After says."""
+TEXT = ("text/", "application/json", "application/xml", "application/x-ndjson", "application/yaml")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is sent to the hosts that fit the pattern; `${NAME}` in the value stands for an environment variable."""
+
+    host: str
+    name: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Header:
+        """From `HOST: NAME: VALUE`; UsageError for anything else."""
+        host, _, rest = text.partition(": ")
+        name, _, value = rest.partition(": ")
+        if not (host.strip() and _HEADER.fullmatch(name.strip()) and value.strip()):
+            raise UsageError(
+                f"{text.partition('$')[0]!r} is no header; write HOST: NAME: VALUE, such as "
+                "'api.example.com: Authorization: Bearer ${EXAMPLE_TOKEN}'"
+            )
+        return cls(host.strip().lower(), name.strip(), value.strip())
+
+    def resolved(self, variables: Mapping[str, str]) -> str:
+        """The value with its variables; InputError names one that is not set."""
+        if missing := [name for name in _VARIABLE.findall(self.value) if not variables.get(name)]:
+            raise InputError(f"the header {self.name} for {self.host} needs the environment variable {missing[0]}")
+        return _VARIABLE.sub(lambda found: variables[found[1]], self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions:
+    """`hosts` are patterns of the hosts that may be asked, `servers` the address by provider where a description names none or
+    another one is meant. `private` lets allowed hosts be at private addresses; `read_only` refuses what is not a safe method.
+    """
+
+    hosts: Sequence[str] = ()
+    headers: Sequence[Header] = ()
+    servers: Mapping[str, str] = field(default_factory=dict)
+    private: bool = False
+    read_only: bool = False
+    seconds: float = 30.0
+    max_bytes: int = 1 << 20
+
+    def allows(self, host: str) -> bool:
+        """Whether a host may be asked."""
+        return any(fnmatch(host, pattern.lower()) for pattern in self.hosts)
+
+
+class HttpEnvironment:
+    """Sends the calls of a catalog's HTTP tools. `variables` are the environment's by default."""
+
+    name = "http"
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        options: HttpOptions,
+        *,
+        variables: Mapping[str, str] | None = None,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._tools = {tool.id: tool for tool in catalog if (tool.endpoint or {}).get("kind") == "http"}
+        self._options, self._wait = options, wait
+        self._variables = os.environ if variables is None else variables
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        return tuple(self._tools)
+
+    def reset(self, task: Task) -> None:
+        pass
+
+    def start_turn(self, turn: Turn) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+        if tool_id not in self._tools:
+            return not_available(tool_id, self.name)
+        try:
+            return _result(self._sent(self.request(tool_id, arguments)))
+        except TimeoutError as error:
+            return ToolResult(content=error_text(str(error)), status="timeout")
+        except InputError as error:
+            return ToolResult(content=error_text(str(error)), status="error")
+
+    def request(self, tool_id: str, arguments: Mapping[str, Any]) -> HttpRequest:
+        """The request of a call, without the user's headers; InputError for arguments that do not fit, or for a host or method
+        that is not allowed."""
+        tool = self._tools[tool_id]
+        if fault := best_fault(dict(arguments), tool.parameters):
+            raise InputError(f"invalid arguments: {fault}")
+        request = build_request(tool, dict(arguments), server=self._options.servers.get(tool.provider))
+        host = (urlsplit(request.url).hostname or "").lower()
+        if not self._options.allows(host):
+            raise InputError(f"the host {host!r} is not allowed; whoever runs this can allow it")
+        if self._options.read_only and request.method.upper() not in SAFE_METHODS:
+            raise InputError(f"{request.method} can change something, and only reading is allowed; it was not sent")
+        return request
+
+    def _sent(self, request: HttpRequest) -> Answer:
+        host = (urlsplit(request.url).hostname or "").lower()
+        own = {one.name: one.resolved(self._variables) for one in self._options.headers if fnmatch(host, one.host)}
+        whole = replace(request, headers={**request.headers, **own})
+        safe = request.method.upper() in SAFE_METHODS
+        end = time.monotonic() + self._options.seconds
+        try:
+            answer = self._once(whole, end)
+        except InputError:
+            if not safe or time.monotonic() + PAUSE_SECONDS >= end:
+                raise
+            self._wait(PAUSE_SECONDS)
+            return self._once(whole, end)
+        pause = _pause(answer)
+        if safe and answer.status in BUSY and time.monotonic() + pause < end:
+            self._wait(pause)
+            return self._once(whole, end)
+        return answer
+
+    def _once(self, request: HttpRequest, end: float) -> Answer:
+        left = end - time.monotonic()
+        try:
+            return exchange(
+                request.method.upper(),
+                request.full_url,
+                request.headers,
+                request.body,
+                limit=self._options.max_bytes,
+                trusted=self._options.private,
+                seconds=max(0.1, left),
+            )
+        except InputError:
+            if time.monotonic() >= end:
+                raise TimeoutError(f"no answer within {self._options.seconds:g} seconds") from None
+            raise
+
+
+def _pause(answer: Answer) -> float:
+    """Seconds before a second try: what the server asks for, within bounds."""
+    asked = next((value for name, value in answer.headers.items() if name.lower() == "retry-after"), "")
+    return min(LONGEST_PAUSE, float(asked)) if asked.strip().isdigit() else PAUSE_SECONDS
+
+
+def _result(answer: Answer) -> ToolResult:
+    """An answer as the text that the model reads."""
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    readable = not kind or kind.startswith(TEXT) or kind.endswith(("+json", "+xml"))
+    text = answer.data.decode("utf-8", "replace") if readable else f"{len(answer.data):,} bytes of {kind}"
+    if 200 <= answer.status < 300:
+        return ToolResult(content=text or f"HTTP {answer.status}, without content")
+    if 300 <= answer.status < 400:
+        text = f"the server points to {headers.get('location', 'nowhere')}, which was not followed"
+    return ToolResult(content=error_text(f"HTTP {answer.status}: {text}"), status="error")

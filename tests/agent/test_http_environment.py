@@ -1,0 +1,194 @@
+"""Calls over HTTP: what is sent, to whom, and what comes back, against a server on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from toolgen.agent import Header, HttpEnvironment, HttpOptions
+from toolgen.catalog import Catalog, Tool
+from toolgen.errors import UsageError
+
+SEEN: list[dict[str, Any]] = []
+
+
+class Shop(BaseHTTPRequestHandler):
+    """Echoes what it is asked; /busy is busy once, /away points elsewhere, /slow takes long."""
+
+    def _answer(self) -> None:
+        size = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(size).decode()
+        SEEN.append({"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body})
+        path = self.path.partition("?")[0]
+        if path == "/slow":
+            time.sleep(1.0)
+        if path == "/busy" and len(SEEN) == 1:
+            self._send(503, b"later", {"Retry-After": "2"})
+        elif path == "/away":
+            self._send(302, b"", {"Location": "http://169.254.169.254/secret"})
+        elif path == "/big":
+            self._send(200, b"x" * 5_000_000)
+        elif path == "/picture":
+            self._send(200, b"\x89PNG\xff", {"Content-Type": "image/png"})
+        elif path == "/missing":
+            self._send(404, b'{"error": "no such item"}')
+        else:
+            self._send(200, json.dumps({"path": self.path, "body": body}).encode())
+
+    do_GET = do_POST = do_DELETE = _answer
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        try:
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:
+            pass  # the client has gone
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen() -> None:
+    SEEN.clear()
+
+
+def tool(name: str, address: str, method: str = "GET", places: dict[str, str] | None = None, **endpoint: Any) -> Tool:
+    parameters = {"type": "object", "properties": {"id": {"type": "string"}, "note": {"type": "string"}}}
+    whole = {"kind": "http", "method": method, "server": address, "path": f"/{name}", "in": places or {}, **endpoint}
+    return Tool(id=f"shop&&{name}", provider="shop", name=name, parameters=parameters, endpoint=whole)
+
+
+def shop(*tools: Tool, waited: list[float] | None = None, **options: Any) -> HttpEnvironment:
+    settings: dict[str, Any] = {"hosts": ["127.0.0.1"], "private": True, **options}
+    wait = ([] if waited is None else waited).append
+    return HttpEnvironment(Catalog(tools), HttpOptions(**settings), variables={"KEY": "s3cret"}, wait=wait)
+
+
+def test_a_call_is_the_request_of_the_description(address: str) -> None:
+    item = tool("items", address, path="/items/{id}", places={"id": "path", "note": "query"})
+    found = shop(item).call("shop&&items", {"id": "a/b", "note": "x y"})
+    assert (found.status, json.loads(found.content)["path"]) == ("ok", "/items/a%2Fb?note=x%20y")
+
+
+def test_a_body_is_sent_in_its_media_type(address: str) -> None:
+    made = tool("items", address, "POST", places={"note": "body"}, body={"type": "application/json"})
+    assert not shop(made).call("shop&&items", {"note": "hello"}).is_error
+    assert json.loads(SEEN[0]["body"]) == {"note": "hello"}
+    assert SEEN[0]["headers"]["Content-Type"] == "application/json"
+
+
+def test_secrets_come_from_variables_and_go_to_their_host_alone(address: str) -> None:
+    texts = ["127.0.0.1: Authorization: Bearer ${KEY}", "*.example.com: X-Other: ${OTHER}"]
+    shop(tool("a", address), headers=[Header.parse(text) for text in texts]).call("shop&&a", {})
+    assert SEEN[0]["headers"]["Authorization"] == "Bearer s3cret"
+    assert "X-Other" not in SEEN[0]["headers"]
+
+
+def test_a_variable_that_is_not_set_is_named_and_nothing_is_sent(address: str) -> None:
+    found = shop(tool("a", address), headers=[Header.parse("127.0.0.1: X-Key: ${NOT_SET}")]).call("shop&&a", {})
+    assert found.is_error
+    assert "NOT_SET" in found.content
+    assert not SEEN
+
+
+@pytest.mark.parametrize("text", ["", "host", "host: name", "host: a b: c", "host: name: "])
+def test_a_header_has_three_parts(text: str) -> None:
+    with pytest.raises(UsageError, match="HOST: NAME: VALUE"):
+        Header.parse(text)
+
+
+@pytest.mark.parametrize("hosts", [[], ["*.example.com"]])
+def test_a_host_that_nobody_allowed_is_not_asked(address: str, hosts: list[str]) -> None:
+    found = shop(tool("a", address), hosts=hosts).call("shop&&a", {})
+    assert found.is_error
+    assert "not allowed" in found.content
+    assert not SEEN
+
+
+def test_an_allowed_host_at_a_private_address_is_not_asked_unless_that_is_allowed_too(address: str) -> None:
+    found = shop(tool("a", address), private=False).call("shop&&a", {})
+    assert found.is_error
+    assert "no public address" in found.content
+    assert not SEEN
+
+
+def test_a_redirect_is_told_and_not_followed(address: str) -> None:
+    found = shop(tool("away", address)).call("shop&&away", {})
+    assert found.is_error
+    assert "not followed" in found.content
+    assert len(SEEN) == 1
+
+
+def test_reading_is_tried_again_after_the_pause_that_the_server_asks_for(address: str) -> None:
+    waited: list[float] = []
+    assert shop(tool("busy", address), waited=waited).call("shop&&busy", {}).status == "ok"
+    assert waited == [2.0]
+
+
+def test_writing_is_not_tried_again(address: str) -> None:
+    found = shop(tool("busy", address, "POST")).call("shop&&busy", {})
+    assert found.is_error
+    assert "HTTP 503" in found.content
+    assert len(SEEN) == 1
+
+
+def test_only_reading_means_only_reading(address: str) -> None:
+    environment = shop(tool("a", address), tool("b", address, "DELETE"), read_only=True)
+    assert environment.call("shop&&a", {}).status == "ok"
+    assert "was not sent" in environment.call("shop&&b", {}).content
+    assert [one["method"] for one in SEEN] == ["GET"]
+
+
+def test_answers_are_bounded_in_bytes_and_seconds(address: str) -> None:
+    assert "more than" in shop(tool("big", address)).call("shop&&big", {}).content
+    started = time.monotonic()
+    assert shop(tool("slow", address, "POST"), seconds=0.3).call("shop&&slow", {}).status == "timeout"
+    assert time.monotonic() - started < 0.9
+
+
+def test_what_is_no_text_is_named(address: str) -> None:
+    assert shop(tool("picture", address)).call("shop&&picture", {}).content == "5 bytes of image/png"
+
+
+def test_an_error_keeps_its_status_and_its_text(address: str) -> None:
+    found = shop(tool("missing", address)).call("shop&&missing", {})
+    assert found.is_error
+    assert "HTTP 404" in found.content
+    assert "no such item" in found.content
+
+
+def test_invalid_arguments_are_an_error_before_anything_is_sent(address: str) -> None:
+    item = tool("items", address, path="/items/{id}", places={"id": "path"})
+    assert "invalid arguments" in shop(item).call("shop&&items", {"id": 5}).content
+    assert not SEEN
+
+
+def test_tools_of_other_kinds_are_not_offered(address: str) -> None:
+    environment = shop(tool("a", address), Tool(id="x", provider="", name="x", endpoint={"kind": "mcp"}))
+    assert environment.tools == ("shop&&a",)
+    assert environment.call("x", {}).is_error
+
+
+def test_nobody_listens() -> None:
+    found = shop(tool("a", "http://127.0.0.1:9")).call("shop&&a", {})
+    assert found.is_error
+    assert "cannot read" in found.content
