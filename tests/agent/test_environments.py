@@ -3,120 +3,20 @@
 from __future__ import annotations
 
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from toolgen.agent.environments import BfclEnvironment, DryRunEnvironment, PythonEnvironment, environment_for
+from toolgen.agent.environments import BfclEnvironment, DryRunEnvironment, environment_for
 from toolgen.agent.environments.bfcl import find_package, load_class, method_names
-from toolgen.agent.environments.protocol import result_text
-from toolgen.catalog import Catalog, Tool
-from toolgen.catalog.loaders.python_functions import load_python_functions
+from toolgen.catalog import Catalog
 from toolgen.datasets import Task
 from toolgen.datasets.messages import cut_text
 from toolgen.datasets.payloads import BfclSystems
 from toolgen.errors import EnvironmentSetupError
 
 from .conftest import holding_back
-
-FUNCTIONS = '''
-import datetime
-import enum
-import sys
-import threading
-
-released = threading.Event()
-
-class Unit(enum.Enum):
-    metric = "metric"
-
-def add(a: int, b: int = 1) -> int:
-    """Adds."""
-    return a + b
-
-def day_of(date: datetime.date, unit: Unit = Unit.metric) -> dict:
-    """Weekday of a date."""
-    return {"weekday": date.isoweekday(), "date": date, "unit": unit}
-
-def fail(text: str) -> str:
-    """Fails."""
-    raise ValueError(f"no {text}")
-
-def leave() -> None:
-    """Exits."""
-    sys.exit(3)
-
-def wait() -> str:
-    """Waits."""
-    released.wait(20)
-    return "late"
-
-def release() -> None:
-    """Lets the waiting one go on."""
-    released.set()
-'''
-
-
-@pytest.fixture
-def functions(tmp_path: Path) -> PythonEnvironment:
-    path = tmp_path / "functions.py"
-    path.write_text(FUNCTIONS)
-    return PythonEnvironment(load_python_functions(str(path)).tools, timeout=0.2)
-
-
-# --- Python functions ---------------------------------------------------------------------------------------------
-
-
-def test_a_python_function_is_called_with_named_arguments(functions: PythonEnvironment) -> None:
-    assert functions.call("functions&&add", {"a": 2}).content == "3"
-
-
-def test_json_arguments_become_the_types_of_the_hints(functions: PythonEnvironment) -> None:
-    result = functions.call("functions&&day_of", {"date": "2026-11-22"})
-    assert result.content == '{"weekday": 7, "date": "2026-11-22", "unit": "metric"}'
-
-
-@pytest.mark.parametrize(
-    ("tool", "arguments", "text"),
-    [
-        ("functions&&fail", {"text": "rain"}, '{"error": "ValueError: no rain"}'),
-        ("functions&&leave", {}, '{"error": "SystemExit: 3"}'),
-        ("functions&&none", {}, '{"error": "tool functions&&none is not available in the environment python"}'),
-    ],
-)
-def test_whatever_a_function_raises_is_an_error_result(
-    functions: PythonEnvironment, tool: str, arguments: dict[str, str], text: str
-) -> None:
-    result = functions.call(tool, arguments)
-    assert (result.status, result.content) == ("error", text)
-
-
-def test_wrong_arguments_are_an_error_result(functions: PythonEnvironment) -> None:
-    assert functions.call("functions&&add", {"z": 2}).is_error
-
-
-def test_a_call_without_an_answer_in_time_is_reported_as_of_unknown_outcome(functions: PythonEnvironment) -> None:
-    result = functions.call("functions&&wait", {})
-    assert result.status == "timeout" and "unknown" in result.content
-    worker = next(thread for thread in threading.enumerate() if thread.name == "call functions&&wait")
-    # The functions of one file share its state, also across threads.
-    functions.call("functions&&release", {})
-    worker.join(5)
-    assert not worker.is_alive()
-
-
-def test_tools_without_a_function_are_refused_at_the_start() -> None:
-    with pytest.raises(EnvironmentSetupError, match="python:FILE"):
-        PythonEnvironment([Tool(id="a&&b", provider="a", name="b")])
-
-
-def test_a_missing_function_is_named(tmp_path: Path) -> None:
-    endpoint = {"kind": "python", "file": str(tmp_path / "gone.py"), "function": "f"}
-    with pytest.raises(EnvironmentSetupError, match=r"gone\.py"):
-        PythonEnvironment([Tool(id="a&&f", provider="a", name="f", endpoint=endpoint)])
-
 
 # --- BFCL ---------------------------------------------------------------------------------------------------------
 
@@ -214,15 +114,6 @@ def test_a_dry_run_records_and_validates_but_executes_nothing(catalog: Catalog, 
 def test_long_results_are_cut_with_a_note() -> None:
     assert cut_text("abc", 3) == "abc"
     assert cut_text("x" * 2000, 10) == "xxxxxxxxxx... [cut: 1,990 more characters]"
-
-
-def test_results_of_any_type_become_text() -> None:
-    loop: list[object] = []
-    loop.append(loop)
-    assert result_text("as is") == "as is"
-    assert result_text({"a": {1}}) == '{"a": [1]}'
-    assert result_text(object).startswith('"<class')
-    assert result_text(loop) == "[[...]]"
 
 
 # --- the environment of a task ------------------------------------------------------------------------------------

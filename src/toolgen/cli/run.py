@@ -22,7 +22,6 @@ from toolgen.agent import (
     run_agent,
 )
 from toolgen.catalog import Catalog
-from toolgen.catalog.loaders.python_functions import load_python_functions
 from toolgen.catalog.transforms import select_tools
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.searching import has_weights, load_catalog
@@ -123,17 +122,16 @@ def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | 
 
 def _python_environment(catalog: Catalog, source: str) -> Environment:
     """The functions of a file that the model has tokens for."""
-    loaded = load_python_functions(source).tools
-    known = [tool for tool in loaded if tool.id in catalog]
-    if not known:
-        names = ", ".join(tool.id for tool in loaded[:3]) or "no function"
+    environment = PythonEnvironment(source, catalog=catalog)
+    if not environment.tools:
+        environment.close()
         raise UsageError(
-            f"the checkpoint knows no function of {source} (it has {names}); build a catalog from it with "
-            f"'toolgen catalog build python:{source} -o DATASET' and train on that"
+            f"the checkpoint knows no function of {source} (it has {environment.definitions[0].id}); build a catalog from "
+            f"it with 'toolgen catalog build python:{source} -o DATASET' and train on that"
         )
-    if unknown := [tool.id for tool in loaded if tool.id not in catalog]:
+    if unknown := environment.unknown:
         message(f"{len(unknown)} functions of {source} are not in the checkpoint's catalog, such as {unknown[0]}")
-    return PythonEnvironment(known)
+    return environment
 
 
 def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path | None) -> _Prepared:

@@ -76,7 +76,7 @@ def test_type_hints_and_docstring_become_a_schema() -> None:
 
 def test_a_file_gives_its_public_functions_with_their_endpoint(module_file: Path) -> None:
     loaded = load_python_functions(str(module_file))
-    assert [tool.id for tool in loaded.tools] == ["geo&&distance", "geo&&unknown"]
+    assert [tool.id for tool in loaded.tools] == ["geo&&distance", "geo&&later", "geo&&unknown"]
     tool = loaded.tools[0]
     assert tool.endpoint == {"kind": "python", "file": str(module_file), "function": "distance"}
     check_schema(tool.parameters)
@@ -87,13 +87,13 @@ def test_a_file_gives_its_public_functions_with_their_endpoint(module_file: Path
 def test_what_cannot_be_a_tool_is_a_loss_with_its_reason(module_file: Path) -> None:
     report = load_python_functions(str(module_file)).report
     reasons = {loss.name: loss.reason for loss in report.losses}
-    assert reasons.keys() == {"later", "positional"}
-    assert "asynchronous" in reasons["later"] and "positional-only" in reasons["positional"]
+    assert reasons.keys() == {"positional"}
+    assert "positional-only" in reasons["positional"]
 
 
 def test_one_unresolvable_hint_leaves_the_others_alone(module_file: Path) -> None:
     loaded = load_python_functions(str(module_file))
-    assert loaded.tools[1].properties == {"x": {}, "y": {"type": "integer"}}
+    assert loaded.tools[2].properties == {"x": {}, "y": {"type": "integer"}}
     assert any("Nowhere" in note for note in loaded.report.notes)
 
 

@@ -67,15 +67,3 @@ def not_available(tool_id: str, environment: str) -> ToolResult:
 def error_text(message: str) -> str:
     """An error as the JSON text that a tool result carries."""
     return json.dumps({"error": message}, ensure_ascii=False)
-
-
-def result_text(value: object) -> str:
-    """A tool's return value as text: strings as they are, everything else as JSON, or `str()` where JSON cannot."""
-    from pydantic_core import PydanticSerializationError, to_jsonable_python
-
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
-    except (PydanticSerializationError, TypeError, ValueError):
-        return str(value)

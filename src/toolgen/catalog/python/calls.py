@@ -1,0 +1,109 @@
+"""A call of a Python function: JSON arguments in, one bounded text out, whatever the function does on the way.
+
+Knows no tool and no agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from toolgen.catalog.loaders.common import scrub, shortened
+from toolgen.catalog.python.signature import read_signature
+
+MAX_RESULT = 100_000  # characters
+MAX_ERROR = 2_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call came back with: its result as text, or what went wrong."""
+
+    text: str
+    failed: bool = False
+
+
+class Functions:
+    """Functions by name, called one at a time. Coroutines are run to their end in one event loop of their own."""
+
+    def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
+        self._functions = functions
+        self._converters = {
+            name: read_signature(function, lambda _line: None).converter() for name, function in functions.items()
+        }
+        self._loop: asyncio.Runner | None = None
+
+    def call(self, name: str, arguments: Mapping[str, Any]) -> Answer:
+        """One call. Arguments become what the function's hints say (dates, enumerations, dataclasses)."""
+        try:
+            given = self._converters[name](arguments)
+        except Exception as error:  # a type of the user's may raise anything while it is validated
+            return Answer(
+                f"invalid arguments: {error_text(error, named=not isinstance(error, ValueError))}", failed=True
+            )
+        try:
+            value = self._functions[name](**given)
+            if inspect.isawaitable(value):
+                value = self._wait(value)
+        except BaseException as error:  # SystemExit too: whatever a tool raises is its result, not the end of the agent
+            return Answer(error_text(error), failed=True)
+        try:
+            return Answer(result_text(value))
+        except BaseException as error:
+            kind = type(value).__name__
+            return Answer(f"the call was made, but its result, of type {kind}, has no text: {error_text(error)}", True)
+
+    def _wait(self, awaitable: Any) -> Any:
+        async def wait() -> Any:
+            return await awaitable
+
+        self._loop = self._loop or asyncio.Runner()
+        return self._loop.run(wait())
+
+
+def result_text(value: object) -> str:
+    """A function's result as text of at most `MAX_RESULT` characters: strings as they are, all else as JSON, or as `str()`
+    has it where JSON cannot. Numbers that JSON lacks become strings ("NaN"); of an iterator no more is read than fits."""
+    if isinstance(value, str):
+        return shortened(scrub(str.__str__(value)), MAX_RESULT)
+    if isinstance(value, Iterator):
+        value = list(islice(value, MAX_RESULT))
+    return shortened(_json_text(value), MAX_RESULT)
+
+
+def error_text(error: BaseException, *, named: bool = True) -> str:
+    """An exception in one text of at most `MAX_ERROR` characters, with its type's name first if `named`."""
+    kind = type(error).__name__
+    try:
+        text = scrub(str.__str__(str(error)))
+    except BaseException as other:
+        text, named = f"(its text cannot be read: {type(other).__name__})", True
+    return shortened(f"{kind}: {text}" if named else text, MAX_ERROR)
+
+
+def _json_text(value: object) -> str:
+    from pydantic_core import to_jsonable_python
+
+    for bytes_mode in ("utf8", "base64"):
+        try:
+            plain = to_jsonable_python(value, fallback=str, bytes_mode=bytes_mode)
+            return json.dumps(scrub(_finite(plain)), ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):  # of bytes that are no text, of a circle, of a deep nesting
+            continue
+    return str(scrub(str.__str__(str(value))))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value

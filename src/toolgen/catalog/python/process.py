@@ -1,0 +1,161 @@
+"""A module of the user in a process of its own, which can be ended whatever its code does.
+
+Knows the worker's messages (`worker.py`) and no function.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from toolgen.catalog.loaders.common import LoadedTools
+from toolgen.catalog.loaders.report import LoadReport
+from toolgen.catalog.python.calls import Answer
+from toolgen.catalog.tool import Tool
+from toolgen.errors import CatalogError
+
+START_TIMEOUT = 120.0  # seconds for importing a module
+_GRACE = 1.0  # seconds for exit handlers
+_POLL = 0.05  # seconds between looks at a process that does not answer
+
+_Message = dict[str, Any]
+
+
+class PythonProcess:
+    """A process that has imported the module or file `source`. `loaded` is what it found there.
+
+    A function that does not answer in time is ended together with the process, and so are programs that it started; the
+    next call begins with a new process, and the module's state is gone. Nothing is left running when this process ends,
+    however it does. CatalogError if the module cannot be imported.
+    """
+
+    def __init__(self, source: str, *, start_timeout: float = START_TIMEOUT) -> None:
+        self._source = source
+        self._start_timeout = start_timeout
+        self._one_at_a_time = threading.Lock()
+        self._worker, self.loaded = self._start()
+
+    def call(self, function: str, arguments: Mapping[str, Any], timeout: float) -> Answer | None:
+        """The answer, or None if there was none within `timeout` seconds."""
+        with self._one_at_a_time:
+            if self._worker is None:
+                try:
+                    self._worker, _ = self._start()
+                except CatalogError as error:
+                    return Answer(f"the function cannot be called any more: {error}", failed=True)
+            answer = self._ask({"function": function, "arguments": dict(arguments)}, timeout)
+            if answer is None:
+                return None
+            if "ended" in answer:
+                return Answer(f"the function ended its own process ({_status(answer['ended'])})", failed=True)
+            return Answer(answer["text"], answer["failed"])
+
+    def close(self) -> None:
+        """Ends the process; the module's exit handlers have a second."""
+        with self._one_at_a_time:
+            if self._worker is not None:
+                self._worker.close()
+            self._worker = None
+
+    def _start(self) -> tuple[_Worker | None, LoadedTools]:
+        self._worker = _Worker()
+        answer = self._ask({"source": self._source, "path": sys.path}, self._start_timeout)
+        if answer is None:
+            raise CatalogError(f"cannot import {self._source!r}: not done within {self._start_timeout:g} seconds")
+        if "ended" in answer:
+            raise CatalogError(f"cannot import {self._source!r}: it ends the process ({_status(answer['ended'])})")
+        if "error" in answer:
+            self._worker.close()
+            self._worker = None
+            raise CatalogError(answer["error"])
+        tools = tuple(map(Tool.from_dict, answer["tools"]))
+        return self._worker, LoadedTools(tools, LoadReport.from_dict(answer["report"]))
+
+    def _ask(self, request: _Message, timeout: float) -> _Message | None:
+        """The worker's answer; the worker is gone if that is None or says so, or if waiting is broken off."""
+        assert self._worker is not None
+        worker, answer = self._worker, None
+        try:
+            worker.send(request)
+            answer = worker.receive(timeout)
+        finally:
+            if answer is None or "ended" in answer:
+                worker.end()
+                self._worker = None
+        return answer
+
+
+class _Worker:
+    """One process and the lines that it has written."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))]
+        # In a session of its own: Ctrl-C in the terminal is for this process, which then ends the other.
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        threading.Thread(target=_read_lines, args=(self._process.stdout, self._lines), daemon=True).start()
+        self.end = weakref.finalize(self, _end, self._process)
+
+    def send(self, message: _Message | None) -> None:
+        assert self._process.stdin
+        with suppress(OSError):  # it has ended; receiving says so
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def receive(self, timeout: float) -> _Message | None:
+        deadline = time.monotonic() + timeout
+        while True:
+            ended = self._process.poll() is not None
+            try:
+                left = deadline - time.monotonic()
+                line = self._lines.get(timeout=0 if ended else max(0, min(left, _POLL)))
+            except queue.Empty:
+                if ended:  # without its last line
+                    return {"ended": None}
+                if left <= 0:
+                    return None
+                continue
+            with suppress(ValueError):  # what a function wrote into a pipe that is not its own
+                if isinstance(message := json.loads(line), dict):
+                    return message
+
+    def close(self) -> None:
+        self.send(None)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE)
+        self.end()
+
+
+def _read_lines(output: Any, lines: queue.SimpleQueue[bytes]) -> None:
+    with output:
+        for line in output:
+            lines.put(line)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a worker, with what it has started: its guard does so upon SIGTERM."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    assert process.stdin
+    with suppress(OSError):
+        process.stdin.close()
+
+
+def _status(code: int | None) -> str:
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return "status unknown" if code is None else f"exit status {code}"
