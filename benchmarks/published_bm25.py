@@ -89,7 +89,7 @@ def measured(
         for terms, (_, relevant) in zip(asked, requests, strict=True):
             known = index.get_tokens_ids(terms)
             scores = index.get_scores_from_ids(known) if len(known) else np.zeros(len(documents))
-            best = [str(place) for place in np.argsort(-scores, kind="stable")[:5]]
+            best = [str(place) for place in np.argsort(-scores, kind="stable")[:5] if scores[place] > 0]
             values["recall@5"].append(recall(best, relevant, 5))
             values["ndcg@5"].append(ndcg(best, relevant, 5))
             values["comp@5"].append(comp(best, relevant, 5))

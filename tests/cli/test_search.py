@@ -14,7 +14,7 @@ from toolgen.cli import evaluate, report, search
 from toolgen.cli.app import CommandGroup
 from toolgen.datasets import Dataset, Query, save_dataset
 from toolgen.evaluation import AgentResult, RetrievalResult, load_result
-from toolgen.testing import tiny_checkpoint, tiny_dataset
+from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_dataset
 
 WORDS = ("weather", "currency", "[bold]mail", "calendar", "music", "maps", "news")
 
@@ -62,11 +62,12 @@ def test_a_part_of_the_tools_can_be_searched(app: typer.Typer, folder: Path, tmp
     model = tmp_path / "model"
     tiny_checkpoint().save(model)
     for place in (folder, model):
-        everything = json.loads(run(app, "search", place, "mail", "-k", 99, "--json")[1])["tools"]
-        only = json.loads(run(app, "search", place, "mail", "-k", 99, "--json", "--include", "mail")[1])["tools"]
-        without = json.loads(run(app, "search", place, "mail", "-k", 99, "--json", "--exclude", "mail")[1])["tools"]
+        everything, only, without = (
+            {*json.loads(run(app, "search", place, "mail music", "-k", 99, "--json", *part)[1])["tools"]} - {"no_tool"}
+            for part in ([], ["--include", "mail"], ["--exclude", "mail"])
+        )
         assert only and all("mail" in tool for tool in only) and not any("mail" in tool for tool in without)
-        assert sorted(only + without) == sorted(everything)
+        assert only | without == everything and without
     code, _, err = run(app, "search", folder, "mail", "--include", "provider:q")
     assert code == 2 and "error: none of the 7 tools is left by --include and --exclude" in err
 
@@ -75,7 +76,8 @@ def test_json_is_for_programs(app: typer.Typer, folder: Path) -> None:
     code, out, _ = run(app, "search", folder, "which music", "-k", 3, "--json", "--retriever", "bm25")
     answer = json.loads(out)
     assert code == 0
-    assert (answer["retriever"], answer["tools"][0], len(answer["scores"])) == ("bm25", "p&&music", 3)
+    assert (answer["retriever"], answer["unit"], answer["tools"][0]) == ("bm25", "BM25 score", "p&&music")
+    assert len(answer["scores"]) == len(answer["tools"]) == 1
 
 
 def test_a_file_of_requests_becomes_a_file_of_rankings(app: typer.Typer, folder: Path, tmp_path: Path) -> None:
@@ -85,7 +87,28 @@ def test_a_file_of_requests_becomes_a_file_of_rankings(app: typer.Typer, folder:
     lines = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [line["id"] for line in lines] == list(WORDS[2:])
     assert all(set(line) == {"id", "tools", "scores"} and len(line["tools"]) == 4 for line in lines)
+    assert all(line["scores"] == sorted(line["scores"], reverse=True) for line in lines)
     assert "wrote 5 rankings" in err
+
+
+def test_a_model_gives_probabilities_and_no_tool_is_a_result(app: typer.Typer, tmp_path: Path) -> None:
+    tiny_checkpoint().save(tmp_path / "ckpt")
+    (tmp_path / "queries.jsonl").write_text('{"id": 7, "text": "a\u2028taxi"}\n', encoding="utf-8")
+    code, out, _ = run(app, "search", tmp_path / "ckpt", "a taxi", "-k", 100, "--json")
+    answer = json.loads(out)
+    assert code == 0 and answer["unit"] == "probability"
+    assert len(answer["tools"]) == len(tiny_catalog()) + 1 and "no_tool" in answer["tools"]
+    assert answer["scores"] == sorted(answer["scores"], reverse=True) and sum(answer["scores"]) == pytest.approx(1)
+    table = run(app, "search", tmp_path / "ckpt", "a taxi", "-k", 100)[1]
+    assert "probability" in table and "(no tool fits)" in table
+    line = json.loads(run(app, "search", tmp_path / "ckpt", "--queries", tmp_path / "queries.jsonl", "-k", 100)[1])
+    assert line["id"] == "7" and "no_tool" in line["tools"]
+
+
+def test_a_request_of_which_no_tool_has_a_word_finds_nothing(app: typer.Typer, folder: Path) -> None:
+    code, out, _ = run(app, "search", folder, "qwertz")
+    assert (code, out.strip()) == (0, "no tool found: none shares a word with this request")
+    assert json.loads(run(app, "search", folder, "qwertz", "--json")[1])["tools"] == []
 
 
 def test_without_an_output_file_the_rankings_go_to_stdout(app: typer.Typer, folder: Path) -> None:
@@ -98,6 +121,7 @@ def test_without_an_output_file_the_rankings_go_to_stdout(app: typer.Typer, fold
     [
         ([], 2, "give either a request"),
         (["text", "--queries", "x.jsonl"], 2, "give either a request"),
+        ([" "], 2, "the request is empty"),
         (["text", "--output", "x.jsonl"], 2, "--output goes with --queries"),
         (["text", "--retriever", "bm52"], 2, "there is no retriever 'bm52'"),
         (["text", "--retriever", "generative"], 2, "needs a checkpoint"),
@@ -116,6 +140,17 @@ def test_a_line_that_is_no_request_is_named(app: typer.Typer, folder: Path, tmp_
     code, _, err = run(app, "search", folder, "--queries", queries)
     assert code == 1
     assert "line 3" in err
+    for record, said in (
+        ('{"id": 1, "text": null}', 'expected a text as "text"; got null'),
+        ('{"id": null, "text": "a"}', 'expected a text as "id"; got null'),
+        ('{"id": true, "text": "a"}', "got true"),
+        ('{"id": 1, "text": ["a"]}', 'got ["a"]'),
+        ("[1]", 'expected a JSON object with "id" and "text"'),
+        ("{", "not JSON"),
+    ):
+        queries.write_text(f"{record}\n", encoding="utf-8")
+        code, _, err = run(app, "search", folder, "--queries", queries)
+        assert code == 1 and "line 1" in err and said in err
     queries.write_text("\n", encoding="utf-8")
     assert "holds no request" in run(app, "search", folder, "--queries", queries)[2]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import pytest
 import torch
@@ -24,13 +24,19 @@ def checkpoint() -> Checkpoint:
     return tiny_checkpoint()
 
 
-def brute_force(checkpoint: Checkpoint, query: str) -> list[tuple[str, float]]:
-    """All tools by the logits that the whole model gives to their tokens, best first."""
+def all_logits(checkpoint: Checkpoint, query: str) -> torch.Tensor:
     ids = checkpoint.protocol.prompt([{"role": "user", "content": query}])
     with torch.inference_mode():
-        logits = checkpoint.model(input_ids=torch.tensor([ids])).logits[0, -1]
-    scored = [(tool.id, float(logits[checkpoint.vocabulary.token_id(tool.id)])) for tool in checkpoint.catalog]
-    return sorted(scored, key=lambda pair: -pair[1])
+        logits: torch.Tensor = checkpoint.model(input_ids=torch.tensor([ids])).logits[0, -1]
+    return logits
+
+
+def brute_force(checkpoint: Checkpoint, query: str) -> dict[str, float]:
+    """All tools and no_tool by the probability of their tokens among theirs, which the whole model gives; best first."""
+    names = ["no_tool", *checkpoint.catalog.ids]
+    logits = all_logits(checkpoint, query)[[checkpoint.vocabulary.token_id(name) for name in names]]
+    scored = dict(zip(names, logits.double().softmax(0).tolist(), strict=True))
+    return dict(sorted(scored.items(), key=lambda pair: -pair[1]))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -38,9 +44,12 @@ def brute_force(checkpoint: Checkpoint, query: str) -> list[tuple[str, float]]:
 def test_the_ranking_is_that_of_the_full_vocabulary_restricted_to_tools(architecture: Architecture, tied: bool) -> None:
     checkpoint = tiny_checkpoint(architecture=architecture, tied=tied, extra_rows=50)
     for query, ranking in zip(QUERIES, GenerativeRetriever(checkpoint).search(QUERIES, k=5), strict=True):
-        expected = brute_force(checkpoint, query)[:5]
-        assert ranking.scores == pytest.approx([score for _, score in expected], abs=1e-4)
-        assert ranking.tools == tuple(tool for tool, _ in expected)
+        expected = brute_force(checkpoint, query)
+        results = ranking.with_no_tool(5)
+        assert results.scores == pytest.approx([*expected.values()][:5], abs=1e-5)
+        assert results.tools == tuple(expected)[:5]
+        assert ranking.no_tool == pytest.approx(expected.pop("no_tool"), abs=1e-5)
+        assert ranking.tools == tuple(expected)[:5]
 
 
 def test_a_bias_of_the_output_matrix_counts() -> None:
@@ -48,7 +57,12 @@ def test_a_bias_of_the_output_matrix_counts() -> None:
     head = checkpoint.model.get_output_embeddings()
     head.bias = torch.nn.Parameter(torch.randn(head.weight.shape[0], generator=torch.Generator().manual_seed(1)))
     (ranking,) = GenerativeRetriever(checkpoint).search(QUERIES[:1], k=TOOLS)
-    assert ranking.tools == tuple(tool for tool, _ in brute_force(checkpoint, QUERIES[0]))
+    assert ranking.with_no_tool(TOOLS + 1).tools == tuple(brute_force(checkpoint, QUERIES[0]))
+
+
+def test_the_probabilities_of_all_tools_and_of_no_tool_sum_to_one(checkpoint: Checkpoint) -> None:
+    for ranking in GenerativeRetriever(checkpoint).search(QUERIES, k=10**6):
+        assert ranking.no_tool and sum(ranking.scores) + ranking.no_tool == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 64, 10**6])
@@ -93,7 +107,18 @@ def test_no_queries_no_results_and_an_empty_query_are_fine(checkpoint: Checkpoin
     retriever = GenerativeRetriever(checkpoint)
     assert retriever.search([], k=3) == []
     assert [len(ranking.tools) for ranking in retriever.search(["", " "], k=3)] == [3, 3]
-    assert retriever.search(["a taxi"], k=0)[0].tools == ()
+
+
+@pytest.mark.parametrize(("queries", "k", "said"), [([None], 3, "a request is a text"), (["a"], 0, "above 0; got 0")])
+def test_what_cannot_be_searched_is_said(checkpoint: Checkpoint, queries: Any, k: int, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        GenerativeRetriever(checkpoint).search(queries, k)
+
+
+def test_a_text_alone_and_one_with_a_lone_surrogate_are_requests(checkpoint: Checkpoint) -> None:
+    retriever = GenerativeRetriever(checkpoint)
+    assert retriever.search("a taxi", k=3) == retriever.search(["a taxi"], k=3)
+    assert retriever.search("a \udc80 taxi", k=3) == retriever.search("a ? taxi", k=3)
 
 
 def test_equal_scores_keep_the_order_of_the_catalog() -> None:
@@ -141,7 +166,7 @@ def test_tools_of_several_tokens_share_the_probability_among_those_allowed() -> 
         retriever.index(allowed)
         for ranking in retriever.search(QUERIES, TOOLS):
             assert sorted(ranking.tools) == sorted(allowed.ids)
-            assert sum(map(math.exp, ranking.scores)) == pytest.approx(1, abs=1e-4)
+            assert ranking.no_tool and sum(ranking.scores) + ranking.no_tool == pytest.approx(1, abs=1e-4)
         allowed = tiny_catalog()
 
 
@@ -158,9 +183,11 @@ def test_unconstrained_a_tool_competes_with_every_token() -> None:
     free = GenerativeRetriever(checkpoint, constrained=False)
     for k in (1, 20, tokens):
         for query, ranking in zip(QUERIES, free.search(QUERIES, k), strict=True):
-            ids = checkpoint.protocol.prompt([{"role": "user", "content": query}])
-            with torch.inference_mode():
-                logits = checkpoint.model(input_ids=torch.tensor([ids])).logits[0, -1, :tokens]
-            best = logits.argsort(descending=True)[:k].tolist()
+            shares = all_logits(checkpoint, query)[:tokens].double().softmax(0)
+            best = shares.argsort(descending=True)[:k].tolist()
             expected = [tool for tool in map(vocabulary.tool_id, best) if tool in checkpoint.catalog]
             assert list(ranking.tools) == [tool for tool in expected if tool is not None]
+            assert ranking.scores == pytest.approx(
+                [float(shares[vocabulary.token_id(tool)]) for tool in ranking.tools], abs=1e-5
+            )
+            assert ranking.no_tool == pytest.approx(float(shares[vocabulary.no_tool_id]), abs=1e-5)

@@ -50,7 +50,7 @@ def test_the_ranking_is_that_of_the_last_request(
 
 
 def test_a_request_that_bm25_misses_is_found_through_feedback(scripted: type[ScriptedModel], catalog: Catalog) -> None:
-    assert set(plain(catalog).search([UMBRELLA], 6)[0].scores) == {0.0}
+    assert plain(catalog).search([UMBRELLA], 6)[0].tools == ()
     assert iter_feedback(scripted(answer), catalog).search([UMBRELLA], 1)[0].tools == ("demo&&get_forecast",)
 
 
@@ -61,8 +61,8 @@ def test_the_model_sees_the_users_request_the_current_one_and_the_tools(
     iter_feedback(llm, catalog).search([UMBRELLA], 1)
     lines = llm.asked[1].splitlines()
     assert lines[:3] == [f"Request: {UMBRELLA}", "Searched for: weather", "Found:"]
-    assert "1. demo.getWeather: Current weather of a city" in lines
-    assert len(lines) == 3 + len(catalog)
+    assert lines[3] == "1. demo.getWeather: Current weather of a city" and len(lines) == 5
+    assert llm.asked[0].splitlines()[3:] == ["nothing"]
 
 
 @pytest.mark.parametrize("text", ["", "I cannot help with that.", "Request:", "Request: N/A", "Feedback: all wrong"])
@@ -92,7 +92,7 @@ def test_only_what_changed_goes_into_the_next_round(scripted: type[ScriptedModel
 def test_empty_requests_and_catalogs_ask_nothing(scripted: type[ScriptedModel], catalog: Catalog) -> None:
     llm = scripted(answer)
     assert iter_feedback(llm, catalog).search([], 3) == []
-    assert len(iter_feedback(llm, catalog).search(["", "  "], 100)[1].tools) == len(catalog)
+    assert iter_feedback(llm, catalog).search(["", "  "], 100) == plain(catalog).search(["", "  "], 100)
     assert iter_feedback(llm, Catalog()).search([UMBRELLA], 3)[0].tools == ()
     assert llm.asked == []
 

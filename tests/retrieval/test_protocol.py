@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.catalog import Catalog
+from toolgen.errors import UsageError
 from toolgen.retrieval import (
     BM25Retriever,
     DenseRetriever,
@@ -56,14 +57,14 @@ def test_a_user_class_needs_no_base_class() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 3, 100])
-def test_one_ranking_a_query_with_k_distinct_tools_and_falling_scores(
+def test_one_ranking_a_query_with_distinct_tools_and_falling_scores(
     retriever: Retriever, catalog: Catalog, k: int
 ) -> None:
     retriever.index(catalog)
     rankings = retriever.search(["weather in a city", "", "xyzzy", "Wetter 天气 🌦"], k)
     assert len(rankings) == 4
     for ranking in rankings:
-        assert len(ranking.tools) == len(ranking.scores) == min(k, len(catalog))
+        assert len(ranking.tools) == len(ranking.scores) <= min(k, len(catalog))
         assert len(set(ranking.tools)) == len(ranking.tools)
         assert set(ranking.tools) <= set(catalog.ids)
         assert list(ranking.scores) == sorted(ranking.scores, reverse=True)
@@ -98,7 +99,41 @@ def test_an_empty_catalog_and_no_queries_give_nothing(retriever: Retriever, cata
 def test_a_new_index_replaces_the_old_one(retriever: Retriever, catalog: Catalog) -> None:
     retriever.index(catalog)
     retriever.index(Catalog([catalog[2]]))
-    assert retriever.search(["weather"], 5)[0].tools == ("demo&&send_mail",)
+    assert retriever.search(["weather letter"], 5)[0].tools == ("demo&&send_mail",)
+
+
+def test_one_text_alone_is_one_request(retriever: Retriever, catalog: Catalog) -> None:
+    retriever.index(catalog)
+    assert retriever.search("weather of a city", 2) == retriever.search(["weather of a city"], 2)
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(None, "None"), ([None], "None"), ([["weather"]], "'weather'"), (3, "3")])
+def test_what_is_no_text_is_named(retriever: Retriever, catalog: Catalog, wrong: Any, said: str) -> None:
+    retriever.index(catalog)
+    with pytest.raises(UsageError, match=f"a request is a text; got .*{said}.*; give one text, or a list of texts"):
+        retriever.search(wrong, 2)
+
+
+@pytest.mark.parametrize("k", [-1, 0, True, 1.5, None, "3"])
+def test_the_number_of_results_is_a_whole_number_above_zero(retriever: Retriever, catalog: Catalog, k: Any) -> None:
+    retriever.index(catalog)
+    with pytest.raises(UsageError, match=f"a whole number above 0; got {k!r}"):
+        retriever.search(["weather"], k)
+
+
+def test_a_numpy_number_of_results_will_do(retriever: Retriever, catalog: Catalog) -> None:
+    retriever.index(catalog)
+    assert retriever.search(["weather"], cast(int, np.int64(2))) == retriever.search(["weather"], 2)
+
+
+def test_a_lone_surrogate_is_searched_as_a_question_mark(retriever: Retriever, catalog: Catalog) -> None:
+    retriever.index(catalog)
+    assert retriever.search("weather \ud83d of a city", 3) == retriever.search("weather ? of a city", 3)
+
+
+def test_a_megabyte_is_a_request_too(retriever: Retriever, catalog: Catalog) -> None:
+    retriever.index(catalog)
+    assert retriever.search("weather of a city " * 60_000, 3)[0].tools[0] == "demo&&getWeather"
 
 
 @given(
@@ -110,3 +145,11 @@ def test_the_exact_top_k_equals_a_stable_sort_of_everything(scores: list[float],
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
     found = top_ranking(ids, np.array(scores, dtype=np.float32), k)
     assert found == Ranking(tuple(ids[i] for i in order), tuple(scores[i] for i in order))
+
+
+def test_no_tool_stands_where_it_ranks() -> None:
+    ranking = Ranking(("a", "b", "c"), (0.5, 0.2, 0.1), no_tool=0.2)
+    assert ranking.with_no_tool(3) == Ranking(("a", "b", "no_tool"), (0.5, 0.2, 0.2))
+    assert ranking.with_no_tool(2) == Ranking(("a", "b"), (0.5, 0.2))
+    assert Ranking(("a",), (0.1,), no_tool=0.9).with_no_tool(5).tools == ("no_tool", "a")
+    assert Ranking(("a", "b"), (2.0, 1.0)).with_no_tool(1) == Ranking(("a",), (2.0,))

@@ -138,7 +138,6 @@ def search(
     found = [
         {"tool": tool_id, "score": round(score, 4), "description": catalog.get(tool_id).description}
         for tool_id, score in zip(ranking.tools, ranking.scores, strict=True)
-        if score > 0
     ]
     rows = [(f"{hit['score']:.2f}", str(hit["tool"]), _shorten(str(hit["description"]))) for hit in found]
     emit(

@@ -32,9 +32,12 @@ from toolgen.cli.searching import (
     open_retriever,
 )
 from toolgen.cli.selecting import ExcludeOption, IncludeOption
+from toolgen.datasets.json_lines import parse_json
+from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import InputError, UsageError
 from toolgen.files import write_text
 from toolgen.retrieval import Ranking, Retriever
+from toolgen.retrieval.protocol import unit_of
 
 _BATCH = 32
 _DESCRIPTION = 90
@@ -78,11 +81,14 @@ def search(
 ) -> None:
     """Find the tools for a request: one forward pass of the model, over all tools at once.
 
+    A model's results are the probabilities of tools and of `no_tool`, that none fits; other methods have scores of their own.
     With --queries FILE it ranks every request of the file and writes one line each to --output (or stdout). With --include and
     --exclude only a part of the tools can be found.
     """
     if (text is None) == (queries is None):
         raise UsageError('give either a request ("text") or --queries FILE')
+    if text is not None and not text.strip():
+        raise UsageError("the request is empty; say in a few words what a tool should do")
     if output and queries is None:
         raise UsageError("--output goes with --queries; one request is printed, with --json for programs")
     requests = _read_requests(queries) if queries else [_Request("", text or "")]
@@ -108,20 +114,27 @@ def search(
 
 
 def _search_one(finder: Retriever, catalog: Catalog, text: str, k: int, as_json: bool) -> None:
-    ranking = finder.search([text], k)[0]
-    data = {"text": text, "retriever": finder.name, "tools": list(ranking.tools), "scores": list(ranking.scores)}
-    emit(data, as_json, lambda: _table(ranking, catalog))
+    ranking = finder.search([text], k)[0].with_no_tool(k)
+    data = {
+        "text": text,
+        "retriever": finder.name,
+        "unit": unit_of(finder),
+        "tools": list(ranking.tools),
+        "scores": list(ranking.scores),
+    }
+    found_nothing = "no tool found: none shares a word with this request"
+    emit(data, as_json, lambda: _table(ranking, unit_of(finder), catalog) if ranking.tools else found_nothing)
 
 
-def _table(ranking: Ranking, catalog: Catalog) -> Table:
+def _table(ranking: Ranking, unit: str, catalog: Catalog) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("", justify="right")
     table.add_column("tool", overflow="fold")
-    table.add_column("score", justify="right")
+    table.add_column(unit, justify="right")
     table.add_column("description")
     for place, (tool_id, score) in enumerate(zip(ranking.tools, ranking.scores, strict=True), start=1):
         # Text and not str: a tool's words must not be read as markup.
-        description = " ".join(catalog.get(tool_id).description.split())
+        description = "(no tool fits)" if tool_id == NO_TOOL else " ".join(catalog.get(tool_id).description.split())
         if len(description) > _DESCRIPTION:
             description = description[: _DESCRIPTION - 1].rstrip() + "…"
         table.add_row(str(place), Text(tool_id, style="bold"), f"{score:.3f}", Text(description))
@@ -134,7 +147,7 @@ def _search_file(finder: Retriever, requests: Sequence[_Request], k: int, output
         for start in range(0, len(requests), _BATCH):
             batch = requests[start : start + _BATCH]
             for request, ranking in zip(batch, finder.search([r.text for r in batch], k), strict=True):
-                lines.append(json.dumps(ranking.to_dict(request.id), ensure_ascii=False) + "\n")
+                lines.append(json.dumps(ranking.with_no_tool(k).to_dict(request.id), ensure_ascii=False) + "\n")
             on_progress(len(lines), len(requests))
     if not IS_FIRST_PROCESS:
         return
@@ -148,18 +161,20 @@ def _search_file(finder: Retriever, requests: Sequence[_Request], k: int, output
 def _read_requests(path: Path) -> list[_Request]:
     """The requests of a JSON lines file; InputError names the line that is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not splitlines: U+2028 stands inside JSON strings
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the queries {path}: {error}") from error
-    requests = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            requests.append(_Request(str(record["id"]), str(record["text"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f'{path}, line {number}: expected a JSON object with "id" and "text"') from error
+    requests = [_request(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
     if not requests:
         raise InputError(f"{path} holds no request; expected one JSON object a line")
     return requests
+
+
+def _request(line: str, place: str) -> _Request:
+    record = parse_json(line, place)
+    if not isinstance(record, dict) or not {"id", "text"} <= record.keys():
+        raise InputError(f'{place}: expected a JSON object with "id" and "text"')
+    for key, kinds in (("id", (str, int)), ("text", str)):
+        if not isinstance(record[key], kinds) or isinstance(record[key], bool):
+            raise InputError(f'{place}: expected a text as "{key}"; got {json.dumps(record[key]):.60}')
+    return _Request(str(record["id"]), record["text"])

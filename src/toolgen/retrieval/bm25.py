@@ -23,10 +23,11 @@ from toolgen.catalog.text import document
 from toolgen.catalog.words import words
 from toolgen.errors import OutputError, UsageError
 from toolgen.files import new_folder
-from toolgen.retrieval.protocol import Ranking, top_ranking
+from toolgen.retrieval.protocol import Ranking, count_of, texts_of, top_ranking
 
 CACHED_FROM = 5_000  # tools; fewer are indexed sooner than a folder of files is worth
-_SAMPLES = 16  # documents whose words are part of an index's name, so that other rules for texts mean another index
+# Texts whose words are part of an index's name, so that other rules for words mean another index: documents, and this one.
+_SAMPLES, _SAMPLE = 16, "Straße des 17. Juni, cafe\u0301, 東京の天気, สวัสดีครับ, हिन्दी"
 _REPORTED_EVERY = 1_000
 
 
@@ -34,13 +35,18 @@ class BM25Retriever:
     """BM25 over `catalog.text.document`, the text that every baseline indexes.
 
     k1 sets how soon repetitions of a word stop counting, b how much long documents are held back. The defaults had
-    the highest NDCG@5 of a grid on the dev split of the BFCL dataset; test was not looked at. `cache` is a folder that
+    the highest NDCG@5 of a grid on the dev split of the BFCL dataset; test was not looked at. A tool without a word of the
+    request scores 0 and is not ranked. `cache` is a folder that
     keeps the index of a large catalog; a folder that cannot be written is not used.
 
         retriever = BM25Retriever()
         retriever.index(catalog)
         retriever.search(["what is the weather in Oslo?"], k=5)
     """
+
+    unit = "BM25 score"
+    left_out = 0.0
+    """See `Scorer`."""
 
     def __init__(
         self,
@@ -91,18 +97,23 @@ class BM25Retriever:
         """Named by all that the index depends on: tools, settings, the library's version, the rules for words."""
         if self.cache is None or len(catalog) < CACHED_FROM:
             return None
-        sample = [words(document(tool)) for tool in catalog[:: len(catalog) // _SAMPLES]]
+        sample = [words(_SAMPLE), *(words(document(tool)) for tool in catalog[:: len(catalog) // _SAMPLES])]
         identity = [catalog.content_hash, self.config, version("bm25s"), sample]
         return self.cache / f"bm25-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        """The best k tools for each query; a query without a known word scores every tool 0."""
-        return [top_ranking(self._indexed, self._scores(query), k) for query in queries]
+        """The best k tools for each query, of those that have a word of it."""
+        count, rankings = count_of(k), []
+        for query in texts_of(queries):
+            scores_N = self._scores(query)
+            rankings.append(top_ranking(self._indexed, scores_N, min(count, int((scores_N > 0).sum()))))
+        return rankings
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `Scorer`."""
-        scores_QN = np.empty((len(queries), len(self._indexed)), dtype=np.float32)
-        for scores_N, query in zip(scores_QN, queries, strict=True):
+        texts = texts_of(queries)
+        scores_QN = np.empty((len(texts), len(self._indexed)), dtype=np.float32)
+        for scores_N, query in zip(scores_QN, texts, strict=True):
             scores_N[:] = self._scores(query)
         return scores_QN
 

@@ -21,7 +21,7 @@ from toolgen.catalog.text import document
 from toolgen.errors import InputError, MissingExtraError, OutputError, UsageError
 from toolgen.fetching.cache import ORIGIN_FILE
 from toolgen.files import new_file
-from toolgen.retrieval.protocol import Ranking, top_ranking
+from toolgen.retrieval.protocol import Ranking, count_of, texts_of, top_ranking
 
 Matrix = npt.NDArray[np.float32]
 
@@ -36,6 +36,8 @@ class DenseRetriever:
     pair of documents and weights; a cache that cannot be written only costs the time to encode again.
     The product is exact: no approximate index pays below about a million tools.
     """
+
+    unit = "cosine similarity"
 
     def __init__(
         self,
@@ -71,15 +73,17 @@ class DenseRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query by cosine similarity."""
-        return [top_ranking(self._ids, scores_N, k) for scores_N in self.score_all(queries)]
+        count = count_of(k)
+        return [top_ranking(self._ids, scores_N, count) for scores_N in self.score_all(queries)]
 
     def score_all(self, queries: Sequence[str]) -> Matrix:
         """The cosines of every tool; see `Scorer`."""
         if self._documents_ND is None:
             raise UsageError("DenseRetriever.search was called before index(catalog)")
-        if not queries or not self._ids:
-            return np.zeros((len(queries), len(self._ids)), dtype=np.float32)
-        scores_QN: Matrix = self.embed(queries) @ self._documents_ND.T
+        texts = texts_of(queries)
+        if not texts or not self._ids:
+            return np.zeros((len(texts), len(self._ids)), dtype=np.float32)
+        scores_QN: Matrix = self.embed(texts) @ self._documents_ND.T
         return scores_QN
 
     def embed(self, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None) -> Matrix:

@@ -1,8 +1,10 @@
 """GenerativeRetriever: the model itself as retriever.
 
-Under atomic indexing one forward pass is the search: the score of a tool is the logit of its token where the assistant would
+Under atomic indexing one forward pass is the search: a tool is as good as the logit of its token where the assistant would
 choose, and the exact top k is one pass over the prompt and one product with the tool rows. Source: ToolGen, arXiv 2410.03439,
 which runs a constrained beam search for the same ranking. Where a tool is several tokens, `inference/beam_search.py` searches.
+What a ranking shows is the probability of a tool among all tools and `no_tool`: how the model decides here if it has to name a
+tool or decline.
 Shapes: Q queries, B of them in one pass, T tokens, D hidden size, N tools, V rows of the whole vocabulary.
 """
 
@@ -20,13 +22,14 @@ from torch import Tensor
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.checkpoint import Checkpoint
+from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
-from toolgen.inference.beam_search import beam_search
+from toolgen.inference.beam_search import Found, beam_search
 from toolgen.inference.engine import Engine
 from toolgen.inference.heads import Head
 from toolgen.inference.passes import Part
 from toolgen.inference.trie import Trie
-from toolgen.retrieval.protocol import BEAM, Ranking, top_ranking
+from toolgen.retrieval.protocol import BEAM, Ranking, count_of, texts_of, top_ranking
 
 AT_ONCE = 128
 """Queries whose scores are in memory at once."""
@@ -38,10 +41,13 @@ class GenerativeRetriever:
     """Ranks the tools of a checkpoint's catalog. An `engine` of the checkpoint's model makes the passes; without one the
     retriever makes its own, whose passes take at most `batch_tokens`. Searches of several threads share passes.
 
-    Without `constrained` a tool competes with every token of the vocabulary, and what is no tool leaves its place in the
-    ranking empty: the difference tells how much of the recall is the constraint's and how much the model has internalized.
+    Without `constrained` a tool competes with every token of the vocabulary, also for its probability, and what is no tool
+    leaves its place in the ranking empty: the difference tells how much of the recall is the constraint's and how much the
+    model has internalized.
     `beam` (at least k are kept, by default BEAM) is for indexings of several tokens a tool, which are always constrained.
     """
+
+    unit = "probability"
 
     def __init__(
         self,
@@ -104,34 +110,32 @@ class GenerativeRetriever:
             self._rows_N = np.array([rows[tool] for tool in tool_ids], dtype=np.intp)
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        """The k best tools of each query, best first: the exact ones, and their logits, under atomic indexing. Where a tool is
-        several tokens, a score is the logarithm of a probability. Unconstrained: the tools among the best k tokens."""
-        if not self._checkpoint.vocabulary.is_atomic:
-            return self._search_beams(queries, k)
-        rankings: list[Ranking] = [Ranking((), ())] * len(queries)
-        for part, scores in self._scored(queries):
-            for i, scores_N in zip(part, scores, strict=True):
-                rankings[i] = self._ranking(scores_N, k)
-        return rankings
+        """The k best tools of each query, best first, and their probabilities; the exact ones under atomic indexing.
+        Unconstrained: the tools among the best k tokens."""
+        count, texts = count_of(k), texts_of(queries)
+        if self._checkpoint.vocabulary.is_atomic:
+            return [self._ranking(scores_R, count) for scores_R in self._scored(texts)]
+        return [self._of_beam(found).first(count) for found in self._beams(texts, count)]
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The score of every tool; see `Scorer`. Where a tool is several tokens, that takes a beam as wide as the catalog."""
-        vocabulary = self._checkpoint.vocabulary
-        scores_QN = np.empty((len(queries), len(self._ids)), dtype=np.float32)
-        if vocabulary.is_atomic:
-            for part, scores in self._scored(queries):
-                scores_QN[part.start : part.stop] = [self._of_tools(scores_R) for scores_R in scores]
+        """The logit of every tool, or the logarithm of its probability where a tool is several tokens, which takes a beam as
+        wide as the catalog; see `Scorer`."""
+        texts = texts_of(queries)
+        scores_QN = np.empty((len(texts), len(self._ids)), dtype=np.float32)
+        if self._checkpoint.vocabulary.is_atomic:
+            for scores_N, scores_R in zip(scores_QN, self._scored(texts), strict=True):
+                scores_N[:] = self._of_tools(scores_R)
         else:
-            position = {tool: place for place, tool in enumerate(self._ids)}
-            for scores_N, ranking in zip(scores_QN, self._search_beams(queries, len(self._ids)), strict=True):
-                scores_N[[position[tool] for tool in ranking.tools]] = ranking.scores
+            for scores_N, found in zip(scores_QN, self._beams(texts, len(self._ids)), strict=True):
+                tools = found.rows < len(self._ids)
+                scores_N[found.rows[tools]] = found.scores[tools]
         return scores_QN
 
     def hidden_states(self, queries: Sequence[str]) -> Tensor:
         """The hidden state of each request at which its tool is chosen (Q, D)."""
         model = self._checkpoint.model
         passes = Engine(model, weights="full", pass_tokens=self.batch_tokens, prefix_mebibytes=0)
-        states = [passes.run([Part(ids=ids, rows=None) for ids in part]) for part in self._groups(queries)]
+        states = [passes.run([Part(ids=ids, rows=None) for ids in part]) for part in self._groups(texts_of(queries))]
         return (
             torch.cat([*chain.from_iterable(states)]).float().cpu()
             if states
@@ -142,44 +146,55 @@ class GenerativeRetriever:
         protocol = self._checkpoint.protocol
         return [protocol.prompt([{"role": "user", "content": query}], max_tokens=self._max_tokens) for query in queries]
 
-    def _scored(self, queries: Sequence[str]) -> Iterator[tuple[range, list[npt.NDArray[np.float32]]]]:
-        """Positions of queries, and the scores of all rows of tools after each; unconstrained those of the whole vocabulary."""
-        ids, start = self._checkpoint.vocabulary.tool_token_ids, 0
-        rows = (ids.start if self._constrained else 0, ids.stop)
+    def _scored(self, queries: Sequence[str]) -> Iterator[npt.NDArray[np.float32]]:
+        """The logits of no_tool and of all rows of tools after each query; unconstrained those of the whole vocabulary, which
+        end with them."""
+        vocabulary = self._checkpoint.vocabulary
+        rows = (vocabulary.no_tool_id if self._constrained else 0, vocabulary.tool_token_ids.stop)
         for prompts in self._groups(queries):
-            found = self.engine.run([Part(ids=prompt, rows=rows) for prompt in prompts])
-            yield range(start, start + len(prompts)), [scores_1N[0].cpu().numpy() for scores_1N in found]
-            start += len(prompts)
+            for scores_1R in self.engine.run([Part(ids=prompt, rows=rows) for prompt in prompts]):
+                yield scores_1R[0].cpu().numpy()
 
     def _groups(self, queries: Sequence[str]) -> Iterator[list[list[int]]]:
         return (self._prompts(queries[start : start + AT_ONCE]) for start in range(0, len(queries), AT_ONCE))
 
-    def _search_beams(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        prompts, ids = self._prompts(queries), self._ids
-        rankings: list[Ranking] = [Ranking((), ())] * len(prompts)
-        width = min(max(k, self._beam), len(ids))
+    def _beams(self, queries: Sequence[str], k: int) -> Iterator[Found]:
+        """At least the best k tools of each query by their places; the place behind them is that of no_tool, which is missing
+        where the beam dropped it."""
+        prompts, width = self._prompts(queries), max(k, self._beam) + 1
         head = Head.of(self._checkpoint.model)
         for start in range(0, len(prompts), BEAMS_AT_ONCE):
             part = prompts[start : start + BEAMS_AT_ONCE]
-            beams = beam_search(self.engine, head, self._trie, part, width, pass_tokens=self.batch_tokens)
-            for i, found in enumerate(beams, start):
-                rankings[i] = Ranking(tuple(ids[row] for row in found.rows[:k]), tuple(map(float, found.scores[:k])))
-        return rankings
+            yield from beam_search(self.engine, head, self._trie, part, width, pass_tokens=self.batch_tokens)
 
     @cached_property
     def _trie(self) -> Trie:
-        return Trie.build([self._checkpoint.vocabulary.sequence(tool) for tool in self._ids])
+        return Trie.build([self._checkpoint.vocabulary.sequence(name) for name in (*self._ids, NO_TOOL)])
 
     def _of_tools(self, scores_R: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The scores of the tools that can be found (N), from those of all rows of tools or of the whole vocabulary."""
-        return scores_R[len(scores_R) - len(self._checkpoint.vocabulary.new_tokens) :][self._rows_N]
+        """The scores of the tools that can be found (N), from what `_scored` gives."""
+        return scores_R[self._tools_from(scores_R) :][self._rows_N]
+
+    def _tools_from(self, scores_R: npt.NDArray[np.float32]) -> int:
+        """Where the rows of tools begin; no_tool stands before them."""
+        return len(scores_R) - len(self._checkpoint.vocabulary.new_tokens)
 
     def _ranking(self, scores_R: npt.NDArray[np.float32], k: int) -> Ranking:
-        """From the scores of all rows of tools, or of the whole vocabulary."""
-        ranking = top_ranking(self._ids, self._of_tools(scores_R), k)
-        if self._constrained:
-            return ranking
-        beaten = scores_R[: self._checkpoint.vocabulary.tool_token_ids.start]
-        places = [place + int((beaten > score).sum()) for place, score in enumerate(ranking.scores)]
-        count = sum(place < k for place in places)
-        return Ranking(ranking.tools[:count], ranking.scores[:count])
+        """From what `_scored` gives."""
+        scores_N, others = self._of_tools(scores_R), scores_R[: self._tools_from(scores_R)]
+        best = top_ranking(self._ids, scores_N, k)
+        if not self._constrained:
+            places = [place + int((others > score).sum()) for place, score in enumerate(best.scores)]
+            best = best.first(sum(place < k for place in places))
+        largest = max(others.max(), scores_N.max(initial=-np.inf))
+        total = sum(np.exp(scores - largest).sum(dtype=np.float64) for scores in (others, scores_N))
+        *shares, declines = np.exp(np.array([*best.scores, others[-1]], dtype=np.float64) - largest) / total
+        return Ranking(best.tools, tuple(map(float, shares)), float(declines))
+
+    def _of_beam(self, found: Found) -> Ranking:
+        probabilities, tools = np.exp(found.scores), found.rows < len(self._ids)
+        return Ranking(
+            tuple(self._ids[row] for row in found.rows[tools]),
+            tuple(probabilities[tools].tolist()),
+            next(iter(probabilities[~tools].tolist()), None),
+        )

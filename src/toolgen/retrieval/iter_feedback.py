@@ -13,7 +13,7 @@ from typing import Any
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import numbered
 from toolgen.llm import ChatMessage, LanguageModel
-from toolgen.retrieval.protocol import Ranking, Retriever, described
+from toolgen.retrieval.protocol import Ranking, Retriever, count_of, described, texts_of, unit_of
 
 FEEDBACK_TOKENS = 160  # of an answer
 
@@ -52,6 +52,7 @@ class IterFeedbackRetriever:
         self, base: Retriever, llm: LanguageModel, *, rounds: int = 3, shown: int = 10, budget: int = 2000
     ) -> None:
         self.base, self.llm, self.rounds, self.shown, self.budget = base, llm, rounds, shown, budget
+        self.unit = unit_of(base)
         self._catalog = Catalog()
 
     @property
@@ -72,9 +73,10 @@ class IterFeedbackRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query as it reads after the rounds."""
-        texts, depth = list(queries), max(k, self.shown)
+        queries = texts_of(queries)
+        texts, depth = [*queries], max(count_of(k), self.shown)
         rankings = self.base.search(texts, depth)
-        pending = [i for i, query in enumerate(queries) if query.strip() and rankings[i].tools]
+        pending = [i for i, query in enumerate(queries) if query.strip()] if len(self._catalog) else []
         for _ in range(self.rounds):
             refined = self._refined(pending, queries, texts, rankings)
             if not refined:
@@ -83,7 +85,7 @@ class IterFeedbackRetriever:
             for (i, text), ranking in zip(refined.items(), found, strict=True):
                 texts[i], rankings[i] = text, ranking
             pending = [*refined]
-        return [Ranking(ranking.tools[:k], ranking.scores[:k]) for ranking in rankings]
+        return [ranking.first(k) for ranking in rankings]
 
     def _refined(
         self, pending: Sequence[int], queries: Sequence[str], texts: Sequence[str], rankings: Sequence[Ranking]
@@ -98,7 +100,7 @@ class IterFeedbackRetriever:
 
     def _prompt(self, query: str, text: str, ranking: Ranking) -> list[ChatMessage]:
         tools = [self._catalog.get(tool_id) for tool_id in ranking.tools[: self.shown]]
-        return feedback_prompt(query, text, numbered(tools, self.budget))
+        return feedback_prompt(query, text, numbered(tools, self.budget) or "nothing")
 
 
 def feedback_prompt(query: str, text: str, found: str) -> list[ChatMessage]:

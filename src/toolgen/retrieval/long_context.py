@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import numbered
 from toolgen.llm import ChatMessage, LanguageModel
-from toolgen.retrieval.protocol import Ranking, Retriever, described, placed_ranking
+from toolgen.retrieval.protocol import Ranking, Retriever, count_of, described, placed_ranking, texts_of
 
 _TASK = "Choose tools for a user's request. Answer only with the numbers of the tools that help, best first: 3, 7."
 _EXAMPLE = """Tools:
@@ -29,14 +30,14 @@ _TOKENS_A_NUMBER = 4
 
 
 class LongContextRetriever:
-    """The first `candidates` tools of `base` are listed by name and description; those whose numbers the model answers come
-    first in its order, then all others in the order of the base.
+    """The first `candidates` tools of `base` are listed by name and description, filled up in the order of the catalog where it
+    finds fewer. Those whose numbers the model answers come first in its order, then what else the base found in its order.
 
     The list takes at most `budget` characters, an equal share for each tool. An answer without a number of the list leaves
     the order of the base, as does an empty request, for which the model is not asked. A score is 1 / place.
     """
 
-    name = "long-context"
+    name, unit = "long-context", "1 / place"
 
     def __init__(self, base: Retriever, llm: LanguageModel, *, candidates: int = 20, budget: int = 4000) -> None:
         self.base, self.llm, self.candidates, self.budget = base, llm, candidates, budget
@@ -59,20 +60,24 @@ class LongContextRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query; beyond the candidates they are the base's."""
-        rankings = [list(ranking.tools) for ranking in self.base.search(queries, max(k, self.candidates))]
-        asked = [i for i, query in enumerate(queries) if query.strip() and rankings[i]]
-        if asked:
-            prompts = [self._prompt(queries[i], rankings[i]) for i in asked]
+        queries, depth = texts_of(queries), max(count_of(k), self.candidates)
+        rankings = [ranking.tools for ranking in self.base.search(queries, depth)]
+        asked = {i: self._candidates(rankings[i]) for i, query in enumerate(queries) if query.strip()}
+        if asked and len(self._catalog):
+            prompts = [self._prompt(queries[i], listed) for i, listed in asked.items()]
             answers = self.llm.write(prompts, max_tokens=_TOKENS_A_NUMBER * self.candidates, temperature=0.0)
-            for i, answer in zip(asked, answers, strict=True):
-                listed = rankings[i][: self.candidates]
+            for (i, listed), answer in zip(asked.items(), answers, strict=True):
                 chosen = [listed[number - 1] for number in parse_numbers(answer, len(listed))]
-                rankings[i] = list(dict.fromkeys([*chosen, *rankings[i]]))
+                rankings[i] = tuple(dict.fromkeys([*chosen, *rankings[i]]))
         return [placed_ranking(tools[:k]) for tools in rankings]
 
+    def _candidates(self, found: Sequence[str]) -> list[str]:
+        seen = {*found}
+        others = (tool_id for tool_id in self._catalog.ids if tool_id not in seen)
+        return list(islice(chain(found, others), self.candidates))
+
     def _prompt(self, query: str, tools: Sequence[str]) -> list[ChatMessage]:
-        listed = [self._catalog.get(tool_id) for tool_id in tools[: self.candidates]]
-        return choice_prompt(query, numbered(listed, self.budget))
+        return choice_prompt(query, numbered([*map(self._catalog.get, tools)], self.budget))
 
 
 def choice_prompt(query: str, tools: str) -> list[ChatMessage]:

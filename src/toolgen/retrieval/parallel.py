@@ -14,7 +14,7 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.errors import ProcessesError
-from toolgen.retrieval.protocol import Ranking, Retriever
+from toolgen.retrieval.protocol import Ranking, Retriever, texts_of, unit_of
 
 
 def process_count() -> int:
@@ -36,7 +36,7 @@ class ParallelRetriever:
         if not dist.is_initialized():
             dist.init_process_group("gloo")
             atexit.register(dist.destroy_process_group)
-        self.name = retriever.name
+        self.name, self.unit = retriever.name, unit_of(retriever)
         self.config: dict[str, Any] = {**getattr(retriever, "config", {}), "processes": dist.get_world_size()}
         self._retriever = retriever
 
@@ -48,7 +48,7 @@ class ParallelRetriever:
         """All rankings, in every process. ProcessesError if another one has ended."""
         import torch.distributed as dist
 
-        own = queries[dist.get_rank() :: dist.get_world_size()]
+        own = texts_of(queries)[dist.get_rank() :: dist.get_world_size()]
         rankings = self._retriever.search(own, k) if own else []
         found: list[list[Ranking]] = [[] for _ in range(dist.get_world_size())]
         try:

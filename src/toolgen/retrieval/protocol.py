@@ -6,7 +6,8 @@ Shapes: Q requests, N tools of the catalog, k results.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog
+from toolgen.datasets.messages import NO_TOOL
+from toolgen.errors import UsageError
 
 BEAM = 32
 """Beginnings of tools that a search keeps at each step where a tool is several tokens; ToolGen keeps 5."""
@@ -21,10 +24,24 @@ BEAM = 32
 
 @dataclass(frozen=True)
 class Ranking:
-    """The tools found for one request: ids best first, each with its score (higher is better, unit of the method)."""
+    """The tools found for one request: ids best first, each with its score (higher is better; `unit_of` says what it is).
+    `no_tool` is the score of declining, from a method that can tell when no tool fits."""
 
     tools: tuple[str, ...]
     scores: tuple[float, ...]
+    no_tool: float | None = None
+
+    def first(self, k: int) -> Ranking:
+        """The first k tools."""
+        return Ranking(self.tools[:k], self.scores[:k], self.no_tool)
+
+    def with_no_tool(self, k: int) -> Ranking:
+        """The first k results, of which "no_tool" is one where it ranks among them."""
+        if self.no_tool is None:
+            return self.first(k)
+        place = sum(score >= self.no_tool for score in self.scores)
+        tools = (*self.tools[:place], NO_TOOL, *self.tools[place:])
+        return Ranking(tools, (*self.scores[:place], self.no_tool, *self.scores[place:])).first(k)
 
     def to_dict(self, query_id: str) -> dict[str, Any]:
         """The record of a rankings file."""
@@ -36,7 +53,8 @@ class Retriever(Protocol):
     """Finds tools of a catalog for requests in plain language.
 
     `index` is called once before `search` and again when the catalog changes. `search` returns one ranking a query, in
-    order, each with the best min(k, N) tools and no tool twice; equal scores keep the order of the catalog.
+    order, each with the best k tools and no tool twice; equal scores keep the order of the catalog. A method may leave out
+    tools that it has no reason to name, as BM25 does those without a word of the query. One text alone is one query.
     A user's own class needs these three names and no base class.
     """
 
@@ -47,6 +65,27 @@ class Retriever(Protocol):
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query."""
+
+
+def texts_of(queries: Sequence[str]) -> list[str]:
+    """The texts to search for: one alone, or each of several. A lone surrogate, which no tokenizer reads, becomes `?`.
+    UsageError for anything that is no text."""
+    given = [queries] if isinstance(queries, str) or not isinstance(queries, Iterable) else [*queries]
+    for query in given:
+        if not isinstance(query, str):
+            raise UsageError(f"a request is a text; got {query!r:.60}; give one text, or a list of texts")
+    return [query.encode("utf-8", "replace").decode("utf-8") for query in given]
+
+
+def count_of(k: int) -> int:
+    """How many results are asked for. UsageError unless it is a whole number above 0."""
+    try:
+        count = operator.index(k)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(k, bool):
+        raise UsageError(f"k is how many tools to return, a whole number above 0; got {k!r}")
+    return count
 
 
 def top_ranking(ids: Sequence[str], scores_N: npt.NDArray[np.floating[Any]], k: int) -> Ranking:
@@ -68,7 +107,8 @@ class Scorer(Protocol):
     """A retriever that also gives the scores of all tools at once, as numbers without ids: what sums and sets work on."""
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.floating[Any]]:
-        """Every tool's score for each query, tools in the order of the catalog (Q, N)."""
+        """Every tool's score for each query, tools in the order of the catalog (Q, N). Where it leaves tools out of a
+        ranking, its attribute `left_out` is the score that says so."""
 
 
 def scores_of_all(
@@ -81,6 +121,8 @@ def scores_of_all(
     """
     if isinstance(retriever, Scorer):
         return retriever.score_all(queries).astype(np.float64)
+    if not positions:
+        return np.empty((len(queries), 0))
     rankings = retriever.search(queries, len(positions))
     scores_QN = np.empty((len(queries), len(positions)))
     for scores_N, ranking in zip(scores_QN, rankings, strict=True):
@@ -89,9 +131,20 @@ def scores_of_all(
     return scores_QN
 
 
+def is_ranked(retriever: Retriever, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which of these scores of a retriever are those of tools that it ranks."""
+    ranked: npt.NDArray[np.bool_] = scores != getattr(retriever, "left_out", np.nan)  # nothing equals NaN
+    return ranked
+
+
 def placed_ranking(tools: Sequence[str]) -> Ranking:
     """The ranking of a method that only orders: scores are 1 / place, places counted from 1."""
     return Ranking(tuple(tools), tuple(1.0 / place for place in range(1, len(tools) + 1)))
+
+
+def unit_of(retriever: Retriever) -> str:
+    """What the scores of a retriever's rankings are, as its attribute `unit` says."""
+    return str(getattr(retriever, "unit", "score"))
 
 
 def described(retriever: Retriever) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.written import STYLES, drafts_by_model, listed, prompt_for
 from toolgen.llm import ChatMessage, LanguageModel
-from toolgen.retrieval.protocol import Ranking, Retriever, described, placed_ranking
+from toolgen.retrieval.protocol import Ranking, Retriever, count_of, described, placed_ranking, texts_of
 
 MAX_INTENTS = 5  # a small model may go on listing; the paper names no limit
 INTENT_TOKENS = 160  # of an answer
@@ -53,7 +53,7 @@ class ReInvokeRetriever:
         retriever = ReInvokeRetriever(BM25Retriever(), llm, cache=Path("written"))
     """
 
-    name = "re-invoke"
+    name, unit = "re-invoke", "1 / place"
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class ReInvokeRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query; a score is 1 / place."""
-        intents = self._intents(queries)
+        k, intents = count_of(k), self._intents(texts_of(queries))
         # The first k tools have all their better views among the first k * views, so nothing is missed.
         found = iter(self.base.search([text for texts in intents for text in texts], k * self._most_views))
         return [self._merge(list(islice(found, len(texts))), k) for texts in intents]

@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.errors import UsageError
-from toolgen.retrieval.protocol import Ranking, Retriever, described, scores_of_all, top_ranking
+from toolgen.retrieval.protocol import (
+    Ranking,
+    Retriever,
+    count_of,
+    described,
+    is_ranked,
+    scores_of_all,
+    texts_of,
+    top_ranking,
+)
 
 SCORES_AT_ONCE = 2**24
 """Of all queries and tools together; bounds the memory of a search."""
@@ -25,10 +34,12 @@ SCORES_AT_ONCE = 2**24
 
 class SumRetriever:
     """A tool scores the weighted sum of its scores in `members`, and `unasked_bonus` more if its id is not in `asked_tools`.
-    A tool that a member does not rank gets that member's least score. Needs members that can rank the whole catalog.
+    A tool that a member does not rank gets that member's least score; one that no member ranks is left out.
 
     UsageError for a bonus where no tool was asked for: then nothing was trained on, or it is not known.
     """
+
+    unit = "sum of logits"
 
     def __init__(
         self,
@@ -71,16 +82,25 @@ class SumRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query by the sum."""
-        rankings = []
+        count, texts, rankings = count_of(k), texts_of(queries), []
         at_once = max(1, SCORES_AT_ONCE // max(1, len(self._ids)))
-        for start in range(0, len(queries), at_once):
-            scores_QN = self.score_all(queries[start : start + at_once])
-            rankings += [top_ranking(self._ids, scores_N, k) for scores_N in scores_QN]
+        for start in range(0, len(texts), at_once):
+            scores_QN, ranked_QN = self._summed(texts[start : start + at_once])
+            scores_QN[~ranked_QN] = -np.inf
+            for scores_N, ranked_N in zip(scores_QN, ranked_QN, strict=True):
+                rankings.append(top_ranking(self._ids, scores_N, min(count, int(ranked_N.sum()))))
         return rankings
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
         """The sum for every tool; see `Scorer`."""
-        total_QN = np.tile(self._bonus_N, (len(queries), 1))
+        return self._summed(texts_of(queries))[0]
+
+    def _summed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """The sum for every tool, and whether some member ranks it (Q, N)."""
+        total_QN = np.tile(self._bonus_N, (len(texts), 1))
+        ranked_QN = np.zeros(total_QN.shape, dtype=np.bool_)
         for member, weight in self.members:
-            total_QN += weight * scores_of_all(member, queries, self._positions)
-        return total_QN
+            scores_QN = scores_of_all(member, texts, self._positions)
+            total_QN += weight * scores_QN
+            ranked_QN |= is_ranked(member, scores_QN)
+        return total_QN, ranked_QN

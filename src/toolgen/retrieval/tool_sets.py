@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.errors import UsageError
-from toolgen.retrieval.protocol import Ranking, Retriever, described, scores_of_all, top_ranking
+from toolgen.retrieval.protocol import (
+    Ranking,
+    Retriever,
+    count_of,
+    described,
+    is_ranked,
+    scores_of_all,
+    texts_of,
+    top_ranking,
+)
 
 Vector = npt.NDArray[np.float64]
 
@@ -30,6 +39,8 @@ class ToolSetRetriever:
     that need tools which were never asked for together. Both were chosen on the development split of ToolLens; without sets of
     several tools the order is the base's.
     """
+
+    unit = "log probability"
 
     def __init__(
         self,
@@ -74,13 +85,18 @@ class ToolSetRetriever:
         self._members_F = np.array([position for one in candidates for position in one], dtype=np.int64)
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        """The best k tools for each query; a score is the logarithm of a mean probability."""
+        """The best k tools for each query; a score is the logarithm of a mean probability. None for a query for which the
+        base ranks no tool."""
         if self._members_F is None:
             raise UsageError(f"{self.name}: search was called before index(catalog)")
+        count, texts = count_of(k), texts_of(queries)
         if not self._ids:
-            return [Ranking((), ()) for _ in queries]
-        scores_QN = scores_of_all(self.base, queries, self._positions)
-        return [top_ranking(self._ids, self._needed(scores_N), k) for scores_N in scores_QN]
+            return [Ranking((), ()) for _ in texts]
+        rankings = []
+        for scores_N in scores_of_all(self.base, texts, self._positions):
+            wanted = count if is_ranked(self.base, scores_N).any() else 0
+            rankings.append(top_ranking(self._ids, self._needed(scores_N), wanted))
+        return rankings
 
     def _needed(self, base_N: Vector) -> Vector:
         """Log of the probability that a tool is needed (N), from the base's scores of all tools."""
