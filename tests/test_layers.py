@@ -29,6 +29,7 @@ ORDER = (
     "retrieval",
     "agent",
     "evaluation",
+    "serving",
     "cli",
     "__main__",
 )

@@ -4,6 +4,7 @@ Out: a trajectory: everything that was said and done, and how it ended.
 
 from toolgen.agent.environments import (
     BfclEnvironment,
+    ComposedEnvironment,
     DryRunEnvironment,
     Environment,
     Header,
@@ -23,6 +24,7 @@ __all__ = [
     "AgentEvent",
     "BfclEnvironment",
     "Budget",
+    "ComposedEnvironment",
     "DryRunEnvironment",
     "Environment",
     "GenerativePolicy",

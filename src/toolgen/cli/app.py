@@ -27,6 +27,7 @@ COMMAND_MODULES = (
     "toolgen.cli.train",
     "toolgen.cli.search",
     "toolgen.cli.run",
+    "toolgen.cli.mcp",
     "toolgen.cli.evaluate",
     "toolgen.cli.experiment",
     "toolgen.cli.report",

@@ -3,6 +3,7 @@ Out: what came back, and a changed state: Python functions, BFCL's simulated sys
 """
 
 from toolgen.agent.environments.bfcl import BfclEnvironment
+from toolgen.agent.environments.composed import ComposedEnvironment
 from toolgen.agent.environments.dry_run import DryRunEnvironment
 from toolgen.agent.environments.http import Header, HttpEnvironment, HttpOptions
 from toolgen.agent.environments.protocol import Environment, ToolResult
@@ -12,6 +13,7 @@ from toolgen.agent.environments.registry import NO_PACKAGES, Packages, environme
 __all__ = [
     "NO_PACKAGES",
     "BfclEnvironment",
+    "ComposedEnvironment",
     "DryRunEnvironment",
     "Environment",
     "Header",

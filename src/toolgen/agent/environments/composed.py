@@ -1,0 +1,49 @@
+"""One environment out of several: each call goes where its tool's `endpoint.kind` is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from toolgen.agent.environments.protocol import Environment, ToolResult, error_text, not_available
+from toolgen.catalog.catalog import Catalog
+from toolgen.datasets.task import Task, Turn
+
+
+class ComposedEnvironment:
+    """`by_kind` are environments by the kind of endpoint that they carry out. Closing it closes them."""
+
+    name = "composed"
+
+    def __init__(self, catalog: Catalog, by_kind: Mapping[str, Environment]) -> None:
+        self._by_kind = dict(by_kind)
+        self._kinds = {tool.id: str((tool.endpoint or {}).get("kind") or "none") for tool in catalog}
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        offered = {kind: frozenset(environment.tools) for kind, environment in self._by_kind.items()}
+        return tuple(tool for tool, kind in self._kinds.items() if tool in offered.get(kind, ()))
+
+    def reset(self, task: Task) -> None:
+        for environment in self._by_kind.values():
+            environment.reset(task)
+
+    def start_turn(self, turn: Turn) -> None:
+        for environment in self._by_kind.values():
+            environment.start_turn(turn)
+
+    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+        kind = self._kinds.get(tool_id)
+        if kind is None:
+            return not_available(tool_id, self.name)
+        if kind not in self._by_kind:
+            known = ", ".join(self._by_kind) or "none"
+            text = f"tool {tool_id} is of the kind {kind!r}, which is not carried out here; carried out are {known}"
+            return ToolResult(content=error_text(text), status="error")
+        return self._by_kind[kind].call(tool_id, arguments)
+
+    def close(self) -> None:
+        with ExitStack() as stack:  # one that fails to close does not keep the others open
+            for environment in self._by_kind.values():
+                stack.callback(environment.close)

@@ -1,0 +1,132 @@
+"""`toolgen mcp`: a whole catalog behind three tools, for any client of the Model Context Protocol."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from toolgen.catalog.transforms import select_tools
+from toolgen.cli.calling import (
+    AllowHostOption,
+    AllowPrivateOption,
+    Calling,
+    DryRunOption,
+    HeaderOption,
+    ReadOnlyOption,
+    ServerOption,
+)
+from toolgen.cli.console import message, progress, show
+from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, load_catalog, open_retriever
+from toolgen.cli.selecting import ExcludeOption, IncludeOption
+from toolgen.errors import MissingExtraError, UsageError
+from toolgen.serving import Gateway
+
+Client = Literal["claude", "cursor", "vscode", "codex"]
+SETTINGS: dict[Client, str] = {
+    "claude": "claude_desktop_config.json (Settings, Developer, Edit Config)",
+    "cursor": "~/.cursor/mcp.json",
+    "vscode": ".vscode/mcp.json",
+    "codex": "~/.codex/config.toml",
+}
+"""The file of each client that the printed lines belong into."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `mcp`."""
+    app.command("mcp", epilog="Example: toolgen mcp CKPT --allow-host api.example.com")(mcp)
+
+
+def mcp(
+    folder: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a dataset (bm25 or dense).")],
+    retriever: RetrieverOption = None,
+    add: AddOption = None,
+    encoder: EncoderOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    dry_run: DryRunOption = False,
+    read_only: ReadOnlyOption = False,
+    allow_host: AllowHostOption = None,
+    header: HeaderOption = None,
+    server: ServerOption = None,
+    allow_private: AllowPrivateOption = False,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", metavar="FILE", help="Write a line for each call: when, tool, outcome, seconds."),
+    ] = None,
+    log_contents: Annotated[
+        bool, typer.Option("--log-contents", help="Arguments and results go into the log, too.")
+    ] = False,
+    http: Annotated[bool, typer.Option("--http", help="Serve streamable HTTP at /mcp instead of stdio.")] = False,
+    host: Annotated[str, typer.Option(help="With --http: an address of this machine's loopback.")] = LOOPBACK[0],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With --http.")] = 8765,
+    install: Annotated[
+        Client | None,
+        typer.Option("--install", help="Print what this client needs in its settings, and serve nothing."),
+    ] = None,
+) -> None:
+    """Serve a catalog to any MCP client as three tools: search_tools, get_tool_details, call_tool.
+
+    The client's model sees these three instead of thousands of definitions. Calls of HTTP tools go to hosts that --allow-host
+    names. Without --http the client starts this command itself and speaks to it over standard input and output.
+    """
+    if install:
+        show(_settings(install, _command(folder)))
+        message(f"goes into {SETTINGS[install]}")
+        return
+    if http and host not in LOOPBACK:
+        raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
+    calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private)
+    catalog = select_tools(load_catalog(folder), include or (), exclude or ())
+    environment = calling.environment(catalog)
+    with progress("indexing tools") as on_progress:
+        finder = open_retriever(folder, retriever, add=add, encoder=encoder, on_progress=on_progress)
+        gateway = Gateway(catalog, finder, environment, read_only=read_only, log=log, log_contents=log_contents)
+    try:
+        _serve(gateway, (host, port) if http else None)
+    finally:
+        gateway.close()
+
+
+def _serve(gateway: Gateway, address: tuple[str, int] | None) -> None:
+    try:
+        import anyio
+
+        from toolgen.serving.mcp_gateway import http_app, serve_stdio
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "mcp", "mcp") from None
+    if address is None:
+        message(f"serving {gateway.size:,} tools over standard input and output")
+        anyio.run(serve_stdio, gateway)
+        return
+    import uvicorn
+
+    host, port = address
+    message(f"serving {gateway.size:,} tools at http://{'[::1]' if host == '::1' else host}:{port}/mcp")
+    uvicorn.run(http_app(gateway, host), host=host, port=port, log_level="warning")
+
+
+def _command(folder: Path) -> list[str]:
+    """This very command, without --install, by full paths: clients start it elsewhere."""
+    given = iter(sys.argv[1:])
+    kept = []
+    for one in given:
+        if one == "--install":
+            next(given, None)
+        elif not one.startswith("--install="):
+            kept.append(str(folder.resolve()) if one == str(folder) else one)
+    return [sys.executable, "-m", "toolgen", *kept]
+
+
+def _settings(client: Client, command: list[str]) -> str:
+    if client == "codex":
+        arguments = ", ".join(json.dumps(one) for one in command[1:])
+        return f"[mcp_servers.toolgen]\ncommand = {json.dumps(command[0])}\nargs = [{arguments}]"
+    entry = {"command": command[0], "args": command[1:]}
+    if client == "vscode":
+        return json.dumps({"servers": {"toolgen": {"type": "stdio", **entry}}}, indent=2)
+    return json.dumps({"mcpServers": {"toolgen": entry}}, indent=2)

@@ -1,0 +1,151 @@
+"""Gateway: a whole catalog behind three operations, search, read one tool's definition, call it. Knows no protocol.
+
+The three are the same whatever the catalog holds, so that a client's prompt stays small and does not change: the layers that
+the Model Context Protocol's page "Client Best Practices" (2026-07-28) recommends.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from toolgen.agent import Environment, ToolResult
+from toolgen.agent.environments.protocol import error_text
+from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.effects import only_reads
+from toolgen.catalog.naming import wire_names
+from toolgen.catalog.schema import best_fault
+from toolgen.datasets import Task
+from toolgen.errors import InputError
+from toolgen.retrieval import Retriever
+
+LARGEST = 50
+"""Tools in one answer of a search."""
+LONGEST_REQUEST = 4000
+"""Characters of a request."""
+BRIEF = 240
+"""Characters of a description in an answer of a search."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One tool that a search found."""
+
+    name: str
+    description: str
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"name": self.name, "description": self.description, "score": round(self.score, 4)}
+
+
+class Gateway:
+    """Answers searches over `catalog` with `retriever`, which is indexed here, and carries out calls in `environment`.
+
+    Safe to use from several threads: searches run one at a time, calls as the environment can. `read_only` refuses tools that
+    do not say that they only read. Calls are written to `log`, a line each: when, which tool, how it ended, how long it took;
+    arguments and results too with `log_contents`.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        retriever: Retriever,
+        environment: Environment,
+        *,
+        read_only: bool = False,
+        log: Path | None = None,
+        log_contents: bool = False,
+    ) -> None:
+        retriever.index(catalog)
+        self._catalog, self._retriever, self._environment = catalog, retriever, environment
+        self._read_only, self._log, self._log_contents = read_only, log, log_contents
+        self._names = wire_names(catalog)
+        self._searching, self._logging = threading.Lock(), threading.Lock()
+        environment.reset(Task.from_text("calls of clients"))
+
+    @property
+    def size(self) -> int:
+        """How many tools there are."""
+        return len(self._catalog)
+
+    def search(self, text: str, limit: int = 5) -> list[Found]:
+        """The tools for a request in plain language, best first; fewer where the method says that no more fit."""
+        if not text.strip():
+            raise InputError("the request is empty; say in plain language what is to be done")
+        if not 1 <= limit <= LARGEST:
+            raise InputError(f"the limit is {limit}; give 1 to {LARGEST}")
+        with self._searching:
+            ranking = self._retriever.search([text[:LONGEST_REQUEST]], limit)[0]
+        pairs = zip(ranking.tools, ranking.scores, strict=True)
+        return [self._found(self._catalog.get(tool), score) for tool, score in pairs if tool in self._catalog]
+
+    def details(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """The definitions of tools by name, as the Model Context Protocol writes them. InputError for an unknown name."""
+        return [_definition(self._tool(name)) for name in names]
+
+    def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
+        """Carries out one call. A failure, an unknown tool and invalid arguments are results, too."""
+        started = time.monotonic()
+        try:
+            tool: Tool | None = self._tool(name)
+            result = self._carried_out(self._tool(name), arguments)
+        except InputError as error:
+            tool, result = None, ToolResult(content=error_text(str(error)), status="error")
+        self._record(tool.id if tool else name, arguments, result, time.monotonic() - started)
+        return result
+
+    def close(self) -> None:
+        """Frees what the environment holds."""
+        self._environment.close()
+
+    def _carried_out(self, tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
+        if self._read_only and not only_reads(tool):
+            raise InputError(f"{tool.id} does not say that it only reads, and nothing else is allowed here")
+        if fault := best_fault(dict(arguments), tool.parameters):
+            raise InputError(f"invalid arguments for {tool.id}: {fault}")
+        return self._environment.call(tool.id, arguments)
+
+    def _tool(self, name: str) -> Tool:
+        """By id or by wire name."""
+        name = self._names.get(name, name)
+        if name not in self._catalog:
+            raise InputError(f"there is no tool {name[:200]!r}; search for one and use its name as it stands there")
+        return self._catalog.get(name)
+
+    @staticmethod
+    def _found(tool: Tool, score: float) -> Found:
+        words = " ".join(tool.description.split())
+        return Found(tool.id, words if len(words) <= BRIEF else words[: BRIEF - 1].rstrip() + "…", score)
+
+    def _record(self, tool: str, arguments: Mapping[str, Any], result: ToolResult, seconds: float) -> None:
+        if self._log is None:
+            return
+        line: dict[str, Any] = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "tool": tool,
+            "status": result.status,
+            "seconds": round(seconds, 3),
+        }
+        if self._log_contents:
+            line |= {"arguments": dict(arguments), "result": result.content}
+        with self._logging, self._log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _definition(tool: Tool) -> dict[str, Any]:
+    annotations = (tool.endpoint or {}).get("annotations")
+    return {
+        "name": tool.id,
+        "description": tool.description,
+        "inputSchema": dict(tool.parameters),
+        **({"outputSchema": tool.returns} if tool.returns else {}),
+        "annotations": {**(annotations if isinstance(annotations, dict) else {}), "readOnlyHint": only_reads(tool)},
+    }

@@ -1,0 +1,204 @@
+"""The three operations over a catalog, and the same through the protocol's own client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from toolgen.agent import ToolResult
+from toolgen.catalog import Catalog, Tool
+from toolgen.datasets import Task, Turn
+from toolgen.errors import InputError
+from toolgen.retrieval import make_retriever
+from toolgen.serving import Gateway
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+FORECAST = Tool(
+    id="weather.example&&GET /forecast",
+    provider="weather.example",
+    name="GET /forecast",
+    description="Weather forecast of a city",
+    parameters=CITY,
+    returns={"type": "object"},
+    endpoint={"kind": "http", "method": "GET"},
+)
+MAIL = Tool(
+    id="mail&&send",
+    provider="mail",
+    name="send",
+    description="Send an e-mail\nto somebody. " + "Long. " * 100,
+    endpoint={"kind": "mcp", "annotations": {"title": "Send", "readOnlyHint": False}},
+)
+
+
+class Recorder:
+    """Answers with what it was asked; `broken` fails."""
+
+    name = "recorder"
+    tools = (FORECAST.id, MAIL.id)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.closed = False
+
+    def reset(self, task: Task) -> None:
+        self.calls = []
+
+    def start_turn(self, turn: Turn) -> None:
+        pass
+
+    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+        self.calls.append((tool_id, dict(arguments)))
+        if arguments.get("city") == "Atlantis":
+            return ToolResult(content='{"error": "no such city"}', status="error")
+        return ToolResult(content=json.dumps(dict(arguments)))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def gateway_over(recorder: Recorder, **options: Any) -> Gateway:
+    return Gateway(Catalog([FORECAST, MAIL]), make_retriever("bm25"), recorder, **options)
+
+
+@pytest.fixture
+def gateway(recorder: Recorder) -> Iterator[Gateway]:
+    made = gateway_over(recorder)
+    yield made
+    made.close()
+    assert recorder.closed
+
+
+def test_a_search_gives_names_and_short_descriptions(gateway: Gateway) -> None:
+    first = gateway.search("send an e-mail", 1)[0]
+    assert first.name == MAIL.id
+    assert first.description.startswith("Send an e-mail to somebody. Long.")
+    assert len(first.description) <= 240
+
+
+@pytest.mark.parametrize(("text", "limit"), [("", 5), (" \n", 5), ("mail", 0), ("mail", 51)])
+def test_a_search_needs_words_and_a_sensible_limit(gateway: Gateway, text: str, limit: int) -> None:
+    with pytest.raises(InputError):
+        gateway.search(text, limit)
+
+
+def test_a_definition_is_written_as_the_protocol_asks(gateway: Gateway) -> None:
+    forecast, mail = gateway.details([FORECAST.id, MAIL.id])
+    assert forecast["inputSchema"] == CITY
+    assert forecast["outputSchema"] == {"type": "object"}
+    assert forecast["annotations"] == {"readOnlyHint": True}
+    assert mail["annotations"] == {"title": "Send", "readOnlyHint": False}
+
+
+def test_a_tool_is_called_by_id_and_by_wire_name(gateway: Gateway, recorder: Recorder) -> None:
+    from toolgen.catalog.naming import wire_name
+
+    for name in (FORECAST.id, wire_name(FORECAST)):
+        assert gateway.call(name, {"city": "Oslo"}).content == '{"city": "Oslo"}'
+    assert recorder.calls == [(FORECAST.id, {"city": "Oslo"})] * 2
+
+
+def test_unknown_tools_and_invalid_arguments_reach_no_environment(gateway: Gateway, recorder: Recorder) -> None:
+    assert "search for one" in gateway.call("nothing", {}).content
+    found = gateway.call(FORECAST.id, {"city": 5})
+    assert found.is_error
+    assert "invalid arguments" in found.content
+    assert recorder.calls == []
+
+
+def test_only_reading_refuses_what_does_not_say_that_it_reads(recorder: Recorder) -> None:
+    gateway = gateway_over(recorder, read_only=True)
+    assert not gateway.call(FORECAST.id, {"city": "Oslo"}).is_error
+    assert gateway.call(MAIL.id, {}).is_error
+    assert [tool for tool, _ in recorder.calls] == [FORECAST.id]
+
+
+def test_calls_are_logged_without_what_users_said_unless_asked(recorder: Recorder, tmp_path: Path) -> None:
+    quiet, whole = tmp_path / "quiet.jsonl", tmp_path / "whole.jsonl"
+    gateway_over(recorder, log=quiet).call(FORECAST.id, {"city": "Atlantis"})
+    gateway_over(recorder, log=whole, log_contents=True).call("\udc80", {"city": "Oslo"})
+    line = json.loads(quiet.read_text("utf-8"))
+    assert (line["tool"], line["status"]) == (FORECAST.id, "error")
+    assert "Atlantis" not in quiet.read_text("utf-8")
+    assert json.loads(whole.read_text("utf-8"))["arguments"] == {"city": "Oslo"}
+
+
+# --- through the protocol --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_client_of_either_era_searches_reads_and_calls(gateway: Gateway, mode: Any) -> None:
+    pytest.importorskip("mcp")
+    from mcp import Client
+
+    from toolgen.serving.mcp_gateway import mcp_server
+
+    async def work() -> None:
+        async with Client(mcp_server(gateway), mode=mode) as client:
+            tools = (await client.list_tools()).tools
+            assert [tool.name for tool in tools] == ["search_tools", "get_tool_details", "call_tool"]
+            found = await client.call_tool("search_tools", {"query": "forecast of the weather"})
+            name = found.structured_content["tools"][0]["name"]
+            assert name == FORECAST.id
+            assert found.content[0].text.startswith(f"{FORECAST.id}: Weather forecast")  # type: ignore[union-attr]
+            definition = await client.call_tool("get_tool_details", {"name": name})
+            assert definition.structured_content["inputSchema"] == CITY
+            called = await client.call_tool("call_tool", {"name": name, "arguments": {"city": "Oslo"}})
+            assert (called.is_error, called.content[0].text) == (False, '{"city": "Oslo"}')  # type: ignore[union-attr]
+            failed = await client.call_tool("call_tool", {"name": name, "arguments": {"city": "Atlantis"}})
+            assert failed.is_error
+
+    anyio.run(work)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("search_tools", {}),
+        ("search_tools", {"query": "x", "limit": 0}),
+        ("search_tools", {"query": 5}),
+        ("get_tool_details", {"name": "nothing"}),
+        ("call_tool", {"name": "nothing"}),
+        ("call_tool", {"name": FORECAST.id, "arguments": []}),
+        ("call_tool", {"name": FORECAST.id}),
+        ("call_tool", {"name": FORECAST.id, "extra": 1}),
+    ],
+)
+def test_what_a_model_can_mend_is_an_error_result(gateway: Gateway, tool: str, arguments: dict[str, Any]) -> None:
+    pytest.importorskip("mcp")
+    from mcp import Client
+
+    from toolgen.serving.mcp_gateway import mcp_server
+
+    async def work() -> None:
+        async with Client(mcp_server(gateway)) as client:
+            found = await client.call_tool(tool, arguments)
+            assert found.is_error
+            assert found.content
+
+    anyio.run(work)
+
+
+def test_a_tool_that_the_gateway_does_not_have_is_a_protocol_error(gateway: Gateway) -> None:
+    pytest.importorskip("mcp")
+    from mcp import Client
+    from mcp.shared.exceptions import MCPError
+
+    from toolgen.serving.mcp_gateway import mcp_server
+
+    async def work() -> None:
+        async with Client(mcp_server(gateway)) as client:
+            with pytest.raises(MCPError, match="there is no tool 'other'"):
+                await client.call_tool("other", {})
+
+    anyio.run(work)
