@@ -16,6 +16,7 @@ ORDER = (
     "errors",
     "_lazy",
     "files",
+    "foreign",
     "fetching",
     "llm",
     "catalog",

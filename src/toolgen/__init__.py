@@ -3,6 +3,7 @@
 The packages, in the order of the data; each imports only from those before it:
 
     errors, files    one family of exceptions; files and folders that appear whole or not at all
+    foreign          files and addresses of others -> values within bounds, under one set of rules
     fetching         a name                        -> a local folder (base model, raw benchmark)
     catalog          foreign descriptions          -> Catalog of Tools
     datasets         benchmark files               -> Dataset: Catalog, Queries, Tasks, Trajectories

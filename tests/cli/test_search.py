@@ -125,7 +125,7 @@ def test_without_an_output_file_the_rankings_go_to_stdout(app: typer.Typer, fold
         (["text", "--output", "x.jsonl"], 2, "--output goes with --queries"),
         (["text", "--retriever", "bm52"], 2, "there is no retriever 'bm52'"),
         (["text", "--retriever", "generative"], 2, "needs a checkpoint"),
-        (["--queries", "nowhere.jsonl"], 1, "cannot read the queries"),
+        (["--queries", "nowhere.jsonl"], 1, "there is no file"),
     ],
 )
 def test_wrong_usage_is_one_line(app: typer.Typer, folder: Path, arguments: list[str], code: int, says: str) -> None:

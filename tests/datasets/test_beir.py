@@ -12,7 +12,7 @@ import pytest
 from toolgen.datasets import load_dataset, save_dataset
 from toolgen.datasets.beir import import_beir
 from toolgen.datasets.validate import validate_dataset
-from toolgen.errors import DatasetError
+from toolgen.errors import InputError
 
 API = (
     "category_name:Food, tool_name:R, api_name:Find, api_description:Finds., required_params: [], optional_params: [], "
@@ -90,24 +90,34 @@ def test_a_published_development_split_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "line", "reason"),
     [
-        ("corpus.jsonl", '{"_id": "0", "te', "corpus.jsonl, line 1: not JSON"),
-        ("corpus.jsonl", "[1]", "line 1: expected an object, got list"),
-        ("corpus.jsonl", "[" * 100_000, "line 1: nested too deeply"),
-        ("queries.jsonl", None, "has no queries.jsonl"),
-        ("qrels/train.tsv", "q0 0 1", "train.tsv, line 1: expected query-id, corpus-id and score"),
-        ("qrels/train.tsv", "q0\t0\tyes", "train.tsv, line 1: expected query-id, corpus-id and score"),
+        ("corpus.jsonl", b'{"_id": "0", "te', "not JSON"),
+        ("corpus.jsonl", b"[1]", "expected an object, got list"),
+        ("corpus.jsonl", b"[" * 100_000, "nested too deeply"),
+        ("queries.jsonl", b'{"_id": "\xe9"}', "not text in UTF-8"),
+        ("qrels/train.tsv", b"q0 0 1", "expected query-id, corpus-id and score"),
+        ("qrels/train.tsv", b"q0\t0\tyes", "expected query-id, corpus-id and score"),
     ],
 )
-def test_a_damaged_folder_is_one_clear_line(folder: Path, name: str, content: str | None, message: str) -> None:
-    if content is None:
-        (folder / name).unlink()
-    else:
-        (folder / name).write_text(content, encoding="utf-8")
-    with pytest.raises(DatasetError, match=message) as error:
+def test_one_malformed_line_costs_nothing_else(folder: Path, name: str, line: bytes, reason: str) -> None:
+    before = import_beir(folder)
+    with (folder / name).open("ab") as file:
+        file.write(b"\n" + line + b"\n")
+    after = import_beir(folder)
+    assert (after.catalog.ids, after.queries) == (before.catalog.ids, before.queries)
+    (new,) = [loss for loss in after.reports[0].losses if loss not in before.reports[0].losses]
+    assert new.name.startswith(f"{Path(name).name}, line ") and reason in new.reason and "\n" not in new.reason
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_a_folder_without_a_file_or_with_a_device_in_its_place_is_one_clear_line(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"there is no file .*{name}"):
         import_beir(folder)
-    assert "\n" not in str(error.value)
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="a pipe or a device"):
+        import_beir(folder)
 
 
 def test_text_that_no_file_can_hold_is_cleaned(tmp_path: Path) -> None:

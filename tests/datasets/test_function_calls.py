@@ -19,7 +19,7 @@ from toolgen.datasets.messages import actions_of
 from toolgen.datasets.query import Query
 from toolgen.datasets.splits import is_kept_unasked
 from toolgen.datasets.validate import validate_dataset
-from toolgen.errors import DatasetError
+from toolgen.errors import InputError
 
 WEATHER = {
     "name": "weather.now",
@@ -168,10 +168,17 @@ def test_a_record_that_is_none_is_a_loss_and_the_others_are_read(tmp_path: Path,
     assert reason in loss.reason and "\n" not in loss.reason
 
 
-@pytest.mark.parametrize(("content", "message"), [("", "is empty"), ("[{", "not JSON"), ("x\n", "line 1: not JSON")])
-def test_a_file_that_is_none_is_one_clear_line(tmp_path: Path, content: str, message: str) -> None:
-    with pytest.raises(DatasetError, match=message):
+@pytest.mark.parametrize("content", ["", "[{", "x\n", "[]"])
+def test_a_file_that_is_none_is_one_clear_line(tmp_path: Path, content: str) -> None:
+    with pytest.raises(InputError, match=r"neither JSON nor JSON lines|is empty"):
         read(tmp_path, content)
+
+
+def test_one_malformed_line_costs_nothing_else(tmp_path: Path) -> None:
+    records = [json.dumps({"id": n, "query": f"q{n}", "tools": [WEATHER], "answers": [CITY]}) for n in range(3)]
+    dataset = read(tmp_path, "\n".join([records[0], '{"id": 9, "query', records[1], records[2]]), "x.jsonl")
+    assert len(queries_of(dataset)) == 3
+    assert [(loss.name, loss.reason[:8]) for loss in dataset.reports[0].losses] == [("x.jsonl, line 2", "not JSON")]
 
 
 def test_ten_thousand_parameters_and_deep_schemas(tmp_path: Path) -> None:
@@ -184,7 +191,8 @@ def test_ten_thousand_parameters_and_deep_schemas(tmp_path: Path) -> None:
     text = json.dumps([*records, "DEEPEST"]).replace('"DEEPEST"', deepest)
     dataset = read(tmp_path, text)
     assert dataset.catalog.ids == ("xlam&&many", "xlam&&deep")
-    assert [loss.reason for loss in dataset.reports[0].losses] == ["nested too deeply"]
+    assert [loss.reason for loss in dataset.reports[0].losses] == ["expected an object, got list"]
+    assert any("nested deeper than 200 levels" in note for note in dataset.reports[0].notes)
     for tool in dataset.catalog:
         check_schema(tool.parameters)
 
@@ -204,9 +212,10 @@ def test_splits_do_not_depend_on_the_order_and_hold_tools_out_of_training(tmp_pa
     assert not any(is_kept_unasked(tool) for tool in dataset.asked_tools)
 
 
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 literals = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
 argument_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,8}", fullmatch=True)

@@ -10,7 +10,7 @@ import pytest
 
 from toolgen.catalog.schema import schema_errors
 from toolgen.datasets.seal_tools import import_seal_tools
-from toolgen.errors import DatasetError
+from toolgen.errors import InputError
 
 
 def lines(*records: Any) -> str:
@@ -81,20 +81,37 @@ def test_published_splits_are_kept(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "message"),
     [
-        ("tool.jsonl", None, "has no tool.jsonl"),
-        ("dev.jsonl", None, "holds no train.jsonl, dev.jsonl or test.jsonl"),
-        ("dev.jsonl", '{"id": ', "dev.jsonl, line 1: not JSON"),
-        ("tool.jsonl", "3", "tool.jsonl, line 1: expected an object, got int"),
+        ("tool.jsonl", "there is no file .*tool.jsonl"),
+        ("dev.jsonl", "holds no train.jsonl, dev.jsonl or test.jsonl"),
     ],
 )
-def test_a_damaged_folder_is_one_clear_line(folder: Path, name: str, content: str | None, message: str) -> None:
+def test_a_folder_without_a_file_is_one_clear_line(folder: Path, name: str, message: str) -> None:
     (folder / name).unlink()
-    if content is not None:
-        (folder / name).write_text(content)
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(InputError, match=message):
         import_seal_tools(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "lost", "reason"),
+    [
+        ("dev.jsonl", b'{"id": ', "dev.jsonl, line 6", "not JSON"),
+        ("dev.jsonl", b'{"id": "\xff"}', "dev.jsonl, line 6", "not text in UTF-8"),
+        ("dev.jsonl", b'{"id": "x", "query": "x", "calling": [{"api": [], "parameters": {}}]}', "instance x", "expected"),
+        ("dev.jsonl", b'{"id": "x", "query": "", "calling": [{"api": "rain", "parameters": "a"}]}', "instance x", "expected"),
+        ("dev.jsonl", b'{"id": "dev-easy-0", "query": "x", "calling": []}', "instance dev-easy-0", "occurs again"),
+        ("tool.jsonl", b"3", "tool.jsonl, line 5", "expected an object, got int"),
+    ],
+)  # fmt: skip
+def test_one_malformed_line_costs_nothing_else(folder: Path, name: str, line: bytes, lost: str, reason: str) -> None:
+    before = import_seal_tools(folder)
+    with (folder / name).open("ab") as file:
+        file.write(b"\n" + line + b"\n")
+    after = import_seal_tools(folder)
+    assert (after.catalog.ids, after.queries) == (before.catalog.ids, before.queries)
+    (new,) = [loss for loss in after.reports[0].losses if loss not in before.reports[0].losses]
+    assert new.name == lost and reason in new.reason
 
 
 def test_the_published_one(shared_data: Path) -> None:

@@ -38,7 +38,7 @@ def trajectories_of(dataset: Dataset) -> list[Trajectory]:
     return [one for split in dataset.trajectories.values() for one in split]
 
 
-INSTRUCTIONS = [
+INSTRUCTIONS: list[dict[str, Any]] = [
     {
         "query": " Find soup! ",
         "query_id": 7,
@@ -213,7 +213,6 @@ def test_the_names_of_functions_are_spelled_as_toolbench_does() -> None:
         ("3", "expected a list or an object, got int"),
         ('{"a": 1}', "in none of ToolBench's forms"),
         ('{"api_list": [{"schema": 3}]}', "in none of ToolBench's forms"),
-        ('[{"query": "x", "api_list": 3}]', "in none of ToolBench's forms"),
         ("\udcff\x00", "cannot read|not JSON"),
     ],
 )
@@ -224,6 +223,25 @@ def test_a_file_that_is_none_is_a_loss_and_the_others_are_read(tmp_path: Path, c
     assert len(dataset.catalog) == 3
     (loss,) = dataset.reports[0].losses
     assert loss.name == "b.json" and re.search(message, loss.reason)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"query": "x", "api_list": 3}, "should be lists"),
+        ({"query": "x", "api_list": INSTRUCTIONS[0]["api_list"], "relevant APIs": True}, "should be lists"),
+        ({"query": ["x"]}, "expected an object with a 'query'"),
+        (None, "expected an object with a 'query'"),
+    ],
+)
+def test_a_malformed_request_costs_no_other(tmp_path: Path, record: Any, reason: str) -> None:
+    put(tmp_path / "a.json", INSTRUCTIONS[:1])
+    before = import_toolbench(tmp_path)
+    put(tmp_path / "a.json", [*INSTRUCTIONS[:1], record])
+    after = import_toolbench(tmp_path)
+    assert (after.catalog.ids, after.queries) == (before.catalog.ids, before.queries)
+    (loss,) = after.reports[0].losses
+    assert loss.name == "request a-2" and reason in loss.reason
 
 
 def test_a_folder_without_any_file_says_what_is_expected(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -32,10 +32,10 @@ from toolgen.cli.searching import (
     open_retriever,
 )
 from toolgen.cli.selecting import ExcludeOption, IncludeOption
-from toolgen.datasets.json_lines import parse_json
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import InputError, UsageError
 from toolgen.files import write_text
+from toolgen.foreign.data import read_objects
 from toolgen.retrieval import Ranking, Retriever
 from toolgen.retrieval.protocol import unit_of
 
@@ -160,19 +160,18 @@ def _search_file(finder: Retriever, requests: Sequence[_Request], k: int, output
 
 def _read_requests(path: Path) -> list[_Request]:
     """The requests of a JSON lines file; InputError names the line that is none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not splitlines: U+2028 stands inside JSON strings
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the queries {path}: {error}") from error
-    requests = [_request(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+
+    def refuse(line: str, reason: str) -> None:
+        raise InputError(f"{path}, {line}: {reason}")
+
+    requests = [_request(record, f"{path}, line {number}") for number, record in read_objects(path, refuse)]
     if not requests:
         raise InputError(f"{path} holds no request; expected one JSON object a line")
     return requests
 
 
-def _request(line: str, place: str) -> _Request:
-    record = parse_json(line, place)
-    if not isinstance(record, dict) or not {"id", "text"} <= record.keys():
+def _request(record: dict[str, Any], place: str) -> _Request:
+    if not {"id", "text"} <= record.keys():
         raise InputError(f'{place}: expected a JSON object with "id" and "text"')
     for key, kinds in (("id", (str, int)), ("text", str)):
         if not isinstance(record[key], kinds) or isinstance(record[key], bool):

@@ -10,7 +10,6 @@ it; COLT's ToolLens is such a case. Source: Thakur et al., BEIR, arXiv 2104.0866
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,16 +17,16 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.rapidapi import api_tool, parse_api_text
-from toolgen.catalog.loaders.report import LoadReport, Loss
+from toolgen.catalog.loaders.report import LoadReport, Loss, lines_lost
 from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.json_lines import read_lines, read_objects
 from toolgen.datasets.query import Query
 from toolgen.datasets.splits import SPLITS, in_development_tenth, text_group
 from toolgen.datasets.transforms import UNKNOWN_LICENCE
-from toolgen.errors import CatalogError, DatasetError
+from toolgen.errors import CatalogError, DatasetError, InputError
+from toolgen.foreign.data import parse_json, read_lines, read_objects
 
 CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
 _FILES_OF = {"train": ("train",), "dev": ("dev", "valid", "validation"), "test": ("test",)}
@@ -42,14 +41,15 @@ class _Relevance:
 
 
 def import_beir(path: Path) -> Dataset:
-    """The dataset of the folder. Documents without a name, requests without a judgement, and judgements of what is not
-    there are losses; repeated judgements are counted once. DatasetError if one of the files is missing or damaged."""
+    """The dataset of the folder. Lines that are not as they should be, documents without a name, requests without a judgement,
+    and judgements of what is not there are losses; repeated judgements are counted once. InputError if one of the files
+    is missing."""
     root = Path(path)
     losses: list[Loss] = []
     notes: list[str] = []
     ids = _tools(root, losses, notes)
     texts = _texts(root, losses)
-    relevance = _relevance(root)
+    relevance = _relevance(root, losses)
     if not relevance:
         raise DatasetError(f"{root / QRELS} holds no train.tsv, dev.tsv or test.tsv; a BEIR folder needs one of them")
     queries = {split: tuple(_queries(found, texts, ids, losses)) for split, found in relevance.items()}
@@ -82,7 +82,7 @@ def import_beir(path: Path) -> Dataset:
 def _tools(root: Path, losses: list[Loss], notes: list[str]) -> dict[str, Tool]:
     """Document id to its tool, ids of tools unique."""
     found: dict[str, Tool] = {}
-    for number, record in read_objects(root / CORPUS):
+    for number, record in read_objects(root / CORPUS, lines_lost(CORPUS, losses), notes.append):
         name = _identifier(record)
         try:
             tool = _tool(record, root.resolve().name, notes.append)
@@ -121,8 +121,8 @@ def _tool(record: Mapping[str, Any], dataset: str, note: Any) -> Tool:
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text) if text.startswith("{") else {}
-    except (ValueError, RecursionError):
+        value = parse_json(text, "document") if text.startswith("{") else {}
+    except InputError:
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -132,7 +132,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _texts(root: Path, losses: list[Loss]) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for number, record in read_objects(root / QUERIES):
+    for number, record in read_objects(root / QUERIES, lines_lost(QUERIES, losses)):
         name, text = _identifier(record), record.get("text")
         if not name or not isinstance(text, str) or not text.strip():
             losses.append(Loss(f"query {name or number}", "expected an _id and a text"))
@@ -143,29 +143,29 @@ def _texts(root: Path, losses: list[Loss]) -> dict[str, str]:
     return texts
 
 
-def _relevance(root: Path) -> dict[str, _Relevance]:
+def _relevance(root: Path, losses: list[Loss]) -> dict[str, _Relevance]:
     found = {}
     for split in SPLITS:
         files = [root / QRELS / f"{name}.tsv" for name in _FILES_OF[split]]
-        if existing := [file for file in files if file.is_file()]:
-            found[split] = _read_qrels(existing[0])
+        if existing := [file for file in files if file.exists()]:
+            found[split] = _read_qrels(existing[0], losses)
     return found
 
 
-def _read_qrels(path: Path) -> _Relevance:
+def _read_qrels(path: Path, losses: list[Loss]) -> _Relevance:
     """Lines `query-id <tab> corpus-id <tab> score` below a header; a score of 0 or less says: not relevant."""
     documents: dict[str, dict[str, None]] = {}
     repeated = 0
-    for number, line in enumerate(read_lines(path), start=1):
+    lost = lines_lost(path.name, losses)
+    for number, line in read_lines(path, lost):
         fields = line.split("\t")
         if number == 1 and fields[-1].strip() == "score":
             continue
         try:
             query, document, score = fields[0], fields[1], float(fields[2])
         except (IndexError, ValueError):
-            raise DatasetError(
-                f"{path}, line {number}: expected query-id, corpus-id and score with tabs between them, got {line[:60]!r}"
-            ) from None
+            lost(f"line {number}", f"expected query-id, corpus-id and score with tabs between them, got {line[:60]!r}")
+            continue
         if score > 0:
             known = documents.setdefault(query, {})
             repeated += document in known

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import itertools
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from toolgen.datasets.splits import SPLITS, is_kept_unasked, split_of, split_que
 from toolgen.datasets.task import Task, Turn
 from toolgen.errors import DatasetError
 from toolgen.fetching import read_origin
+from toolgen.foreign.data import read_objects
 
 DATASET_NAME = "bfcl"
 # What BFCL says for the user in the turn in which functions that it held back become available.
@@ -409,7 +409,7 @@ def _version(root: Path) -> str:
 
 
 def _read_lines(path: Path) -> list[Json]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"cannot read the BFCL file {path}: {error}") from error
+    def damaged(line: str, reason: str) -> None:
+        raise DatasetError(f"cannot read the BFCL file {path}, {line}: {reason}; fetch the package again")
+
+    return [record for _, record in read_objects(path, damaged)]

@@ -11,6 +11,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from toolgen.errors import InputError
+from toolgen.foreign.data import parse_json
+
 MAX_TEXT = 100_000  # characters of one text
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
@@ -82,17 +85,17 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 def _literal(text: str) -> Any:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            value = read(text)
-            return json.loads(json.dumps(value))  # tuples become lists; what is no JSON value is refused
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            continue
-    # A list of Python literals with JSON's words in it.
     try:
-        return json.loads(json.dumps(ast.literal_eval(_python_words(text))))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ValueError(f"expected a literal, got {text[:60]!r}") from None
+        return parse_json(text, "literal")
+    except InputError:
+        pass
+    for python in (text, _python_words(text)):  # with JSON's words among Python's literals, too
+        try:
+            # Tuples become lists; what is no JSON value is refused.
+            return parse_json(json.dumps(ast.literal_eval(python)), "literal")
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, InputError):
+            continue
+    raise ValueError(f"expected a literal, got {text[:60]!r}")
 
 
 def _python_words(text: str) -> str:

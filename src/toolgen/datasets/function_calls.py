@@ -20,21 +20,20 @@ from typing import Any, Literal
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.flat_schema import flat_schema
-from toolgen.catalog.loaders.common import scrub
-from toolgen.catalog.loaders.report import LoadReport, Loss
+from toolgen.catalog.loaders.report import LoadReport, Loss, lines_lost
 from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.normalization import merge_schemas, normalize_schema
 from toolgen.catalog.schema import Schema, schema_errors
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.call_text import parse_calls
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.json_lines import parse_raw_json, read_text
 from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import split_queries, text_group
 from toolgen.datasets.trajectory import Message, Outcome, Trajectory, TurnOutcome
 from toolgen.datasets.transforms import UNKNOWN_LICENCE
 from toolgen.errors import DatasetError
+from toolgen.foreign.data import clean, read_values
 
 Json = dict[str, Any]
 NamedCall = tuple[str, Json]
@@ -84,7 +83,7 @@ def import_function_calls(path: Path) -> Dataset:
     path = Path(path)
     losses: list[Loss] = []
     notes: list[str] = []
-    records = list(_read_records(path, losses))
+    records = list(_read_records(path, losses, notes))
     tools = _tools(records, path.stem, notes)
     queries: list[Query] = []
     trajectories: list[Trajectory] = []
@@ -127,14 +126,10 @@ def import_function_calls(path: Path) -> Dataset:
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
-def _read_records(path: Path, losses: list[Loss]) -> Iterator[_Record]:
-    text = read_text(path)
-    if text.lstrip().startswith("["):
-        records = parse_raw_json(text, str(path))
-    else:
-        records = [
-            parse_raw_json(line, f"{path}, line {n}") for n, line in enumerate(text.split("\n"), 1) if line.strip()
-        ]
+def _read_records(path: Path, losses: list[Loss], notes: list[str]) -> Iterator[_Record]:
+    records = read_values(path, lines_lost(path.name, losses), notes.append)
+    if len(records) == 1 and isinstance(records[0], list):
+        (records,) = records
     if not records:
         raise DatasetError(f"{path} is empty; expected JSON or JSON lines with query, tools and answers")
     parsed: dict[str, tuple[Json, ...]] = {}  # function lists repeat from record to record
@@ -145,7 +140,7 @@ def _read_records(path: Path, losses: list[Loss]) -> Iterator[_Record]:
         try:
             if name in seen:
                 raise _Unreadable("its id occurs again; the first one was kept")
-            yield _read_record(scrub(record), name, parsed)
+            yield _read_record(record, name, parsed)
             seen.add(name)
         except _Unreadable as error:
             losses.append(Loss(name, str(error)))
@@ -181,7 +176,7 @@ def _decoded(value: Any, what: str) -> list[Any]:
         raise _Unreadable(f"its {what} are no JSON: {str(error)[:60]}") from None
     if not isinstance(content, list):
         raise _Unreadable(f"its {what} are a {type(content).__name__} instead of a list")
-    return list(scrub(content))  # a text inside the text can hold what the record itself does not
+    return list(clean(content))  # a text inside the text can hold what the record itself does not
 
 
 def _functions(value: Any, parsed: dict[str, tuple[Json, ...]]) -> tuple[Json, ...]:
@@ -216,7 +211,7 @@ def _named_call(value: Any) -> NamedCall:
     arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
     if not isinstance(value["name"], str) or not isinstance(arguments, dict):
         raise _Unreadable(f"expected a call with name and arguments, got {str(value)[:60]!r}")
-    return value["name"], scrub(arguments)
+    return value["name"], clean(arguments)
 
 
 def _turns(messages: Sequence[Any], functions: Sequence[Json]) -> Iterator[_Turn]:
@@ -239,7 +234,7 @@ def _turns(messages: Sequence[Any], functions: Sequence[Json]) -> Iterator[_Turn
             if turn.steps and turn.steps[-1].calls and turn.steps[-1].result is None:
                 turn.steps[-1] = _Step(turn.steps[-1].calls, text)
         else:
-            written = tuple((name, scrub(arguments)) for name, arguments in parse_calls(text, names))
+            written = tuple((name, clean(arguments)) for name, arguments in parse_calls(text, names))
             turn.steps.append(_Step(calls=written) if written else _Step(text=text))
     if turn is None:
         raise _Unreadable("nobody asks for anything in it")

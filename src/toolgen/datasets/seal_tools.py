@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from toolgen.catalog.catalog import Catalog
-from toolgen.catalog.loaders.report import LoadReport, Loss
+from toolgen.catalog.loaders.report import LoadReport, Loss, lines_lost
 from toolgen.catalog.naming import unique_ids
 from toolgen.catalog.normalization import normalize_schema, normalize_value_schema
 from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.json_lines import read_objects
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import SPLITS, split_of, text_group
 from toolgen.errors import CatalogError, DatasetError
+from toolgen.foreign.data import read_objects
 
 DATASET_NAME = "seal-tools"
 LICENCE = "Apache-2.0"
@@ -36,8 +36,9 @@ _REFERENCE = re.compile(r"\bAPI_call_\d+\b")
 
 
 def import_seal_tools(path: Path) -> Dataset:
-    """The dataset of the folder. Instances that call what is not in `tool.jsonl` are losses; calls that contradict their
-    tool's schema are noted, with the reasons in the query's `faults`. DatasetError if a file is missing or damaged."""
+    """The dataset of the folder. Lines that are not as they should be and instances that call what is not in `tool.jsonl` are
+    losses; calls that contradict their tool's schema are noted, with the reasons in the query's `faults`. InputError if a
+    file is missing."""
     root = Path(path)
     losses: list[Loss] = []
     notes: list[str] = []
@@ -45,7 +46,8 @@ def import_seal_tools(path: Path) -> Dataset:
     files = sorted(file for split in SPLITS for file in root.glob(f"{split}*.jsonl"))
     if not files:
         raise DatasetError(f"{root} holds no train.jsonl, dev.jsonl or test.jsonl; Seal-Tools has at least one of them")
-    found = {file: list(_queries(file, tools, losses)) for file in files}
+    known: set[str] = set()
+    found = {file: list(_queries(file, tools, known, losses)) for file in files}
     queries = _split(found, notes)
     every = [query for one in queries.values() for query in one]
     faulty = [query for query in every if query.faults]
@@ -78,7 +80,7 @@ def import_seal_tools(path: Path) -> Dataset:
 def _tools(path: Path, losses: list[Loss], notes: list[str]) -> dict[str, Tool]:
     """API name to its tool."""
     found: dict[str, Tool] = {}
-    for number, record in read_objects(path):
+    for number, record in read_objects(path, lines_lost(path.name, losses), notes.append):
         name = record.get("api_name")
         if not isinstance(name, str) or not name.strip():
             losses.append(Loss(f"tool {number}", f"expected an object with an 'api_name', got {str(record)[:80]!r}"))
@@ -112,12 +114,15 @@ def _tool(name: str, record: Mapping[str, Any], notes: list[str]) -> Tool:
 # --- instances --------------------------------------------------------------------------------------------------------
 
 
-def _queries(path: Path, tools: Mapping[str, Tool], losses: list[Loss]) -> Iterator[Query]:
-    for number, record in read_objects(path):
+def _queries(path: Path, tools: Mapping[str, Tool], known: set[str], losses: list[Loss]) -> Iterator[Query]:
+    for number, record in read_objects(path, lines_lost(path.name, losses)):
         name = str(record.get("id") or f"{path.stem}-{number}")
         try:
+            if name in known:
+                raise CatalogError("its id occurs again; the first one was kept")
             yield _query(name, record, tools)
-        except (CatalogError, KeyError, TypeError, AttributeError) as error:
+            known.add(name)
+        except (CatalogError, KeyError, TypeError, AttributeError, ValueError) as error:
             reason = (
                 str(error) if isinstance(error, CatalogError) else "expected query and calling: [{api, parameters}]"
             )

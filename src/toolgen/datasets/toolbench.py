@@ -22,11 +22,10 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.rapidapi import api_tool, response_schema
-from toolgen.catalog.loaders.report import LoadReport, Loss
+from toolgen.catalog.loaders.report import LoadReport, Loss, lines_lost
 from toolgen.catalog.naming import unique_ids
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.json_lines import parse_json, read_lines, read_text
 from toolgen.datasets.messages import calls_by_turn
 from toolgen.datasets.query import Query
 from toolgen.datasets.splits import SPLITS, in_development_tenth, split_of, text_group
@@ -40,7 +39,8 @@ from toolgen.datasets.toolbench_runs import (
     trajectory_of,
 )
 from toolgen.datasets.trajectory import Trajectory
-from toolgen.errors import CatalogError, DatasetError
+from toolgen.errors import CatalogError, DatasetError, InputError
+from toolgen.foreign.data import parse_json, read_json, read_lines
 
 DATASET_NAME = "toolbench"
 LICENCE = "Apache-2.0"
@@ -88,7 +88,7 @@ def import_toolbench(path: Path) -> Dataset:
         found.files += 1
         try:
             _read_file(file, root, found)
-        except DatasetError as error:
+        except InputError as error:
             found.losses.append(Loss(_shown(file, root), str(error).removeprefix(f"{file}: ")))
         except (KeyError, TypeError, AttributeError) as error:
             reason = f"in none of ToolBench's forms ({type(error).__name__}: {error})"
@@ -140,14 +140,14 @@ def _shown(file: Path, root: Path) -> str:
 def _read_file(file: Path, root: Path, found: _Found) -> None:
     if file.name == CORPUS:
         return _read_retrieval(file, found)
-    document = parse_json(read_text(file), str(file))
+    document = read_json(file, found.notes.append)
     if isinstance(document, list):
         return _read_instructions(document, file, found)
     if not isinstance(document, dict):
         raise DatasetError(f"{file}: expected a list or an object, got {type(document).__name__}")
     if isinstance(document.get("api_list"), list):
         return _read_tool(document, file, found)
-    if "answer_generation" in document or all(isinstance(one, dict) and "answer" in one for one in document.values()):
+    if "answer_generation" in document or any(isinstance(one, dict) and "answer" in one for one in document.values()):
         group = file.parent.name if "answer_generation" in document else ""
         for run in read_runs(document, "-".join(part for part in (group, file.stem) if part)):
             if isinstance(run, DatasetError):
@@ -163,10 +163,10 @@ def _read_tool(document: Json, file: Path, found: _Found) -> None:
     """A tool of `toolenv/tools`, or the responses of one."""
     category = file.parent.name
     if "tool_name" not in document:
-        schemas = {
-            one["name"]: one["schema"] for one in document["api_list"] if isinstance(one, dict) and "schema" in one
-        }
-        found.responses[normal_name(category), file.stem] = schemas
+        schemas = [one for one in document["api_list"] if isinstance(one, dict) and isinstance(one.get("name"), str)]
+        if not schemas:
+            raise DatasetError(f"{file}: in none of ToolBench's forms: neither a tool_name nor APIs with a name")
+        found.responses[normal_name(category), file.stem] = {one["name"]: one.get("schema") for one in schemas}
         return
     for api in document["api_list"]:
         if not isinstance(api, dict):
@@ -179,21 +179,27 @@ def _read_tool(document: Json, file: Path, found: _Found) -> None:
 def _read_instructions(records: Sequence[Any], file: Path, found: _Found) -> None:
     for number, record in enumerate(records, start=1):
         name = f"{file.stem}-{record.get('query_id', number) if isinstance(record, dict) else number}"
-        if not isinstance(record, dict) or not isinstance(record.get("query"), str):
-            found.losses.append(Loss(f"request {name}", "expected an object with a 'query'"))
-            continue
-        keys = [key for api in record.get("api_list") or () if (key := _add_api(api, found))]
-        named = record.get("relevant APIs")
-        if not named:
-            found.losses.append(Loss(f"request {name}", "it states no relevant APIs"))
-            continue
-        relevant = [_resolve(pair, keys) for pair in named]
-        if None in relevant:
-            missing = named[relevant.index(None)]
-            found.losses.append(Loss(f"request {name}", f"its relevant API {str(missing)!r} is not in its api_list"))
-            continue
-        known = tuple(dict.fromkeys(key for key in relevant if key))
-        found.requests.append(_Request(name, record["query"].strip(), known, file.stem, None))
+        try:
+            found.requests.append(_read_request(record, name, file.stem, found))
+        except DatasetError as error:
+            found.losses.append(Loss(f"request {name}", str(error)))
+
+
+def _read_request(record: Any, name: str, group: str, found: _Found) -> _Request:
+    """DatasetError if the record is not a request with its APIs."""
+    if not isinstance(record, dict) or not isinstance(record.get("query"), str):
+        raise DatasetError("expected an object with a 'query'")
+    offered, named = record.get("api_list") or [], record.get("relevant APIs") or []
+    if not isinstance(offered, list) or not isinstance(named, list):
+        raise DatasetError("its 'api_list' and 'relevant APIs' should be lists")
+    keys = [key for api in offered if (key := _add_api(api, found))]
+    if not named:
+        raise DatasetError("it states no relevant APIs")
+    relevant = [_resolve(pair, keys) for pair in named]
+    if None in relevant:
+        missing = named[relevant.index(None)]
+        raise DatasetError(f"its relevant API {str(missing)!r} is not in its api_list")
+    return _Request(name, record["query"].strip(), tuple(dict.fromkeys(key for key in relevant if key)), group, None)
 
 
 def _resolve(pair: Any, keys: Iterable[ApiKey]) -> ApiKey | None:
@@ -225,15 +231,22 @@ def _add_api(record: Any, found: _Found) -> ApiKey | None:
 def _read_retrieval(corpus: Path, found: _Found) -> None:
     """`corpus.tsv` (docid, JSON of the API) and beside it `<split>.query.txt` (id, text) and `qrels.<split>.tsv`."""
     documents: dict[str, ApiKey] = {}
-    for number, line in enumerate(read_lines(corpus), start=1):
+    lost = lines_lost(corpus.name, found.losses)
+    for number, line in read_lines(corpus, lost):
         name, tab, content = line.partition("\t")
         if number == 1 and name == "docid":
             continue
         if not tab:
-            raise DatasetError(f"{corpus}, line {number}: expected docid and JSON with a tab between them")
+            lost(f"line {number}", "expected docid and JSON with a tab between them")
+            continue
         if content.startswith('"'):
             content = content[1:-1].replace('""', '"')  # how TSV writes a field that holds quotes
-        if key := _add_api(parse_json(content, f"{corpus}, line {number}"), found):
+        try:
+            record = parse_json(content, "its API", found.notes.append)
+        except InputError as error:
+            lost(f"line {number}", str(error))
+            continue
+        if key := _add_api(record, found):
             documents[name] = key
     files = {file.name.partition(".")[0]: file for file in sorted(corpus.parent.glob("*.query.txt"))}
     for published, file in files.items():
@@ -242,8 +255,8 @@ def _read_retrieval(corpus: Path, found: _Found) -> None:
             continue
         split = _PUBLISHED_SPLITS[published]
         carve = split == "train" and not any(_PUBLISHED_SPLITS.get(other) == "dev" for other in files)
-        relevant = _read_qrels(file.with_name(f"qrels.{published}.tsv"))
-        for line in read_lines(file):
+        relevant = _read_qrels(file.with_name(f"qrels.{published}.tsv"), found.losses)
+        for _, line in read_lines(file, lines_lost(file.name, found.losses)):
             name, _, text = line.partition("\t")
             keys = [documents.get(document) for document in relevant.get(name, ())]
             if not keys or None in keys:
@@ -256,14 +269,15 @@ def _read_retrieval(corpus: Path, found: _Found) -> None:
             found.requests.append(_Request(f"{group}-{name}", text.strip(), distinct, group, own))
 
 
-def _read_qrels(path: Path) -> dict[str, list[str]]:
+def _read_qrels(path: Path, losses: list[Loss]) -> dict[str, list[str]]:
     """Query id to the ids of its relevant documents, from lines of query id, 0, document id and label."""
     relevant: dict[str, list[str]] = {}
-    for number, line in enumerate(read_lines(path), start=1):
+    lost = lines_lost(path.name, losses)
+    for number, line in read_lines(path, lost):
         fields = line.split("\t")
         if len(fields) != 4:
-            raise DatasetError(f"{path}, line {number}: expected query id, 0, document id and label, got {line[:60]!r}")
-        if fields[3].strip() != "0":
+            lost(f"line {number}", f"expected query id, 0, document id and label, got {line[:60]!r}")
+        elif fields[3].strip() != "0":
             relevant.setdefault(fields[0], []).append(fields[2])
     return relevant
 
@@ -278,7 +292,11 @@ def _with_ids(found: _Found) -> dict[ApiKey, Tool]:
         for function in run.functions:
             name = str(function.get("name"))
             if name != FINISH_FUNCTION and name not in by_function:
-                tool = function_tool(function, DATASET_NAME, found.notes.append)
+                try:
+                    tool = function_tool(function, DATASET_NAME, found.notes.append)
+                except DatasetError as error:
+                    found.losses.append(Loss(f"run {run.id}", str(error)))
+                    continue
                 by_function[name] = ("", tool.provider, tool.name)
                 found.apis.setdefault(by_function[name], tool)
     found.by_function.update(by_function)

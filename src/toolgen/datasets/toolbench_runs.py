@@ -11,7 +11,6 @@ parameter names the same way. Knows no file.
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from toolgen.catalog.schema import Note
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
 from toolgen.datasets.trajectory import Outcome, Trajectory, TurnOutcome
-from toolgen.errors import DatasetError
+from toolgen.errors import DatasetError, InputError
+from toolgen.foreign.data import clean, parse_json
 
 Json = Mapping[str, Any]
 
@@ -49,6 +49,11 @@ class Step:
     arguments: str
     result: str
     thought: str = ""
+
+    def __post_init__(self) -> None:
+        for text in (self.function, self.result, self.thought):
+            if not isinstance(text, str):
+                raise TypeError(f"expected a text in a step, got {type(text).__name__}")
 
 
 @dataclass(frozen=True)
@@ -88,11 +93,10 @@ def function_tool(function: Json, dataset: str, note: Note) -> Tool:
     found = _DESCRIPTION.match(str(function.get("description") or ""))
     provider = found["tool"] if found else ""
     api = name.removesuffix(f"_for_{provider}") if provider else name
-    declared = {key: value for key, value in dict(function.get("parameters") or {}).items() if key != "optional"}
-    for key, schema in list((declared.get("properties") or {}).items()):
-        if isinstance(schema, Mapping) and "example_value" in schema:
-            plain = {k: v for k, v in schema.items() if k != "example_value"}
-            declared["properties"] = {**declared["properties"], key: plain | {"examples": [schema["example_value"]]}}
+    declared = function.get("parameters") or {}
+    if isinstance(declared, Mapping) and isinstance(properties := declared.get("properties"), Mapping):
+        declared = {key: value for key, value in declared.items() if key != "optional"}
+        declared["properties"] = {key: _with_example(schema) for key, schema in properties.items()}
     return Tool(
         id=tool_id(provider, api),
         provider=provider,
@@ -101,6 +105,12 @@ def function_tool(function: Json, dataset: str, note: Note) -> Tool:
         parameters=normalize_schema(declared, on_note=lambda line: note(f"{name}: {line}")),
         source={"dataset": dataset, "format": "function", "name": name},
     )
+
+
+def _with_example(schema: Any) -> Any:
+    if not isinstance(schema, Mapping) or "example_value" not in schema:
+        return schema
+    return {**{k: v for k, v in schema.items() if k != "example_value"}, "examples": [schema["example_value"]]}
 
 
 def read_runs(document: Json, name: str) -> Iterator[Run | DatasetError]:
@@ -198,13 +208,13 @@ def _evaluated_step(message: Any, thought: str, name: str) -> Step:
     if not isinstance(message, str):
         return Step(message["name"], message["arguments"], str(message.get("response") or ""), thought)
     try:
-        value = ast.literal_eval(message)
+        value = clean(ast.literal_eval(message))
         return Step(value["name"], value["arguments"], str(value.get("response") or ""), thought)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         pass
     if found := _CALL.match(message):
         # What is left of the response begins with its quotation mark.
-        texts = [ast.literal_eval(found[key]) for key in ("name", "arguments")]
+        texts = [clean(ast.literal_eval(found[key])) for key in ("name", "arguments")]
         return Step(texts[0], texts[1], (found["response"] or "")[1:], thought)
     if message.startswith(f"{{'name': '{FINISH_FUNCTION}'"):
         return Step(FINISH_FUNCTION, "", "", thought)  # its arguments are in final_answer too
@@ -225,7 +235,7 @@ def _object(text: Any) -> dict[str, Any] | None:
     if isinstance(text, Mapping):
         return dict(text)
     try:
-        value = json.loads(text or "{}")
-    except (ValueError, TypeError, RecursionError):
+        value = parse_json(str(text or "{}"), "arguments")
+    except InputError:
         return None
     return value if isinstance(value, dict) else None

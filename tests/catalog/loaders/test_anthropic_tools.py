@@ -10,7 +10,7 @@ import pytest
 
 from toolgen.catalog.loaders.anthropic_tools import load_anthropic
 from toolgen.catalog.schema import check_schema, schema_errors
-from toolgen.errors import CatalogError
+from toolgen.errors import InputError
 
 WEATHER = {
     "name": "get_weather",
@@ -66,5 +66,5 @@ def test_what_describes_no_arguments_is_a_loss_and_the_others_are_read(tmp_path:
 
 @pytest.mark.parametrize("content", ["", "not JSON", '[{"name": "a"', "[" * 100_000])
 def test_a_file_that_is_none_is_one_clear_line(tmp_path: Path, content: str) -> None:
-    with pytest.raises(CatalogError, match="neither JSON nor JSON lines"):
+    with pytest.raises(InputError, match="neither JSON nor JSON lines"):
         load_anthropic(write(tmp_path / "t.json", content))

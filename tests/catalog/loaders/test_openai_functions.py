@@ -10,7 +10,7 @@ import pytest
 
 from toolgen.catalog.loaders.openai_functions import load_openai_functions
 from toolgen.catalog.schema import schema_errors
-from toolgen.errors import CatalogError
+from toolgen.errors import InputError
 
 WEATHER = {
     "name": "get_weather",
@@ -86,15 +86,15 @@ def test_text_that_no_file_can_hold_is_cleaned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "<html>", '[{"name": "cut', '{\n"a": {},\n"b": [\n', "[" * 100_000])
 def test_a_file_that_is_not_json_is_one_clear_error(tmp_path: Path, content: str) -> None:
-    with pytest.raises(CatalogError, match=r"weather\.json is neither JSON nor JSON lines"):
+    with pytest.raises(InputError, match=r"weather\.json is neither JSON nor JSON lines"):
         load_openai_functions(_write(tmp_path, content))
 
 
 def test_a_missing_or_binary_file_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="cannot read"):
+    with pytest.raises(InputError, match="there is no file"):
         load_openai_functions(tmp_path / "nothing.json")
-    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(CatalogError, match="cannot read"):
+    (tmp_path / "binary.json").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(InputError, match="not text in UTF-8"):
         load_openai_functions(tmp_path / "binary.json")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from toolgen.catalog.loaders.references import MAX_FOREIGN_ADDRESSES, MAX_HOPS, References, SchemaWriter
-from toolgen.catalog.loaders.web import Download
 from toolgen.catalog.schema import check_schema
+from toolgen.foreign.web import Download
 
 
 def writer(document: Any, notes: list[str] | None = None, base: str = "", **options: Any) -> SchemaWriter:
@@ -131,7 +131,7 @@ def test_files_beside_the_description_are_read_if_allowed_and_no_others(tmp_path
     schemas = writer({}, notes, (folder / "api.json").as_uri(), allowed=True, root=folder)
 
     assert schemas.fit({"$ref": "a.yaml#/s"}, 999).schema == {"type": "object", "properties": {"x": {}}}
-    assert any("b.json" in note and "not valid JSON" in note for note in notes)
+    assert any("b.json" in note and "not JSON" in note for note in notes)
     for reference in ("../secret.json", (tmp_path / "secret.json").as_uri(), "link.json", "missing.json"):
         assert schemas.fit({"$ref": reference}, 999).schema == {}
     assert sum("not in the description's folder" in note for note in notes) == 3

@@ -20,7 +20,7 @@ from toolgen.errors import CatalogError
 def load_anthropic(path: Path, *, provider: str | None = None) -> LoadedTools:
     """The tools of one file; `provider` defaults to the file's name without its ending.
 
-    CatalogError if the file cannot be read or is neither JSON nor JSON lines.
+    InputError if the file cannot be read or is neither JSON nor JSON lines.
     """
     return load_tool_records(path, "anthropic", _tool, provider)
 

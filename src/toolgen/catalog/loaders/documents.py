@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import math
 import os
 import re
@@ -17,20 +16,29 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.loaders.report import Loss
-from toolgen.catalog.loaders.web import download, is_url, shown_url
 from toolgen.errors import InputError
 from toolgen.fetching.wheels import is_inside
-
-Note = Callable[[str], None]
+from toolgen.foreign.data import (
+    MAX_DEPTH,
+    UNCLEAN,
+    Note,
+    clean,
+    clean_text,
+    decode,
+    joined,
+    open_file,
+    parse_json,
+    read_bytes,
+)
+from toolgen.foreign.web import download, is_url, shown_url
 
 MB = 1 << 20
 MAX_DOCUMENT_BYTES = 96 * MB  # the largest published description that we know of has 40 MB
@@ -39,14 +47,10 @@ MIN_ARCHIVE_BYTES = 128 * MB  # what any archive may hold unpacked, however smal
 MAX_EXPANSION = 60  # otherwise: times its packed size; descriptions shrink to a tenth, bombs to a thousandth
 MAX_DOCUMENTS = 100_000
 MAX_YAML_VALUES = 4_000_000  # with aliases expanded
-MAX_YAML_DEPTH = 400
 SUFFIXES = (".json", ".yaml", ".yml")
 _ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
 
-# Escapes or characters that no UTF-8 file can hold, or no text should: NUL and surrogates. Pairs of surrogate escapes match
-# too; they only cost a second look.
-_UNCLEAN = re.compile("\\\\u(?:0000|[dD][89a-fA-F])|[\0\ud800-\udfff]")
-_INTEGER = re.compile(r"[-+]?[0-9]{1,4000}|0x[0-9a-fA-F]{1,1000}|0o[0-7]{1,1000}")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,308}|0x[0-9a-fA-F]{1,255}|0o[0-7]{1,340}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _WORDS = {"": None, "~": None} | {
     form: value
@@ -84,14 +88,12 @@ def read_documents(place: str | Path) -> Documents:
     try:
         if path.is_dir():
             return Documents(False, _of_folder(path))
-        if not path.is_file():
+        if not path.exists():
             raise InputError(f"there is no file or folder {text!r}; expected a document, a folder, an archive or a URL")
         if path.name.lower().endswith(_ARCHIVES):
-            return Documents(False, _of_archive(path.open("rb"), path.name))
-        if path.stat().st_size > MAX_DOCUMENT_BYTES:
-            raise InputError(_too_large(path.name, path.stat().st_size))
-        return Documents(True, iter([RawDocument(path.name, path.read_bytes(), path.resolve().as_uri())]))
-    except (OSError, ValueError) as error:
+            return Documents(False, _of_archive(open_file(path), path.name))
+        return Documents(True, iter([RawDocument(path.name, _read(path), path.resolve().as_uri())]))
+    except OSError as error:
         raise InputError(f"cannot read {text!r}: {error}") from error
 
 
@@ -102,71 +104,31 @@ def parse_document(data: bytes, name: str, *, on_note: Note | None = None) -> An
     of both, of anything else the later is taken.
     """
     note = on_note or (lambda _line: None)
-    try:
-        text = data.decode(json.detect_encoding(data), "surrogatepass").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: neither JSON nor YAML: not text in UTF-8 (byte {error.start})") from None
+    text = decode(data, name)
     start = text[:1000].lstrip()[:1]
     if not start:
         raise InputError(f"{name}: the document is empty")
+    if start not in "{[":
+        return _parse_yaml(text, name, note)
     try:
-        if start not in "{[":
-            return _parse_yaml(text, name, note)
-        try:
-            return _parse_json(text, note)
-        except json.JSONDecodeError:
-            if not name.lower().endswith((".yaml", ".yml")):
-                raise
-            return _parse_yaml(text, name, note)
-    except RecursionError:
-        raise InputError(f"{name}: nested too deeply to be read") from None
-    except ValueError as error:
-        raise InputError(f"{name}: not valid JSON: {error}; it may be incomplete") from None
-
-
-def _parse_json(text: str, note: Note) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) == len(pairs):
-            return found
-        found = {}
-        for key, value in pairs:
-            found[key] = _joined(key, found[key], value, note) if key in found else value
-        return found
-
-    value = json.loads(text, parse_constant=lambda _name: None, parse_float=_finite, object_pairs_hook=unique)
-    return scrub(value) if _UNCLEAN.search(text) else value
-
-
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
-
-
-def _joined(key: str, first: Any, second: Any, note: Note) -> Any:
-    """What a key that occurs twice stands for."""
-    if not (isinstance(first, dict) and isinstance(second, dict)):
-        note(f"the key {key[:60]!r} occurs twice in one object; the later value was taken")
-        return second
-    note(f"the key {key[:60]!r} occurs twice in one object; the members of both were taken")
-    both = dict(first)
-    for inner, value in second.items():
-        both[inner] = _joined(inner, both[inner], value, note) if inner in both else value
-    return both
+        return parse_json(text, name, note)
+    except InputError:
+        if not name.lower().endswith((".yaml", ".yml")):
+            raise
+    return _parse_yaml(text, name, note)
 
 
 def _parse_yaml(text: str, name: str, note: Note) -> Any:
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is some ten times as fast
-    clean = scrub(text) if _UNCLEAN.search(text) else text
     builder = _YamlBuilder(name, note)
     try:
-        for event in yaml.parse(clean, Loader=loader):
+        for event in yaml.parse(clean_text(text), Loader=loader):
             builder.take(event)
     except yaml.YAMLError as error:
         raise InputError(f"{name}: neither JSON nor YAML: {' '.join(str(error).split())[:300]}") from None
-    return scrub(builder.result) if "\\" in clean and _UNCLEAN.search(clean) else builder.result
+    return clean(builder.result) if "\\" in text and UNCLEAN.search(text) else builder.result
 
 
 @dataclass
@@ -217,8 +179,8 @@ class _YamlBuilder:
         self._count(1)
         if self._wants_key():
             raise InputError(f"{self._name}: a key of a mapping is not text")
-        if len(self._open) >= MAX_YAML_DEPTH:
-            raise InputError(f"{self._name}: nested deeper than {MAX_YAML_DEPTH} levels")
+        if len(self._open) >= MAX_DEPTH:
+            raise InputError(f"{self._name}: nested deeper than {MAX_DEPTH} levels")
         self._open.append(_Open(value, anchor))
 
     def _end(self) -> None:
@@ -255,7 +217,7 @@ class _YamlBuilder:
             if parent.key == "\0<<":
                 parent.merged.append(value)
             elif parent.key in parent.value:
-                parent.value[parent.key] = _joined(parent.key, parent.value[parent.key], value, self._note)
+                parent.value[parent.key] = joined(parent.key, parent.value[parent.key], value, self._note)
             else:
                 parent.value[parent.key] = value
             parent.key = None
@@ -279,6 +241,10 @@ def _scalar(text: str) -> Any:
         number = float(text)
         return number if math.isfinite(number) else text
     return text
+
+
+def _read(path: Path) -> bytes:
+    return read_bytes(path, MAX_DOCUMENT_BYTES)
 
 
 def _of_url(url: str) -> Documents:
@@ -310,12 +276,8 @@ def _of_file(path: Path, root: Path) -> RawDocument | Loss:
     try:
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             return Loss(name, "a link that leads out of the folder; it was not followed")
-        if not path.is_file():
-            return Loss(name, "not a regular file")
-        if (size := path.stat().st_size) > MAX_DOCUMENT_BYTES:
-            return Loss(name, _too_large("the document", size))
-        return RawDocument(name, path.read_bytes(), path.as_uri())
-    except (OSError, RuntimeError) as error:
+        return RawDocument(name, _read(path), path.as_uri())
+    except (InputError, OSError, RuntimeError) as error:
         return Loss(name, f"cannot be read: {error}")
 
 
@@ -360,7 +322,8 @@ def _read_members(members: Iterator[tuple[_Member, Any]], limit: int) -> Iterato
         elif not member.plain:
             yield Loss(shown, "a link or a device in an archive; it was not followed")
         elif member.size > MAX_DOCUMENT_BYTES:
-            yield Loss(shown, _too_large("the document", member.size))
+            size = f"{member.size // MB:,} MB; at most {MAX_DOCUMENT_BYTES // MB} MB are read"
+            yield Loss(shown, f"the document has {size}")
         else:
             try:
                 with _open_member(archive, member) as source:
@@ -425,7 +388,3 @@ class _BoundedReads:
         if not 0 <= size <= MAX_DOCUMENT_BYTES + MB:
             raise InputError("the archive has a header of impossible length")
         return self._file.read(size)
-
-
-def _too_large(what: str, size: int) -> str:
-    return f"{what} has {size // MB:,} MB; at most {MAX_DOCUMENT_BYTES // MB} MB are read"

@@ -24,13 +24,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-from toolgen.catalog.loaders.common import LoadedTools, scrub
+from toolgen.catalog.loaders.common import LoadedTools
 from toolgen.catalog.loaders.report import LoadReport, Loss
-from toolgen.catalog.loaders.web import is_url, shown_url
 from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.normalization import normalize_schema, normalize_value_schema
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError, MissingExtraError, UsageError
+from toolgen.foreign.data import clean
+from toolgen.foreign.web import is_url, shown_url
 
 TIMEOUT = 60.0  # seconds for one server, from its start to its last page
 MAX_BYTES = 128 << 20
@@ -168,7 +169,7 @@ async def _read_pages(server: Server, listing: _Listing, timeout: float, errors:
     with anyio.fail_after(timeout):
         async with Client(_recording(_transport(server, errors), listing), cache=None) as client:
             introduced = client.server_info.name if client.server_info else ""
-            listing.provider = server.name or scrub(introduced).strip() or str(server)
+            listing.provider = server.name or clean(introduced).strip() or str(server)
             cursor: str | None = None
             seen: set[str] = set()
             while True:
@@ -280,7 +281,7 @@ def _record(message: Any, listing: _Listing) -> None:
     if not isinstance(result, dict) or not isinstance(result.get("tools"), list):
         return
     sound = []
-    for position, one in enumerate(scrub(result["tools"]), start=len(listing.records) + 1):
+    for position, one in enumerate(clean(result["tools"]), start=len(listing.records) + 1):
         try:
             tool = ProtocolTool.model_validate(one, by_name=False)
             if not tool.name.strip():
@@ -336,7 +337,7 @@ def _last_words(errors: IO[bytes]) -> str:
     errors.seek(0)
     lines = errors.read(1 << 16).decode("utf-8", "replace").split("\n")
     words = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return str(scrub(words))[:200]
+    return str(clean(words))[:200]
 
 
 @contextmanager

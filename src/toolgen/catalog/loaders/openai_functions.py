@@ -22,7 +22,7 @@ from toolgen.errors import CatalogError
 def load_openai_functions(path: Path, *, provider: str | None = None) -> LoadedTools:
     """The tools of one file; `provider` defaults to the file's name without its ending.
 
-    A record that is no function, or has no name, is a loss with its reason. CatalogError if the file cannot be read or
+    A record that is no function, or has no name, is a loss with its reason. InputError if the file cannot be read or
     is neither JSON nor JSON lines.
     """
     return load_tool_records(path, "openai", _tool, provider)

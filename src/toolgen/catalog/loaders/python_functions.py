@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from toolgen.catalog.loaders.common import LoadedTools, scrub
+from toolgen.catalog.loaders.common import LoadedTools
 from toolgen.catalog.loaders.docstrings import parse_docstring
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id
@@ -24,6 +24,7 @@ from toolgen.catalog.python.signature import read_signature
 from toolgen.catalog.schema import Note, Schema
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
+from toolgen.foreign.data import clean
 
 
 def load_python_functions(source: str) -> LoadedTools:
@@ -93,9 +94,9 @@ def _tool(member: Member, provider: str, endpoint: Schema | None, note: Note) ->
         id=tool_id(provider, member.name),
         provider=provider,
         name=member.name,
-        description=scrub(own or described.description),
-        parameters=scrub(signature.schema(described.parameters, note)),
-        returns=scrub(signature.result_schema(note)),
+        description=clean(own or described.description),
+        parameters=clean(signature.schema(described.parameters, note)),
+        returns=clean(signature.result_schema(note)),
         endpoint=endpoint,
         source={"format": "python", "name": getattr(member.function, "__qualname__", member.name)},
     )

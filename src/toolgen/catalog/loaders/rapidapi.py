@@ -9,17 +9,16 @@ A tool of ToolBench is a provider here, an API of it a tool. Corpora also hold t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.naming import tool_id
 from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.schema import Note, Schema
 from toolgen.catalog.tool import Tool
-from toolgen.errors import CatalogError
+from toolgen.errors import CatalogError, InputError
+from toolgen.foreign.data import clean, parse_json
 
 # RapidAPI's types beside those that every JSON Schema dialect knows.
 _TEXT_TYPES = ("date", "time", "enum", "binary", "file", "geopoint", "credentials")
@@ -39,7 +38,7 @@ _JSON_FIELDS = ("required_parameters", "optional_parameters", "template_response
 def api_tool(record: Any, *, dataset: str, on_note: Note | None = None) -> Tool:
     """The tool of one record. CatalogError if it has no name; what cannot be expressed is left out and told to
     `on_note`, one line each, that begins with the tool's id."""
-    record = scrub(record)
+    record = clean(record)
     if not isinstance(record, dict):
         raise CatalogError(f"expected an API record, got {type(record).__name__}")
     provider, name = (_text(record.get(key)) for key in ("tool_name", "api_name"))
@@ -70,8 +69,8 @@ def parse_api_text(text: str) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = match.groupdict()
     try:
-        return record | {key: json.loads(record[key] or "null") for key in _JSON_FIELDS}
-    except (ValueError, RecursionError):
+        return record | {key: parse_json(record[key] or "null", key) for key in _JSON_FIELDS}
+    except InputError:
         return None
 
 

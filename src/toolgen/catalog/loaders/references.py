@@ -6,7 +6,7 @@ schema that says only type and description, which JSON Schema reads as "any such
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from urllib.request import url2pathname
 
 from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.documents import MAX_DOCUMENT_BYTES, parse_document
-from toolgen.catalog.loaders.web import download, is_url
 from toolgen.catalog.normalization import ANNOTATIONS, join_schemas, normalize_value_schema, require_declared
 from toolgen.catalog.schema import Schema
 from toolgen.errors import InputError
+from toolgen.foreign.data import Note, read_bytes
+from toolgen.foreign.web import download, is_url
 
 MAX_HOPS = 6  # references that are followed inside each other when a schema is written out
 MAX_CHAIN = 20  # references that lead straight to references
@@ -40,8 +41,6 @@ LEVELS_CUT = "a schema is cut where objects inside it are too deep or too long; 
 TEXTS_CUT = "a schema is so long that the descriptions of its properties were left out"
 TEXT_CUT = f"a description inside a schema has more than {MAX_TEXT} characters and was cut"
 CHOICES_CUT = f"an enumeration of more than {MAX_CHOICES} values was left out; anything is allowed there"
-
-Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,7 @@ class References:
             raise InputError(
                 f"the reference to the file {path.name!r} is not followed: it is not in the description's folder"
             )
-        if path.stat().st_size > MAX_DOCUMENT_BYTES:
-            raise InputError(f"the file {path.name!r} that is referred to is too large")
-        return path.read_bytes()
+        return read_bytes(path, MAX_DOCUMENT_BYTES)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +14,11 @@ class Loss:
 
     name: str
     reason: str
+
+
+def lines_lost(file: str, losses: list[Loss]) -> Callable[[str, str], None]:
+    """Takes the lines of a file that were lost, as `foreign/data.py` tells them, into `losses`."""
+    return lambda line, reason: losses.append(Loss(f"{file}, {line}", reason))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from typing import Any
 
 from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.path_templates import PathTemplate, settle_path
-from toolgen.catalog.loaders.references import Note, References, SchemaWriter
+from toolgen.catalog.loaders.references import References, SchemaWriter
 from toolgen.catalog.normalization import without_secrets
 from toolgen.catalog.request_body import MULTIPART, URLENCODED, best_type, is_form, is_json, media_type, takes_values
 from toolgen.catalog.schema import Schema
 from toolgen.catalog.tool import JsonObject
+from toolgen.foreign.data import Note
 
 BODY_LIMIT = 6_000  # characters of the schema of a body; a model with a short context reads it
 ARGUMENT_LIMIT = 1_500  # of one other argument

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from toolgen.catalog.loaders.common import scrub, shortened
+from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.python.signature import read_signature
+from toolgen.foreign.data import clean, clean_text
 
 MAX_RESULT = 100_000  # characters
 MAX_ERROR = 2_000
@@ -71,7 +72,7 @@ def result_text(value: object) -> str:
     """A function's result as text of at most `MAX_RESULT` characters: strings as they are, all else as JSON, or as `str()`
     has it where JSON cannot. Numbers that JSON lacks become strings ("NaN"); of an iterator no more is read than fits."""
     if isinstance(value, str):
-        return shortened(scrub(str.__str__(value)), MAX_RESULT)
+        return shortened(clean_text(str.__str__(value)), MAX_RESULT)
     if isinstance(value, Iterator):
         value = list(islice(value, MAX_RESULT))
     return shortened(_json_text(value), MAX_RESULT)
@@ -81,7 +82,7 @@ def error_text(error: BaseException, *, named: bool = True) -> str:
     """An exception in one text of at most `MAX_ERROR` characters, with its type's name first if `named`."""
     kind = type(error).__name__
     try:
-        text = scrub(str.__str__(str(error)))
+        text = clean_text(str.__str__(str(error)))
     except BaseException as other:
         text, named = f"(its text cannot be read: {type(other).__name__})", True
     return shortened(f"{kind}: {text}" if named else text, MAX_ERROR)
@@ -93,10 +94,10 @@ def _json_text(value: object) -> str:
     for bytes_mode in ("utf8", "base64"):
         try:
             plain = to_jsonable_python(value, fallback=str, bytes_mode=bytes_mode)
-            return json.dumps(scrub(_finite(plain)), ensure_ascii=False, allow_nan=False)
+            return json.dumps(clean(_finite(plain)), ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError, RecursionError):  # of bytes that are no text, of a circle, of a deep nesting
             continue
-    return str(scrub(str.__str__(str(value))))
+    return clean_text(str.__str__(str(value)))
 
 
 def _finite(value: Any) -> Any:

@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.call_text import parse_calls
-from toolgen.datasets.json_lines import read_text
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Step, Turn
 from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, function_tool, read_records
+from toolgen.foreign.data import clean, read_text
 
 NAME = "api-bank"
 _SEARCH = "ToolSearcher"
@@ -105,7 +104,7 @@ def _chain(identifier: str, record: Any) -> Conversation:
     steps: list[Step] = []
     for written, result in _REQUEST.findall(content):
         if written.startswith(f"[{_SEARCH}("):
-            found = scrub(ast.literal_eval(result))
+            found = clean(ast.literal_eval(result))
             for one in found if isinstance(found, list) else [found]:
                 tools[one["name"]] = _tool(one["name"], one["description"], one["input_parameters"])
             continue

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.loaders.report import Loss
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets import descriptions
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Step, Turn
 from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool, read_records, words_of
+from toolgen.foreign.data import clean
 
 # --- Taskmaster-4 -----------------------------------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ def _coffee_calls(utterance: Any) -> Iterator[Action]:
     for one in utterance.get("annotations", ()):
         parts.setdefault(one["context"].rpartition("_")[2], {})[one["name"]] = one["value"]
     for part in parts.values():
-        arguments = scrub(json.loads(part.get("request", "{}")))
+        arguments = clean(json.loads(part.get("request", "{}")))
         yield Action(tool=part["api_call"], arguments=arguments, result=part["response"])
 
 
@@ -128,5 +128,5 @@ def _obsidian(identifier: str, record: Any) -> Conversation:
 
 
 def _without_context(call: Any) -> dict[str, Any]:
-    arguments = scrub(json.loads(call["function"]["arguments"]))
+    arguments = clean(json.loads(call["function"]["arguments"]))
     return {key: value for key, value in arguments.items() if key != "context"}

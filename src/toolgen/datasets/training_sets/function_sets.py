@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Ending, Step, Turn
 from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, function_tool, read_records
+from toolgen.foreign.data import clean
 
 # --- xLAM -------------------------------------------------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ def _glaive(identifier: str, record: Any) -> Conversation:
 
 
 def _glaive_call(content: str) -> Action:
-    call = scrub(json.loads(content))
+    call = clean(json.loads(content))
     arguments = call["arguments"]
     return Action(tool=call["name"], arguments=json.loads(arguments) if isinstance(arguments, str) else arguments)
 
@@ -137,7 +137,7 @@ def _toolrl(identifier: str, record: Any) -> Conversation:
 def _lines_of_calls(text: str) -> Iterator[Action]:
     for line in text.split("\n"):
         if line.strip():
-            call = scrub(json.loads(line))
+            call = clean(json.loads(line))
             yield Action(tool=call["name"], arguments=call["parameters"])
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets import descriptions
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Step, Turn
@@ -21,6 +20,7 @@ from toolgen.datasets.training_sets.reading import (
     read_records,
     words_of,
 )
+from toolgen.foreign.data import clean
 
 MOST = 1000
 """Requests that are taken of SNIPS and of HWU64: 71 intents need no more."""
@@ -109,7 +109,7 @@ def load_clinc150(folder: Path) -> LoadedSet:
     """`data_full.json.gz`: the requests that are out of scope, as requests that no tool fits. The 150 intents are the
     tools, ten of them (by hash) the candidates of each request; requests within scope have no arguments and are left out."""
     intake = Intake("clinc150")
-    data = scrub(json.loads(read_gzip(folder / "data_full.json.gz")))
+    data = clean(json.loads(read_gzip(folder / "data_full.json.gz")))
     intents = sorted({intent for _, intent in data["train"]})
     tools = [make_tool(intent, "", f"{words_of(intent)}.", None, "clinc150") for intent in intents]
     parts = [(f"{part}-{n}", text) for part in data if part.startswith("oos") for n, (text, _) in enumerate(data[part])]

@@ -15,9 +15,9 @@ from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id
 from toolgen.catalog.normalization import merge_schemas, normalize_schema
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.json_lines import parse_json
 from toolgen.datasets.training_sets.conversation import Conversation, Step
 from toolgen.errors import DatasetError, ToolgenError
+from toolgen.foreign.data import parse_json
 
 Json = Any
 Result = TypeVar("Result")

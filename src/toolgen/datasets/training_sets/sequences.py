@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from toolgen.catalog.loaders.common import scrub
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Step, Turn
 from toolgen.datasets.training_sets.reading import (
@@ -26,6 +25,7 @@ from toolgen.datasets.training_sets.reading import (
     read_records,
     words_of,
 )
+from toolgen.foreign.data import clean
 
 # --- SeqAPIBlend ------------------------------------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ def load_t_eval(folder: Path) -> LoadedSet:
 def _t_eval(identifier: str, record: Any) -> Conversation:
     system, user = record["origin_prompt"]
     listed = system["content"].partition("following API:\n")[2].partition("\nPlease generate")[0]
-    tools = {name: _t_eval_tool(function) for name, function in scrub(ast.literal_eval(listed))}
+    tools = {name: _t_eval_tool(function) for name, function in clean(ast.literal_eval(listed))}
     steps = tuple(
         Step(actions=(Action(tool=tools[step["name"]].id, arguments=step["args"]),))
         for step in record["ground_truth"]
@@ -152,7 +152,7 @@ def load_shortcutsbench(folder: Path) -> LoadedSet:
 def _action_input(step: Any) -> Any:
     found = _ACTION_INPUT.search(step["api_action"] or "")
     try:
-        value = scrub(json.loads(found[1])) if found else None
+        value = clean(json.loads(found[1])) if found else None
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

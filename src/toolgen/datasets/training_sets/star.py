@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.json_lines import parse_json, read_text
 from toolgen.datasets.training_sets import descriptions
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Ending, Step, Turn
 from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool, read_records, words_of
+from toolgen.foreign.data import read_json
 
 NAME = "rasa-star"
 _TYPES = {"Integer": "integer", "Boolean": "boolean", "CategoricalMultiple": "array"}
@@ -23,7 +23,7 @@ _LITERALS = {"True": True, "False": False, "null": None}
 
 def load(folder: Path) -> LoadedSet:
     """The set of the folder: `dialogues.jsonl.gz` and `apis.json`."""
-    described = parse_json(read_text(folder / "apis.json"), str(folder / "apis.json"))
+    described = read_json(folder / "apis.json")
     tools = {name: _tool(name, api) for name, api in described.items()}
     intake = Intake(NAME)
     intake.take(

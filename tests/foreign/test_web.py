@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from toolgen.catalog.loaders import web
-from toolgen.catalog.loaders.web import download, is_public, public_addresses, shown_url
 from toolgen.errors import InputError
+from toolgen.foreign import web
+from toolgen.foreign.web import download, is_public, public_addresses, shown_url
 
 
 class Handler(BaseHTTPRequestHandler):
