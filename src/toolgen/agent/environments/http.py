@@ -20,10 +20,10 @@ from toolgen.agent.environments.protocol import ToolResult, error_text, not_avai
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.effects import SAFE_METHODS
 from toolgen.catalog.http_request import HttpRequest, build_request
-from toolgen.catalog.loaders.web import Answer, exchange
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets.task import Task, Turn
 from toolgen.errors import InputError, UsageError
+from toolgen.foreign.web import Answer, exchange
 
 BUSY = frozenset({429, 502, 503, 504})
 PAUSE_SECONDS = 1.0
