@@ -34,6 +34,8 @@ ORDER = (
     "cli",
     "__main__",
 )
+# `Checkpoint.search` makes its retriever: the only import of a later package.
+AGAINST_THE_ORDER = {("checkpoint/checkpoint.py", "toolgen.retrieval.generative")}
 # What tests are made of may use everything that is tested; only the command line may not be among it.
 FAKES = "testing"
 
@@ -76,7 +78,11 @@ SOURCES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE 
 def test_a_file_imports_only_from_earlier_packages(path: Path) -> None:
     package = package_of(path)
     assert package in (*ORDER, FAKES), f"{path}: '{package}' has no place in the order; add it to ORDER in this test"
-    found = violations(path.read_text(encoding="utf-8"), package)
+    name = path.relative_to(SOURCE).as_posix()
+    excused = tuple(f"'{module}'," for file, module in AGAINST_THE_ORDER if file == name)
+    found = [
+        line for line in violations(path.read_text(encoding="utf-8"), package) if not any(e in line for e in excused)
+    ]
     assert not found, "\n".join([f"{path} breaks the order {' < '.join(ORDER)}:", *found])
 
 

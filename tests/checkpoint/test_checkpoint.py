@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint, StageRecord, is_checkpoint
+from toolgen.checkpoint import checkpoint as checkpoint_module
 from toolgen.checkpoint.layout import CATALOG, METADATA
 from toolgen.errors import CheckpointError, OutputError, UsageError
 from toolgen.testing import (
@@ -341,3 +343,68 @@ def test_the_order_of_the_catalog_changes_row_numbers_only() -> None:
     first, second = rows(tools), rows(tools[::-1])
     for name in first:
         assert first[name] == pytest.approx(second[name])
+
+
+def test_a_search_gives_probabilities_of_tools_and_of_no_tool_as_the_whole_model_does(saved: Path) -> None:
+    checkpoint = Checkpoint.load(saved)
+    names = [*checkpoint.catalog.ids, "no_tool"]
+    prompt = checkpoint.protocol.prompt([{"role": "user", "content": "a taxi"}])
+    with torch.inference_mode():
+        scores = checkpoint.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+    shares = scores[[checkpoint.vocabulary.token_id(name) for name in names]].double().softmax(0).tolist()
+    expected = sorted(zip(shares, names, strict=True), reverse=True)
+    found = checkpoint.search("a taxi", k=len(names))
+    assert [result.tool for result in found] == [name for _, name in expected]
+    assert [result.rank for result in found] == [*range(1, len(names) + 1)]
+    assert [result.probability for result in found] == pytest.approx([share for share, _ in expected], abs=1e-5)
+    assert [result.tool for result in found if result.is_no_tool] == ["no_tool"]
+    assert checkpoint.search("a taxi") == found[:5] and checkpoint.search("a taxi", k=10**6) == found
+
+
+@pytest.mark.parametrize("text", ["", " \n", None, ["a taxi"], b"a taxi"])
+def test_what_is_no_request_is_said(saved: Path, text: Any) -> None:
+    with pytest.raises(UsageError, match="search takes one request, a text that is not empty; got "):
+        Checkpoint.load(saved).search(text)
+
+
+def test_a_search_sees_weights_that_changed_and_leaves_the_checkpoint_to_be_copied(saved: Path) -> None:
+    checkpoint = Checkpoint.load(saved)
+    before = checkpoint.search("a taxi", k=99)
+    other = copy.deepcopy(checkpoint)
+    with torch.no_grad():
+        other.tool_rows.neg_()
+    tools = [result.tool for result in other.search("a taxi", k=99) if not result.is_no_tool]
+    assert tools == [result.tool for result in reversed(before) if not result.is_no_tool]
+    with torch.no_grad():
+        checkpoint.tool_rows.neg_()
+    assert [result.tool for result in checkpoint.search("a taxi", k=99) if not result.is_no_tool] == tools
+
+
+def test_the_device_and_the_type_of_numbers_can_be_chosen(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint.load(saved, device="cpu", dtype=torch.bfloat16)
+    assert (checkpoint.model.device.type, checkpoint.model.dtype) == ("cpu", torch.bfloat16)
+    assert len(checkpoint.search("a taxi", k=3)) == 3
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Checkpoint.load(saved).model.device.type == "cpu"
+    assert Checkpoint.load(saved).model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", 1.5])
+def test_a_device_that_is_not_there_is_one_clear_line(saved: Path, device: Any) -> None:
+    with pytest.raises(UsageError, match=f'cannot use the device {device!r}: .*; give "cpu"') as caught:
+        Checkpoint.load(saved, device=device)
+    assert "\n" not in str(caught.value)
+
+
+def test_by_default_the_gpu_of_the_process_is_taken(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def empty(_size: int, *, device: Any) -> torch.Tensor:
+        asked.append(device)
+        return torch.zeros(0)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch, "empty", empty)
+    assert checkpoint_module._device(None).type == "cpu"
+    assert asked == ["cuda:3"]

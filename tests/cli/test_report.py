@@ -49,7 +49,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
     vectors = torch.randn(9, 4)
     stand_in = SimpleNamespace(catalog=CATALOG, tool_vectors=lambda: vectors)
-    monkeypatch.setattr("toolgen.checkpoint.Checkpoint.load", lambda path: stand_in)
+    monkeypatch.setattr("toolgen.checkpoint.Checkpoint.load", lambda path, device: stand_in)
     return folder
 
 
@@ -90,7 +90,7 @@ def test_the_checkpoint_that_a_result_names_is_used(result: RetrievalResult, tmp
 def test_a_damaged_checkpoint_fails_only_if_it_was_asked_for(
     result: RetrievalResult, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(path: Path) -> None:
+    def damaged(path: Path, device: str) -> None:
         raise CheckpointError("the weights are gone")
 
     monkeypatch.setattr("toolgen.checkpoint.Checkpoint.load", damaged)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from toolgen.checkpoint.layout import is_checkpoint, read_metadata
 
 if TYPE_CHECKING:
-    from toolgen.checkpoint.checkpoint import Checkpoint, StageRecord
+    from toolgen.checkpoint.checkpoint import Checkpoint, SearchResult, StageRecord
 else:
     from toolgen._lazy import lazy_names
 
-    __getattr__, __dir__ = lazy_names(__name__, {"toolgen.checkpoint.checkpoint": "Checkpoint StageRecord"})
+    __getattr__, __dir__ = lazy_names(
+        __name__, {"toolgen.checkpoint.checkpoint": "Checkpoint SearchResult StageRecord"}
+    )
 
-__all__ = ["Checkpoint", "StageRecord", "is_checkpoint", "read_metadata"]
+__all__ = ["Checkpoint", "SearchResult", "StageRecord", "is_checkpoint", "read_metadata"]

@@ -6,11 +6,12 @@ the files of `layout`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -18,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import views
 from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, read_metadata
+from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.fetching.dequantize import without_progress_bars
 from toolgen.files import check_replaceable, new_folder, read_records, sha256_of, write_json, write_records
@@ -39,6 +41,9 @@ from toolgen.virtualization import (
 from toolgen.virtualization.protocol import RESPONSE_TEMPLATE, chat_template
 from toolgen.virtualization.tokenizer import begins_with_bos, check_sequences
 from toolgen.virtualization.vocabulary import ACTIONS
+
+if TYPE_CHECKING:
+    from toolgen.retrieval.generative import GenerativeRetriever
 
 ACTION_TEXTS = ("finish the task and answer", "no tool fits this request")
 
@@ -65,9 +70,28 @@ class StageRecord:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """One result of a search: the id of a tool, or "no_tool", and its probability among all tools and "no_tool"."""
+
+    rank: int
+    tool: str
+    probability: float
+
+    @property
+    def is_no_tool(self) -> bool:
+        """Whether this is the result that no tool fits."""
+        return self.tool == NO_TOOL
+
+
 @dataclass
 class Checkpoint:
-    """A model that knows a catalog. `stages` is its history, one record a stage with its resolved configuration; `metrics`
+    """A model that knows a catalog.
+
+        checkpoint = Checkpoint.load("model-3")
+        checkpoint.search("will it rain in Oslo?", k=5)
+
+    `stages` is its history, one record a stage with its resolved configuration; `metrics`
     its training curve, one record a step over all stages; `tool_sets` the tools that training requests asked for together,
     `asked_tools` all that any of them asked for."""
 
@@ -98,6 +122,30 @@ class Checkpoint:
             "tool_sets": [[self.catalog.position(tool) for tool in one] for one in self.tool_sets],
             "asked_tools": sorted(map(self.catalog.position, self.asked_tools)),
         }
+
+    def search(self, text: str, k: int = 5) -> list[SearchResult]:
+        """The k likeliest results for a request, best first: tools, and "no_tool" where it ranks among them. The probabilities
+        are those of what the model chooses if it has to name a tool or decline; over all tools and "no_tool" they sum to one.
+
+        For many requests at once, or a part of the tools, take a `GenerativeRetriever(checkpoint)`.
+        """
+        if not isinstance(text, str) or not text.strip():
+            raise UsageError(f"search takes one request, a text that is not empty; got {text!r:.60}")
+        ranking = self._retriever.search([text], k)[0].with_no_tool(k)
+        return [
+            SearchResult(rank=rank, tool=tool, probability=probability)
+            for rank, (tool, probability) in enumerate(zip(ranking.tools, ranking.scores, strict=True), start=1)
+        ]
+
+    @cached_property
+    def _retriever(self) -> GenerativeRetriever:
+        # The one import against the order of the packages: nobody should have to know the retriever for a search.
+        from toolgen.retrieval.generative import GenerativeRetriever
+
+        return GenerativeRetriever(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_retriever"}  # it has threads
 
     @property
     def action_rows(self) -> torch.Tensor:
@@ -138,14 +186,20 @@ class Checkpoint:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, dtype: torch.dtype = torch.float32, catalog: Catalog | None = None
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        catalog: Catalog | None = None,
     ) -> Checkpoint:
         """Opens a folder and checks it: format, catalog hash, vocabulary against the tokenizer and the matrices.
 
-        `catalog` is one that is in memory already, a dataset's: if it is this checkpoint's, it is not read a second time, which
-        saves 0.4 GiB with 125,000 tools. Raises CheckpointError with what differs.
+        The model goes to `device`, by default a GPU (CUDA) if there is one, and is in `dtype`, by default float32. `catalog`
+        is one that is in memory already, a dataset's: if it is this checkpoint's, it is not read a second time, which saves
+        0.4 GiB with 125,000 tools. Raises CheckpointError with what differs.
         """
-        folder = Path(path)
+        folder, place = Path(path), _device(device)
         metadata = read_metadata(folder)
         if catalog is None or catalog.content_hash != metadata["catalog_hash"]:
             catalog = _open_catalog(folder, metadata)
@@ -155,8 +209,10 @@ class Checkpoint:
                 f"(hash {catalog.content_hash[:12]}, expected {metadata['catalog_hash'][:12]}); restore it or virtualize again"
             )
         vocabulary = ToolVocabulary.from_dict(metadata["vocabulary"], catalog.ids)
-        model, tokenizer = _open(folder, dtype)
-        checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], _history(folder, metadata))
+        model, tokenizer = _open(folder, dtype or torch.float32)
+        checkpoint = cls(
+            model.to(place).eval(), tokenizer, catalog, vocabulary, metadata["base"], _history(folder, metadata)
+        )
         checkpoint.metrics = read_records(folder / METRICS)
         checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata["tool_sets"])
         checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata["asked_tools"], catalog))
@@ -261,6 +317,19 @@ def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrained
             f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model again"
         )
     return model, tokenizer
+
+
+def _device(wanted: str | torch.device | None) -> torch.device:
+    """The device that was asked for; without a wish the GPU of this process, or the CPU."""
+    if wanted is None:
+        wanted = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=wanted).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # PyTorch built without CUDA asserts
+        reason = (str(error).splitlines() or [""])[0]
+        raise UsageError(
+            f'cannot use the device {wanted!r}: {reason}; give "cpu", or none for the best there is'
+        ) from error
 
 
 def _history(folder: Path, metadata: Mapping[str, Any]) -> tuple[StageRecord, ...]:

@@ -87,7 +87,7 @@ def _tool_map(folder: Path, *, required: bool) -> ToolMap | None:
     from toolgen.checkpoint import Checkpoint
 
     try:
-        checkpoint = Checkpoint.load(folder)
+        checkpoint = Checkpoint.load(folder, device="cpu")
     except CheckpointError as error:
         if required:
             raise

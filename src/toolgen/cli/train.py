@@ -111,7 +111,7 @@ def run(
     from toolgen.training.run import run_stage
 
     data = load_dataset(dataset)
-    checkpoint = Checkpoint.load(folder, catalog=data.catalog)
+    checkpoint = Checkpoint.load(folder, catalog=data.catalog, device="cpu")
     teacher = _teacher(config, data.catalog) if config.teacher else None
     for line in (inherited(folder, checkpoint), overridden(stage, config), _resumed(output, restart)):
         if line:
@@ -141,7 +141,9 @@ def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:
     from toolgen.checkpoint import Checkpoint
 
     resources = Resources(
-        checkpoint=Checkpoint.load(config.teacher_checkpoint, catalog=catalog) if config.teacher_checkpoint else None,
+        checkpoint=Checkpoint.load(config.teacher_checkpoint, device="cpu", catalog=catalog)
+        if config.teacher_checkpoint
+        else None,
         encoder=Path(config.teacher_encoder) if config.teacher_encoder else None,
     )
     teacher = make_sum(config.teacher, resources)

@@ -52,7 +52,7 @@ def distill(
         from toolgen.training.run import check_catalog
 
         data = load_dataset(dataset)
-        before = Checkpoint.load(checkpoint, catalog=data.catalog)
+        before = Checkpoint.load(checkpoint, catalog=data.catalog, device="cpu")
         check_catalog(before, data)
         retriever = make_sum(teacher or TEACHER, Resources(encoder=encoder))
         retriever.index(before.catalog)
