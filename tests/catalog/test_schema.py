@@ -122,3 +122,33 @@ def test_references_inside_a_schema_are_followed_and_others_left_out_with_a_note
     assert len(notes) == 2
     assert schema_errors({"tree": {"left": {"left": {}}}, "named": 3, "out": 1, "lost": [1]}, schema) == []
     assert len(schema_errors({"tree": {"left": {"left": 3}}, "named": "x"}, schema)) == 1
+
+
+def test_a_dialect_named_inside_brings_no_validator_of_its_own() -> None:
+    inner = {"$schema": "https://json-schema.org/draft/2020-12/schema", "pattern": "(a+)+$"}
+    start = time.monotonic()
+    assert len(schema_errors({"p": "a" * 40 + "!"}, {"properties": {"p": inner}})) == 1
+    old = {"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": 5}
+    assert len(schema_errors({"p": 3}, {"properties": {"p": old}})) == 1
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("value", "step", "valid"),
+    [
+        (0.07, 0.01, True),
+        (0.075, 0.01, False),
+        (4.5, 1.5, True),
+        (0, 3, True),
+        (-9, 3, True),
+        (10**400, 5, True),
+        (10**400, 7, False),
+        (1e308, 0.5, True),
+        (1e308, 0.123456789, False),
+        (float("inf"), 2, False),
+        (5, 0, False),
+        (True, 2, True),
+    ],
+)
+def test_a_multiple_is_one_of_decimals(value: float, step: float, valid: bool) -> None:
+    assert (schema_errors({"p": value}, {"properties": {"p": {"multipleOf": step}}}) == []) == valid

@@ -13,7 +13,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.decoding.grammar import GrammarCompiler, _inside_string, close_objects, without_keywords
+from toolgen.decoding.grammar import GrammarCompiler
+from toolgen.decoding.lowering import Relaxed
 from toolgen.errors import CheckpointError
 
 
@@ -82,51 +83,58 @@ def test_a_tool_without_parameters_has_one_argument_object(compiler: GrammarComp
 
 
 @pytest.mark.parametrize(
-    ("schema", "dropped"),
+    ("schema", "place", "keyword"),
     [
-        ({"type": "array", "items": {"type": "string"}, "uniqueItems": True}, ("uniqueItems",)),
-        ({"not": {"type": "string"}}, ("not",)),
-        ({"type": "string", "pattern": "^(?=a)b"}, ("pattern",)),
-        ({"type": "string", "format": "no-such-format"}, ("format",)),
-        ({"$ref": "https://example.org/schema"}, ("$ref",)),
-        ({"type": "string", "enum": [1]}, ("enum",)),
+        ({"type": "array", "items": {"type": "string"}, "uniqueItems": True}, "/properties/x", "uniqueItems"),
+        ({"not": {"type": "integer"}}, "/properties/x", "not"),
+        ({"type": "string", "pattern": "^(?=a)b"}, "/properties/x", "pattern"),
+        ({"items": {"$ref": "https://example.org/schema"}}, "/properties/x/items", "$ref"),
+        ({"anyOf": [{"type": "null"}, {"maxLength": 10**10}]}, "/properties/x/anyOf/1", "maxLength"),
+        ({"type": "integer", "maximum": 2**64 - 1}, "/properties/x", "maximum"),
+        ({"enum": [1, 2**53 + 1]}, "/properties/x", "enum"),
+        ({"contains": {"const": 1}}, "/properties/x", "contains"),
+        ({"multipleOf": 0.123456789123}, "/properties/x", "multipleOf"),
     ],
 )
-def test_what_cannot_be_expressed_is_dropped_by_name(
-    compiler: GrammarCompiler, schema: Mapping[str, Any], dropped: tuple[str, ...]
+def test_what_cannot_be_expressed_is_left_out_at_its_place_alone(
+    compiler: GrammarCompiler, checkpoint: Checkpoint, schema: Mapping[str, Any], place: str, keyword: str
 ) -> None:
-    properties = {"x": schema, "format": {"type": "integer"}}
-    grammar = compiler.compile({"type": "object", "properties": properties, "required": ["x"]})
-    assert grammar.relaxed and grammar.dropped == dropped
+    properties = {"day": {"type": "string", "format": "date"}, "x": schema, "format": {"type": "integer"}}
+    whole = {"type": "object", "properties": properties}
+    grammar = compiler.compile(whole)
+    assert grammar.relaxed and grammar.dropped == (Relaxed(place, keyword),)
+    assert accepts(compiler, checkpoint, whole, {"day": "2026-02-11", "format": 1})
+    assert not accepts(compiler, checkpoint, whole, {"day": "11.2.2026"})
+    assert not accepts(compiler, checkpoint, whole, {"format": "1"})
+
+
+def test_an_unknown_format_says_nothing_about_what_is_valid(compiler: GrammarCompiler, checkpoint: Checkpoint) -> None:
+    schema = {"properties": {"x": {"type": "string", "format": "iban"}, "n": {"type": "integer", "format": "int32"}}}
+    assert not compiler.compile(schema).relaxed
+    assert accepts(compiler, checkpoint, schema, {"x": "any", "n": 5})
 
 
 def test_a_schema_that_can_be_expressed_is_not_relaxed(compiler: GrammarCompiler) -> None:
     assert not compiler.compile(PAIR).relaxed
 
 
-def test_parameters_named_like_keywords_survive_relaxation() -> None:
-    schema = {"properties": {"pattern": {"type": "string", "pattern": "x"}}, "required": ["pattern"]}
-    stripped, found = without_keywords(schema, frozenset({"pattern"}))
-    assert stripped == {"properties": {"pattern": {"type": "string"}}, "required": ["pattern"]}
-    assert found == {"pattern"}
-
-
-def test_objects_under_combinators_stay_open() -> None:
-    schema = {"properties": {"x": {"properties": {"a": {}}, "anyOf": [{"required": ["b"]}]}}}
-    assert "additionalProperties" not in close_objects(schema)["properties"]["x"]
-
-
-def test_declared_openness_is_kept() -> None:
-    assert close_objects({"properties": {}, "additionalProperties": {"type": "string"}})["additionalProperties"] == {
-        "type": "string"
+def test_what_the_library_gives_up_at_is_found_in_definitions_too(
+    compiler: GrammarCompiler, checkpoint: Checkpoint
+) -> None:
+    schema = {
+        "properties": {"tree": {"$ref": "#/$defs/Tree"}},
+        "$defs": {
+            "Tree": {
+                "type": "object",
+                "properties": {"next": {"$ref": "#/$defs/Tree"}, "name": {"type": "string", "maxLength": 10**10}},
+                "required": ["name"],
+            }
+        },
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "inside"), [('{"a', True), ('{"a"', False), ('{"a\\"', True), ('{"a\\\\"', False), ("", False)]
-)
-def test_a_prefix_knows_whether_it_ends_in_a_string(text: str, inside: bool) -> None:
-    assert _inside_string(text) == inside
+    grammar = compiler.compile(schema)
+    assert [one.keyword for one in grammar.dropped] == ["maxLength"]
+    assert accepts(compiler, checkpoint, schema, {"tree": {"next": {"name": "b"}, "name": "a"}})
+    assert not accepts(compiler, checkpoint, schema, {"tree": {"next": {}, "name": "a"}})
 
 
 def test_a_slow_tokenizer_is_one_clear_error() -> None:

@@ -6,7 +6,9 @@ Knows no tool and no file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -142,19 +144,42 @@ def _faults(value: Any, schema: Mapping[str, Any]) -> tuple[list[ValidationError
 
 @lru_cache(maxsize=2)
 def _validator_class(with_patterns: bool) -> Any:
-    """The validator of draft 2020-12 with patterns in linear time. `jsonschema` also runs patterns to find out what
-    `unevaluatedProperties` means; where a schema has both, that keyword is not checked."""
+    """The validator of draft 2020-12 with patterns in linear time and multiples of decimals. `jsonschema` also runs patterns
+    to find out what `unevaluatedProperties` means; where a schema has both, that keyword is not checked."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
-    changed: dict[str, Any] = {"pattern": _check_pattern}
+    changed: dict[str, Any] = {"pattern": _check_pattern, "multipleOf": _check_multiple}
     if with_patterns:
         changed |= {
             "patternProperties": _check_pattern_properties,
             "additionalProperties": _check_additional_properties,
             "unevaluatedProperties": lambda *_: (),
         }
-    return extend(Draft202012Validator, changed)  # type: ignore[no-untyped-call]
+    validator: Any = extend(Draft202012Validator, changed)  # type: ignore[no-untyped-call]
+    validator.evolve = _evolved
+    return validator
+
+
+def _evolved(validator: Any, **changes: Any) -> Any:
+    """The validator for another schema. `jsonschema` would take the one that a `$schema` inside names, with its patterns."""
+    from attrs import evolve
+
+    return evolve(validator, **changes)
+
+
+def _check_multiple(validator: Any, step: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    """As decimals: divided as floats, 0.07 is no multiple of 0.01."""
+    from jsonschema import ValidationError
+
+    if validator.is_type(instance, "number") and not _is_multiple(instance, step):
+        yield ValidationError(f"{instance!r} is not a multiple of {step!r}")
+
+
+def _is_multiple(number: float, step: float) -> bool:
+    if not step or (isinstance(number, float) and not math.isfinite(number)):
+        return False
+    return not (Fraction(number if isinstance(number, int) else repr(number)) % Fraction(repr(step)))
 
 
 def _check_pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets.messages import NO_TOOL
-from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler, Matcher
+from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler
+from toolgen.decoding.matcher import Matcher
 from toolgen.decoding.values import is_plain_json
 from toolgen.inference.sampling import Sampling, pick
 from toolgen.inference.session import Session
@@ -244,7 +245,9 @@ class _ArgumentRun:
         if forced:
             self._write_forced(forced[: self._left])
         else:
-            self._write(self._choose())
+            chosen = self._choose()
+            if chosen is not None:
+                self._write(chosen)
 
     def _write_forced(self, forced: Sequence[int]) -> None:
         """One pass over all forced tokens; the model's own choice at each of them is looked at all the same."""
@@ -255,11 +258,14 @@ class _ArgumentRun:
             self._masked += choice != token_id and not self._is_allowed(choice)
             self._matcher.consume(token_id)
 
-    def _choose(self) -> int:
+    def _choose(self) -> int | None:
+        """One legal token; None if there is none."""
         import torch
 
         logits_V = self._session.logits_V
         allowed_V = torch.from_numpy(self._matcher.allowed_V()).to(logits_V.device)
+        if self._matcher.stuck:
+            return None
         choice = int(logits_V.argmax())
         self._masked += not (choice < len(allowed_V) and bool(allowed_V[choice]))
         legal_V = logits_V[: len(allowed_V)].masked_fill(~allowed_V, float("-inf"))

@@ -8,43 +8,37 @@ Knows a tokenizer and schemas; no model and no tool.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from toolgen.decoding.lowering import Relaxed, lowered, replaced, subschemas
+from toolgen.decoding.matcher import NUMBER_PART, Matcher
+from toolgen.decoding.rewriting import Json
 from toolgen.errors import CheckpointError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 # json.dumps' default separators: what the training text was written with.
 JSON_STYLE: Mapping[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
-# What is dropped, one group after the other, when a schema cannot be compiled: first what only narrows a value.
+# What is left out at one place where the compiler gives up, one group after the other: first what only narrows a value.
 RELAXATIONS: tuple[frozenset[str], ...] = (
-    frozenset({"format", "uniqueItems", "contains", "minContains", "maxContains", "contentEncoding"}),
-    frozenset({"not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies"}),
-    frozenset({"propertyNames", "minProperties", "maxProperties", "unevaluatedProperties", "unevaluatedItems"}),
-    frozenset({"pattern", "patternProperties", "multipleOf", "minLength", "maxLength", "minItems", "maxItems"}),
+    frozenset({"format"}),
+    frozenset({"pattern", "multipleOf", "minLength", "maxLength", "minItems", "maxItems"}),
     frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
-    frozenset({"$ref", "$dynamicRef", "allOf", "oneOf"}),
+    frozenset({"minProperties", "maxProperties", "patternProperties"}),
     frozenset({"enum", "const"}),
+    frozenset({"allOf", "anyOf", "$ref"}),
 )
-COMBINATORS = ("allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "if", "patternProperties", "unevaluatedProperties")
-# Keywords whose value maps *names* to schemas: the names are not keywords.
-NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
-# Keywords whose value is data, not a schema.
-DATA_KEYWORDS = frozenset({"const", "enum", "default", "examples", "required"})
+MAX_REPAIRS = 16
 
 
 @dataclass(frozen=True)
 class ArgumentGrammar:
-    """A compiled schema. `dropped` are the keywords that could not be kept; empty means that the grammar is exact."""
+    """A compiled schema. `dropped` is what could not be kept, and where; empty means that the grammar is exact."""
 
     text: str
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[Relaxed, ...] = ()
 
     @property
     def relaxed(self) -> bool:
@@ -86,151 +80,70 @@ class GrammarCompiler:
             raise CheckpointError(f"llguidance cannot read this checkpoint's tokenizer: {error}") from error
 
     def compile(self, schema: Mapping[str, Any]) -> ArgumentGrammar:
-        """The grammar of an argument object: keys in the order of `properties`, no others (`close_objects`)."""
-        closed = close_objects(schema)
-        text = self._grammar(closed)
-        if text is not None:
-            return ArgumentGrammar(text)
-        dropped: set[str] = set()
-        for group in RELAXATIONS:
-            closed, found = without_keywords(closed, group)
-            dropped |= found
-            text = self._grammar(closed, coerce_one_of=True)
+        """The grammar of an argument object: keys in the order of `properties`, none that nothing declares (`lowered`)."""
+        simple = lowered(schema)
+        whole, dropped = simple.schema, list(simple.relaxed)
+        for _ in range(MAX_REPAIRS):
+            text = self._grammar(whole)
             if text is not None:
-                return ArgumentGrammar(text, tuple(sorted(dropped or {"oneOf"})))
+                return ArgumentGrammar(text, tuple(dropped))
+            whole, relaxed = self._repaired(whole)
+            dropped += relaxed
         text = self._grammar({"type": "object"})
         if text is None:
             raise CheckpointError("llguidance cannot compile the grammar of a plain JSON object for this tokenizer")
-        return ArgumentGrammar(text, ("properties",))
+        return ArgumentGrammar(text, (*dropped, Relaxed("/", "properties")))
+
+    @cached_property
+    def number_tokens(self) -> Mapping[int, str]:
+        """The tokens that go on with a number, and what they add to it."""
+        found: dict[int, str] = {}
+        for token_id in range(self.vocabulary_size):
+            match = NUMBER_PART.match(self.alphabet.decode_bytes([token_id]))
+            if match:
+                found[token_id] = match[0].decode()
+        return found
 
     def matcher(self, grammar: ArgumentGrammar) -> Matcher:
         """A fresh position at the beginning of the grammar."""
-        return Matcher(self, grammar)
-
-    def _grammar(self, schema: Mapping[str, Any], **options: Any) -> str | None:
         from llguidance import LLMatcher
 
-        text: str = LLMatcher.grammar_from_json_schema(
-            json.dumps(schema, ensure_ascii=False), overrides=cast(Any, {**JSON_STYLE, **options})
+        return Matcher(
+            LLMatcher(self.alphabet, grammar.text), self.alphabet, size=self.vocabulary_size, numbers=self.number_tokens
         )
+
+    def _grammar(self, schema: Mapping[str, Any]) -> str | None:
+        from llguidance import LLMatcher
+
+        text: str = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=cast(Any, JSON_STYLE))
         return None if LLMatcher.validate_grammar(text, self.alphabet) else text
 
+    def _repaired(self, whole: Json) -> tuple[Json, list[Relaxed]]:
+        """The schema without what the compiler cannot follow at one place, the deepest that fails by itself."""
+        definitions = dict(whole.get("$defs", {}))
 
-class Matcher:
-    """A position inside a grammar: which tokens may come next, and whether the object is complete."""
+        def fails(schema: Any) -> bool:
+            alone = {"type": "object", "properties": {"x": schema}, "required": ["x"], "additionalProperties": False}
+            return self._grammar({**alone, "$defs": definitions}) is None
 
-    def __init__(self, compiler: GrammarCompiler, grammar: ArgumentGrammar) -> None:
-        from llguidance import LLMatcher
-
-        self._alphabet = compiler.alphabet
-        self._size = compiler.vocabulary_size
-        self._matcher = LLMatcher(self._alphabet, grammar.text)
-        self.tokens: list[int] = []
-
-    @property
-    def complete(self) -> bool:
-        """Whether the tokens so far are a whole object."""
-        return bool(self._matcher.is_accepting())
-
-    @property
-    def stuck(self) -> bool:
-        """Whether no token can follow although the object is not complete (a limit of the library was reached)."""
-        return bool(self._matcher.is_stopped()) and not self.complete
-
-    @property
-    def text(self) -> str:
-        """The tokens so far as text."""
-        content: bytes = self._alphabet.decode_bytes(self.tokens)
-        return content.decode("utf-8", errors="replace")
-
-    def forced(self) -> list[int]:
-        """The tokens that must come next because only one text is possible; often the next key."""
-        return list(self._matcher.compute_ff_tokens())
-
-    def allowed_V(self) -> npt.NDArray[np.bool_]:
-        """Which of the base vocabulary's tokens may come next [V]."""
-        import numpy as np
-
-        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        return np.unpackbits(bits, count=self._size, bitorder="little").astype(bool)
-
-    def consume(self, token_id: int) -> None:
-        """Moves on by one allowed token."""
-        self._matcher.consume_token(token_id)
-        self.tokens.append(token_id)
-
-    def closing_tokens(self) -> list[int]:
-        """Single-character tokens that bring the object nearer to its end from here, best first; the caller checks the
-        mask. Inside a string that is its quote; outside, the brackets, then the quote of an empty string."""
-        characters = '"' if _inside_string(self.text) else '}]"'
-        candidates = (self._alphabet.tokenize_str(character) for character in characters)
-        return [tokens[0] for tokens in candidates if len(tokens) == 1]
-
-
-def close_objects(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with undeclared keys forbidden wherever it does not speak about them.
-
-    JSON Schema admits undeclared keys by default; a call with one is legal but never meant. Objects under a combinator
-    stay open: there the declared keys may stand in another branch. An object without declared keys stays open too,
-    except the argument object itself.
-    """
-    closed: dict[str, Any] = _closed(schema)
-    closed["type"] = "object"
-    if "additionalProperties" not in closed and not any(key in closed for key in COMBINATORS):
-        closed["additionalProperties"] = False
-    return closed
-
-
-def _closed(schema: Any) -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
-    result = _map_schemas(schema, _closed, skip=frozenset({"allOf", "not", "if", "then", "else"}))
-    open_object = result.get("properties") and "additionalProperties" not in result
-    if open_object and not any(key in result for key in COMBINATORS):
-        result["additionalProperties"] = False
-    return result
-
-
-def without_keywords(schema: Mapping[str, Any], keywords: frozenset[str]) -> tuple[dict[str, Any], set[str]]:
-    """The schema without these keywords at any depth, and which of them it had. Property names are left alone."""
-    found: set[str] = set()
-
-    def strip(node: Any) -> Any:
-        if not isinstance(node, Mapping):
-            return node
-        found.update(keywords & node.keys())
-        return _map_schemas({key: value for key, value in node.items() if key not in keywords}, strip)
-
-    return strip(schema), found
-
-
-def _map_schemas(
-    schema: Mapping[str, Any], change: Callable[[Any], Any], skip: frozenset[str] = frozenset()
-) -> dict[str, Any]:
-    """A schema with `change` applied to each schema directly inside it."""
-    result: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in DATA_KEYWORDS or key in skip:
-            result[key] = value
-        elif key in NAMED_SCHEMAS and isinstance(value, Mapping):
-            result[key] = {name: change(item) for name, item in value.items()}
-        elif isinstance(value, Mapping):
-            result[key] = change(value)
-        elif isinstance(value, list):
-            result[key] = [change(item) for item in value]
-        else:
-            result[key] = value
-    return result
-
-
-def _inside_string(text: str) -> bool:
-    """Whether a prefix of a JSON text ends within a string."""
-    inside = escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif inside and character == "\\":
-            escaped = True
-        elif character == '"':
-            inside = not inside
-    return inside
+        path: tuple[Any, ...] = ()
+        node: Json = whole
+        while True:
+            for way, child in subschemas(node, definitions):
+                known = dict(definitions)
+                if way[0] == "$defs":
+                    definitions[way[1]] = {}  # not the fault of what refers to itself
+                if child and fails(child):
+                    path, node = (way if way[0] == "$defs" else (*path, *way)), child
+                    break
+                definitions = known
+            else:
+                break
+        left_out, kept = set(node) - {"type", "$defs"}, {} if path else {"type": "object"}
+        for group in RELAXATIONS:
+            rest = {key: value for key, value in node.items() if key not in group}
+            if len(rest) < len(node) and not fails(rest):
+                left_out, kept = set(node) - set(rest), rest
+                break
+        place = "/" + "/".join(map(str, path))
+        return replaced(whole, path, kept), [Relaxed(place, key) for key in sorted(left_out)]

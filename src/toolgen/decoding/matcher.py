@@ -1,0 +1,108 @@
+"""Matcher: a position inside a grammar, which tokens may come next.
+
+Beside the grammar it keeps numbers finite: JSON has no largest number, but `1E1013` is infinite to whoever reads it.
+Knows token ids and bytes; no schema and no model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+NUMBER_PART = re.compile(rb"[0-9.eE+-]+")
+# Below this no continuation by one token is infinite unless it brings an exponent.
+_SHORT = 200
+_LONG_EXPONENT = re.compile(r"[eE].*[0-9]")
+
+
+class Matcher:
+    """A position inside a grammar: which tokens may come next, and whether the object is complete."""
+
+    def __init__(self, matcher: Any, alphabet: Any, *, size: int, numbers: Mapping[int, str]) -> None:
+        self._matcher = matcher
+        self._alphabet = alphabet
+        self._size = size
+        self._numbers = numbers
+        self._inside = self._escaped = False  # a string
+        self._is_dead = False  # no token is left
+        self._number = ""  # what the text ends with, if it is the beginning of a number
+        self.tokens: list[int] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether the tokens so far are a whole object."""
+        return bool(self._matcher.is_accepting())
+
+    @property
+    def stuck(self) -> bool:
+        """Whether no token can follow although the object is not complete: a limit of the library was reached, or a number
+        that has to go on would be infinite."""
+        return self._is_dead or (bool(self._matcher.is_stopped()) and not self.complete)
+
+    @property
+    def inside_string(self) -> bool:
+        """Whether the text so far ends within a string."""
+        return self._inside
+
+    @property
+    def number(self) -> str:
+        """The number that the text ends with, perhaps its beginning; empty if it ends with none."""
+        return self._number
+
+    @property
+    def text(self) -> str:
+        """The tokens so far as text."""
+        content: bytes = self._alphabet.decode_bytes(self.tokens)
+        return content.decode("utf-8", errors="replace")
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next because only one text is possible; often the next key."""
+        return list(self._matcher.compute_ff_tokens())
+
+    def allowed_V(self) -> npt.NDArray[np.bool_]:
+        """Which of the base vocabulary's tokens may come next [V]."""
+        import numpy as np
+
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        allowed_V = np.unpackbits(bits, count=self._size, bitorder="little").astype(bool)
+        if self._number:
+            self._forbid_infinite(allowed_V)
+            self._is_dead = not allowed_V.any()
+        return allowed_V
+
+    def consume(self, token_id: int) -> None:
+        """Moves on by one allowed token."""
+        self._matcher.consume_token(token_id)
+        self.tokens.append(token_id)
+        for byte in self._alphabet.decode_bytes([token_id]):
+            self._follow(chr(byte))
+
+    def _follow(self, character: str) -> None:
+        if self._inside:
+            self._inside = self._escaped or character != '"'
+            self._escaped = character == "\\" and not self._escaped
+        elif character in "-0123456789" or (self._number and character in ".eE+"):
+            self._number += character
+        else:
+            self._inside, self._number = character == '"', ""
+
+    def _forbid_infinite(self, allowed_V: npt.NDArray[np.bool_]) -> None:
+        is_short = len(self._number) < _SHORT and "e" not in self._number.lower()
+        for token_id, part in self._numbers.items():
+            if is_short and not _LONG_EXPONENT.search(part):
+                continue
+            if allowed_V[token_id] and not _is_finite(self._number + part):
+                allowed_V[token_id] = False
+
+
+def _is_finite(beginning: str) -> bool:
+    try:
+        return math.isfinite(float(beginning.rstrip(".eE+-") or 0))
+    except ValueError:  # not a number: the grammar knows
+        return True
