@@ -178,10 +178,12 @@ def tiny_checkpoint(
     indexing: Indexing = "atomic",
     initialization: Initialization = "documentation",
     extra_rows: int = 0,
+    spare: int = 0,
     seed: int = 0,
     **settings: Any,
 ) -> Checkpoint:
-    """A tiny random model with a catalog (the tiny one) virtualized into it. `extra_rows`: rows beyond the tokenizer."""
+    """A tiny random model with a catalog (the tiny one) virtualized into it. `extra_rows`: rows beyond the tokenizer; `spare`:
+    tokens that no tool has yet."""
     from toolgen.checkpoint import Checkpoint
 
     tokens = tiny_tokenizer(tokenizer, chatml=chatml)
@@ -195,6 +197,7 @@ def tiny_checkpoint(
         indexing=indexing,
         initialization=initialization,
         seed=seed,
+        spare=spare,
     )
 
 

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import Result
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.inference.row_maker import FILE
+from toolgen.checkpoint.layout import ROW_MAKER
 from toolgen.testing import tiny_encoder
 from toolgen.training.config import resolve_settings
 from toolgen.training.pretraining.config import PretrainConfig
@@ -55,7 +55,7 @@ def test_a_pretrained_base_makes_the_rows_of_a_catalog_that_it_has_not_seen(
     assert made.exit_code == 0, made.output
     answer = json.loads(made.stdout)
     assert (answer["step"], answer["catalogs"], answer["tools"]) == (2, 1, 13)
-    assert (tmp_path / "base2" / FILE).is_file()
+    assert (tmp_path / "base2" / ROW_MAKER).is_file()
     rows = []
     for init in ((), ("--init", "documentation")):
         output = tmp_path / f"ckpt{len(init)}"

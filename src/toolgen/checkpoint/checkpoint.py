@@ -7,18 +7,22 @@ the files of `layout`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import views
-from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, read_metadata
+from toolgen.catalog.tool import Tool
+from toolgen.checkpoint import changes
+from toolgen.checkpoint.changes import Made
+from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, ROW_MAKER, read_metadata
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.fetching.dequantize import without_progress_bars
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from toolgen.retrieval.generative import GenerativeRetriever
 
 ACTION_TEXTS = ("finish the task and answer", "no tool fits this request")
+CLOSED_FORM = ("index", "tools", "distillation")
+"""Entries of the history that are no training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +99,10 @@ class Checkpoint:
 
     `stages` is its history, one record a stage with its resolved configuration; `metrics`
     its training curve, one record a step over all stages; `tool_sets` the tools that training requests asked for together,
-    `asked_tools` all that any of them asked for."""
+    `asked_tools` all that any of them asked for.
+
+    `made` are the tools whose rows were made after the last training, and of what; `changed` those that changed after it.
+    `row_maker` are the tensors by which the base makes rows of documentation, if it has learned that."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -104,6 +113,9 @@ class Checkpoint:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     tool_sets: tuple[tuple[str, ...], ...] = ()
     asked_tools: frozenset[str] = frozenset()
+    made: Mapping[str, Made] = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
+    row_maker: Mapping[str, torch.Tensor] | None = None
 
     @cached_property
     def protocol(self) -> PromptProtocol:
@@ -121,6 +133,8 @@ class Checkpoint:
             "stages": [record.to_dict() for record in self.stages],
             "tool_sets": [[self.catalog.position(tool) for tool in one] for one in self.tool_sets],
             "asked_tools": sorted(map(self.catalog.position, self.asked_tools)),
+            "made": dict(self.made),
+            "changed": sorted(self.changed),
         }
 
     def search(self, text: str, k: int = 5) -> list[SearchResult]:
@@ -139,13 +153,33 @@ class Checkpoint:
 
     @cached_property
     def _retriever(self) -> GenerativeRetriever:
-        # The one import against the order of the packages: nobody should have to know the retriever for a search.
+        # Against the order of the packages, as for `with_tools`: nobody should have to know the retriever for a search.
         from toolgen.retrieval.generative import GenerativeRetriever
 
         return GenerativeRetriever(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_retriever"}  # it has threads
+
+    def row_origin(self, tool_id: str) -> str:
+        """What a tool's row was last made from: "trained", "requests" (in closed form) or "documentation" alone."""
+        if tool_id in self.made:
+            return self.made[tool_id]
+        return "trained" if any(record.stage not in CLOSED_FORM for record in self.stages) else "documentation"
+
+    def with_tools(self, tools: Sequence[Tool]) -> Checkpoint:
+        """The checkpoint with more tools, whose rows come from their documentation by forward passes; the others keep theirs.
+        The model is changed in place: go on with what is returned. See `toolgen.inference.late_tools`."""
+        from toolgen.inference.late_tools import add_tools
+
+        return add_tools(self, tools)
+
+    def without_tools(self, tool_ids: Collection[str]) -> Checkpoint:
+        """The checkpoint without some of its tools, which are then never chosen. The model is changed in place: go on with what
+        is returned."""
+        from toolgen.inference.late_tools import remove_tools
+
+        return remove_tools(self, tool_ids)
 
     @property
     def action_rows(self) -> torch.Tensor:
@@ -182,6 +216,8 @@ class Checkpoint:
             self.tokenizer.save_pretrained(folder)
             self.catalog.save(folder / CATALOG)
             write_records(folder / METRICS, self.metrics)
+            if self.row_maker is not None:
+                save_file(dict(self.row_maker), folder / ROW_MAKER)
             write_json(folder / METADATA, {**self.metadata, "catalog_sha256": sha256_of(folder / CATALOG)})
 
     @classmethod
@@ -216,6 +252,9 @@ class Checkpoint:
         checkpoint.metrics = read_records(folder / METRICS)
         checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata["tool_sets"])
         checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata["asked_tools"], catalog))
+        checkpoint.made, checkpoint.changed = dict(metadata["made"]), frozenset(metadata["changed"])
+        if (folder / ROW_MAKER).is_file():
+            checkpoint.row_maker = load_file(folder / ROW_MAKER)
         checkpoint._check(folder)
         return checkpoint
 
@@ -243,11 +282,13 @@ class Checkpoint:
         tool_sets: Sequence[Sequence[str]] = (),
         initialization: Initialization = "documentation",
         seed: int = 0,
+        spare: int = 0,
     ) -> Checkpoint:
         """Virtualizes a catalog into a base model (a Hugging Face folder): new tokens, new rows, our chat template.
         CheckpointError for a base that toolgen cannot run.
 
-        `tool_sets`: the tools (ids) that training requests ask for together, which indexing by `codes` pulls together.
+        `tool_sets`: the tools (ids) that training requests ask for together, which indexing by `codes` pulls together. `spare`:
+        how many tokens to add for tools that come later.
         """
         if not (Path(base) / "config.json").is_file():
             raise CheckpointError(
@@ -263,6 +304,7 @@ class Checkpoint:
             tool_sets=tool_sets,
             initialization=initialization,
             seed=seed,
+            spare=spare,
         )
 
     @classmethod
@@ -277,6 +319,7 @@ class Checkpoint:
         tool_sets: Sequence[Sequence[str]] = (),
         initialization: Initialization = "documentation",
         seed: int = 0,
+        spare: int = 0,
     ) -> Checkpoint:
         """As `create`, with a model and tokenizer in memory; both are changed, unless the model is refused."""
         if not len(catalog):
@@ -299,7 +342,8 @@ class Checkpoint:
         texts = [*({"name": text} for text in ACTION_TEXTS), *documentation]
         initialize_rows(model, tokenizer, vocabulary, texts, method=initialization, seed=seed)
         _end_turns(model, tokenizer)
-        return cls(model.eval(), tokenizer, catalog, vocabulary, base)
+        made = cls(model.eval(), tokenizer, catalog, vocabulary, base)
+        return changes.with_spare_tokens(made, spare) if spare else made
 
 
 def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

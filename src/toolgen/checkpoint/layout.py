@@ -4,6 +4,7 @@ CKPT/              a Hugging Face model folder, and
   toolgen.json       format, base, catalog hash, vocabulary with its indexing, history of stages
   catalog.jsonl      one tool a line
   metrics.jsonl      one record a training step
+  row_maker.safetensors   where the base makes rows of documentation, what it makes them with
 CKPT.unfinished/   a training that will write CKPT
   run.json           what makes it this run and no other
   metrics.jsonl      its steps so far
@@ -22,6 +23,7 @@ from toolgen.errors import CheckpointError
 
 FORMAT = 1
 METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
+ROW_MAKER = "row_maker.safetensors"
 RUN, STATE, PROGRESS = "run.json", "state", "progress.json"
 
 Kind = Literal["checkpoint", "dataset", "encoder", "pretrained base"]
@@ -72,6 +74,9 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder / METADATA} should hold an object; it holds a {type(metadata).__name__}")
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has checkpoint format {metadata.get('format')!r}; this toolgen reads {FORMAT}")
-    if missing := {"base", "catalog_hash", "vocabulary", "stages", "tool_sets", "asked_tools"} - metadata.keys():
+    if (
+        missing := {"base", "catalog_hash", "vocabulary", "stages", "tool_sets", "asked_tools", "made", "changed"}
+        - metadata.keys()
+    ):
         raise CheckpointError(f"{folder / METADATA} is damaged: it lacks {', '.join(sorted(missing))}")
     return metadata

@@ -36,6 +36,10 @@ IndexingOption = Annotated[
     ),
 ]
 
+SpareOption = Annotated[
+    int, typer.Option("--spare", min=0, help="Tokens to add for tools that come later (`toolgen tools add`).")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds `virtualize`."""
@@ -55,6 +59,7 @@ def virtualize(
     init: InitOption = None,
     indexing: IndexingOption = "atomic",
     seed: Annotated[int, typer.Option("--seed", help="Of the rows for --init random, and of clusters and codes.")] = 0,
+    spare: SpareOption = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,6 +83,7 @@ def virtualize(
             tool_sets=data.tool_sets,
             initialization=init or "documentation",
             seed=seed,
+            spare=spare,
         )
         check_passes(made.model)
         if init is None and indexing == "atomic" and has_row_maker(folder):

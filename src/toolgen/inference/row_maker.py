@@ -10,7 +10,7 @@ Shapes: N tools, D hidden size, A actions (finish, no_tool).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,14 +20,15 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from toolgen.catalog.text import brief, views
+from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.layout import ROW_MAKER
 from toolgen.errors import CheckpointError, UsageError
 from toolgen.inference.attention import share_passes
 from toolgen.inference.passes import last_states
 from toolgen.virtualization import PromptProtocol, document_vectors, output_rows
+from toolgen.virtualization.vocabulary import ACTIONS
 
-FILE = "row_maker.safetensors"
-"""In the folder of a base that has learned to learn tools."""
 PASS_TOKENS = 1024
 """Tokens of one pass over documentation."""
 
@@ -49,25 +50,33 @@ class RowMaker(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes `row_maker.safetensors` into a base's folder."""
-        save_file({name: value.detach().float().cpu() for name, value in self.state_dict().items()}, folder / FILE)
+        save_file({name: value.detach().float().cpu() for name, value in self.state_dict().items()}, folder / ROW_MAKER)
 
     @classmethod
     def load(cls, folder: Path, hidden_size: int) -> RowMaker:
         """CheckpointError where the file does not fit a model of this size."""
         try:
-            tensors = load_file(folder / FILE)
-            maker = cls(hidden_size, len(tensors["actions_AD"]))
-            maker.load_state_dict(tensors)
+            maker = cls.of(load_file(folder / ROW_MAKER))
+            if maker.map_DD.shape[0] != hidden_size:
+                raise ValueError(f"it was made for {maker.map_DD.shape[0]}")
         except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:160]
             raise CheckpointError(
-                f"{folder / FILE} holds no row maker for a hidden size of {hidden_size}: {' '.join(str(error).split())[:160]}"
+                f"{folder / ROW_MAKER} holds no row maker for a hidden size of {hidden_size}: {reason}"
             ) from error
+        return maker
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> RowMaker:
+        """The row maker with these values, as a checkpoint carries them."""
+        maker = cls(len(tensors["map_DD"]), len(tensors["actions_AD"]))
+        maker.load_state_dict(dict(tensors))
         return maker
 
 
 def has_row_maker(folder: Path) -> bool:
     """Whether a base has learned to make rows."""
-    return (folder / FILE).is_file()
+    return (folder / ROW_MAKER).is_file()
 
 
 def documentation_prompt(text: str, protocol: PromptProtocol, *, max_tokens: int | None = None) -> list[int]:
@@ -76,12 +85,20 @@ def documentation_prompt(text: str, protocol: PromptProtocol, *, max_tokens: int
 
 
 @torch.inference_mode()
-def make_rows(checkpoint: Checkpoint, maker: RowMaker, on_progress: Callable[[int, int], None] | None = None) -> Tensor:
-    """The rows of a checkpoint's tools (N, D), by passes over their documentation alone.
+def make_rows(
+    checkpoint: Checkpoint,
+    maker: RowMaker,
+    tools: Sequence[Tool],
+    *,
+    others: Sequence[Mapping[str, str]] = (),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """The rows of tools (N, D), by passes over their documentation alone. `others` are the views of further tools, which say
+    how rare a word is.
 
     `on_progress` hears how many tools are done, and of how many.
     """
-    model, tokenizer, tools = checkpoint.model, checkpoint.tokenizer, list(checkpoint.catalog)
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
     share_passes(model)
     prompts = [documentation_prompt(brief(tool), checkpoint.protocol) for tool in tools]
     states_ND = torch.empty(len(tools), model.config.hidden_size)
@@ -91,24 +108,27 @@ def make_rows(checkpoint: Checkpoint, maker: RowMaker, on_progress: Callable[[in
         done += len(part)
         if on_progress:
             on_progress(done, len(tools))
-    bags_ND = document_vectors(model, tokenizer, [views(tool) for tool in tools], words=checkpoint.vocabulary.first_id)
+    texts, words = [views(tool) for tool in tools], checkpoint.vocabulary.new_token_ids.start
+    bags_ND = document_vectors(model, tokenizer, texts, words=words, others=others)
     rows_ND: Tensor = maker(states_ND, torch.from_numpy(bags_ND))
     return rows_ND
 
 
 @torch.no_grad()
 def write_rows(checkpoint: Checkpoint, maker: RowMaker, on_progress: Callable[[int, int], None] | None = None) -> None:
-    """Gives every tool of a checkpoint the row that `maker` makes, and the actions theirs.
+    """Gives every tool of a checkpoint the row that `maker` makes, and the actions theirs; the checkpoint then carries the
+    maker for tools that come later.
 
     UsageError where tools are several tokens, whose rows they share.
     """
     if not checkpoint.vocabulary.is_atomic:
         raise UsageError("rows are made from documentation under atomic indexing only; leave --indexing out")
-    rows_ND = make_rows(checkpoint, maker, on_progress)
-    ids = checkpoint.vocabulary.action_token_ids
+    rows_ND = make_rows(checkpoint, maker, list(checkpoint.catalog), on_progress=on_progress)
     made = torch.cat([maker.actions_AD.detach(), rows_ND])
+    ids = [checkpoint.vocabulary.token_id(name) for name in (*ACTIONS, *checkpoint.vocabulary.tool_ids)]
     for matrix in _matrices(checkpoint.model):
-        matrix[ids.start : ids.stop] = made.to(matrix)
+        matrix[ids] = made.to(matrix)
+    checkpoint.row_maker = {name: value.detach().float().cpu() for name, value in maker.state_dict().items()}
 
 
 def _matrices(model: PreTrainedModel) -> Iterator[nn.Parameter]:

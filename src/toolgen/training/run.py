@@ -106,6 +106,8 @@ def _recorded(
         metrics=[*checkpoint.metrics, *records],
         tool_sets=dataset.tool_sets if stage.learns_requests else checkpoint.tool_sets,
         asked_tools=dataset.asked_tools if stage.learns_requests else checkpoint.asked_tools,
+        made={},
+        changed=frozenset(),
     )
 
 

@@ -12,7 +12,7 @@ from toolgen.virtualization.options import INDEXINGS, INITIALIZATIONS, Indexing,
 
 if TYPE_CHECKING:
     from toolgen.virtualization.architecture import check_architecture
-    from toolgen.virtualization.embeddings import document_vectors, initialize_rows, output_rows, resize_rows
+    from toolgen.virtualization.embeddings import document_vectors, initialize_rows, late_rows, output_rows, resize_rows
     from toolgen.virtualization.indexing import spell
     from toolgen.virtualization.protocol import PromptProtocol
     from toolgen.virtualization.tokenizer import add_spare_tokens, add_tool_tokens, encode, find_end_marker
@@ -24,7 +24,7 @@ else:
         __name__,
         {
             "toolgen.virtualization.architecture": "check_architecture",
-            "toolgen.virtualization.embeddings": "document_vectors initialize_rows output_rows resize_rows",
+            "toolgen.virtualization.embeddings": "document_vectors initialize_rows late_rows output_rows resize_rows",
             "toolgen.virtualization.indexing": "spell",
             "toolgen.virtualization.protocol": "PromptProtocol",
             "toolgen.virtualization.tokenizer": "add_spare_tokens add_tool_tokens encode find_end_marker",
@@ -46,6 +46,7 @@ __all__ = [
     "encode",
     "find_end_marker",
     "initialize_rows",
+    "late_rows",
     "output_rows",
     "resize_rows",
     "spell",

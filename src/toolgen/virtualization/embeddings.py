@@ -44,6 +44,12 @@ class Bags(NamedTuple):
     weights_P: Tensor
     lengths_N: Tensor
 
+    def last(self, count: int) -> Bags:
+        """The bags of the last texts alone."""
+        lengths_N = self.lengths_N[len(self.lengths_N) - count :]
+        start = len(self.ids_P) - int(lengths_N.sum())
+        return Bags(self.ids_P[start:], self.weights_P[start:], lengths_N)
+
 
 def resize_rows(model: PreTrainedModel, length: int) -> None:
     """Grows both matrices to `length` rows; keeps them where the base is padded beyond it.
@@ -112,13 +118,44 @@ def _likes(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> Ma
 
 @torch.no_grad()
 def document_vectors(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views], *, words: int | None = None
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Views],
+    *,
+    words: int | None = None,
+    others: Sequence[Views] = (),
 ) -> npt.NDArray[np.float32]:
     """The bag of each documentation as a vector of length 1 (N, D), by which indexings know what tools are alike; no second
-    model is needed. `words` is the number of tokens that the base brought, by default all of the tokenizer's."""
-    words_VD = _whitened(model.get_input_embeddings().weight[: words or len(tokenizer)].float().cpu())
-    vectors_ND = _sums(words_VD, _bags(tokenizer, texts))
-    return np.asarray(torch.nn.functional.normalize(vectors_ND).numpy())
+    model is needed. `words` is the number of tokens that the base brought, by default all of the tokenizer's; `others` are
+    documentations that only say how rare a word is."""
+    return np.asarray(
+        _directions(model.get_input_embeddings().weight[: words or len(tokenizer)], tokenizer, texts, others)
+    )
+
+
+@torch.no_grad()
+def late_rows(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    vocabulary: ToolVocabulary,
+    texts: Sequence[Views],
+    others: Sequence[Views],
+) -> tuple[Tensor, Tensor]:
+    """Rows for the input and the output matrix (N, D each) of tools that come when the other rows stand, as `initialize_rows`
+    makes them of documentation: bags of words, as long as the rows of tools are on the average."""
+    ids = [token_id for (token_id,) in vocabulary.sequences]
+    made = []
+    for matrix in (model.get_input_embeddings().weight, output_rows(model)):
+        length = matrix[ids].float().norm(dim=1).mean().cpu()
+        made.append(length * _directions(matrix[: vocabulary.new_token_ids.start], tokenizer, texts, others))
+    return made[0], made[1]
+
+
+def _directions(
+    base_VD: Tensor, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views], others: Sequence[Views]
+) -> Tensor:
+    bags = _bags(tokenizer, [*others, *texts]).last(len(texts))
+    return torch.nn.functional.normalize(_sums(_whitened(base_VD.float().cpu()), bags))
 
 
 def _shared_rows(named_ND: Tensor, vocabulary: ToolVocabulary) -> Tensor:

@@ -17,6 +17,7 @@ from toolgen.virtualization.indexing import Spelling, atomic
 from toolgen.virtualization.vocabulary import ACTION_TOKENS, ToolVocabulary
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+SPARE_START = "<<spare:"
 
 
 def add_tool_tokens(
@@ -58,12 +59,17 @@ def add_spare_tokens(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabul
             "tokens were added behind those of the tools; virtualize again"
         )
     start = len(vocabulary.new_tokens)
-    spare = tuple(f"<<spare:{number}>>" for number in range(start, start + count))
+    spare = tuple(f"{SPARE_START}{number}>>" for number in range(start, start + count))
     _refuse_existing(tokenizer, spare)
     _add(tokenizer, spare)
     grown = replace(vocabulary, new_tokens=(*vocabulary.new_tokens, *spare))
     check_round_trip(tokenizer, grown)
     return grown
+
+
+def is_spare(token: str) -> bool:
+    """Whether a token was made by `add_spare_tokens`, and so says nothing of the tool that may have it."""
+    return token.startswith(SPARE_START)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

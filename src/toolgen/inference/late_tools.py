@@ -1,0 +1,84 @@
+"""Tools that come, change and go when a checkpoint stands: their rows take forward passes, no gradient.
+
+A new row is what `virtualize` would have made of the documentation: by the row maker if the base has one, else a bag of words.
+A changed tool's row moves by what its new documentation makes less what the old one made, so that what was trained stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+import torch
+
+from toolgen.catalog.text import views
+from toolgen.catalog.tool import Tool
+from toolgen.checkpoint import Checkpoint, StageRecord
+from toolgen.checkpoint.changes import (
+    Rows,
+    check_definitions,
+    check_known,
+    check_new,
+    with_changed_tools,
+    with_tools,
+    without_tools,
+)
+from toolgen.checkpoint.checkpoint import ACTION_TEXTS
+from toolgen.inference.row_maker import RowMaker, make_rows
+from toolgen.virtualization import late_rows
+
+COMPARED = 4096
+"""Tools of the catalog, evenly spread, that say how rare a word is: reading 125,000 for one new tool would take a minute."""
+
+OnProgress = Callable[[int, int], None]
+
+
+def add_tools(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Checkpoint:
+    """The checkpoint, changed in place, with more tools; all others keep their token ids, rows and scores.
+
+    CatalogError for a tool that it has or whose schema is broken, UsageError where tools are several tokens; nothing was
+    changed then.
+    """
+    check_new(checkpoint, tools)
+    rows = rows_of(checkpoint, tools, on_progress)
+    return _recorded(with_tools(checkpoint, tools, rows), "added", len(tools))
+
+
+def update_tools(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Checkpoint:
+    """The checkpoint, changed in place, with new definitions of tools that it has, by id. Definitions that are as before cost
+    nothing. UsageError for a tool that it does not have, CatalogError for a broken schema."""
+    check_known(checkpoint, [tool.id for tool in tools])
+    check_definitions(tools)
+    differing = [tool for tool in tools if tool.content_hash != checkpoint.catalog.get(tool.id).content_hash]
+    if not differing:
+        return checkpoint
+    old = [checkpoint.catalog.get(tool.id) for tool in differing]
+    read = [i for i, (one, other) in enumerate(zip(old, differing, strict=True)) if views(one) != views(other)]
+    moved = Rows(*(torch.zeros(len(differing), checkpoint.model.config.hidden_size) for _ in range(2)))
+    if read:
+        before, after = (rows_of(checkpoint, [tools_[i] for i in read], on_progress) for tools_ in (old, differing))
+        for sums, first, second in zip(moved, before, after, strict=True):
+            sums[read] = second - first
+    return _recorded(with_changed_tools(checkpoint, differing, moved), "updated", len(differing))
+
+
+def remove_tools(checkpoint: Checkpoint, tool_ids: Collection[str]) -> Checkpoint:
+    """The checkpoint, changed in place, without some of its tools. UsageError for one that it does not have, or for all."""
+    return _recorded(without_tools(checkpoint, tool_ids), "removed", len({*tool_ids}))
+
+
+def rows_of(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Rows:
+    """The rows that a checkpoint makes of the documentation of tools, which need not be its own."""
+    others = [views(tool) for tool in checkpoint.catalog[:: -(-len(checkpoint.catalog) // COMPARED)]]
+    if checkpoint.row_maker is not None:
+        maker = RowMaker.of(checkpoint.row_maker)
+        rows_ND = make_rows(checkpoint, maker, tools, others=others, on_progress=on_progress)
+        return Rows(rows_ND, rows_ND)
+    texts = [views(tool) for tool in tools]
+    known = [*({"name": text} for text in ACTION_TEXTS), *others]
+    return Rows(*late_rows(checkpoint.model, checkpoint.tokenizer, checkpoint.vocabulary, texts, known))
+
+
+def _recorded(checkpoint: Checkpoint, what: str, count: int) -> Checkpoint:
+    entry = StageRecord(stage="tools", examples={what: count})
+    return replace(checkpoint, stages=(*checkpoint.stages, entry))
