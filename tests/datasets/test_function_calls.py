@@ -153,7 +153,7 @@ def test_conversations_of_the_toolace_kind(tmp_path: Path) -> None:
         ({"query": "x", "tools": "[", "answers": []}, "its tools are no JSON"),
         ({"query": "x", "tools": "[" * 50_000, "answers": []}, "its tools are no JSON"),
         ({"query": "x", "tools": {}, "answers": []}, "its tools are a dict instead of a list"),
-        ({"query": "x", "tools": [3], "answers": []}, "it offers a function without a name"),
+        ({"query": "x", "tools": [3], "answers": []}, "it offers what is no function"),
         ({"query": " ", "tools": [LIST], "answers": []}, "its query is empty"),
         ({"query": "x", "tools": [LIST], "answers": [{"name": "other", "arguments": {}}]}, "it calls 'other'"),
         ({"query": "x", "tools": [LIST], "answers": [{"arguments": {}}]}, "in none of the known forms"),

@@ -80,11 +80,12 @@ def _arguments(text: str) -> dict[str, Any]:
         name, equals, value = part.partition("=")
         if not equals or not name.strip():
             raise ValueError(f"expected name=value, got {part[:60]!r}")
-        arguments[name.strip().strip("\"'")] = _literal(value.strip())
+        arguments[name.strip().strip("\"'")] = literal(value.strip())
     return arguments
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
+    """The value of a JSON or Python literal; ValueError if it is none."""
     try:
         return parse_json(text, "literal")
     except InputError:

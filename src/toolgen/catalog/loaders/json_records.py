@@ -31,7 +31,7 @@ def load_tool_records(path: Path, kind: str, read_tool: ReadTool, provider: str 
     losses: list[Loss] = []
     notes: list[str] = []
     documents = read_values(path, lambda line, reason: losses.append(Loss(line, reason)), notes.append)
-    for number, record in enumerate((record for document in documents for record in _listed(document)), start=1):
+    for number, record in enumerate((record for document in documents for record in listed_records(document)), start=1):
         try:
             tools.append(read_tool(record, provider, notes))
         except CatalogError as error:
@@ -65,12 +65,12 @@ LISTS = ("tools", "functions", "functionDeclarations", "function_declarations")
 """Keys under which requests and answers list tools, also within `result` (JSON-RPC) and within each other (Gemini)."""
 
 
-def _listed(document: Any) -> Sequence[Any]:
+def listed_records(document: Any) -> Sequence[Any]:
     """The records of a document, whatever it wraps them in."""
     if isinstance(document, list):
-        return [record for item in document for record in (_listed(item) if _wrapped(item) else [item])]
+        return [record for item in document for record in (listed_records(item) if _wrapped(item) else [item])]
     wrapped = _wrapped(document)
-    return [document] if wrapped is None else _listed(wrapped)
+    return [document] if wrapped is None else listed_records(wrapped)
 
 
 def _wrapped(document: Any) -> Any:

@@ -17,6 +17,7 @@ from toolgen.catalog.loaders.common import LoadedTools
 from toolgen.catalog.loaders.json_records import described_tool, load_tool_records
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
+from toolgen.foreign.data import Note
 
 
 def load_openai_functions(path: Path, *, provider: str | None = None) -> LoadedTools:
@@ -28,7 +29,15 @@ def load_openai_functions(path: Path, *, provider: str | None = None) -> LoadedT
     return load_tool_records(path, "openai", _tool, provider)
 
 
-SCHEMAS = ("parameters", "input_schema", "inputSchema", "parametersJsonSchema", "args_schema", "parameters_json_schema")
+SCHEMAS = (
+    "parameters",
+    "input_schema",
+    "inputSchema",
+    "parametersJsonSchema",
+    "args_schema",
+    "parameters_json_schema",
+    "arguments",
+)
 """Keys of an argument schema, the usual one first."""
 MAPS = ("args", "parameter_definitions")
 """Keys of a map from names to parameters."""
@@ -40,11 +49,12 @@ DESCRIPTIVE = frozenset(
 
 
 def _tool(record: Any, provider: str, notes: list[str]) -> Tool:
-    function = _function(record)
-    return described_tool(function, _parameters(function, notes), provider, "openai", notes)
+    function = function_of(record)
+    return described_tool(function, parameters_of(function, notes.append), provider, "openai", notes)
 
 
-def _function(record: Any) -> dict[str, Any]:
+def function_of(record: Any) -> dict[str, Any]:
+    """The function in a record, without what wraps it; CatalogError if it is none."""
     if not isinstance(record, dict):
         raise CatalogError(f"expected a function object, got {type(record).__name__}")
     for key in WRAPPERS:
@@ -55,7 +65,7 @@ def _function(record: Any) -> dict[str, Any]:
     return record
 
 
-def _parameters(function: dict[str, Any], notes: list[str]) -> Any:
+def parameters_of(function: dict[str, Any], on_note: Note) -> Any:
     """The argument schema of a function; None where it has none."""
     schema = next((function[key] for key in SCHEMAS if function.get(key) is not None), None)
     if isinstance(schema, dict) and isinstance(schema.get("json"), dict):  # Bedrock
@@ -67,7 +77,7 @@ def _parameters(function: dict[str, Any], notes: list[str]) -> Any:
             return flat_schema(function[key])
     for key, value in function.items():
         if isinstance(value, dict) and value and key not in DESCRIPTIVE:
-            notes.append(
+            on_note(
                 f"{function.get('name')}: {key!r} is not read; arguments stand under {', '.join(SCHEMAS[:3])} or {MAPS[0]}"
             )
     return None

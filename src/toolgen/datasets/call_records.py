@@ -1,0 +1,333 @@
+"""One record of function-calling data, in any published form, as turns of a user with what the assistant did in each.
+
+    {"query", "tools", "answers"}                                     xLAM, APIGen (arXiv 2406.18518)
+    {"conversations": [{"from", "value"}, ...], "tools"}              APIGen-MT (arXiv 2504.03601)
+    {"system": "... [functions as JSON] ...", "conversations": [...]} ToolACE (arXiv 2409.00920)
+    {"messages": [{"role", "content", "tool_calls"}, ...], "tools"}   fine-tuning data of OpenAI and TRL, Anthropic's blocks
+    {"messages": [...], "toolConfig": {"tools": [...]}}               Bedrock
+    {"contents": [{"role", "parts"}, ...], "tools"}                   Gemini
+
+In texts, `<tools>`, `<tool_call>` and `<tool_response>` mean what Hermes and Qwen mean by them. `tools`, `answers` and the
+messages are JSON or its text. Knows no file and no dataset.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from toolgen.catalog.loaders.json_records import listed_records
+from toolgen.catalog.loaders.openai_functions import function_of
+from toolgen.catalog.tool import canonical_json
+from toolgen.datasets.call_text import literal, parse_calls
+from toolgen.errors import CatalogError
+from toolgen.foreign.data import clean
+
+Json = dict[str, Any]
+NamedCall = tuple[str, Json]
+
+_ROLES: Mapping[str, Literal["user", "assistant", "call", "result"]] = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "model"), "assistant"),
+    **dict.fromkeys(("function_call", "tool_call"), "call"),
+    **dict.fromkeys(("observation", "tool", "tool_response", "function"), "result"),
+}
+_CHATS = ("conversations", "messages", "contents")
+_TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
+_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_RESULT = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
+_THOUGHT = re.compile(r"<(think|scratch_pad)>.*?</\1>", re.DOTALL)
+# Parts of messages that neither ask, call nor answer.
+_ASIDE = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoningContent", "cachePoint"})
+
+
+class Unreadable(Exception):
+    """Why a record cannot be read, in a few words."""
+
+
+@dataclass
+class Step:
+    """What the assistant did: calls with their keys and what came back to which key; or a text alone."""
+
+    calls: list[NamedCall] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    answers: list[tuple[str, str]] = field(default_factory=list)
+    text: str = ""
+
+    @property
+    def results(self) -> list[str] | None:
+        """One result a call, in their order; None where one has none. A single text without a key answers all calls: if it
+        is a JSON list of as many results, it is parted."""
+        if len(self.answers) == 1 and len(self.calls) > 1 and not self.answers[0][0]:
+            return _parted(self.answers[0][1], len(self.calls))
+        found = dict(self.answers)
+        if len(found) == len(self.answers) == len(self.calls) and set(found) == set(self.keys):
+            return [found[key] for key in self.keys]
+        return [text for _, text in self.answers] if len(self.answers) == len(self.calls) else None
+
+
+@dataclass
+class Turn:
+    """What a user said, and the assistant's steps upon it."""
+
+    text: str
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def calls(self) -> list[NamedCall]:
+        """The calls of all steps."""
+        return [call for step in self.steps for call in step.calls]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record: the functions that it offers, and at least one turn."""
+
+    id: str
+    functions: tuple[Json, ...]
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class _Event:
+    """What one message says or does: a text of the user or the assistant, a call, or a result. `key` is what ties a result to
+    its call, empty if nothing does."""
+
+    kind: Literal["user", "assistant", "call", "result"]
+    text: str = ""
+    call: NamedCall = ("", {})
+    key: str = ""
+
+
+def read_record(record: Any, name: str, parsed: dict[str, tuple[Json, ...]]) -> Record:
+    """The record called `name`. `parsed` keeps lists of functions, which repeat from record to record. Unreadable, or one of
+    the exceptions of a value that is not as expected."""
+    if not isinstance(record, dict):
+        raise Unreadable(f"expected an object, got {type(record).__name__}")
+    chat = next((key for key in _CHATS if key in record), None)
+    if chat is None and not {"query", "answers"} <= record.keys():
+        raise Unreadable("expected query, tools and answers, or tools with conversations, messages or contents")
+    if chat is None:
+        step = Step()
+        for answer in _decoded(record["answers"], "answers"):
+            step.calls.append(_named_call(answer))
+        if not (text := str(record["query"]).strip()):
+            raise Unreadable("its query is empty")
+        return Record(name, _functions(record["tools"], parsed), (Turn(text, [step]),))
+    messages = _decoded(record[chat], chat)
+    functions = _offered(record, messages, parsed)
+    names = [function["name"] for function in functions]
+    events = (event for message in messages for event in _events(message, names))
+    return Record(name, functions, tuple(_turns(events)))
+
+
+def _turns(events: Iterable[_Event]) -> list[Turn]:
+    turns: list[Turn] = []
+    for event in events:
+        steps = turns[-1].steps if turns else []
+        if event.kind == "user" and turns and not steps:
+            turns[-1].text += f"\n{event.text}"
+        elif event.kind == "user":
+            turns.append(Turn(event.text))
+        elif event.kind == "assistant":
+            steps.append(Step(text=event.text))
+        elif event.kind == "call":
+            if not steps or not steps[-1].calls or steps[-1].answers:
+                steps.append(Step())
+            steps[-1].calls.append(event.call)
+            steps[-1].keys.append(event.key)
+        elif steps and steps[-1].calls:
+            steps[-1].answers.append((event.key, event.text))
+    if not turns:
+        raise Unreadable("nobody asks for anything in it")
+    if not turns[0].steps:
+        raise Unreadable("its first request has no answer")
+    return turns
+
+
+def _parted(text: str, count: int) -> list[str]:
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError):
+        parts = None
+    if isinstance(parts, list) and len(parts) == count:
+        return [json.dumps(part, ensure_ascii=False) for part in parts]
+    return [text] * count
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+def _offered(record: Json, messages: Sequence[Any], parsed: dict[str, tuple[Json, ...]]) -> tuple[Json, ...]:
+    configured = record.get("toolConfig")
+    declared = [record.get("tools"), record.get("functions"), configured and configured["tools"]]
+    given = next((one for one in declared if one), None)
+    if given is not None:
+        return _functions(given, parsed)
+    said = (one for one in messages if isinstance(one, dict) and _role(one) in ("system", "developer"))
+    system = [_plain_text(record.get(key)) for key in ("system", "systemInstruction", "system_instruction")]
+    return _functions_in("\n".join([*system, *(_plain_text(_content(one)) for one in said)]), parsed)
+
+
+def _functions(value: Any, parsed: dict[str, tuple[Json, ...]]) -> tuple[Json, ...]:
+    key = value if isinstance(value, str) else canonical_json(value)
+    if key not in parsed:
+        parsed[key] = tuple(_function(one) for one in listed_records(_decoded(value, "tools")))
+    return parsed[key]
+
+
+def _functions_in(system: str, parsed: dict[str, tuple[Json, ...]]) -> tuple[Json, ...]:
+    """The functions in the tags of a text, else its first JSON list of objects with names."""
+    if inside := [text.strip() for text in _TOOLS.findall(system) if text.strip()]:
+        return _functions([one for text in inside for one in _tagged(text)], parsed)
+    for start in re.finditer(r"\[\s*\{", system):
+        try:
+            found, _ = json.JSONDecoder().raw_decode(system, start.start())
+        except (ValueError, RecursionError):
+            continue
+        if all(isinstance(one, dict) and "name" in one for one in found):
+            return _functions(clean(found), parsed)
+    raise Unreadable("it offers no functions: neither 'tools' nor a JSON list of them in 'system'")
+
+
+def _tagged(text: str) -> list[Any]:
+    """The values between two tags: a list, or one a line."""
+    try:
+        value = literal(text)
+        return value if isinstance(value, list) else [value]
+    except ValueError:
+        return [literal(line) for line in text.split("\n") if line.strip()]
+
+
+def _function(value: Any) -> Json:
+    try:
+        function = function_of(value)
+    except CatalogError as error:
+        raise Unreadable(f"it offers what is no function: {error}") from None
+    if not isinstance(function.get("name"), str) or not function["name"].strip():
+        raise Unreadable(f"it offers a function without a name: {str(value)[:60]!r}")
+    return function
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _role(message: Json) -> str:
+    return str(message.get("role", message.get("from")))
+
+
+def _content(message: Json) -> Any:
+    return next((message[key] for key in ("content", "value", "parts") if message.get(key) is not None), None)
+
+
+def _events(message: Json, names: Sequence[str]) -> Iterator[_Event]:
+    role, content = _ROLES.get(_role(message)), _content(message)
+    if role is None:  # a system prompt
+        return
+    if role == "result" and not _holds_results(content):
+        yield from _results(_plain_text(content), str(message.get("tool_call_id") or message.get("name") or ""))
+        return
+    parts = content if isinstance(content, list) else [] if content is None else [content]
+    texts = [
+        part if isinstance(part, str) else part["text"] for part in parts if isinstance(part, str) or "text" in part
+    ]
+    yield from _said(role, "\n".join(texts).strip(), names)
+    for part in parts:
+        if not isinstance(part, str) and "text" not in part:
+            yield from _part(part)
+    called = message.get("tool_calls") or [message["function_call"]] if message.get("function_call") else []
+    for call in message.get("tool_calls") or called:
+        yield _call(call.get("function", call), call.get("id"))
+
+
+def _holds_results(content: Any) -> bool:
+    """Whether the parts of a message say themselves that they are results."""
+    return isinstance(content, list) and any(isinstance(one, dict) and _result_of(one) for one in content)
+
+
+def _said(role: str, text: str, names: Sequence[str]) -> Iterator[_Event]:
+    """What a text of the user, the assistant, or a role of its own for calls says."""
+    if role == "call":
+        for call in _tagged(text):
+            yield _call(call)
+    elif "<tool_response>" in text:
+        yield from _results(text, "")
+    elif role == "user" and text:
+        yield _Event("user", text)
+    elif role == "assistant":
+        text = _THOUGHT.sub("", text).strip()
+        tagged = [call for inside in _CALL.findall(text) for call in _tagged_call(inside.strip())]
+        written = [] if tagged else parse_calls(text, names)
+        if rest := "" if written else _CALL.sub("", text).strip():
+            yield _Event("assistant", rest)
+        yield from tagged
+        yield from (_Event("call", call=(name, clean(arguments))) for name, arguments in written)
+
+
+def _tagged_call(text: str) -> Iterator[_Event]:
+    try:
+        calls = _tagged(text)
+    except ValueError:
+        raise Unreadable(f"its <tool_call> holds no JSON: {text[:60]!r}") from None
+    for call in calls:
+        yield _call(call)
+
+
+def _results(text: str, key: str) -> Iterator[_Event]:
+    for one in _RESULT.findall(text) or [text]:
+        yield _Event("result", one.strip(), key=key)
+
+
+def _part(part: Json) -> Iterator[_Event]:
+    """The call or result that a part of a message holds, as Anthropic, Bedrock and Gemini write them."""
+    call = part if part.get("type") == "tool_use" else part.get("toolUse") or part.get("functionCall")
+    if call is not None:
+        yield _call(call, call.get("id") or call.get("toolUseId") or call.get("name"))
+    elif result := _result_of(part):
+        key = next((result[name] for name in ("tool_use_id", "toolUseId", "id", "name") if result.get(name)), "")
+        yield _Event("result", _plain_text(result.get("content", result.get("response"))), key=str(key))
+    elif part.get("type") not in _ASIDE and not _ASIDE & part.keys():
+        raise Unreadable(f"a part of its messages is no text, call or result: {', '.join(part)[:60]!r}")
+
+
+def _result_of(part: Json) -> Any:
+    return part if part.get("type") == "tool_result" else part.get("toolResult") or part.get("functionResponse")
+
+
+def _plain_text(value: Any) -> str:
+    """A text, the texts of a list of parts, or the JSON of what is neither."""
+    if value is None or isinstance(value, str):
+        return (value or "").strip()
+    if isinstance(value, dict) and isinstance(value.get("parts"), list):  # Gemini's systemInstruction
+        value = value["parts"]
+    if isinstance(value, list):
+        return "\n".join(_plain_text(one["text"] if isinstance(one, dict) and "text" in one else one) for one in value)
+    return json.dumps(
+        value["json"] if isinstance(value, dict) and value.keys() == {"json"} else value, ensure_ascii=False
+    )
+
+
+def _call(value: Any, key: Any = None) -> _Event:
+    return _Event("call", call=_named_call(value), key=str(key or ""))
+
+
+def _named_call(value: Any) -> NamedCall:
+    value = literal(value) if isinstance(value, str) else value
+    given: Any = next((value[key] for key in ("arguments", "parameters", "input", "args") if value.get(key)), {})
+    arguments = literal(given) if isinstance(given, str) else given
+    if not isinstance(value["name"], str) or not isinstance(arguments, dict):
+        raise Unreadable(f"expected a call with name and arguments, got {str(value)[:60]!r}")
+    return value["name"], arguments
+
+
+def _decoded(value: Any, what: str) -> list[Any]:
+    try:
+        content = literal(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise Unreadable(f"its {what} are no JSON: {error}") from None
+    if not isinstance(content, list):
+        raise Unreadable(f"its {what} are a {type(content).__name__} instead of a list")
+    return content

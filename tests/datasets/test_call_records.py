@@ -1,0 +1,189 @@
+"""The forms in which conversations with calls are published: the same conversation is read the same from each."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from toolgen.datasets.call_records import Record, Unreadable, read_record
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "The city"}}}
+PLAIN = {"name": "w", "description": "d", "parameters": SCHEMA}
+OPENAI = {"type": "function", "function": PLAIN}
+ASKED, ROME, OSLO = "Rome and Oslo?", {"city": "Rome"}, {"city": "Oslo"}
+
+
+def openai(arguments: Any = json.dumps) -> dict[str, Any]:
+    def call(key: str, given: Any) -> dict[str, Any]:
+        return {"id": key, "type": "function", "function": {"name": "w", "arguments": arguments(given)}}
+
+    return {
+        "tools": [OPENAI],
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": [{"type": "text", "text": ASKED}]},
+            {"role": "assistant", "content": None, "tool_calls": [call("1", ROME), call("2", OSLO)]},
+            {"role": "tool", "tool_call_id": "2", "content": "5"},
+            {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "20"}]},
+            {"role": "assistant", "content": "Warm, cold"},
+        ],
+    }
+
+
+def legacy() -> dict[str, Any]:
+    def call(given: Any) -> dict[str, Any]:
+        return {"role": "assistant", "content": None, "function_call": {"name": "w", "arguments": json.dumps(given)}}
+
+    results = [{"role": "function", "name": "w", "content": text} for text in ("20", "5")]
+    messages = [{"role": "user", "content": ASKED}, call(ROME), results[0], call(OSLO), results[1]]
+    return {"functions": [PLAIN], "messages": [*messages, {"role": "assistant", "content": "Warm, cold"}]}
+
+
+def anthropic() -> dict[str, Any]:
+    def call(key: str, given: Any) -> dict[str, Any]:
+        return {"type": "tool_use", "id": key, "name": "w", "input": given}
+
+    results = [
+        {"type": "tool_result", "tool_use_id": "2", "content": [{"type": "text", "text": "5"}]},
+        {"type": "tool_result", "tool_use_id": "1", "content": "20"},
+    ]
+    return {
+        "tools": [{"name": "w", "description": "d", "input_schema": SCHEMA}],
+        "messages": [
+            {"role": "user", "content": ASKED},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "?"}, call("1", ROME), call("2", OSLO)]},
+            {"role": "user", "content": results},
+            {"role": "assistant", "content": [{"type": "text", "text": "Warm, cold"}]},
+        ],
+    }
+
+
+def bedrock() -> dict[str, Any]:
+    calls = [{"toolUse": {"toolUseId": k, "name": "w", "input": given}} for k, given in (("1", ROME), ("2", OSLO))]
+    results = [
+        {"toolResult": {"toolUseId": key, "content": [content]}}
+        for key, content in (("2", {"json": 5}), ("1", {"text": "20"}))
+    ]
+    spec = {"name": "w", "description": "d", "inputSchema": {"json": SCHEMA}}
+    return {
+        "schemaVersion": "bedrock-conversation-2024",
+        "system": [{"text": "s"}],
+        "toolConfig": {"tools": [{"toolSpec": spec}]},
+        "messages": [
+            {"role": "user", "content": [{"text": ASKED}]},
+            {"role": "assistant", "content": calls},
+            {"role": "user", "content": results},
+            {"role": "assistant", "content": [{"text": "Warm, cold"}]},
+        ],
+    }
+
+
+def gemini() -> dict[str, Any]:
+    calls = [{"functionCall": {"name": "w", "args": given}} for given in (ROME, OSLO)]
+    results = [{"functionResponse": {"name": "w", "response": value}} for value in (20, 5)]
+    return {
+        "systemInstruction": {"parts": [{"text": "s"}]},
+        "tools": [{"functionDeclarations": [PLAIN]}],
+        "contents": [
+            {"role": "user", "parts": [{"text": ASKED}]},
+            {"role": "model", "parts": calls},
+            {"role": "user", "parts": results},
+            {"role": "model", "parts": [{"text": "Warm, cold"}]},
+        ],
+    }
+
+
+def hermes(*, python: bool = False, lines: bool = False) -> dict[str, Any]:
+    calls = [{"arguments": given, "name": "w"} for given in (ROME, OSLO)]
+    listed = json.dumps(OPENAI) if lines else json.dumps([OPENAI])
+    system = f"Signatures are within <tools></tools> tags: <tools>\n{listed}\n</tools> Use <tool_call> tags."
+    tagged = [f"<tool_call>\n{one if python else json.dumps(one)}\n</tool_call>" for one in calls]
+    said = [
+        ("system", system),
+        ("human", ASKED),
+        ("gpt", "<think>Both.</think>\n" + "\n".join(tagged)),
+        ("tool", "<tool_response>\n20\n</tool_response>\n<tool_response>\n5\n</tool_response>"),
+        ("gpt", "Warm, cold"),
+    ]
+    return {"conversations": [{"from": role, "value": text} for role, text in said]}
+
+
+def sharegpt() -> dict[str, Any]:
+    said = [
+        ("human", ASKED),
+        ("function_call", json.dumps([{"name": "w", "arguments": one} for one in (ROME, OSLO)])),
+        ("observation", "[20, 5]"),
+        ("gpt", "Warm, cold"),
+    ]
+    return {"conversations": [{"from": role, "value": text} for role, text in said], "tools": json.dumps([PLAIN])}
+
+
+FORMS = {
+    "openai": openai(),
+    "trl": openai(lambda given: given),
+    "legacy": legacy(),
+    "anthropic": anthropic(),
+    "bedrock": bedrock(),
+    "gemini": gemini(),
+    "hermes": hermes(),
+    "hermes, Python": hermes(python=True),
+    "hermes, lines": hermes(lines=True),
+    "sharegpt": sharegpt(),
+    "messages as text": openai() | {"messages": json.dumps(openai()["messages"])},
+}
+
+
+def read(record: Any) -> Record:
+    return read_record(record, "r", {})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_gives_the_same_turn(form: str) -> None:
+    record = read(FORMS[form])
+    assert [function["name"] for function in record.functions] == ["w"]
+    (turn,) = record.turns
+    assert turn.text == ASKED
+    assert turn.calls == [("w", ROME), ("w", OSLO)]
+    assert [result for step in turn.steps[:-1] for result in step.results or ()] == ["20", "5"]
+    assert turn.steps[-1].text == "Warm, cold"
+
+
+def test_words_before_a_call_are_kept_and_split_requests_are_one() -> None:
+    call = {"name": "w", "arguments": ROME}
+    record = read(
+        {
+            "tools": [PLAIN],
+            "messages": [
+                {"role": "user", "content": "Hello."},
+                {"role": "user", "content": "Rome?"},
+                {"role": "assistant", "content": f"I look.\n<tool_call>{json.dumps(call)}</tool_call>"},
+            ],
+        }
+    )
+    (turn,) = record.turns
+    assert turn.text == "Hello.\nRome?"
+    assert [(step.text, step.calls) for step in turn.steps] == [("I look.", []), ("", [("w", ROME)])]
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([{"role": "assistant", "content": "Hi"}], "nobody asks"),
+        ([{"role": "user", "content": "Hi"}], "has no answer"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "no text, call or result: .type, image"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "<tool_call>\n{'name"}], "holds no JSON"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"name": 3}]}], "expected a call"),
+        ("{", "its messages are no JSON"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_says_why(messages: Any, reason: str) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        read({"tools": [PLAIN], "messages": messages})
+
+
+def test_a_call_without_its_result_has_none() -> None:
+    record = openai()
+    del record["messages"][4]
+    assert read(record).turns[0].steps[0].results is None
