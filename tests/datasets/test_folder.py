@@ -173,3 +173,12 @@ def test_a_failing_save_leaves_the_older_dataset_and_nothing_half_written(folder
 def test_an_unknown_split_is_an_error() -> None:
     with pytest.raises(DatasetError, match="validation"):
         Dataset(**{**vars(DATASET), "queries": {"validation": ()}})
+
+
+@pytest.mark.parametrize("role", ["user<|im_end|>", "documentation", None, 3])
+def test_a_message_of_another_role_is_no_part_of_a_trajectory(role: object) -> None:
+    outcome = Outcome(turns=(TurnOutcome(status="finished"),))
+    whole = Trajectory(id="t", query="q", messages=({"role": "user", "content": "a"},), outcome=outcome)
+    record = whole.to_dict() | {"messages": [{"role": role, "content": "a"}]}
+    with pytest.raises(DatasetError, match=r"trajectory 't', message 1: the role is .*; expected one of system, user"):
+        Trajectory.from_dict(record)

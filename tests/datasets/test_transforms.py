@@ -22,7 +22,7 @@ def _dataset(name: str, description: str = "Does it.", split: str = "train", lic
     turns = (Turn(text="Do it", calls=(), held_back=("p&&b",)), Turn(text="Now", calls=query.calls))
     task = Task(id="t", turns=turns, state={"p&&a": 1})
     call = {"id": "1", "type": "function", "function": {"name": "p&&a", "arguments": "{}"}}
-    messages = ({"role": "user", "content": "p&&a"}, {"tool_calls": [call]})
+    messages = ({"role": "user", "content": "p&&a"}, {"role": "assistant", "tool_calls": [call]})
     outcome = Outcome(turns=(TurnOutcome(status="finished"),))
     trajectory = Trajectory(id="q", query="q", messages=messages, outcome=outcome)
     return Dataset(

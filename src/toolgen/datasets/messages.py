@@ -24,6 +24,8 @@ FINISH_SCHEMA: Mapping[str, Any] = {
 """JSON Schema of the arguments of `finish`."""
 NO_TOOL = "no_tool"
 """Action that declines: no tool of the catalog fits. It takes no arguments."""
+DOCUMENTATION = "documentation"
+"""The role of a turn that shows a tool's documentation; no conversation of a dataset has it."""
 
 # Characters of a tool result that the model gets to read; about 400 tokens.
 RESULT_LIMIT = 1200

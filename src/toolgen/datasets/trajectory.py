@@ -13,6 +13,8 @@ from typing import Any, Literal
 from toolgen.errors import DatasetError
 
 Message = Mapping[str, Any]
+ROLES = ("system", "user", "assistant", "tool")
+"""Who writes messages. Prompts name the role as it is, so there are no others."""
 Status = Literal["finished", "gave_up", "declined", "step_limit", "token_limit", "time_limit", "error"]
 # After these the user can go on; after a limit or an error, as in BFCL, the task ends.
 TURN_DONE = frozenset[Status]({"finished", "gave_up", "declined"})
@@ -131,6 +133,14 @@ class Trajectory:
     query: str
     messages: tuple[Message, ...]
     outcome: Outcome
+
+    def __post_init__(self) -> None:
+        for place, message in enumerate(self.messages, start=1):
+            if message.get("role") not in ROLES:
+                raise DatasetError(
+                    f"trajectory {self.id!r}, message {place}: the role is {message.get('role')!r}; expected one of "
+                    f"{', '.join(ROLES)}"
+                )
 
     @property
     def called_tools(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from toolgen.catalog.text import document
 from toolgen.catalog.tool import Tool, canonical_json
+from toolgen.datasets.messages import DOCUMENTATION
 from toolgen.datasets.synthetic import SPARE, TRAINED, Draft
 from toolgen.errors import UsageError
 from toolgen.files import write_text
@@ -65,7 +66,7 @@ def prompt_for(tool: Tool, style: str, count: int) -> list[ChatMessage]:
 
 def documentation_turn(tool: Tool) -> ChatMessage:
     """What a trained writer (`toolgen train writer`) answers with a request for this tool."""
-    return {"role": "documentation", "content": document(tool)[:SHORT_DOCUMENTATION]}
+    return {"role": DOCUMENTATION, "content": document(tool)[:SHORT_DOCUMENTATION]}
 
 
 def parse_requests(answer: str, tool: Tool) -> list[str]:

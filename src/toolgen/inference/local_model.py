@@ -6,11 +6,14 @@ import random
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolgen.errors import LanguageModelError
 from toolgen.inference.sampling import Sampling
 from toolgen.llm.protocol import ChatMessage
+
+if TYPE_CHECKING:
+    from toolgen.virtualization import TextEncoder
 
 TOP = 50
 """Tokens among which a sampled answer's next one is drawn; transformers' own default."""
@@ -37,8 +40,7 @@ class LocalModel:
         sampling = Sampling(temperature=temperature, top_k=TOP)
         requests = []
         for place, prompt in enumerate(prompts):
-            text = loaded.tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
-            ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = loaded.encoder.encode_chat(prompt)
             drawn = random.Random(f"{seed} {place}").getrandbits(63)
             requests.append(FreeText(ids, max_tokens, loaded.stops, sampling, drawn, loaded.never))
         answers = [""] * len(requests)
@@ -52,6 +54,7 @@ class LocalModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from toolgen.inference.engine import Engine
+        from toolgen.virtualization import TextEncoder
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._folder)
@@ -68,11 +71,18 @@ class LocalModel:
         ends = model.generation_config.eos_token_id
         stops = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
         never = tuple(model.generation_config.suppress_tokens or ())
-        return _Loaded(tokenizer, frozenset(stops), never, Engine(model.eval(), concurrency=self._concurrency))
+        return _Loaded(
+            tokenizer,
+            TextEncoder(tokenizer),
+            frozenset(stops),
+            never,
+            Engine(model.eval(), concurrency=self._concurrency),
+        )
 
 
 class _Loaded(NamedTuple):
     tokenizer: Any
+    encoder: TextEncoder
     stops: frozenset[int]
     never: tuple[int, ...]
     engine: Any

@@ -23,6 +23,7 @@ from toolgen.catalog.text import brief, views
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.layout import ROW_MAKER
+from toolgen.datasets.messages import DOCUMENTATION
 from toolgen.errors import CheckpointError, UsageError
 from toolgen.inference.attention import share_passes
 from toolgen.inference.passes import last_states
@@ -81,7 +82,7 @@ def has_row_maker(folder: Path) -> bool:
 
 def documentation_prompt(text: str, protocol: PromptProtocol, *, max_tokens: int | None = None) -> list[int]:
     """The token ids after which h is read, of a documentation such as `catalog.text.brief` gives."""
-    return protocol.prompt([{"role": "documentation", "content": text}], max_tokens=max_tokens)
+    return protocol.prompt([{"role": DOCUMENTATION, "content": text}], max_tokens=max_tokens)
 
 
 @torch.inference_mode()

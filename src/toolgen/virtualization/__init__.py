@@ -3,6 +3,7 @@ Out: the same model with new tokens for the tools, its tokenizer, and the ToolVo
 
 `architecture` says which models can be one; `indexing` decides how a tool is written, by default as exactly one token (ToolGen,
 arXiv 2410.03439, section 3.2); `vocabulary` numbers the tokens, `tokenizer` adds them and proves that they round-trip,
+`text_encoder` keeps foreign text from becoming one of them,
 `embeddings` gives their rows first values, `protocol` renders conversations with them.
 """
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from toolgen.virtualization.embeddings import document_vectors, initialize_rows, late_rows, output_rows, resize_rows
     from toolgen.virtualization.indexing import spell
     from toolgen.virtualization.protocol import PromptProtocol
-    from toolgen.virtualization.tokenizer import add_spare_tokens, add_tool_tokens, encode, find_end_marker
+    from toolgen.virtualization.text_encoder import TextEncoder
+    from toolgen.virtualization.tokenizer import add_spare_tokens, add_tool_tokens, find_end_marker
     from toolgen.virtualization.vocabulary import ToolVocabulary
 else:
     from toolgen._lazy import lazy_names
@@ -27,7 +29,8 @@ else:
             "toolgen.virtualization.embeddings": "document_vectors initialize_rows late_rows output_rows resize_rows",
             "toolgen.virtualization.indexing": "spell",
             "toolgen.virtualization.protocol": "PromptProtocol",
-            "toolgen.virtualization.tokenizer": "add_spare_tokens add_tool_tokens encode find_end_marker",
+            "toolgen.virtualization.text_encoder": "TextEncoder",
+            "toolgen.virtualization.tokenizer": "add_spare_tokens add_tool_tokens find_end_marker",
             "toolgen.virtualization.vocabulary": "ToolVocabulary",
         },
     )
@@ -38,12 +41,12 @@ __all__ = [
     "Indexing",
     "Initialization",
     "PromptProtocol",
+    "TextEncoder",
     "ToolVocabulary",
     "add_spare_tokens",
     "add_tool_tokens",
     "check_architecture",
     "document_vectors",
-    "encode",
     "find_end_marker",
     "initialize_rows",
     "late_rows",

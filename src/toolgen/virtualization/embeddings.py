@@ -25,7 +25,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.catalog.text import spaced_words
 from toolgen.virtualization.options import Initialization
-from toolgen.virtualization.tokenizer import TURN_END, TURN_START, encode
+from toolgen.virtualization.text_encoder import TextEncoder
+from toolgen.virtualization.tokenizer import TURN_END, TURN_START
 from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
 
 VIEW_WEIGHTS: Mapping[str, float] = {"name": 2.0, "description": 1.0, "parameters": 0.5}
@@ -173,13 +174,15 @@ def _shared_rows(named_ND: Tensor, vocabulary: ToolVocabulary) -> Tensor:
 
 def _names(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> Bags:
     """Sub-tokens of each name and how often they occur."""
-    return _joined(Counter(ids) for part in _parts(texts) for ids in _word_ids(tokenizer, part, "name"))
+    encoder = TextEncoder(tokenizer)
+    return _joined(Counter(ids) for part in _parts(texts) for ids in _word_ids(encoder, part, "name"))
 
 
 def _bags(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> Bags:
     """Sub-tokens of each documentation with their weight: the best view they stand in, times the inverse document
     frequency in this catalog."""
-    seen = (zip(*(_word_ids(tokenizer, part, view) for view in VIEW_WEIGHTS), strict=True) for part in _parts(texts))
+    encoder = TextEncoder(tokenizer)
+    seen = (zip(*(_word_ids(encoder, part, view) for view in VIEW_WEIGHTS), strict=True) for part in _parts(texts))
     bags = _joined(_best_view(views) for views in chain.from_iterable(seen))
     counts_V = bags.ids_P.bincount()
     rarity_V = torch.log((len(texts) + 1) / (counts_V + 0.5)).clamp_min(0)
@@ -211,9 +214,9 @@ def _parts(texts: Sequence[Views]) -> Iterator[Sequence[Views]]:
     return (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
 
 
-def _word_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views], view: str) -> list[list[int]]:
+def _word_ids(encoder: TextEncoder, texts: Sequence[Views], view: str) -> list[list[int]]:
     """Sub-tokens of the words of one view of each text."""
-    return encode(tokenizer, [spaced_words(views.get(view, "")) for views in texts])
+    return encoder.encode_each([spaced_words(views.get(view, "")) for views in texts])
 
 
 def _whitened(base_VD: Tensor) -> Tensor:

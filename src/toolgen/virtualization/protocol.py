@@ -8,7 +8,7 @@ text; this file only fills it. Knows no model.
 from __future__ import annotations
 
 import json
-from bisect import bisect_left, bisect_right
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -17,8 +17,11 @@ from transformers import PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import document
-from toolgen.datasets.messages import FINISH, FINISH_SCHEMA, NO_TOOL
-from toolgen.virtualization.tokenizer import TURN_END, TURN_START, find_end_marker
+from toolgen.datasets.messages import DOCUMENTATION, FINISH, FINISH_SCHEMA, NO_TOOL
+from toolgen.datasets.trajectory import ROLES
+from toolgen.errors import InputError
+from toolgen.virtualization.text_encoder import TextEncoder
+from toolgen.virtualization.tokenizer import TOOL_TOKENS, TURN_END, TURN_START, find_end_marker
 from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
 
 RESPONSE_TEMPLATE: Mapping[str, Any] = {
@@ -50,11 +53,21 @@ def chat_template(*, bos: bool = False) -> str:
 class PromptProtocol:
     """Renders messages whose tool calls name *tool ids* (or `finish`, `no_tool`) into token ids.
 
-    Training and decoding both go through it, so what is trained is what is asked.
+    Training and decoding both go through it, so what is trained is what is asked. `encoder` is the tokenizer's, if there is one.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        vocabulary: ToolVocabulary,
+        catalog: Catalog,
+        encoder: TextEncoder | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
+        self.encoder = encoder or TextEncoder(tokenizer)
+        # The tokens that the template writes; in all other text it breaks them up.
+        begin = [rf"\A{re.escape(tokenizer.bos_token)}"] if tokenizer.bos_token else []
+        self._own = re.compile("|".join([*begin, re.escape(TURN_START), re.escape(TURN_END), TOOL_TOKENS.pattern]))
         self._vocabulary = vocabulary
         self._catalog = catalog
         self._template = tokenizer.chat_template or chat_template()
@@ -114,23 +127,14 @@ class PromptProtocol:
         """
         spans: list[tuple[int, int]] = []
         text = self._render(messages, begins=True, add_generation_prompt=False, on_spans=spans.extend)
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids: list[int] = list(encoded["input_ids"])
-        starts, stops = zip(*encoded["offset_mapping"], strict=True) if ids else ((), ())
-        mask = [False] * len(ids)
-        for start, stop in spans:
-            # White space can have an empty place in the text, so what lies between a span's first and last token counts.
-            first, last = bisect_left(starts, start), bisect_right(stops, stop)
-            first += next((i for i, token in enumerate(range(first, last)) if stops[token] > starts[token]), 0)
-            mask[first:last] = [True] * (last - first)
-        return ids, mask
+        encoded = self.encoder.encode(text, self._own)
+        return encoded.ids, encoded.within(spans)
 
     def _next_turn(self, role: str, text: str) -> list[int]:
         return self._encode(self._render([{"role": role, "content": text}], add_generation_prompt=True))
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self.encoder.encode(text, self._own).ids
 
     def _render(
         self,
@@ -157,6 +161,8 @@ class PromptProtocol:
         return text
 
     def _prepare(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        if message["role"] not in (*ROLES, DOCUMENTATION):
+            raise InputError(f"a message's role is {message['role']!r}; expected one of {', '.join(ROLES)}")
         calls = message.get("tool_calls") or ()
         if not calls:
             return message

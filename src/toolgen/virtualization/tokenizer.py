@@ -5,6 +5,7 @@ Knows no model. The tokens are ordinary added tokens, not special ones, so that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,10 +15,13 @@ from transformers import PreTrainedTokenizerBase
 from toolgen.catalog.catalog import Catalog
 from toolgen.errors import CheckpointError
 from toolgen.virtualization.indexing import Spelling, atomic
+from toolgen.virtualization.text_encoder import TextEncoder
 from toolgen.virtualization.vocabulary import ACTION_TOKENS, ToolVocabulary
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 SPARE_START = "<<spare:"
+TOOL_TOKENS = re.compile("<<[^<>]+>>")
+"""The text of an action or of a tool's token."""
 
 
 def add_tool_tokens(
@@ -36,7 +40,8 @@ def add_tool_tokens(
     _add(tokenizer, (*ACTION_TOKENS, *spelling.tokens))
     written: dict[str, Any] = {"markers": markers}
     if spelling.indexing != "atomic":
-        sequences = tuple(map(tuple, encode(tokenizer, spelling.texts)))
+        encoder = TextEncoder(tokenizer)
+        sequences = tuple(tuple(encoder.encode(text, TOOL_TOKENS).ids) for text in spelling.texts)
         written |= {"indexing": spelling.indexing, "new_tokens": spelling.tokens, "sequences": sequences}
     vocabulary = ToolVocabulary(catalog.ids, spelling.texts, first_id, **written)
     check_round_trip(tokenizer, vocabulary)
@@ -72,8 +77,8 @@ def is_spare(token: str) -> bool:
     return token.startswith(SPARE_START)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, without what a tokenizer puts around it."""
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text as other programs read it, without what a tokenizer puts around it."""
     ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
     return ids
 
@@ -125,8 +130,8 @@ def check_round_trip(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabul
     Raises CheckpointError with the first that does not.
     """
     tokens, ids = vocabulary.all_tokens, vocabulary.action_token_ids
-    inside = encode(tokenizer, [f"use {token}{{" for token in tokens])
-    for token, token_id, encoded, sentence in zip(tokens, ids, encode(tokenizer, tokens), inside, strict=True):
+    inside = _encode(tokenizer, [f"use {token}{{" for token in tokens])
+    for token, token_id, encoded, sentence in zip(tokens, ids, _encode(tokenizer, tokens), inside, strict=True):
         if encoded != [token_id] or token_id not in sentence or tokenizer.decode([token_id]) != token:
             raise CheckpointError(
                 f"the token {token!r} does not round-trip through this tokenizer: expected id {token_id}, got {encoded}; "
@@ -139,7 +144,7 @@ def check_round_trip(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabul
 def check_sequences(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> None:
     """The tokenizer cuts each tool's text into the tool's sequence, in the middle of a text too; CheckpointError names the
     first tool for which it does not."""
-    sentences = encode(tokenizer, [f"use {text}{{" for text in vocabulary.tokens])
+    sentences = _encode(tokenizer, [f"use {text}{{" for text in vocabulary.tokens])
     for tool_id, sequence, sentence in zip(vocabulary.tool_ids, vocabulary.sequences, sentences, strict=True):
         start = sentence.index(sequence[0]) if sequence[0] in sentence else 0
         if tuple(sentence[start : start + len(sequence)]) != sequence:

@@ -85,8 +85,7 @@ class Batches(TorchDataset[Batch]):
     def words(self, texts: Sequence[str]) -> list[list[int]]:
         """The words of texts as token ids."""
         spaced = [spaced_words(text[:WORDS]) for text in texts]
-        found: list[list[int]] = self._slots.tokenizer(spaced, add_special_tokens=False)["input_ids"]
-        return found
+        return self._slots.protocol.encoder.encode_each(spaced)
 
     def tool_words(self) -> list[list[int]]:
         """The words of all tools of the corpus."""

@@ -207,7 +207,8 @@ class _Run:
         chosen = [texts[i] for i in torch.randperm(len(texts))[:count].tolist()]
         prompts = [slots.protocol.prompt([{"role": "user", "content": text}], max_tokens=96) for text in chosen]
         # Every other one goes on from the first words of the text itself, without a turn.
-        prompts[::2] = [slots.tokenizer(text)["input_ids"][:4] or [slots.protocol.end_id] for text in chosen[::2]]
+        words = slots.protocol.encoder.encode_each(chosen[::2])
+        prompts[::2] = [ids[:4] or [slots.protocol.end_id] for ids in words]
         prompts.sort(key=len)
         found: list[list[int]] = []
         for start in range(0, len(prompts), at_once):

@@ -54,7 +54,8 @@ class Slots:
         while len(used := _tools_of(kept)) > SLOTS:
             kept.pop()
         vocabulary = ToolVocabulary(tuple(used), self.vocabulary.tokens[: len(used)], self.vocabulary.first_id)
-        protocol = PromptProtocol(self.tokenizer, vocabulary, Catalog(tools[name] for name in used))
+        catalog = Catalog(tools[name] for name in used)
+        protocol = PromptProtocol(self.tokenizer, vocabulary, catalog, self.protocol.encoder)
         ids, mask = protocol.supervised(kept)
         names = {vocabulary.sequence(name)[0]: name for name in (*ACTIONS, *used)}
         written = tuple(i - 1 for i, own in enumerate(mask[:max_tokens]) if own and i)
