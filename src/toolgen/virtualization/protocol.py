@@ -53,7 +53,7 @@ def chat_template(*, bos: bool = False) -> str:
 class PromptProtocol:
     """Renders messages whose tool calls name *tool ids* (or `finish`, `no_tool`) into token ids.
 
-    Training and decoding both go through it, so what is trained is what is asked. `encoder` is the tokenizer's, if there is one.
+    Training and decoding both go through it, so what is trained is what is asked. `encoder` is the tokenizer's, if at hand.
     """
 
     def __init__(
