@@ -2,6 +2,7 @@
 Out: a trajectory: everything that was said and done, and how it ended.
 """
 
+from toolgen.agent.agent import Agent, AgentRun
 from toolgen.agent.environments import (
     BfclEnvironment,
     ComposedEnvironment,
@@ -21,7 +22,9 @@ from toolgen.agent.recording import record_trajectories
 
 __all__ = [
     "Action",
+    "Agent",
     "AgentEvent",
+    "AgentRun",
     "BfclEnvironment",
     "Budget",
     "ComposedEnvironment",

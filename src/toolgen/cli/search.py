@@ -35,7 +35,7 @@ from toolgen.cli.selecting import ExcludeOption, IncludeOption
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import InputError, UsageError
 from toolgen.files import write_text
-from toolgen.foreign.data import read_objects
+from toolgen.foreign.data import clean_text, read_objects
 from toolgen.retrieval import Ranking, Retriever
 from toolgen.retrieval.protocol import unit_of
 
@@ -91,7 +91,7 @@ def search(
         raise UsageError("the request is empty; say in a few words what a tool should do")
     if output and queries is None:
         raise UsageError("--output goes with --queries; one request is printed, with --json for programs")
-    requests = _read_requests(queries) if queries else [_Request("", text or "")]
+    requests = _read_requests(queries) if queries else [_Request("", clean_text(text or ""))]
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())
     with progress("indexing tools") as on_progress:
         finder = open_retriever(

@@ -9,6 +9,7 @@ from typing import Any
 from toolgen.datasets.payloads import PAYLOADS, Kind, Payload
 from toolgen.datasets.query import Call, Query
 from toolgen.errors import DatasetError
+from toolgen.foreign.data import clean_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +65,8 @@ class Task:
 
     @classmethod
     def from_text(cls, text: str, id: str = "task") -> Task:
-        """A request of which nothing is known but its text."""
-        return cls(id=id, turns=(Turn(text=text),))
+        """A request of which nothing is known but its text, which is cleaned of what no tokenizer reads."""
+        return cls(id=id, turns=(Turn(text=clean_text(text)),))
 
     @classmethod
     def from_query(cls, query: Query) -> Task:

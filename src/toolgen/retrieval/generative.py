@@ -33,6 +33,8 @@ from toolgen.retrieval.protocol import BEAM, Ranking, count_of, texts_of, top_ra
 
 AT_ONCE = 128
 """Queries whose scores are in memory at once."""
+LONGEST_TOKEN = 128
+"""Characters; what stands behind so many for each token that is read is not even looked at."""
 BEAMS_AT_ONCE = 16
 """Queries whose beams go through the model together."""
 
@@ -144,7 +146,8 @@ class GenerativeRetriever:
 
     def _prompts(self, queries: Sequence[str]) -> list[list[int]]:
         protocol = self._checkpoint.protocol
-        return [protocol.prompt([{"role": "user", "content": query}], max_tokens=self._max_tokens) for query in queries]
+        begins = [query[: LONGEST_TOKEN * self._max_tokens] for query in queries]
+        return [protocol.prompt([{"role": "user", "content": text}], max_tokens=self._max_tokens) for text in begins]
 
     def _scored(self, queries: Sequence[str]) -> Iterator[npt.NDArray[np.float32]]:
         """The logits of no_tool and of all rows of tools after each query; unconstrained those of the whole vocabulary, which

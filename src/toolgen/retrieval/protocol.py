@@ -17,6 +17,7 @@ import numpy.typing as npt
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
+from toolgen.foreign.data import clean_text
 
 BEAM = 32
 """Beginnings of tools that a search keeps at each step where a tool is several tokens; ToolGen keeps 5."""
@@ -68,13 +69,13 @@ class Retriever(Protocol):
 
 
 def texts_of(queries: Sequence[str]) -> list[str]:
-    """The texts to search for: one alone, or each of several. A lone surrogate, which no tokenizer reads, becomes `?`.
+    """The texts to search for: one alone, or each of several, cleaned of what no tokenizer reads (see `clean_text`).
     UsageError for anything that is no text."""
     given = [queries] if isinstance(queries, str) or not isinstance(queries, Iterable) else [*queries]
     for query in given:
         if not isinstance(query, str):
             raise UsageError(f"a request is a text; got {query!r:.60}; give one text, or a list of texts")
-    return [query.encode("utf-8", "replace").decode("utf-8") for query in given]
+    return [clean_text(query) for query in given]
 
 
 def count_of(k: int) -> int:

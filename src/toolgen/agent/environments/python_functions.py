@@ -53,7 +53,8 @@ class PythonEnvironment:
     """Executes calls of the given functions.
 
     `functions` are functions, modules or files, or a mapping from tool ids to functions. With a `catalog`, its tools are
-    called by its ids: those that have a given function's id, or whose endpoint is that function; without one, by the ids
+    called by its ids: those that have a given function's id, whose endpoint is that function, or, of its name, the only one
+    with its parameters; without one, by the ids
     that `tool_from_function` gives. `definitions` are the functions as tools, `unknown` the ids of those among them that the
     catalog lacks.
 
@@ -196,7 +197,8 @@ def _by_id(offers: Iterable[_Offer]) -> dict[str, _Offer]:
 
 def _selected(offers: Iterable[_Offer], catalog: Iterable[Tool]) -> dict[str, _Offer]:
     """The offers by the ids of a catalog: a function is the tool whose endpoint is its own, else the one with its id, else
-    those whose endpoint has its name and that of its module or file: files move."""
+    those whose endpoint has its name and that of its module or file: files move. Else it is the only tool of its name with its
+    parameters."""
     tools = tuple(catalog)
     ids = {tool.id for tool in tools}
     by_function: dict[str, list[Tool]] = {}
@@ -209,8 +211,16 @@ def _selected(offers: Iterable[_Offer], catalog: Iterable[Tool]) -> dict[str, _O
         exact = [tool.id for tool in alike if tool.endpoint == offer.tool.endpoint]
         moved = [tool.id for tool in alike if _file_name(tool) == _file_name(offer.tool)]
         found = exact or ([offer.tool.id] if offer.tool.id in ids else moved)
+        if not found:
+            same = [tool.id for tool in tools if tool.name == offer.tool.name and _takes(offer.tool, tool)]
+            found = same if len(same) == 1 else []
         selected |= dict.fromkeys(found, offer)
     return selected
+
+
+def _takes(function: Tool, tool: Tool) -> bool:
+    """Whether a function can be called with the arguments of a tool: it has the same ones, and needs no more of them."""
+    return {*function.properties} == {*tool.properties} and {*function.required} <= {*tool.required}
 
 
 def _function_name(tool: Tool) -> str:
