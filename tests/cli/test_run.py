@@ -9,10 +9,13 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from toolgen.agent import Action, ScriptedPolicy
 from toolgen.catalog import Catalog
 from toolgen.catalog.loaders.python_functions import load_python_functions
+from toolgen.checkpoint import Checkpoint
 from toolgen.cli import run as command
 from toolgen.cli.app import CommandGroup
+from toolgen.decoding import DecodingOptions
 from toolgen.testing import tiny_catalog, tiny_checkpoint
 
 FUNCTIONS = '''
@@ -84,3 +87,16 @@ def test_functions_that_the_model_has_no_token_for_are_refused(folder: Path, tmp
     result = invoke(folder / "ckpt", "Snow?", "--environment", f"python:{tmp_path / 'more.py'}")
     assert result.exit_code == 2
     assert "catalog build" in " ".join(result.output.split())
+
+
+def test_a_call_that_was_cut_is_shown_as_not_called(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+
+    def policy(_checkpoint: Checkpoint, *, think: bool, options: DecodingOptions) -> ScriptedPolicy:
+        limits.append(options.argument_tokens)
+        return ScriptedPolicy([Action(tool="tools&&rain", stuck="arguments_cut", fault="cut after 2 tokens")])
+
+    monkeypatch.setattr(command, "GenerativePolicy", policy)
+    result = invoke(folder / "ckpt", "Rain in Oslo?", "--max-argument-tokens", 2)
+    assert "not called  tools&&rain: cut after 2 tokens" in result.stdout and "0 calls" in result.stdout
+    assert limits == [2]

@@ -246,7 +246,7 @@ def is_accepted(judge: Draft202012Validator, text: str) -> bool:
 def test_a_tool_without_arguments_takes_none_and_one_that_says_otherwise_takes_any() -> None:
     assert lowered({"properties": {}}).schema["additionalProperties"] is False
     open_ones: tuple[Json, ...] = (
-        {"additionalProperties": True},
+        {"additionalProperties": {}},
         {"patternProperties": {"^a": {}}},
         {"minProperties": 1},
     )

@@ -62,6 +62,12 @@ def run(
     think: Annotated[bool, typer.Option("--think", help="Let the model write a thought before each action.")] = False,
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Actions in each turn of the user.")] = 10,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Tokens generated in all.")] = 4096,
+    max_argument_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-argument-tokens", min=1, help="Tokens of one call's arguments; longer ones are not carried out."
+        ),
+    ] = DecodingOptions().argument_tokens,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the most likely token.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws, with a temperature.")] = 0,
     bfcl: Annotated[
@@ -78,7 +84,9 @@ def run(
     """
     from toolgen.checkpoint import Checkpoint
 
-    options = DecodingOptions(sampling=Sampling(temperature=temperature, seed=seed))
+    options = DecodingOptions(
+        argument_tokens=max_argument_tokens, sampling=Sampling(temperature=temperature, seed=seed)
+    )
     catalog = select_tools(_catalog(checkpoint), include or (), exclude or ())
     prepared = _prepare(catalog, environment, task, bfcl)
     try:

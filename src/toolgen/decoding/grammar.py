@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from toolgen.decoding.lowering import Relaxed, lowered, replaced, subschemas
-from toolgen.decoding.matcher import NUMBER_PART, Matcher
+from toolgen.decoding.matcher import Matcher, NumberTokens
 from toolgen.decoding.rewriting import Json
 from toolgen.errors import CheckpointError
 
@@ -95,21 +95,16 @@ class GrammarCompiler:
         return ArgumentGrammar(text, (*dropped, Relaxed("/", "properties")))
 
     @cached_property
-    def number_tokens(self) -> Mapping[int, str]:
-        """The tokens that go on with a number, and what they add to it."""
-        found: dict[int, str] = {}
-        for token_id in range(self.vocabulary_size):
-            match = NUMBER_PART.match(self.alphabet.decode_bytes([token_id]))
-            if match:
-                found[token_id] = match[0].decode()
-        return found
+    def numbers(self) -> NumberTokens:
+        """The tokens that go on with a number."""
+        return NumberTokens.of(self.alphabet, self.vocabulary_size)
 
     def matcher(self, grammar: ArgumentGrammar) -> Matcher:
         """A fresh position at the beginning of the grammar."""
         from llguidance import LLMatcher
 
         return Matcher(
-            LLMatcher(self.alphabet, grammar.text), self.alphabet, size=self.vocabulary_size, numbers=self.number_tokens
+            LLMatcher(self.alphabet, grammar.text), self.alphabet, size=self.vocabulary_size, numbers=self.numbers
         )
 
     def _grammar(self, schema: Mapping[str, Any]) -> str | None:

@@ -9,22 +9,35 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-NUMBER_PART = re.compile(rb"[0-9.eE+-]+")
-# Below this no continuation by one token is infinite unless it brings an exponent.
+# A number below this does not become infinite by one more token unless that brings an exponent.
 _SHORT = 200
-_LONG_EXPONENT = re.compile(r"[eE].*[0-9]")
+_PART = re.compile(rb"[0-9.eE+-]+")
+
+
+class NumberTokens(NamedTuple):
+    """The tokens that go on with a number and what they add to it; apart from them those with a whole exponent."""
+
+    every: Mapping[int, str]
+    with_exponent: Mapping[int, str]
+
+    @classmethod
+    def of(cls, alphabet: Any, size: int) -> NumberTokens:
+        """Those of the first `size` tokens."""
+        parts = {token_id: _PART.match(alphabet.decode_bytes([token_id])) for token_id in range(size)}
+        every = {token_id: part[0].decode() for token_id, part in parts.items() if part}
+        return cls(every, {token_id: part for token_id, part in every.items() if re.search("[eE].*[0-9]", part)})
 
 
 class Matcher:
     """A position inside a grammar: which tokens may come next, and whether the object is complete."""
 
-    def __init__(self, matcher: Any, alphabet: Any, *, size: int, numbers: Mapping[int, str]) -> None:
+    def __init__(self, matcher: Any, alphabet: Any, *, size: int, numbers: NumberTokens) -> None:
         self._matcher = matcher
         self._alphabet = alphabet
         self._size = size
@@ -94,9 +107,7 @@ class Matcher:
 
     def _forbid_infinite(self, allowed_V: npt.NDArray[np.bool_]) -> None:
         is_short = len(self._number) < _SHORT and "e" not in self._number.lower()
-        for token_id, part in self._numbers.items():
-            if is_short and not _LONG_EXPONENT.search(part):
-                continue
+        for token_id, part in (self._numbers.with_exponent if is_short else self._numbers.every).items():
             if allowed_V[token_id] and not _is_finite(self._number + part):
                 allowed_V[token_id] = False
 
