@@ -38,14 +38,17 @@ PUBLIC = {
     "ToolgenError",
     "Trajectory",
     "__version__",
+    "add_tools",
     "evaluate_retrieval",
     "load_dataset",
     "record_trajectories",
+    "remove_tools",
     "resolve_config",
     "run_stage",
     "save_dataset",
     "select_tools",
     "tool_from_function",
+    "update_tools",
 }
 
 HEAVY = ("torch", "transformers", "sentence_transformers", "matplotlib")
@@ -99,6 +102,20 @@ def test_every_name_of_a_package_is_there_and_listed(package: str) -> None:
 )
 def test_what_needs_no_model_loads_no_torch(code: str) -> None:
     assert not loaded_after(code)
+
+
+def test_the_package_itself_is_there_at_once() -> None:
+    """Beside what Python itself loads: tens of milliseconds, of which most is reading files."""
+    times = []
+    for code in ("pass", "import toolgen"):
+        runs = []
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", code], check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            runs.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        times.append(min(runs))
+    assert times[1] - times[0] < 0.1
 
 
 def test_help_is_there_in_a_moment() -> None:

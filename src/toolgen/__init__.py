@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from toolgen.datasets import Call, Dataset, Query, Task, Trajectory, load_dataset, save_dataset
     from toolgen.errors import ToolgenError
     from toolgen.evaluation import evaluate_retrieval
+    from toolgen.inference.late_tools import add_tools, remove_tools, update_tools
     from toolgen.retrieval import BM25Retriever, DenseRetriever, Ranking, Retriever
     from toolgen.retrieval.generative import GenerativeRetriever
     from toolgen.training import STAGES, resolve_config
@@ -62,6 +63,7 @@ else:
             "toolgen.datasets": "Call Dataset Query Task Trajectory load_dataset save_dataset",
             "toolgen.errors": "ToolgenError",
             "toolgen.evaluation": "evaluate_retrieval",
+            "toolgen.inference.late_tools": "add_tools remove_tools update_tools",
             "toolgen.retrieval": "BM25Retriever DenseRetriever Ranking Retriever",
             "toolgen.retrieval.generative": "GenerativeRetriever",
             "toolgen.training": "STAGES resolve_config",
@@ -97,12 +99,15 @@ __all__ = [
     "ToolgenError",
     "Trajectory",
     "__version__",
+    "add_tools",
     "evaluate_retrieval",
     "load_dataset",
     "record_trajectories",
+    "remove_tools",
     "resolve_config",
     "run_stage",
     "save_dataset",
     "select_tools",
     "tool_from_function",
+    "update_tools",
 ]

@@ -28,7 +28,7 @@ from toolgen.cli.reference import reference
 from toolgen.evaluation.experiment import read_experiment
 from toolgen.retrieval import RETRIEVERS
 from toolgen.retrieval.registry import LOGIT_SCALES
-from toolgen.testing import tiny_base, tiny_checkpoint
+from toolgen.testing import tiny_base, tiny_catalog, tiny_checkpoint
 from toolgen.training import STAGES, resolve_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,6 +200,25 @@ def test_the_guide_works_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Mon
                 assert result.exit_code in allowed, f"toolgen {shlex.join(arguments)}\n{result.output}"
                 assert "error:" not in result.stderr
     assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Against a tiny random model of a catalog that has the tool of the quickstart's that the function stands for."""
+    names = ("base_currency", "target_currency", "amount")
+    types = {name: {"type": kind} for name, kind in zip(names, ("string", "string", "number"), strict=True)}
+    parameters = {"type": "object", "properties": types, "required": [*names]}
+    tool = Tool(id="bfcl&&convert_currency", provider="bfcl", name="convert_currency", parameters=parameters)
+    monkeypatch.chdir(tmp_path)
+    catalog = Catalog([*tiny_catalog(), tool])
+    tiny_checkpoint(catalog=catalog, max_position_embeddings=4096).save("toolgen-quickstart/3-agent")
+    program = "\n".join(block.text for block in blocks(ROOT / "README.md") if block.language == "python")
+    exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
+    *found, ended = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in found] == ["1", "2", "3", "4", "5"]
+    assert 0 < sum(float(line.split()[-1]) for line in found) <= 1
+    assert ended.split()[0] in ("finished", "gave_up", "declined", "step_limit", "token_limit", "error")
 
 
 def _smaller(arguments: list[str], base: Path) -> list[str]:

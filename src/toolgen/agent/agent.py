@@ -129,6 +129,6 @@ def _environment(functions: Any, catalog: Catalog, timeout: float) -> PythonEnvi
         hint = nearest(name, catalog.ids, f"; it has tools such as {catalog.ids[0]!r}.")
         raise UsageError(
             f"the checkpoint has no tool for the function {name!r}{hint} For a tool of another name give functions={{tool id: "
-            "function}}; for a new one make a checkpoint from a catalog with it"
+            "function}; a new one is added by add_tools(checkpoint, [tool_from_function(function)])"
         )
     return environment
