@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import socketserver
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 
 from toolgen.errors import LanguageModelError
 from toolgen.llm import EndpointModel
+from toolgen.llm.endpoint import MAX_ANSWER_BYTES
 
 pytest.importorskip("openai", reason="needs the extra 'llm'")
 
@@ -85,3 +89,69 @@ def test_an_answer_of_another_shape_is_refused_too(answer: Any) -> None:
 def test_nobody_listening_is_one_line_too() -> None:
     with pytest.raises(LanguageModelError, match="APIConnectionError"):
         EndpointModel("big", "http://127.0.0.1:9/v1", retries=0, timeout=2).write(prompts("a"), max_tokens=5)
+
+
+class _Raw(socketserver.StreamRequestHandler):
+    """Answers with the bytes that `reply` gives, one after another."""
+
+    reply: Callable[[], Iterator[bytes]]
+
+    def handle(self) -> None:
+        with suppress(OSError):  # the client has left
+            self.request.recv(1 << 16)
+            for some in type(self).reply():
+                self.wfile.write(some)
+
+
+@contextmanager
+def raw_server(reply: Callable[[], Iterator[bytes]]) -> Iterator[str]:
+    handler = type("Handler", (_Raw,), {"reply": staticmethod(reply)})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as running:
+        running.daemon_threads = True
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}/v1"
+        running.shutdown()
+        thread.join()
+
+
+def asked(url: str, timeout: float = 10.0) -> str:
+    with pytest.raises(LanguageModelError) as caught:
+        EndpointModel("m", url, retries=0, timeout=timeout).write(prompts("a"), max_tokens=5)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_answer_is_bounded_by_its_unpacked_bytes() -> None:
+    packed = gzip.compress(bytes(MAX_ANSWER_BYTES + 1))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+    with raw_server(lambda: iter([head, packed])) as url:
+        assert "sends more than 16 MB" in asked(url)
+
+
+def test_a_server_that_sends_its_answer_a_byte_at_a_time_is_left_in_time() -> None:
+    def dribble() -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\n"
+        for _ in range(200):
+            time.sleep(0.05)
+            yield b"X"
+
+    start = time.monotonic()
+    with raw_server(dribble) as url:
+        assert "still sending after 0.5 seconds" in asked(url, timeout=0.5)
+    assert time.monotonic() - start < 5
+
+
+def test_a_redirect_is_not_followed() -> None:
+    followed: list[str] = []
+    with server(lambda request: {"seen": followed.append(str(request))}) as (elsewhere, _):
+        head = f"HTTP/1.1 307 Moved\r\nLocation: {elsewhere}/x\r\nContent-Length: 0\r\n\r\n".encode()
+        with raw_server(lambda: iter([head])) as url:
+            assert "gave no answer" in asked(url)
+    assert not followed
+
+
+def test_an_answer_is_clean_text() -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a\ud800\0b"}}
+    with server(lambda _request: {"id": "1", "choices": [choice]}) as (url, _):
+        assert EndpointModel("m", url, retries=0).write(prompts("a"), max_tokens=5) == ["a?b"]

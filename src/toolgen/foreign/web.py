@@ -97,9 +97,10 @@ def exchange(
     limit: int,
     trusted: bool,
     seconds: float = DEADLINE_SECONDS,
+    idle: float = TIMEOUT_SECONDS,
 ) -> Answer:
-    """Sends one request and reads its answer, at most `limit` bytes unpacked, in at most `seconds`; see `download` for
-    `trusted`. InputError in one line where no answer came."""
+    """Sends one request and reads its answer, at most `limit` bytes unpacked, in at most `seconds` with at most `idle` of them
+    without a byte; see `download` for `trusted`. InputError in one line where no answer came."""
     if not is_url(url):
         raise InputError(f"{shown_url(url)}: only http and https addresses are asked")
 
@@ -112,13 +113,13 @@ def exchange(
             with error:
                 return Answer(int(error.code), dict(error.headers.items()), _read(error, limit, url))
 
-    return _in_time(url, seconds, send)
+    return _in_time(url, seconds, send, idle)
 
 
-def _in_time(url: str, seconds: float, work: Callable[[_Deadline], T]) -> T:
+def _in_time(url: str, seconds: float, work: Callable[[_Deadline], T], idle: float = TIMEOUT_SECONDS) -> T:
     """What the work gives; InputError in one line for what goes wrong with a connection, and when the time is over."""
     reason: object = None
-    with _Deadline(seconds) as deadline:
+    with _Deadline(seconds, idle) as deadline:
         try:
             done = work(deadline)
         except InputError as error:
@@ -208,8 +209,9 @@ def _read(response: Any, limit: int, url: str) -> bytes:
 class _Deadline:
     """Ends the connection that it watches when the time is over: a server can send a header a byte at a time."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, idle: float) -> None:
         self.passed = False
+        self._idle = idle
         self._end = time.monotonic() + seconds
         self._socket: socket.socket | None = None
         self._timer = threading.Timer(seconds, self._cut)
@@ -227,10 +229,11 @@ class _Deadline:
 
     def timeout(self) -> float:
         """How long one step may wait."""
-        return max(0.01, min(TIMEOUT_SECONDS, self._end - time.monotonic()))
+        return max(0.01, min(self._idle, self._end - time.monotonic()))
 
     def watch(self, connection: socket.socket) -> None:
         self._socket = connection
+        connection.settimeout(self._idle)
         if self.passed:
             self._cut()
 
@@ -276,7 +279,6 @@ class _Route:
             except OSError as error:
                 problem = error
                 continue
-            connection.settimeout(TIMEOUT_SECONDS)
             self.watch(connection)
             return connection
         raise problem or OSError("the name has no address")

@@ -1,6 +1,7 @@
 """A language model behind an OpenAI-compatible endpoint (`POST /chat/completions`): OpenAI, vLLM, Ollama, llama.cpp, ...
 
-By the official client, which retries and waits as the server asks. Knows no prompt.
+By the official client, which retries and waits as the server asks; what it sends goes through `foreign/web.py`, so that an
+answer is bounded in bytes and seconds and no redirect takes the prompts or the key elsewhere. Knows no prompt.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from toolgen.errors import LanguageModelError, MissingExtraError
+from toolgen.errors import InputError, LanguageModelError, MissingExtraError
+from toolgen.foreign.data import clean_text
+from toolgen.foreign.web import exchange
 from toolgen.llm.protocol import ChatMessage
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+MAX_ANSWER_BYTES = 16 << 20
+# Of one connection: nothing that the answer as a whole could be told by.
+_OF_CONNECTION = frozenset({"host", "connection", "content-length", "content-encoding", "transfer-encoding"})
 
 
 class EndpointModel:
-    """Asks `model` at `url`, for example http://localhost:8000/v1; at most `workers` requests are under way at once.
+    """Asks `model` at `url`, for example http://localhost:8000/v1; at most `workers` requests are under way at once, each of
+    which may take `timeout` seconds.
 
     The key is read from the environment variable OPENAI_API_KEY; servers that want none get a placeholder. Raises
     MissingExtraError without the package `openai`, LanguageModelError if the endpoint cannot be used.
@@ -29,7 +36,10 @@ class EndpointModel:
         self.name = model
         self._url, self._workers, self._error = url, workers, openai.OpenAIError
         self._client = openai.OpenAI(
-            base_url=url, api_key=os.environ.get(KEY_VARIABLE) or "none", timeout=timeout, max_retries=retries
+            base_url=url,
+            api_key=os.environ.get(KEY_VARIABLE) or "none",
+            max_retries=retries,
+            http_client=_client(timeout),
         )
 
     def write(
@@ -47,16 +57,47 @@ class EndpointModel:
     def _ask(self, prompt: Sequence[ChatMessage], **options: Any) -> str:
         try:
             answer = self._client.chat.completions.create(model=self.name, messages=list(prompt), **options)
-            return str(answer.choices[0].message.content or "")
-        except (self._error, AttributeError, IndexError, TypeError) as error:
+            return clean_text(str(answer.choices[0].message.content or ""))
+        except (self._error, AttributeError, IndexError, TypeError, ValueError) as error:
             raise LanguageModelError(
                 f"the model {self.name!r} at {self._url} gave no answer: {_one_line(error)}; check the address (it usually "
                 f"ends in /v1), the model's name and {KEY_VARIABLE}"
             ) from error
 
 
+def _client(seconds: float) -> Any:
+    """An HTTP client for the official one."""
+    import httpx2
+
+    class Bounded(httpx2.BaseTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            headers = {
+                name: value
+                for name, value in request.headers.items()
+                if name.lower() not in _OF_CONNECTION | {"accept-encoding"}
+            }
+            try:
+                got = exchange(
+                    request.method,
+                    str(request.url),
+                    headers,
+                    request.read(),
+                    limit=MAX_ANSWER_BYTES,
+                    trusted=True,
+                    seconds=seconds,
+                    idle=seconds,
+                )
+            except InputError as error:
+                raise httpx2.ConnectError(str(error)) from error
+            kept = {name: value for name, value in got.headers.items() if name.lower() not in _OF_CONNECTION}
+            return httpx2.Response(got.status, headers=kept, content=got.data)
+
+    return httpx2.Client(transport=Bounded(), follow_redirects=False)
+
+
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    cause = f" ({error.__cause__})" if isinstance(error.__cause__, Exception) else ""
+    return f"{type(error).__name__}: {' '.join(f'{error}{cause}'.split())}"[:300]
 
 
 def _openai() -> Any:
