@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -300,3 +302,12 @@ def test_arguments_that_may_be_null_are_an_object() -> None:
 
 def test_a_schema_that_refers_to_itself_at_the_top_has_no_arguments() -> None:
     assert normalize_schema({"$ref": "#"}) == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400], ids=["nan", "inf", "huge"])
+def test_numbers_that_json_does_not_have_are_nowhere(value: Any) -> None:
+    one = {"type": "number", "minimum": value, "multipleOf": value, "minLength": value, "default": value, "x": [value]}
+    schema = normalize_schema({"type": "object", "properties": {"a": one, "b": {"type": "number", "enum": ["1e999"]}}})
+    json.dumps(schema, allow_nan=False)
+    assert schema["properties"]["a"] == {"type": "number", "default": None, "x": [None]}
+    assert schema["properties"]["b"] == {"type": "number"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolgen.errors import UsageError
+from toolgen.errors import ToolgenError
 from toolgen.evaluation import RetrievalResult
 from toolgen.evaluation.experiment import Experiment, Method, read_experiment, table
 
@@ -29,7 +29,7 @@ def test_a_file_with_the_least_it_needs(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("- a list", "should map keys to values"),
-        (": [", "cannot read the experiment"),
+        (": [", "neither JSON nor YAML"),
         (PLAIN + "metric: [ndcg@1]", "did you mean 'metrics'"),
         (PLAIN.replace("retriever:", "retreiver:"), "methods.BM25"),
         (PLAIN + "against: BM26", "against names no method 'BM26'; methods are BM25"),
@@ -40,7 +40,7 @@ def test_a_file_with_the_least_it_needs(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message) as error:
+    with pytest.raises(ToolgenError, match=message) as error:
         read(tmp_path, text)
     assert "\n" not in str(error.value)
 

@@ -143,8 +143,7 @@ def test_a_server_that_sends_its_answer_a_byte_at_a_time_is_left_in_time() -> No
 
 
 def test_a_redirect_is_not_followed() -> None:
-    followed: list[str] = []
-    with server(lambda request: {"seen": followed.append(str(request))}) as (elsewhere, _):
+    with server(echo) as (elsewhere, followed):
         head = f"HTTP/1.1 307 Moved\r\nLocation: {elsewhere}/x\r\nContent-Length: 0\r\n\r\n".encode()
         with raw_server(lambda: iter([head])) as url:
             assert "gave no answer" in asked(url)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from toolgen.errors import UsageError
+from toolgen.errors import InputError, ToolgenError, UsageError
 from toolgen.training import STAGES, Stage, StageConfig
 from toolgen.training.config import resolve_config as resolve
 
@@ -65,7 +65,7 @@ def test_shares_are_changed_one_by_one(recipe: Path) -> None:
         ("shares.name=lots", "shares.name = 'lots'"),
         ("steps.more=1", "'steps' is one value and has no part 'more'"),
         ("steps={a: 1}", "steps = "),
-        ("shares=[", "the value cannot be read"),
+        ("shares=[", "the value: neither JSON nor YAML"),
         ("shares=3", "shares = 3"),
     ],
 )
@@ -80,20 +80,20 @@ def test_a_setting_that_does_not_fit_is_one_line_that_helps(setting: str, messag
     [
         ("stepz: 3", "recipe.yaml: there is no setting 'stepz'; did you mean 'steps'"),
         ("- steps", "should map keys to values; it holds a list"),
-        ("steps: [", "cannot read the recipe"),
+        ("steps: [", "neither JSON nor YAML"),
         ("1: 2", "there is no setting '1'"),
     ],
 )
 def test_a_recipe_that_does_not_fit_names_the_file_and_the_key(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(UsageError, match=message) as caught:
+    with pytest.raises(ToolgenError, match=message) as caught:
         resolve_config("memorization", path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot read the recipe .*nothing\.yaml"):
+    with pytest.raises(InputError, match=r"there is no file .*nothing\.yaml"):
         resolve_config("memorization", tmp_path / "nothing.yaml")
 
 

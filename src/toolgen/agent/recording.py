@@ -5,7 +5,6 @@ Knows no model and no benchmark.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,8 @@ from toolgen.datasets.messages import (
 from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Message, Outcome, Status, Trajectory, TurnOutcome
+from toolgen.errors import InputError
+from toolgen.foreign.data import parse_json
 
 # The longest result that an answer repeats, in characters.
 ANSWER_LIMIT = 160
@@ -155,8 +156,8 @@ def _answer(results: Sequence[ToolResult]) -> str:
 def _facts(content: str) -> str:
     """A small flat result as text, `temperature: 21.5, unit: C.`; nothing for what is long or nested."""
     try:
-        value = json.loads(content)
-    except ValueError:
+        value = parse_json(content, "result")
+    except InputError:
         value = None
     if not isinstance(value, dict) or any(isinstance(item, (dict, list)) for item in value.values()):
         return ""

@@ -7,7 +7,6 @@ Foreign means: BFCL's Python types (`dict`, `tuple`, `float`, `any`), Java's and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -16,6 +15,8 @@ from toolgen.catalog.patterns import is_pattern
 from toolgen.catalog.schema import MAX_DEPTH, SCHEMA_KEYWORDS, SCHEMA_LISTS, SCHEMA_MAPS, Note, Schema, values_of
 from toolgen.catalog.secrets import looks_secret
 from toolgen.catalog.tool import canonical_json
+from toolgen.errors import InputError
+from toolgen.foreign.data import clean, parse_json
 
 _TYPES = {
     "object": ("object", "dict", "dictionary", "map", "hashmap", "hashtable", "record"),
@@ -326,7 +327,7 @@ def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, 
         for name in invalid:
             note(f"{place}: the pattern {name[:60]!r} of 'patternProperties' is not a regular expression; left out")
         schema[key] = {name: member for name, member in members.items() if name not in invalid}
-    elif _is_valid_plain(key, value):
+    elif _is_valid_plain(key, value := clean(value)):
         schema[key] = value
     elif value is not None:
         note(f"{place}: keyword {key!r} with the value {str(value)[:60]!r} left out")
@@ -338,7 +339,7 @@ def _is_valid_plain(key: str, value: Any) -> bool:
     if key in SCHEMA_LISTS or key in SCHEMA_MAPS:
         return False
     if key in _COUNTS:
-        return number and value >= 0 and value == int(value)
+        return number and value >= 0 and float(value).is_integer()
     if key in _LIMITS:
         return number
     if key == "multipleOf":
@@ -453,7 +454,7 @@ def _is_of_type(value: Any, name: str) -> bool:
     if isinstance(value, bool) or name == "boolean":
         return isinstance(value, bool) and name == "boolean"
     if name in ("integer", "number"):
-        return isinstance(value, (int, float)) and (name == "number" or value == int(value))
+        return isinstance(value, (int, float)) and (name == "number" or float(value).is_integer())
     kinds: dict[str, type] = {"object": Mapping, "array": list, "string": str, "null": type(None)}
     return isinstance(value, kinds[name])
 
@@ -463,8 +464,8 @@ def _converted(value: Any, name: str) -> Any:
     if name == "string":
         return None if value is None else canonical_json(value)
     try:
-        parsed = json.loads(value.lower()) if isinstance(value, str) else None
-    except ValueError:
+        parsed = parse_json(value.lower(), name) if isinstance(value, str) else None
+    except InputError:
         return None
     return parsed if _is_of_type(parsed, name) else None
 

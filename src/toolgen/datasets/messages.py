@@ -12,6 +12,7 @@ from typing import Any
 from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Message
+from toolgen.foreign.data import clean, clean_text, parse_json
 
 FINISH = "finish"
 """Action that ends the task; its arguments are the answer, or that the model gave up."""
@@ -38,12 +39,12 @@ def opening(task: Task) -> list[Message]:
 
 def user_message(text: str) -> Message:
     """A turn of the user."""
-    return {"role": "user", "content": text}
+    return {"role": "user", "content": clean_text(text)}
 
 
 def call_message(action: str, arguments: Mapping[str, Any], call_id: str, thought: str = "") -> Message:
     """The assistant's message with one call; `action` is a tool id, "finish" or "no_tool"."""
-    function = {"name": action, "arguments": json.dumps(arguments, ensure_ascii=False)}
+    function = {"name": action, "arguments": json.dumps(clean(dict(arguments)), ensure_ascii=False)}
     return {
         "role": "assistant",
         "content": thought,
@@ -53,12 +54,12 @@ def call_message(action: str, arguments: Mapping[str, Any], call_id: str, though
 
 def notice_message(text: str) -> Message:
     """What the model is told between its actions that is no tool's result: why a call was not carried out."""
-    return {"role": "system", "content": text}
+    return {"role": "system", "content": clean_text(text)}
 
 
 def result_message(call_id: str, content: str, limit: int = RESULT_LIMIT) -> Message:
     """What a call came back with, cut to `limit` characters."""
-    return {"role": "tool", "tool_call_id": call_id, "content": cut_text(content, limit)}
+    return {"role": "tool", "tool_call_id": call_id, "content": cut_text(clean_text(content), limit)}
 
 
 def calls_by_turn(messages: Sequence[Message]) -> list[list[Call]]:
@@ -76,7 +77,7 @@ def calls_by_turn(messages: Sequence[Message]) -> list[list[Call]]:
 def actions_of(message: Message) -> Iterator[tuple[str, dict[str, Any]]]:
     """The (tool id, "finish" or "no_tool"; arguments) of an assistant message."""
     for call in message.get("tool_calls") or ():
-        yield call["function"]["name"], json.loads(call["function"]["arguments"])
+        yield call["function"]["name"], parse_json(call["function"]["arguments"], "arguments")
 
 
 def cut_text(text: str, limit: int) -> str:

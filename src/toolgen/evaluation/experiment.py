@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toolgen.datasets.splits import Split
@@ -17,6 +16,7 @@ from toolgen.errors import UsageError, nearest
 from toolgen.evaluation.metrics import Difference, Interval
 from toolgen.evaluation.results import RetrievalResult, paired_difference
 from toolgen.evaluation.retrieval import Candidates
+from toolgen.foreign.yaml_core import read_yaml
 
 
 class Method(BaseModel):
@@ -70,11 +70,8 @@ class Experiment(BaseModel):
 
 
 def read_experiment(path: Path) -> Experiment:
-    """The experiment in a YAML file; UsageError says what does not fit."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read the experiment {path}: {' '.join(str(error).split())}") from error
+    """The experiment in a YAML file; InputError if it is none, UsageError says what does not fit."""
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(f"the experiment {path} should map keys to values; it holds a {type(content).__name__}")
     try:

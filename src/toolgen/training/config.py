@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from toolgen.errors import UsageError, nearest
+from toolgen.errors import InputError, UsageError, nearest
+from toolgen.foreign.yaml_core import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from toolgen.training.stages import Stage
@@ -123,10 +123,7 @@ def resolve_settings(
 def _recipe(path: Path | None) -> list[tuple[str, Mapping[str, Any]]]:
     if path is None:
         return []
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read the recipe {path}: {' '.join(str(error).split())}") from error
+    content = read_yaml(path) or {}
     if not isinstance(content, dict):
         raise UsageError(f"the recipe {path} should map keys to values; it holds a {type(content).__name__}")
     return [(str(path), content)]
@@ -137,9 +134,9 @@ def _setting(text: str) -> tuple[str, Mapping[str, Any]]:
     if not separator:
         raise UsageError(f"--set {text!r}: expected key=value, for instance --set steps=200")
     try:
-        return f"--set {text}", {key.strip(): yaml.safe_load(value)}
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {text!r}: the value cannot be read: {' '.join(str(error).split())}") from error
+        return f"--set {text}", {key.strip(): parse_yaml(value, "the value")}
+    except InputError as error:
+        raise UsageError(f"--set {text!r}: {error}") from error
 
 
 def _assign(kind: type[BaseModel], values: dict[str, Any], key: str, value: Any, source: str) -> None:

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import gzip
 import io
-import math
 import os
-import re
 import stat
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -27,18 +24,14 @@ from toolgen.catalog.loaders.report import Loss
 from toolgen.errors import InputError
 from toolgen.fetching.wheels import is_inside
 from toolgen.foreign.data import (
-    MAX_DEPTH,
-    UNCLEAN,
     Note,
-    clean,
-    clean_text,
     decode,
-    joined,
     open_file,
     parse_json,
     read_bytes,
 )
 from toolgen.foreign.web import download, is_url, shown_url
+from toolgen.foreign.yaml_core import parse_yaml
 
 MB = 1 << 20
 MAX_DOCUMENT_BYTES = 96 * MB  # the largest published description that we know of has 40 MB
@@ -46,17 +39,8 @@ MAX_ARCHIVE_BYTES = 4096 * MB  # unpacked
 MIN_ARCHIVE_BYTES = 128 * MB  # what any archive may hold unpacked, however small it is
 MAX_EXPANSION = 60  # otherwise: times its packed size; descriptions shrink to a tenth, bombs to a thousandth
 MAX_DOCUMENTS = 100_000
-MAX_YAML_VALUES = 4_000_000  # with aliases expanded
 SUFFIXES = (".json", ".yaml", ".yml")
 _ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
-
-_INTEGER = re.compile(r"[-+]?[0-9]{1,308}|0x[0-9a-fA-F]{1,255}|0o[0-7]{1,340}")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_WORDS = {"": None, "~": None} | {
-    form: value
-    for word, value in (("null", None), ("true", True), ("false", False))
-    for form in (word, word.capitalize(), word.upper())
-}
 
 
 @dataclass(frozen=True)
@@ -109,138 +93,13 @@ def parse_document(data: bytes, name: str, *, on_note: Note | None = None) -> An
     if not start:
         raise InputError(f"{name}: the document is empty")
     if start not in "{[":
-        return _parse_yaml(text, name, note)
+        return parse_yaml(text, name, note)
     try:
         return parse_json(text, name, note)
     except InputError:
         if not name.lower().endswith((".yaml", ".yml")):
             raise
-    return _parse_yaml(text, name, note)
-
-
-def _parse_yaml(text: str, name: str, note: Note) -> Any:
-    import yaml
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is some ten times as fast
-    builder = _YamlBuilder(name, note)
-    try:
-        for event in yaml.parse(clean_text(text), Loader=loader):
-            builder.take(event)
-    except yaml.YAMLError as error:
-        raise InputError(f"{name}: neither JSON nor YAML: {' '.join(str(error).split())[:300]}") from None
-    return clean(builder.result) if "\\" in text and UNCLEAN.search(text) else builder.result
-
-
-@dataclass
-class _Open:
-    """A mapping or list that is being read. `size` counts the values in it with aliases expanded."""
-
-    value: Any
-    anchor: str | None
-    key: str | None = None
-    size: int = 1
-    merged: list[Any] = field(default_factory=list)
-
-
-class _YamlBuilder:
-    """Values from the events of a YAML parser, without recursion, counting what aliases would expand to.
-
-    A few lines of nested aliases can stand for billions of values ("billion laughs"): sharing them keeps the reading
-    cheap, but everything later walks through them.
-    """
-
-    def __init__(self, name: str, note: Note) -> None:
-        self.result: Any = None
-        self._name, self._note = name, note
-        self._open: list[_Open] = []
-        self._anchors: dict[str, tuple[Any, int]] = {}
-        self._values = 0
-        self._documents = 0
-
-    def take(self, event: Any) -> None:
-        """One event of `yaml.parse`."""
-        kind = type(event).__name__
-        if kind == "ScalarEvent":
-            self._count(1)
-            plain = event.implicit[0] and event.tag is None
-            self._add(event.value if not plain or self._wants_key() else _scalar(event.value), 1, event.anchor, plain)
-        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
-            self._start({} if kind == "MappingStartEvent" else [], event.anchor)
-        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
-            self._end()
-        elif kind == "AliasEvent":
-            self._alias(event.anchor)
-        elif kind == "DocumentStartEvent":
-            self._documents += 1
-            if self._documents > 1:
-                raise InputError(f"{self._name}: several YAML documents in one file; expected one")
-
-    def _start(self, value: Any, anchor: str | None) -> None:
-        self._count(1)
-        if self._wants_key():
-            raise InputError(f"{self._name}: a key of a mapping is not text")
-        if len(self._open) >= MAX_DEPTH:
-            raise InputError(f"{self._name}: nested deeper than {MAX_DEPTH} levels")
-        self._open.append(_Open(value, anchor))
-
-    def _end(self) -> None:
-        done = self._open.pop()
-        for others in done.merged:
-            for other in others if isinstance(others, list) else [others]:
-                for key, value in other.items() if isinstance(other, dict) else ():
-                    done.value.setdefault(key, value)
-        self._add(done.value, done.size, done.anchor)
-
-    def _alias(self, anchor: str) -> None:
-        if anchor not in self._anchors:
-            raise InputError(f"{self._name}: the alias *{anchor[:40]} names nothing before it")
-        value, size = self._anchors[anchor]
-        self._count(size)
-        self._add(str(value) if self._wants_key() else value, size)
-
-    def _wants_key(self) -> bool:
-        return bool(self._open) and isinstance(self._open[-1].value, dict) and self._open[-1].key is None
-
-    def _add(self, value: Any, size: int, anchor: str | None = None, plain: bool = False) -> None:
-        if anchor is not None:
-            self._anchors[anchor] = (value, size)
-        if not self._open:
-            self.result = value
-            return
-        parent = self._open[-1]
-        parent.size += size
-        if isinstance(parent.value, list):
-            parent.value.append(value)
-        elif parent.key is None:
-            parent.key = f"\0{value}" if plain and value == "<<" else value  # no text that is read holds NUL
-        else:
-            if parent.key == "\0<<":
-                parent.merged.append(value)
-            elif parent.key in parent.value:
-                parent.value[parent.key] = joined(parent.key, parent.value[parent.key], value, self._note)
-            else:
-                parent.value[parent.key] = value
-            parent.key = None
-
-    def _count(self, size: int) -> None:
-        self._values += size
-        if self._values > MAX_YAML_VALUES:
-            raise InputError(
-                f"{self._name}: more than {MAX_YAML_VALUES:,} values when its aliases are expanded; it was not read"
-            )
-
-
-@lru_cache(maxsize=1 << 14)
-def _scalar(text: str) -> Any:
-    """A plain scalar by the core schema (YAML 1.2.2, section 10.3.2); infinities stay texts, since JSON has none."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
-    if _FLOAT.fullmatch(text):
-        number = float(text)
-        return number if math.isfinite(number) else text
-    return text
+    return parse_yaml(text, name, note)
 
 
 def _read(path: Path) -> bytes:
