@@ -22,7 +22,7 @@ from toolgen.catalog.text import views
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import changes
 from toolgen.checkpoint.changes import Made
-from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, ROW_MAKER, read_metadata
+from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, ROW_MAKER, TEXT_STATES, read_metadata
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.fetching.dequantize import without_progress_bars
@@ -102,7 +102,8 @@ class Checkpoint:
     `asked_tools` all that any of them asked for.
 
     `made` are the tools whose rows were made after the last training, and of what; `changed` those that changed after it.
-    `row_maker` are the tensors by which the base makes rows of documentation, if it has learned that."""
+    `row_maker` are the tensors by which the base makes rows of documentation, if it has learned that; `text_states` (S, D) what
+    the model makes of some texts, if that was computed since it was trained."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -116,6 +117,7 @@ class Checkpoint:
     made: Mapping[str, Made] = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
     row_maker: Mapping[str, torch.Tensor] | None = None
+    text_states: torch.Tensor | None = None
 
     @cached_property
     def protocol(self) -> PromptProtocol:
@@ -163,9 +165,7 @@ class Checkpoint:
 
     def row_origin(self, tool_id: str) -> str:
         """What a tool's row was last made from: "trained", "requests" (in closed form) or "documentation" alone."""
-        if tool_id in self.made:
-            return self.made[tool_id]
-        return "trained" if any(record.stage not in CLOSED_FORM for record in self.stages) else "documentation"
+        return row_origin(tool_id, self.made, [record.stage for record in self.stages])
 
     def with_tools(self, tools: Sequence[Tool]) -> Checkpoint:
         """The checkpoint with more tools, whose rows come from their documentation by forward passes; the others keep theirs.
@@ -218,6 +218,8 @@ class Checkpoint:
             write_records(folder / METRICS, self.metrics)
             if self.row_maker is not None:
                 save_file(dict(self.row_maker), folder / ROW_MAKER)
+            if self.text_states is not None:
+                save_file({"states": self.text_states}, folder / TEXT_STATES)
             write_json(folder / METADATA, {**self.metadata, "catalog_sha256": sha256_of(folder / CATALOG)})
 
     @classmethod
@@ -255,6 +257,8 @@ class Checkpoint:
         checkpoint.made, checkpoint.changed = dict(metadata["made"]), frozenset(metadata["changed"])
         if (folder / ROW_MAKER).is_file():
             checkpoint.row_maker = load_file(folder / ROW_MAKER)
+        if (folder / TEXT_STATES).is_file():
+            checkpoint.text_states = load_file(folder / TEXT_STATES)["states"]
         checkpoint._check(folder)
         return checkpoint
 
@@ -344,6 +348,11 @@ class Checkpoint:
         _end_turns(model, tokenizer)
         made = cls(model.eval(), tokenizer, catalog, vocabulary, base)
         return changes.with_spare_tokens(made, spare) if spare else made
+
+
+def row_origin(tool_id: str, made: Mapping[str, Made], stages: Sequence[str]) -> str:
+    """See `Checkpoint.row_origin`; from `toolgen.json` alone."""
+    return made.get(tool_id) or ("trained" if any(stage not in CLOSED_FORM for stage in stages) else "documentation")
 
 
 def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

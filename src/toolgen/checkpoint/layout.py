@@ -4,7 +4,8 @@ CKPT/              a Hugging Face model folder, and
   toolgen.json       format, base, catalog hash, vocabulary with its indexing, history of stages
   catalog.jsonl      one tool a line
   metrics.jsonl      one record a training step
-  row_maker.safetensors   where the base makes rows of documentation, what it makes them with
+  row_maker.safetensors    where the base makes rows of documentation, what it makes them with
+  text_states.safetensors  where tools learned requests when they came, what the model makes of other texts
 CKPT.unfinished/   a training that will write CKPT
   run.json           what makes it this run and no other
   metrics.jsonl      its steps so far
@@ -23,7 +24,7 @@ from toolgen.errors import CheckpointError
 
 FORMAT = 1
 METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
-ROW_MAKER = "row_maker.safetensors"
+ROW_MAKER, TEXT_STATES = "row_maker.safetensors", "text_states.safetensors"
 RUN, STATE, PROGRESS = "run.json", "state", "progress.json"
 
 Kind = Literal["checkpoint", "dataset", "encoder", "pretrained base"]

@@ -21,6 +21,8 @@ COMMAND_MODULES = (
     "toolgen.cli.quickstart",
     "toolgen.cli.fetch",
     "toolgen.cli.catalog",
+    "toolgen.cli.index",
+    "toolgen.cli.tools",
     "toolgen.cli.plan",
     "toolgen.cli.pretrain",
     "toolgen.cli.virtualize",

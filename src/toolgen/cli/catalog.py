@@ -11,19 +11,29 @@ from rich.table import Table
 
 from toolgen.agent.recording import record_trajectories
 from toolgen.catalog.duplicates import DuplicateReport, near_duplicates
-from toolgen.catalog.loaders.report import LoadReport, Reason
 from toolgen.catalog.overview import changed_fields, overview, renames
 from toolgen.cli import catalog_mix, catalog_queries, catalog_rewrite
 from toolgen.cli.console import JsonOption, emit, message, progress
-from toolgen.cli.selecting import ExcludeOption, IncludeOption, SourcesArgument
-from toolgen.datasets import transforms
+from toolgen.cli.tool_sources import (
+    SHOWN,
+    DedupeOption,
+    ExcludeOption,
+    IncludeOption,
+    PrefixOption,
+    ReferencesOption,
+    SourcesArgument,
+    StrictOption,
+    read_sources,
+    report_lines,
+    shorten,
+    some,
+)
 from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
-from toolgen.datasets.sources import Source, bfcl_package, build_dataset, parse_source
+from toolgen.datasets.sources import Source, bfcl_package
 from toolgen.datasets.validate import validate_dataset
 from toolgen.retrieval.bm25 import BM25Retriever
 
 SEARCH_CACHE = ".search"  # inside the dataset folder: the word index of a large catalog
-SHOWN = 10  # lines of each kind in an answer for people; --json gives all
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder.")]
 
@@ -48,22 +58,12 @@ def build(
     sources: SourcesArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],
     name: Annotated[str | None, typer.Option(help="Name of the dataset; default: the folder's name.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail, and write nothing, if anything was lost.")] = False,
+    strict: StrictOption = False,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
-    prefix: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Put this in front of every provider, for example acme.")
-    ] = None,
-    dedupe: Annotated[
-        bool, typer.Option("--dedupe", help="Keep one of tools that are equal in everything but their id.")
-    ] = False,
-    allow_references: Annotated[
-        bool,
-        typer.Option(
-            "--allow-references",
-            help="For openapi: follow references to other files of the folder and to public addresses.",
-        ),
-    ] = False,
+    prefix: PrefixOption = None,
+    dedupe: DedupeOption = False,
+    allow_references: ReferencesOption = False,
     trajectories: Annotated[
         bool,
         typer.Option(
@@ -74,21 +74,17 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Read tools (and their requests, where the source has them) into a dataset folder, and report every loss."""
-    parsed = [parse_source(source) for source in sources]
-    dataset = build_dataset(
-        parsed,
+    dataset = read_sources(
+        ctx,
+        sources,
         name or output.resolve().name,
-        on_message=message,
-        on_dataset=_with_trajectories if trajectories else None,
+        include=include,
+        exclude=exclude,
+        prefix=prefix,
+        dedupe=dedupe,
         allow_references=allow_references,
-        debug=bool((ctx.find_root().obj or {}).get("debug")),
+        on_dataset=_with_trajectories if trajectories else None,
     )
-    if include or exclude:
-        dataset = transforms.select(dataset, include or (), exclude or ())
-    if prefix is not None:
-        dataset = transforms.prefix(dataset, prefix)
-    if dedupe:
-        dataset = transforms.dedupe(dataset)
     lost = sum(len(report.losses) for report in dataset.reports)
     if not (refused := strict and lost > 0):
         save_dataset(dataset, output)
@@ -139,7 +135,7 @@ def search(
         {"tool": tool_id, "score": round(score, 4), "description": catalog.get(tool_id).description}
         for tool_id, score in zip(ranking.tools, ranking.scores, strict=True)
     ]
-    rows = [(f"{hit['score']:.2f}", str(hit["tool"]), _shorten(str(hit["description"]))) for hit in found]
+    rows = [(f"{hit['score']:.2f}", str(hit["tool"]), shorten(str(hit["description"]))) for hit in found]
     emit(
         {"query": text, "results": found},
         as_json,
@@ -154,7 +150,7 @@ def validate(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
         result = validate_dataset(loaded, on_progress=on_progress)
 
     def render() -> str:
-        lines = _some("error", result.errors) + _some("warning", result.warnings)
+        lines = some("error", result.errors) + some("warning", result.warnings)
         verdict = f"{len(result.errors)} errors" if result.errors else "valid"
         return "\n".join([*lines, f"{verdict}: {len(loaded.catalog):,} tools, {len(result.warnings)} warnings"])
 
@@ -214,25 +210,11 @@ def _with_trajectories(source: Source, dataset: Dataset) -> Dataset:
 
 
 def _build_text(dataset: Dataset, output: Path, refused: bool) -> str:
-    lines = [line for report in dataset.reports for line in _report_lines(report)]
+    lines = [line for report in dataset.reports for line in report_lines(report)]
     if not refused:
         counts = ", ".join(f"{count:,} {name}" for name, count in dataset.counts.items() if count)
         lines.append(f"wrote {output}: {counts}")
     return "\n".join(lines)
-
-
-def _report_lines(report: LoadReport) -> list[str]:
-    head = f"{report.source}: {report.loaded:,} tools, {len(report.losses):,} lost, {len(report.notes):,} notes"
-    return [head, *_reasons("lost", report.loss_reasons()), *_reasons("note", report.note_reasons())]
-
-
-def _reasons(kind: str, reasons: Sequence[Reason]) -> list[str]:
-    """Reasons with how often each occurs; that of a single record is shown as it was said."""
-    lines = [
-        f"{one.example}: {one.reason}" if one.count == 1 else f"{one.count:,} times, first {one.example}: {one.reason}"
-        for one in reasons
-    ]
-    return _some(kind, [line.removeprefix(": ") for line in lines])
 
 
 def _duplicates_text(report: DuplicateReport) -> str:
@@ -249,20 +231,9 @@ def _duplicates_text(report: DuplicateReport) -> str:
     return "\n".join(lines)
 
 
-def _some(kind: str, lines: Sequence[str]) -> list[str]:
-    """The first of the lines for people to read, and how many more there are."""
-    more = [f"  ... and {len(lines) - SHOWN} more (--json shows all)"] if len(lines) > SHOWN else []
-    return [f"  {kind}: {_shorten(line, 200)}" for line in lines[:SHOWN]] + more
-
-
 def _top(counts: dict[str, int]) -> str:
     named = [f"{name or '(none)'} {count:,}" for name, count in list(counts.items())[:SHOWN]]
     return ", ".join(named) + (", ..." if len(counts) > SHOWN else "")
-
-
-def _shorten(text: str, limit: int = 90) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:

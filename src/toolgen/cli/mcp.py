@@ -21,7 +21,7 @@ from toolgen.cli.calling import (
 )
 from toolgen.cli.console import message, progress, show
 from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, load_catalog, open_retriever
-from toolgen.cli.selecting import ExcludeOption, IncludeOption
+from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import MissingExtraError, UsageError
 from toolgen.serving import Gateway
 

@@ -25,7 +25,7 @@ from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
 from toolgen.cli.console import JsonOption, emit, message, show
 from toolgen.cli.searching import has_weights, load_catalog
-from toolgen.cli.selecting import ExcludeOption, IncludeOption
+from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.datasets import Task, Trajectory, Turn
 from toolgen.datasets.bfcl import import_bfcl
 from toolgen.datasets.trajectory import TURN_DONE

@@ -31,7 +31,7 @@ from toolgen.cli.searching import (
     load_catalog,
     open_retriever,
 )
-from toolgen.cli.selecting import ExcludeOption, IncludeOption
+from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import InputError, UsageError
 from toolgen.files import write_text

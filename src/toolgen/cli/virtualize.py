@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolgen.catalog import Catalog
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.datasets import load_dataset
 from toolgen.fetching import resolve_base
 from toolgen.virtualization import Indexing, Initialization
+
+if TYPE_CHECKING:
+    from toolgen.checkpoint import Checkpoint
 
 DEFAULT_BASE = "smollm2-135m-instruct"
 
@@ -70,27 +75,9 @@ def virtualize(
     data = load_dataset(dataset)
     catalog = data.catalog
     with checkpoint_output(output, overwrite=overwrite):
-        folder = resolve_base(base, on_message=message)
-        message(f"adding {len(catalog):,} tools to {base}")
-        from toolgen.checkpoint import Checkpoint
-        from toolgen.inference.passes import check_passes
-        from toolgen.inference.row_maker import RowMaker, has_row_maker, write_rows
-
-        made = Checkpoint.create(
-            folder,
-            catalog,
-            indexing=indexing,
-            tool_sets=data.tool_sets,
-            initialization=init or "documentation",
-            seed=seed,
-            spare=spare,
+        checkpoint = virtualized(
+            base, catalog, indexing=indexing, tool_sets=data.tool_sets, init=init, seed=seed, spare=spare
         )
-        check_passes(made.model)
-        if init is None and indexing == "atomic" and has_row_maker(folder):
-            with progress("reading documentation") as on_progress:
-                write_rows(made, RowMaker.load(folder, made.model.config.hidden_size), on_progress)
-        # The name that was typed says more, on every machine, than the place of the cache on this one.
-        checkpoint = replace(made, base=base)
         checkpoint.save(output)
     answer = {
         "checkpoint": str(output),
@@ -106,6 +93,40 @@ def virtualize(
     }
     emit(answer, as_json, lambda: _text(answer))
     hint(f"toolgen train memorization {output} {dataset} -o CKPT")
+
+
+def virtualized(
+    base: str,
+    catalog: Catalog,
+    *,
+    indexing: Indexing = "atomic",
+    tool_sets: Sequence[Sequence[str]] = (),
+    init: Initialization | None = None,
+    seed: int = 0,
+    spare: int = 0,
+) -> Checkpoint:
+    """A base, by its name or folder, with the tools of a catalog; see `virtualize`."""
+    folder = resolve_base(base, on_message=message)
+    message(f"adding {len(catalog):,} tools to {base}")
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.inference.passes import check_passes
+    from toolgen.inference.row_maker import RowMaker, has_row_maker, write_rows
+
+    made = Checkpoint.create(
+        folder,
+        catalog,
+        indexing=indexing,
+        tool_sets=tool_sets,
+        initialization=init or "documentation",
+        seed=seed,
+        spare=spare,
+    )
+    check_passes(made.model)
+    if init is None and indexing == "atomic" and has_row_maker(folder):
+        with progress("reading documentation") as on_progress:
+            write_rows(made, RowMaker.load(folder, made.model.config.hidden_size), on_progress)
+    # The name that was typed says more, on every machine, than the place of the cache on this one.
+    return replace(made, base=base)
 
 
 def _text(answer: dict[str, Any]) -> str:

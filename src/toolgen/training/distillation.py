@@ -83,8 +83,7 @@ def distill(
         total += float(logits_CN.square().sum())
         if on_progress:
             on_progress(start + len(part), len(texts))
-    ridge_DD = products_DD + penalty * products_DD.diagonal().sum() / (len(texts) * width) * torch.eye(width)
-    found_DN = torch.linalg.solve(ridge_DD, answers_DN)
+    found_DN = ridge(products_DD, answers_DN, penalty, texts=len(texts))
     matrix_VD = output_rows(checkpoint.model)
     matrix_VD[[token_id for (token_id,) in vocabulary.sequences]] += strength * found_DN.T.to(matrix_VD)
     entry = StageRecord(
@@ -94,6 +93,17 @@ def distill(
         result={"explained": _explained(found_DN, products_DD, answers_DN, total)},
     )
     return replace(checkpoint, stages=(*checkpoint.stages, entry))
+
+
+def ridge(products_DD: Tensor, answers_DN: Tensor, penalty: float, *, texts: int) -> Tensor:
+    """The rows (D, N) whose products with the states of `texts` come closest to the wanted ones, and that are small:
+    `products_DD` sums the states' outer products, `answers_DN` states times what is wanted; `penalty` weighs as many texts."""
+    width = len(products_DD)
+    mean = products_DD.diagonal().sum() / (texts * width)
+    found_DN: Tensor = torch.linalg.solve(
+        products_DD + penalty * mean * torch.eye(width, dtype=products_DD.dtype), answers_DN
+    )
+    return found_DN
 
 
 def _explained(found_DN: Tensor, products_DD: Tensor, answers_DN: Tensor, total: float) -> float:

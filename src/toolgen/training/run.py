@@ -108,6 +108,7 @@ def _recorded(
         asked_tools=dataset.asked_tools if stage.learns_requests else checkpoint.asked_tools,
         made={},
         changed=frozenset(),
+        text_states=None,
     )
 
 

@@ -1,0 +1,136 @@
+"""`toolgen index`: from sources to a checkpoint that can be searched, without training."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from toolgen.catalog import Catalog
+from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
+from toolgen.cli.tool_sources import (
+    DedupeOption,
+    ExcludeOption,
+    IncludeOption,
+    PrefixOption,
+    ReferencesOption,
+    SourcesArgument,
+    StrictOption,
+    read_sources,
+    tell_losses,
+)
+from toolgen.cli.virtualize import DEFAULT_BASE, virtualized
+from toolgen.retrieval import Resources, make_sum
+
+if TYPE_CHECKING:
+    from toolgen.checkpoint import Checkpoint
+
+SPARE = 64
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `index`."""
+    app.command("index", epilog="Example: toolgen index openapi:api.yaml 'mcp:python -m mcp_server_time' -o CKPT")(
+        index
+    )
+
+
+def index(
+    ctx: typer.Context,
+    sources: SourcesArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="CKPT", help="The checkpoint folder to write.")],
+    base: Annotated[
+        str, typer.Option("--base", metavar="BASE", help="A model folder, or a name that is fetched.")
+    ] = DEFAULT_BASE,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    prefix: PrefixOption = None,
+    dedupe: DedupeOption = False,
+    allow_references: ReferencesOption = False,
+    strict: StrictOption = False,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit/--no-fit",
+            help="Fit the rows to BM25 and the sentence encoder in closed form if that finds more, up to 4,096 tools.",
+        ),
+    ] = True,
+    spare: Annotated[
+        int, typer.Option("--spare", min=0, help="Tokens to add for tools that come later (`toolgen tools add`).")
+    ] = SPARE,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a checkpoint of tools that can be searched at once: tokens, and rows from the documentation; no training.
+
+    SOURCE is what `toolgen catalog build` reads, or a dataset folder that it wrote. Training on requests makes it better later.
+    """
+    start = time.perf_counter()
+    with checkpoint_output(output, overwrite=overwrite):
+        dataset = read_sources(
+            ctx,
+            sources,
+            output.resolve().name,
+            include=include,
+            exclude=exclude,
+            prefix=prefix,
+            dedupe=dedupe,
+            allow_references=allow_references,
+        )
+        tell_losses(dataset, strict=strict)
+        made = virtualized(base, dataset.catalog, spare=spare)
+        if fit:
+            made = _fitted(made, dataset.catalog)
+        made.save(output)
+    way = made.stages[-1].config["rows"] if made.stages else "made"
+    answer = {
+        "checkpoint": str(output),
+        "base": base,
+        "tools": len(dataset.catalog),
+        "rows": way,
+        "found": dict(made.stages[-1].result) if made.stages else {},
+        "spare_tokens": spare,
+        "bytes": folder_size(output),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    emit(answer, as_json, lambda: _text(answer))
+    hint(f'toolgen search {output} "what you want to do"')
+
+
+def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
+    from toolgen.retrieval.generative import GenerativeRetriever
+    from toolgen.training.cold_start import MOST_TOOLS, fit_documentation
+
+    if len(catalog) > MOST_TOOLS:
+        message(f"more than {MOST_TOOLS:,} tools: their rows stay as the documentation makes them")
+        return made
+    names = ["bm25", "dense"] if find_spec("sentence_transformers") else ["bm25"]
+    if "dense" not in names:
+        message("sentence-transformers is not installed (toolgen[dense]); rows are fitted to BM25 alone")
+    with progress("encoding tools") as on_progress:
+        teacher = make_sum(names, Resources(on_progress=on_progress))
+        teacher.index(catalog)
+    with progress("reading descriptions") as on_progress:
+        return fit_documentation(
+            made,
+            GenerativeRetriever(made).hidden_states,
+            teacher.score_all,
+            settings={"teacher": teacher.config},
+            on_progress=on_progress,
+        )
+
+
+def _text(answer: dict[str, Any]) -> str:
+    ways = {
+        "made": "rows from documentation",
+        "fitted": "rows fitted in closed form",
+        "both": "rows from documentation and fitted in closed form",
+    }
+    return (
+        f"wrote {answer['checkpoint']}: {answer['tools']:,} tools, {ways[answer['rows']]}, {shown_size(answer['bytes'])}, "
+        f"{answer['seconds']:.1f} s"
+    )

@@ -1,0 +1,88 @@
+"""`toolgen index`: from sources to a checkpoint that can be searched, whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pytest import MonkeyPatch
+from tests.cli.conftest import Invoke
+
+from toolgen.checkpoint import Checkpoint, is_checkpoint
+from toolgen.cli import index as command
+from toolgen.testing import tiny_catalog
+from toolgen.training import cold_start
+
+PETS = '''
+def feed(cat: str) -> str:
+    """Feed the cat of a neighbor."""
+
+def walk(dog: str, minutes: int = 10) -> str:
+    """Walk a dog in the park."""
+'''
+
+
+@pytest.fixture(autouse=True)
+def no_encoder(monkeypatch: MonkeyPatch) -> None:
+    """The sentence encoder is fetched; without it the teacher is BM25."""
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> str:
+    (tmp_path / "pets.py").write_text(PETS)
+    return f"python:{tmp_path / 'pets.py'}"
+
+
+def test_sources_and_datasets_become_a_checkpoint_that_is_searched(
+    toolgen: Invoke, base_folder: Path, dataset_folder: Path, pets: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "ckpt"
+    result = toolgen("index", pets, dataset_folder, "--base", base_folder, "-o", output, "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["tools"], told["spare_tokens"]) == (len(tiny_catalog()) + 2, 64)
+    assert {*told["found"]} == {"made", "fitted", "both"} and told["found"][told["rows"]] == max(told["found"].values())
+    loaded = Checkpoint.load(output)
+    assert loaded.stages[-1].stage == "index" and loaded.row_origin("pets&&walk") == "documentation"
+    found = json.loads(toolgen("search", output, "walk a dog in the park", "--json").stdout)["tools"]
+    assert len(found) == 5
+    assert toolgen("tools", "add", output, pets, "--prefix", "other.").exit_code == 0
+
+
+def test_a_large_catalog_or_no_fit_leaves_the_rows_of_documentation(
+    toolgen: Invoke, base_folder: Path, pets: str, tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    plain = toolgen("index", pets, "--base", base_folder, "-o", tmp_path / "plain", "--no-fit", "--json")
+    monkeypatch.setattr(cold_start, "MOST_TOOLS", 1)
+    large = toolgen("index", pets, "--base", base_folder, "-o", tmp_path / "large", "--json")
+    assert json.loads(plain.stdout)["rows"] == json.loads(large.stdout)["rows"] == "made"
+    assert "more than 1 tools" in " ".join(large.stderr.split())
+
+
+def test_what_is_there_is_replaced_only_when_asked(
+    toolgen: Invoke, base_folder: Path, pets: str, tmp_path: Path
+) -> None:
+    arguments = ("index", pets, "--base", base_folder, "-o", tmp_path / "ckpt", "--no-fit")
+    assert toolgen(*arguments).exit_code == 0
+    refused = toolgen(*arguments)
+    assert refused.exit_code == 2 and "--overwrite to replace it" in " ".join(refused.stderr.split())
+    assert toolgen(*arguments, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"source": "python:nothing.py"}, "no tool could be loaded"),
+        ({"source": "thing"}, "unknown source"),
+        ({"base": "nowhere"}, "nowhere"),
+    ],
+)
+def test_a_failure_writes_nothing(
+    toolgen: Invoke, base_folder: Path, pets: str, tmp_path: Path, change: dict[str, str], says: str
+) -> None:
+    source, base = change.get("source", pets), change.get("base", str(base_folder))
+    result = toolgen("index", source, "--base", base, "-o", tmp_path / "ckpt")
+    assert result.exit_code in (1, 2) and says in " ".join(result.stderr.split())
+    assert not is_checkpoint(tmp_path / "ckpt") and not (tmp_path / "ckpt").exists()

@@ -1,0 +1,186 @@
+"""`toolgen tools`: a checkpoint that changes in place, by one process at a time, or stays as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.conftest import Invoke
+
+from toolgen.catalog import Catalog
+from toolgen.checkpoint import Checkpoint, read_metadata
+from toolgen.datasets import Dataset, Query, save_dataset
+from toolgen.testing import tiny_catalog, tiny_checkpoint
+
+PETS = '''
+def feed(cat: str) -> str:
+    """Feed the cat of a neighbor."""
+
+def walk(dog: str, minutes: int = 10) -> str:
+    """Walk a dog in the park."""
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny_checkpoint(max_position_embeddings=1024).save(tmp_path / "ckpt")
+    return tmp_path / "ckpt"
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> str:
+    (tmp_path / "pets.py").write_text(PETS)
+    return f"python:{tmp_path / 'pets.py'}"
+
+
+def answer(result: Any) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_tools_are_added_listed_changed_and_removed(toolgen: Invoke, folder: Path, pets: str, tmp_path: Path) -> None:
+    added = answer(toolgen("tools", "add", folder, pets, "--json"))
+    assert (added["added"], added["ids"]) == (2, ["pets&&feed", "pets&&walk"])
+    assert added["tools"] == len(tiny_catalog()) + 2 and added["free_tokens"] == 64
+    assert added["catalog_hash"] == read_metadata(folder)["catalog_hash"]
+    found = answer(toolgen("search", folder, "walk the dog", "-k", 99, "--json"))["tools"]
+    assert {*found} - {"no_tool"} == {*tiny_catalog().ids, *added["ids"]}
+
+    listed = answer(toolgen("tools", "list", folder, "--include", "provider:pets", "--json"))["tools"]
+    ids = {one["tool"]: one["token_ids"] for one in listed}
+    assert [one["row"] for one in listed] == ["documentation"] * 2 and not any(one["changed"] for one in listed)
+    assert "pets&&walk" in toolgen("tools", "list", folder).stdout
+
+    (tmp_path / "pets.py").write_text(PETS.replace("in the park", "by the sea"))
+    updated = answer(toolgen("tools", "update", folder, pets, "--json"))
+    assert (updated["updated"], updated["unchanged"], updated["ids"]) == (1, 1, ["pets&&walk"])
+    again = answer(toolgen("tools", "update", folder, pets, "--json"))
+    assert again["updated"] == 0 and again["catalog_hash"] == updated["catalog_hash"]
+
+    removed = answer(toolgen("tools", "remove", folder, "pets&&feed", "--include", "provider:mail", "--json"))
+    assert removed["removed"] == len(removed["ids"]) > 1
+    left = answer(toolgen("tools", "list", folder, "--json"))["tools"]
+    assert not {*removed["ids"]} & {one["tool"] for one in left}
+    assert {one["tool"]: one["token_ids"] for one in left}["pets&&walk"] == ids["pets&&walk"]
+    found = answer(toolgen("search", folder, "feed the cat", "-k", 99, "--json"))["tools"]
+    assert not {*removed["ids"]} & {*found}
+
+
+def test_requests_of_the_source_are_learned_by_the_new_tools(toolgen: Invoke, folder: Path, tmp_path: Path) -> None:
+    late = Catalog(tiny_checkpoint().catalog[:3])
+    Checkpoint.load(folder).without_tools(late.ids).save(folder)
+    queries = [Query(id=tool.id, text=f"wish for {tool.name}", tools=(tool.id,)) for tool in late]
+    queries.append(Query(id="other", text="mail", tools=()))
+    data = Dataset(name="d", version="1", source="", licence="", catalog=late, queries={"train": tuple(queries)})
+    save_dataset(data, tmp_path / "data")
+    told = answer(toolgen("tools", "add", folder, tmp_path / "data", "--json"))
+    assert (told["added"], told["requests"]) == (3, 3)
+    listed = answer(toolgen("tools", "list", folder, "--json"))["tools"]
+    assert {one["tool"] for one in listed if one["row"] == "requests"} == {*late.ids}
+
+
+def test_both_new_and_known_tools_come_with_update(toolgen: Invoke, folder: Path, pets: str, tmp_path: Path) -> None:
+    answer(toolgen("tools", "add", folder, pets, "--include", "feed", "--json"))
+    (tmp_path / "pets.py").write_text(PETS.replace("of a neighbor", "of a friend"))
+    told = answer(toolgen("tools", "add", folder, pets, "--update", "--json"))
+    assert (told["added"], told["updated"]) == (1, 1)
+    assert "of a friend" in Checkpoint.load(folder).catalog.get("pets&&feed").description
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["add", "PETS", "PETS"], 1, "are in the checkpoint already, for instance 'pets&&feed'"),
+        (["add", "python:nothing.py"], 1, "no tool could be loaded"),
+        (["add", "PETS", "--include", "horse"], 2, "there is no tool to add"),
+        (["update", "PETS", "--include", "walk"], 2, "has none of these 1 tools; see `toolgen tools add`"),
+        (["remove", "pets&&fed"], 2, "did you mean 'pets&&feed'"),
+        (["remove"], 2, "name the tools to remove"),
+        (["remove", "--include", "provider:*"], 2, "it needs at least one"),
+    ],
+)
+def test_what_cannot_be_done_leaves_the_folder_as_it_was(
+    toolgen: Invoke, folder: Path, pets: str, arguments: list[str], code: int, says: str
+) -> None:
+    command, *rest = [pets if one == "PETS" else one for one in arguments]
+    assert toolgen("tools", "add", folder, pets, "--include", "feed").exit_code == 0
+    before = files(folder)
+    result = toolgen("tools", command, folder, *rest)
+    assert (result.exit_code, says in " ".join(result.stderr.split())) == (code, True), result.stderr
+    assert files(folder) == before
+
+
+def test_a_lossy_source_is_told_and_refused_when_asked(toolgen: Invoke, folder: Path, tmp_path: Path) -> None:
+    functions = [
+        {"name": "good", "description": "", "parameters": {"type": "object", "properties": {}}},
+        {"description": "without a name"},
+    ]
+    (tmp_path / "tools.json").write_text(json.dumps(functions))
+    source, before = f"openai:{tmp_path / 'tools.json'}", files(folder)
+    refused = toolgen("tools", "add", folder, source, "--strict")
+    assert refused.exit_code == 1 and "1 lost under --strict; nothing was written" in refused.stderr
+    assert files(folder) == before
+    told = toolgen("tools", "add", folder, source, "--json")
+    assert answer(told)["added"] == 1
+    said = " ".join(told.stderr.split())
+    assert "1 lost" in said and "1 of them have no description" in said
+
+
+def test_a_dataset_has_no_rows_to_change(toolgen: Invoke, dataset_folder: Path, pets: str) -> None:
+    for command in (["add", dataset_folder, pets], ["list", dataset_folder], ["remove", dataset_folder, "x"]):
+        result = toolgen("tools", *command)
+        assert result.exit_code == 2 and "is a dataset; this needs a checkpoint" in " ".join(result.stderr.split())
+
+
+def start(folder: Path, source: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "toolgen.cli", "tools", "add", str(folder), source, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_two_who_add_at_once_both_succeed(folder: Path, tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / f"{name}.py").write_text(PETS)
+    adding = [start(folder, f"python:{tmp_path / name}.py") for name in ("cats", "dogs")]
+    for one in adding:
+        out, err = one.communicate(timeout=300)
+        assert one.returncode == 0, err
+        assert json.loads(out)["added"] == 2
+    loaded = Checkpoint.load(folder)
+    assert {"cats&&feed", "cats&&walk", "dogs&&feed", "dogs&&walk"} < {*loaded.catalog.ids}
+    assert len(loaded.catalog) == len(tiny_catalog()) + 4
+
+
+def test_who_is_killed_half_way_leaves_the_folder_whole(folder: Path, pets: str) -> None:
+    before = read_metadata(folder)["catalog_hash"]
+    process = start(folder, pets)
+    new = folder.with_name(f".{folder.name}.new")
+    for _ in range(3000):
+        if new.exists() or process.poll() is not None:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    loaded = Checkpoint.load(folder)
+    assert read_metadata(folder)["catalog_hash"] == before or "pets&&feed" in loaded.catalog
+    again = start(folder, pets)
+    _, err = again.communicate(timeout=300)
+    assert again.returncode == 0 or "are in the checkpoint already" in err, err
+    assert "pets&&feed" in Checkpoint.load(folder).catalog
