@@ -43,6 +43,7 @@ def tool(name: str, description: str = "", **parameters: str) -> Tool:
         ("葛\U000e0100城v2", ["葛城", "葛", "城", "v", "2"]),
         ("ＡＢＣ ﬁle m² Foo™ 1️⃣ 👩‍💻", ["abc", "file", "m", "2", "foo", "1"]),
         ("x\ud83dy", ["x", "y"]),
+        ("२०२६ ٣ 5", ["2026", "3", "5"]),
         ("the of a", []),
         ("", []),
     ],

@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint, StageRecord, is_checkpoint
@@ -404,7 +405,20 @@ def test_by_default_the_gpu_of_the_process_is_taken(saved: Path, monkeypatch: py
         return torch.zeros(0)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch, "empty", empty)
-    assert checkpoint_module._device(None).type == "cpu"
-    assert asked == ["cuda:3"]
+    for rank in ("", "3", "5"):  # the last with more processes than GPUs
+        monkeypatch.setenv("LOCAL_RANK", rank) if rank else monkeypatch.delenv("LOCAL_RANK", raising=False)
+        assert checkpoint_module._device(None).type == "cpu"
+    assert asked == ["cuda:0", "cuda:3", "cuda:1"]
+
+
+def test_a_model_that_does_not_fit_onto_its_device_is_one_clear_line(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_model: Any, _device: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(PreTrainedModel, "to", full)
+    with pytest.raises(CheckpointError, match=r"cannot be loaded: CUDA out of memory\. Tried to allocate 2"):
+        Checkpoint.load(saved)

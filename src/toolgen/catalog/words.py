@@ -77,6 +77,9 @@ def _terms(run: str) -> Iterator[str]:
     patterns = _patterns()
     # Of each run, not of the text: NFKC makes letters of signs (`™`), which are no part of a word.
     for piece in patterns.run.findall(unicodedata.normalize("NFKC", patterns.invisible.sub("", run))):
+        if piece.isdecimal():
+            yield "".join(str(unicodedata.decimal(digit)) for digit in piece)
+            continue
         for spaced, unspaced in patterns.piece.findall(piece):
             yield from (part for one in _HUMP.split(spaced) if (part := one.casefold()) and part not in _STOPWORDS)
             characters = patterns.character.findall(unspaced)

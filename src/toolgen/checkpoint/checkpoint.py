@@ -247,10 +247,8 @@ class Checkpoint:
                 f"(hash {catalog.content_hash[:12]}, expected {metadata['catalog_hash'][:12]}); restore it or virtualize again"
             )
         vocabulary = ToolVocabulary.from_dict(metadata["vocabulary"], catalog.ids)
-        model, tokenizer = _open(folder, dtype or torch.float32)
-        checkpoint = cls(
-            model.to(place).eval(), tokenizer, catalog, vocabulary, metadata["base"], _history(folder, metadata)
-        )
+        model, tokenizer = _open(folder, dtype or torch.float32, place)
+        checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], _history(folder, metadata))
         checkpoint.metrics = read_records(folder / METRICS)
         checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata["tool_sets"])
         checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata["asked_tools"], catalog))
@@ -355,13 +353,16 @@ def row_origin(tool_id: str, made: Mapping[str, Made], stages: Sequence[str]) ->
     return made.get(tool_id) or ("trained" if any(stage not in CLOSED_FORM for stage in stages) else "documentation")
 
 
-def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _open(
+    folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer of a Hugging Face folder. CheckpointError where they cannot be read or weights are missing, which
     transformers would fill with random ones."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         with without_progress_bars():
             model, found = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        model.to(device)
     except Exception as error:  # damaged files raise whatever the library that reads them raises, Exception itself too
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{folder}: the model or tokenizer cannot be loaded: {reason}") from error
@@ -375,7 +376,8 @@ def _open(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrained
 def _device(wanted: str | torch.device | None) -> torch.device:
     """The device that was asked for; without a wish the GPU of this process, or the CPU."""
     if wanted is None:
-        wanted = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+        number = int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count())
+        wanted = f"cuda:{number}" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=wanted).device
     except (RuntimeError, AssertionError, TypeError) as error:  # PyTorch built without CUDA asserts

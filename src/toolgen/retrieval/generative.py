@@ -164,7 +164,7 @@ class GenerativeRetriever:
     def _beams(self, queries: Sequence[str], k: int) -> Iterator[Found]:
         """At least the best k tools of each query by their places; the place behind them is that of no_tool, which is missing
         where the beam dropped it."""
-        prompts, width = self._prompts(queries), max(k, self._beam) + 1
+        prompts, width = self._prompts(queries), min(max(k, self._beam), len(self._ids)) + 1
         head = Head.of(self._checkpoint.model)
         for start in range(0, len(prompts), BEAMS_AT_ONCE):
             part = prompts[start : start + BEAMS_AT_ONCE]

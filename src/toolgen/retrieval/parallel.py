@@ -14,7 +14,7 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.errors import ProcessesError
-from toolgen.retrieval.protocol import Ranking, Retriever, texts_of, unit_of
+from toolgen.retrieval.protocol import Ranking, Retriever, count_of, texts_of, unit_of
 
 
 def process_count() -> int:
@@ -48,8 +48,9 @@ class ParallelRetriever:
         """All rankings, in every process. ProcessesError if another one has ended."""
         import torch.distributed as dist
 
-        own = texts_of(queries)[dist.get_rank() :: dist.get_world_size()]
-        rankings = self._retriever.search(own, k) if own else []
+        count, texts = count_of(k), texts_of(queries)  # in all processes, also in one that has nothing to rank
+        own = texts[dist.get_rank() :: dist.get_world_size()]
+        rankings = self._retriever.search(own, count) if own else []
         found: list[list[Ranking]] = [[] for _ in range(dist.get_world_size())]
         try:
             dist.all_gather_object(found, rankings)
