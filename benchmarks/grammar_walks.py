@@ -22,12 +22,13 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -47,12 +48,14 @@ LIMIT = 4000
 
 @dataclass(frozen=True)
 class Sample:
-    """A schema of an argument object, where it comes from, and instances that are valid under it."""
+    """A schema of an argument object, where it comes from, and instances that are valid under it; `values` are values of one
+    argument each."""
 
     source: str
     name: str
     schema: Json
     instances: tuple[Any, ...] = ()
+    values: tuple[tuple[str, Any], ...] = ()
 
 
 def byte_compiler() -> GrammarCompiler:
@@ -65,13 +68,16 @@ def byte_compiler() -> GrammarCompiler:
 # --- walks --------------------------------------------------------------------------------------------------------
 
 
-def walk(matcher: Matcher, draw: random.Random) -> str | None:
-    """The text of a random walk to the end of the object; None if it found no end."""
+def walk(matcher: Matcher, draw: random.Random, patterns: Sequence[str] = ()) -> str | None:
+    """The text of a random walk to the end of the object; None if it found no end. `patterns` are those of the schema: few
+    random letters ever make `arn:aws:...`, so a long string goes on with a match."""
     while not matcher.complete:
         if matcher.stuck or len(matcher.tokens) > LIMIT:
             return None
-        tokens = matcher.forced() or _choice(matcher, draw)
-        if not tokens:
+        if patterns and len(matcher.tokens) > LONG and matcher.inside_string:
+            _write(matcher, example(draw.choice(patterns), draw) + '"')
+        tokens = [] if matcher.complete else matcher.forced() or _choice(matcher, draw)
+        if not tokens and not matcher.complete:
             return None
         for token in tokens:
             matcher.consume(token)
@@ -90,6 +96,62 @@ def _choice(matcher: Matcher, draw: random.Random) -> list[int]:
         # Digits, letters of literals and the second half of what is begun; no further member.
         allowed = [token for token in allowed if token not in b",[{\\"] or allowed
     return [draw.choice(allowed)] if allowed else []
+
+
+def _write(matcher: Matcher, text: str) -> None:
+    """Writes a text within a string as far as the grammar allows."""
+    for byte in text.encode():
+        if matcher.complete or not matcher.allowed_V()[byte]:
+            return
+        matcher.consume(byte)
+
+
+def example(pattern: str, draw: random.Random) -> str:
+    """A text that a pattern matches, mostly; empty for what Python cannot read."""
+    try:
+        return json.dumps(_example(re._parser.parse(pattern), draw), ensure_ascii=False)[1:-1]  # type: ignore[attr-defined]
+    except (re.error, OverflowError):
+        return ""
+
+
+def _example(parsed: Any, draw: random.Random) -> str:
+    text = ""
+    for kind, value in parsed:
+        match str(kind):
+            case "LITERAL":
+                text += chr(value)
+            case "IN":
+                text += _member(draw.choice(value)) if str(value[0][0]) != "NEGATE" else "z"
+            case "MAX_REPEAT" | "MIN_REPEAT":
+                least, most, inner = value
+                text += "".join(_example(inner, draw) for _ in range(min(int(most), max(least, 1))))
+            case "SUBPATTERN":
+                text += _example(value[-1], draw)
+            case "BRANCH":
+                text += _example(draw.choice(value[1]), draw)
+            case "ANY" | "NOT_LITERAL":
+                text += "z"
+            case "CATEGORY":
+                text += _member((kind, value))
+    return text
+
+
+def _member(one: Any) -> str:
+    kind, value = one
+    if str(kind) == "CATEGORY":
+        return {"CATEGORY_DIGIT": "7", "CATEGORY_SPACE": " ", "CATEGORY_NOT_WORD": "-"}.get(str(value), "z")
+    return chr(value[0] if str(kind) == "RANGE" else value)
+
+
+def patterns_of(schema: Any) -> list[str]:
+    """The patterns of a schema, at any depth."""
+    if isinstance(schema, list):
+        return [pattern for inner in schema for pattern in patterns_of(inner)]
+    if not isinstance(schema, dict):
+        return []
+    own = [schema["pattern"]] if isinstance(schema.get("pattern"), str) else []
+    named = list(schema["patternProperties"]) if isinstance(schema.get("patternProperties"), dict) else []
+    return [*own, *named, *(pattern for inner in schema.values() for pattern in patterns_of(inner))]
 
 
 # --- instances ----------------------------------------------------------------------------------------------------
@@ -257,17 +319,26 @@ class Tally:
         for _ in range(walks):
             self._walk(compiler, grammar, sample, draw, kind)
         for value in sample.instances:
-            if admits(compiler, grammar, value):
-                self.counts["instances, admitted"] += 1
-            elif declares_all(value, sample.schema):
-                self._note("instances, refused", sample, value)
-            else:
-                self.counts["instances, with a key that nothing declares"] += 1
+            self._offer(compiler, grammar, sample, value)
+        for name, given in sample.values:
+            alone = replace(sample, schema={**sample.schema, "required": [name]})
+            if is_valid({name: given}, alone.schema):
+                self._offer(compiler, compiler.compile(alone.schema), alone, {name: given})
+
+    def _offer(self, compiler: GrammarCompiler, grammar: ArgumentGrammar, sample: Sample, value: Any) -> None:
+        if admits(compiler, grammar, value):
+            self.counts["instances, admitted"] += 1
+        elif not declares_all(value, sample.schema):
+            self.counts["instances, with a key that nothing declares"] += 1
+        elif admits(compiler, compiler.compile(without_formats(sample.schema)), value):
+            self.counts["instances, against a format"] += 1
+        else:
+            self._note("instances, refused", sample, value)
 
     def _walk(
         self, compiler: GrammarCompiler, grammar: ArgumentGrammar, sample: Sample, draw: random.Random, kind: str
     ) -> None:
-        text = walk(compiler.matcher(grammar), draw)
+        text = walk(compiler.matcher(grammar), draw, patterns_of(sample.schema))
         if text is None:
             self._note(f"walks, {kind}, without an end", sample, None)
             return
@@ -366,24 +437,52 @@ def openapi_samples(folder: Path | None, count: int, draw: random.Random) -> lis
     found: list[Sample] = []
     for file in files:
         tools = load_openapi(file).tools
+        published = published_examples(json.loads(file.read_text()), {}) if file.suffix == ".json" else {}
         for tool in draw.sample(list(tools), min(len(tools), 4)):
-            found.append(with_examples("openapi", tool.id, dict(tool.parameters)))
+            found.append(with_examples("openapi", tool.id, dict(tool.parameters), published))
         if len(found) >= count:
             break
     return found[:count]
 
 
-def with_examples(source: str, name: str, schema: Json) -> Sample:
-    """A sample whose instances are one argument each: its defaults and examples that are valid."""
-    instances = []
-    required = set(schema.get("required") or ())
+def with_examples(
+    source: str, name: str, schema: Json, published: Mapping[str, list[Any]] = MappingProxyType({})
+) -> Sample:
+    """A sample with the defaults and examples of its arguments, and those that its document has for the same names."""
+    values: list[tuple[str, Any]] = []
     for key, inner in (schema.get("properties") or {}).items():
-        if not isinstance(inner, dict) or required - {key}:
-            continue
-        given = [inner["default"]] if "default" in inner else []
-        instances += [{key: one} for one in (*given, *(inner.get("examples") or ()))]
-    valid = tuple(one for one in instances if is_valid(one, schema))
-    return Sample(source, name, schema, valid)
+        if isinstance(inner, dict):
+            given = [inner["default"]] if "default" in inner else []
+            values += [(key, one) for one in (*given, *(inner.get("examples") or ()), *published.get(key, ())[:5])]
+    return Sample(source, name, schema, values=tuple(values))
+
+
+def published_examples(node: Any, found: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The examples of parameters and members of bodies in an OpenAPI document, by name."""
+    if isinstance(node, list):
+        for inner in node:
+            published_examples(inner, found)
+    elif isinstance(node, dict):
+        named = {str(node["name"]): node} if isinstance(node.get("name"), str) and "in" in node else {}
+        members = node.get("properties")
+        for name, one in {**named, **(members if isinstance(members, dict) else {})}.items():
+            for part in (one, one.get("schema")) if isinstance(one, dict) else ():
+                if isinstance(part, dict) and part.get("example") is not None:
+                    found.setdefault(name, []).append(part["example"])
+        for inner in node.values():
+            published_examples(inner, found)
+    return found
+
+
+def without_formats(schema: Any) -> Any:
+    """The schema without its formats, which JSON Schema itself only notes."""
+    if isinstance(schema, list):
+        return [without_formats(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: without_formats(inner) for key, inner in schema.items() if not (key == "format" and isinstance(inner, str))
+    }
 
 
 def main() -> None:

@@ -176,7 +176,7 @@ def test_walks_of_exact_grammars_are_valid_and_valid_instances_are_admitted(
     for number in range(part, SCHEMAS, 5):
         schema = RandomSchemas(number).root()
         wider = compiler.compile(without_one(schema, draw))
-        texts = [walks.walk(compiler.matcher(wider), draw) for _ in range(WALKS)]
+        texts = [walks.walk(compiler.matcher(wider), draw, walks.patterns_of(schema)) for _ in range(WALKS)]
         instances = [json.loads(text) for text in texts if text is not None]
         valid = tuple(one for one in instances if walks.is_valid(one, schema))
         tally.add(compiler, walks.Sample("random", str(number), schema, valid), draw, walks=WALKS)

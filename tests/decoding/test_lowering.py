@@ -7,6 +7,7 @@ nothing declares.
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -92,6 +93,18 @@ CASES: dict[str, tuple[Json, list[str], list[str]]] = {
         ),
         ['{"x": {"m": {"u": 1, "v": 2}, "n": {"w": 1}}}'],
         ['{"x": {"n": {"w": 1, "z": 1}}}'],
+    ),
+    "items in two parts of allOf": (
+        one({"allOf": [{"items": {"properties": {"a": {}}}}, {"items": {"properties": {"b": {"type": "integer"}}}}]}),
+        ['{"x": [{"a": 1, "b": 2}]}'],
+        ['{"x": [{"a": 1, "b": "s"}]}'],
+    ),
+    "a name that is declared and matches a pattern": (
+        one(
+            {"properties": {"x-a": {"properties": {"p": {}}}}, "patternProperties": {"^x-": {"properties": {"q": {}}}}}
+        ),
+        ['{"x": {"x-a": {"p": 1, "q": 2}}}'],
+        [],
     ),
     "branches of anyOf that are references": (
         one({"anyOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]}, **PETS),
@@ -259,6 +272,38 @@ def test_a_place_names_what_is_left_out() -> None:
         one({"type": "array", "items": {"$ref": "#/$defs/S"}}, **{"$defs": {"S": {"uniqueItems": True}}})
     ).relaxed
     assert [tuple(where) for where in found] == [("#/$defs/S", "uniqueItems")]
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"anyOf": [{"$ref": "#/$defs/F"}] * 40},
+        {"oneOf": [{"$ref": "#/$defs/F"}] * 40},
+        {"allOf": [{"$ref": "#/$defs/F"}]},
+        {"not": {"$ref": "#/$defs/F"}},
+        {"if": {"$ref": "#/$defs/F"}, "then": {"$ref": "#/$defs/F"}},
+        {
+            "oneOf": [
+                {"type": "object", "required": [f"k{i}" for i in range(40)], "properties": {"a": {"$ref": "#/$defs/F"}}}
+                for _ in range(40)
+            ]
+        },
+        {"not": {"properties": {f"k{i}": {"$ref": "#/$defs/G"} for i in range(60)}}},
+        {"$ref": "#/$defs/F"},
+    ],
+)
+def test_no_schema_takes_long(compiler: GrammarCompiler, definition: Json) -> None:
+    nested = {"properties": {f"k{i}": {"$ref": "#/$defs/G"} for i in range(60)}}
+    start = time.thread_time()
+    compiler.compile(one({"$ref": "#/$defs/F"}, **{"$defs": {"F": definition, "G": nested}}))
+    assert time.thread_time() - start < 5
+
+
+def test_a_schema_of_any_depth_compiles(compiler: GrammarCompiler) -> None:
+    schema: Json = {"type": "string"}
+    for _ in range(3000):
+        schema = {"properties": {"x": schema}}
+    assert compiler.compile(schema).relaxed
 
 
 def test_a_thousand_definitions_that_refer_to_each_other_are_lowered_quickly(compiler: GrammarCompiler) -> None:

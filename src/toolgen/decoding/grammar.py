@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from toolgen.decoding.lowering import Relaxed, lowered, replaced, subschemas
+from toolgen.decoding.lowering import Lowered, Relaxed, lowered, replaced, subschemas
 from toolgen.decoding.matcher import Matcher, NumberTokens
 from toolgen.decoding.rewriting import Json
 from toolgen.errors import CheckpointError
@@ -81,7 +81,10 @@ class GrammarCompiler:
 
     def compile(self, schema: Mapping[str, Any]) -> ArgumentGrammar:
         """The grammar of an argument object: keys in the order of `properties`, none that nothing declares (`lowered`)."""
-        simple = lowered(schema)
+        try:
+            simple = lowered(schema)
+        except RecursionError:
+            simple = Lowered({"type": "object"}, (Relaxed("/", "properties"),))
         whole, dropped = simple.schema, list(simple.relaxed)
         for _ in range(MAX_REPAIRS):
             text = self._grammar(whole)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from toolgen.catalog.patterns import matches
 from toolgen.decoding.rewriting import Json, References, rewritten
 
 MAX_DEFINITIONS = 2000
@@ -90,9 +91,12 @@ class _Lowering:
         if simple.keys() == {"$ref"}:
             return self._reference(simple["$ref"], place, form)
         counts: Counter[str] = Counter()
-        is_open = self._declared(simple, counts, set())
+        parts: dict[int, Mapping[str, Any]] = {}
+        is_open = self._declared(simple, counts, parts)
         shared = form.shared
-        if shared is not EVERY_NAME:
+        if len(parts) > 1 and (any(map(_has_keyed, parts.values())) or sum(map(_has_items, parts.values())) > 1):
+            shared = EVERY_NAME
+        elif shared is not EVERY_NAME:
             shared |= {name for name, count in counts.items() if count > 1}
         pushed = self._alternatives(simple, place, form, counts, is_open, shared)
         if pushed is not None:
@@ -134,8 +138,11 @@ class _Lowering:
 
     def _keywords(self, schema: Json, place: str, shared: frozenset[str] | None) -> Json:
         """The schema with what is in it lowered."""
+        patterns = schema.get("patternProperties", ())
         result: Json = {"properties": {}} if "properties" in schema else {}
         part = _Form(closed=False, shared=shared)
+        if shared is not EVERY_NAME:
+            shared |= {name for name in schema.get("properties", ()) if any(matches(one, name) for one in patterns)}
         nested = _PART if shared is EVERY_NAME else _OWN
         for key, value in schema.items():
             below = f"{place}/{key}"
@@ -151,7 +158,8 @@ class _Lowering:
                 if result["$ref"] is None:
                     del result["$ref"]
             elif key == "patternProperties":
-                result[key] = {name: self.lower(one, f"{below}/{name}", nested) for name, one in value.items()}
+                named = _PART if "properties" in schema else nested
+                result[key] = {name: self.lower(one, f"{below}/{name}", named) for name, one in value.items()}
             elif key == "prefixItems":
                 result[key] = [self.lower(one, f"{below}/{i}", nested) for i, one in enumerate(value)]
             elif key in _NESTED:
@@ -160,11 +168,12 @@ class _Lowering:
                 result[key] = value
         return result
 
-    def _declared(self, schema: Any, counts: Counter[str], seen: set[int]) -> bool:
-        """Counts by how many of the schemas that hold at one place each name is declared; whether one speaks of others."""
-        if not isinstance(schema, Mapping) or id(schema) in seen:
+    def _declared(self, schema: Any, counts: Counter[str], parts: dict[int, Mapping[str, Any]]) -> bool:
+        """Counts by how many of the schemas that hold at one place, the `parts`, each name is declared; whether one of them
+        speaks of other names."""
+        if not isinstance(schema, Mapping) or id(schema) in parts:
             return False
-        seen.add(id(schema))
+        parts[id(schema)] = schema
         names = schema.get("properties")
         if isinstance(names, Mapping):
             counts.update(name for name, one in names.items() if one is not False)
@@ -173,13 +182,22 @@ class _Lowering:
         is_open |= any(schema.get(key, False) is not False for key in ("additionalProperties", "unevaluatedProperties"))
         for key in IN_PLACE:
             for one in schema.get(key) or ():
-                is_open |= self._declared(one, counts, seen)
+                is_open |= self._declared(one, counts, parts)
         for one in (*map(schema.get, ("if", "then", "else")), *(schema.get("dependentSchemas") or {}).values()):
-            is_open |= self._declared(one, counts, seen)
+            is_open |= self._declared(one, counts, parts)
         if "$ref" in schema:
             target = self._references.find(schema["$ref"])
-            is_open |= target is None or self._declared(target, counts, seen)
+            is_open |= target is None or self._declared(target, counts, parts)
         return is_open
+
+
+def _has_items(schema: Mapping[str, Any]) -> bool:
+    return "items" in schema or "prefixItems" in schema
+
+
+def _has_keyed(schema: Mapping[str, Any]) -> bool:
+    """Whether a schema says something of the values of keys that it does not name."""
+    return any(isinstance(schema.get(key), Mapping) for key in ("patternProperties", "additionalProperties"))
 
 
 def _close(schema: Json, names: frozenset[str]) -> None:

@@ -17,11 +17,13 @@ Json = dict[str, Any]
 NoteKeyword = Callable[[str], None]
 
 TYPES = ("null", "boolean", "number", "string", "array", "object")
+EVERY_TYPE = frozenset(TYPES)
 FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 # The compiler holds bounds and constants as floats: whole numbers beyond this are not exact.
 EXACT = 2**53
 MAX_BRANCHES = 8  # more that exclude each other are too much for one grammar
+MAX_STEPS = 20_000
 _DIRECT = frozenset({"type", "enum", "const", "properties", "required", "additionalProperties", "minProperties",
                      "maxProperties", "items", "prefixItems", "minItems", "maxItems", "minLength", "maxLength", "anyOf",
                      "allOf", "$ref"})  # fmt: skip
@@ -34,6 +36,8 @@ class References:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
         self._anchors: dict[str, Any] = {}
+        self._types: dict[int, tuple[Any, frozenset[str]]] = {}
+        self._steps = MAX_STEPS
         self._is_one = True  # no part is a document of its own, where `#` means another place
         self._collect(root)
 
@@ -61,29 +65,41 @@ class References:
             schema = self.find(schema["$ref"])
         return None
 
-    def types(self, schema: Any, depth: int = 8) -> frozenset[str]:
+    def types(self, schema: Any) -> frozenset[str]:
         """The types that a valid value may have; never too few."""
-        every = frozenset(TYPES)
         if schema is False:
             return frozenset()
-        if not isinstance(schema, Mapping) or depth == 0:
-            return every
-        given = schema.get("type", every)
+        if not isinstance(schema, Mapping):
+            return EVERY_TYPE
+        # The schema is kept too, so that no other takes its id; one that comes to itself may have any type.
+        _, known = self._types.get(id(schema), (None, None))
+        if known is None:
+            self._types[id(schema)] = (schema, EVERY_TYPE)
+            known = self._types_of(schema)
+            self._types[id(schema)] = (schema, known)
+        return known
+
+    def _types_of(self, schema: Mapping[str, Any]) -> frozenset[str]:
+        given = schema.get("type", EVERY_TYPE)
         found = frozenset(
             "number" if one == "integer" else one for one in ([given] if isinstance(given, str) else given)
         )
-        if "const" in schema:
-            found &= {type_of(schema["const"])}
-        if "enum" in schema:
-            found &= {type_of(one) for one in schema["enum"]}
+        values = listed_values(schema)
+        if values is not None:
+            found &= {type_of(one) for one in values}
         for key in ("anyOf", "oneOf"):
             if schema.get(key):
-                found &= frozenset[str]().union(*(self.types(one, depth - 1) for one in schema[key]))
+                found &= frozenset[str]().union(*map(self.types, schema[key]))
         for one in schema.get("allOf") or ():
-            found &= self.types(one, depth - 1)
+            found &= self.types(one)
         if "$ref" in schema:
-            found &= self.types(self.find(schema["$ref"]), depth - 1)
+            found &= self.types(self.find(schema["$ref"]))
         return found
+
+    def spend(self) -> bool:
+        """Whether one more step of reasoning is granted: a schema from anyone may be made to need millions."""
+        self._steps -= 1
+        return self._steps > 0
 
     def _collect(self, node: Any) -> None:
         if isinstance(node, Mapping):
@@ -235,6 +251,7 @@ def _property_names(simple: Json, names: Any, note: NoteKeyword) -> None:
     more = simple.get("additionalProperties", True)
     if "patternProperties" in simple or len(kept) != 1 or names.get("type", "string") != "string":
         note("propertyNames")
+        simple.setdefault("additionalProperties", True)
         return
     ((key, value),) = kept.items()
     declared = simple.get("properties") or {}
@@ -255,6 +272,7 @@ def _property_names(simple: Json, names: Any, note: NoteKeyword) -> None:
         simple["additionalProperties"] = False
     else:
         note("propertyNames")
+        simple.setdefault("additionalProperties", True)
 
 
 # --- conditions ---------------------------------------------------------------------------------------------------
@@ -324,7 +342,7 @@ def _conditions(schema: Mapping[str, Any], references: References, note: NoteKey
     return found
 
 
-def disjoint(left: Any, right: Any, references: References) -> bool:
+def disjoint(left: Any, right: Any, references: References, depth: int = 3) -> bool:
     """Whether no value is valid under both; False where that is not plain."""
     types = references.types(left) & references.types(right)
     if not types:
@@ -332,13 +350,13 @@ def disjoint(left: Any, right: Any, references: References) -> bool:
     one, other = references.resolved(left), references.resolved(right)
     if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
         return False
-    mine, theirs = _values(one), _values(other)
+    mine, theirs = listed_values(one), listed_values(other)
     if mine is not None and theirs is not None:
         return not any(_same(a, b) for a in mine for b in theirs)
-    if types != {"object"}:
+    if types != {"object"} or not references.spend():
         return False
     for name in {*one.get("required", ()), *other.get("required", ())}:
-        if disjoint(_member(one, name), _member(other, name), references):
+        if depth and disjoint(_member(one, name), _member(other, name), references, depth - 1):
             return True
     return False
 
@@ -350,7 +368,7 @@ def _member(schema: Mapping[str, Any], name: str) -> Any:
     return True if schema.get("patternProperties") else schema.get("additionalProperties", True)
 
 
-def _values(schema: Mapping[str, Any]) -> Sequence[Any] | None:
+def listed_values(schema: Mapping[str, Any]) -> Sequence[Any] | None:
     """The values that a schema lists."""
     return [schema["const"]] if "const" in schema else schema.get("enum")
 
@@ -365,7 +383,7 @@ def negated(schema: Any, domain: Any, references: References, depth: int = 6) ->
     whose lists of values are those to choose from."""
     if isinstance(schema, bool):
         return not schema
-    if not isinstance(schema, Mapping) or depth == 0:
+    if not isinstance(schema, Mapping) or depth == 0 or not references.spend():
         return None
     parts: list[Any] = []
     for key, value in schema.items():
@@ -388,7 +406,8 @@ def _negated_keyword(key: str, value: Any, domain: Any, references: References, 
         kinds = [value] if isinstance(value, str) else value
         if "integer" in kinds and "number" not in kinds and "number" in references.types(domain):
             return None
-        return {"type": [one for one in TYPES if one not in kinds and not (one == "number" and "integer" in kinds)]}
+        others = [one for one in TYPES if one not in kinds and not (one == "number" and "integer" in kinds)]
+        return {"type": others} if others else False
     if key == "required":
         return {"anyOf": [{"type": "object", "properties": {name: False}} for name in value]} if value else False
     if key == "properties":
@@ -414,7 +433,7 @@ def _negated_keyword(key: str, value: Any, domain: Any, references: References, 
 
 def _other_values(values: Sequence[Any], domain: Mapping[str, Any], references: References) -> Any:
     """What is none of the values, chosen from the list of the domain or among booleans and nulls."""
-    listed = _values(domain)
+    listed = listed_values(domain)
     if listed is None:
         listed = [True, False, None] if references.types(domain) <= {"boolean", "null"} else None
     if listed is None:
