@@ -63,6 +63,12 @@ def test_what_asks_for_no_tool_is_left_as_it_is(dataset: Dataset) -> None:
     assert taught["keywords"] and taught["description"]
 
 
+def test_a_teacher_that_says_the_same_of_all_tools_changes_nothing() -> None:
+    teacher = Teacher(lambda requests: np.zeros((len(requests), len(VOCABULARY))), VOCABULARY, share=0.5)
+    one = choice_example([5, 6], [FIRST + 1], among_asked=True, request="a word that BM25 does not know")
+    assert teacher([one]) == [one]
+
+
 def test_the_least_likely_tools_are_left_out_and_the_rest_sums_to_one() -> None:
     many = KEPT + 5
     logits = np.linspace(0, 1, many)[None]

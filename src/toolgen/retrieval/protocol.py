@@ -56,7 +56,7 @@ class Retriever(Protocol):
     `index` is called once before `search` and again when the catalog changes. `search` returns one ranking a query, in
     order, each with the best k tools and no tool twice; equal scores keep the order of the catalog. A method may leave out
     tools that it has no reason to name, as BM25 does those without a word of the query. One text alone is one query.
-    A user's own class needs these three names and no base class.
+    A user's own class needs these three names and no base class; its `unit`, if it has one, says what its scores are.
     """
 
     name: str

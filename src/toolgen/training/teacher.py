@@ -29,8 +29,8 @@ KEPT = 32
 
 class Teacher:
     """Callable: a batch to the same batch, where each example that has a request gets the distribution `share` * teacher +
-    (1 - `share`) * label. Such an example is weighed against every tool: the teacher says what those that no training request
-    asks for are worth. UsageError where a tool is several tokens."""
+    (1 - `share`) * label, unless the teacher says the same of all tools. Such an example is weighed against every tool: the
+    teacher says what those that no training request asks for are worth. UsageError where a tool is several tokens."""
 
     def __init__(self, logits_of_all: LogitsOfAll, vocabulary: ToolVocabulary, share: float) -> None:
         if not vocabulary.is_atomic:
@@ -47,8 +47,15 @@ class Teacher:
             return list(batch)
         logits_BN = torch.from_numpy(np.asarray(self._logits_of_all(texts), dtype=np.float32))
         kept = logits_BN.softmax(1).topk(min(KEPT, logits_BN.shape[1]))
-        known = dict(zip(texts, zip(kept.indices.tolist(), kept.values.tolist(), strict=True), strict=True))
-        return [self._taught(example, *known[example.request]) if example.request else example for example in batch]
+        says_something_B = logits_BN.amax(1) > logits_BN.amin(1)
+        known = {
+            text: (tools, probabilities)
+            for text, tools, probabilities, said in zip(
+                texts, kept.indices.tolist(), kept.values.tolist(), says_something_B.tolist(), strict=True
+            )
+            if said
+        }
+        return [self._taught(one, *known[one.request]) if one.request in known else one for one in batch]
 
     def _taught(
         self, example: TrainingExample, tools: Sequence[int], probabilities: Sequence[float]
