@@ -127,6 +127,31 @@ def test_every_package_says_what_goes_in_and_what_comes_out() -> None:
         assert starts == ["In: ", "Out:"], f"{init}: the docstring must open with the lines 'In: ...' and 'Out: ...'"
 
 
+READERS = frozenset({"from_pretrained", "from_config", "SentenceTransformer"})
+
+
+def test_foreign_model_folders_are_opened_in_one_place_and_never_run() -> None:
+    """Where the libraries are left to themselves, a "y" on stdin runs a folder's code."""
+    found = []
+    for file in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            settings = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            reads_weights = name == "from_pretrained" and "AutoModel" in ast.unparse(node.func)
+            if name in READERS:
+                found.append(file.name)
+                assert settings.get("trust_remote_code") == "False", (
+                    f"{file}, line {node.lineno}: says no trust_remote_code"
+                )
+            if reads_weights:
+                assert settings.get("use_safetensors") == "True", f"{file}, line {node.lineno}: says no use_safetensors"
+            assert "pickle" not in ast.unparse(node.func), f"{file}, line {node.lineno}: opens a pickle"
+            assert ast.unparse(node.func) != "torch.load", f"{file}, line {node.lineno}: opens a pickle"
+    assert {*found} == {"opening.py", "testing.py"}
+
+
 def test_no_function_is_longer_than_sixty_lines() -> None:
     for file in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -10,6 +10,7 @@
     ├── LanguageModelError    a language model that was asked for text cannot be opened or reached
     ├── DeadlineError         a request took longer than it was given
     ├── ProcessesError        one of several processes that train together has ended
+    ├── DivergenceError       a training whose loss or weights are no longer numbers
     ├── OutputError           a file or folder cannot be written: full disk, no permission
     ├── MissingExtraError     an optional dependency is not installed
     └── EnvironmentSetupError an environment could not be started (a failing *tool* is a result, not an error)
@@ -67,6 +68,16 @@ class DeadlineError(ToolgenError):
 
 class ProcessesError(ToolgenError):
     """One of several processes that train together has ended."""
+
+
+class DivergenceError(ToolgenError):
+    """A training whose loss, gradient or weights are no longer numbers; what was saved before is kept."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(
+            f"training diverged at step {step}: {reason}; lower the learning rates and start over (--restart where a state "
+            "was saved); nothing was written since"
+        )
 
 
 class OutputError(ToolgenError):

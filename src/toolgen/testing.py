@@ -164,7 +164,7 @@ def tiny_model(
     config = getattr(transformers, f"{name}Config")(**{**shape, **spread, **own, **fixed, **settings})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)
+        model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     return model.eval()
 
 
@@ -236,7 +236,9 @@ def tiny_encoder(folder: Path) -> Path:
     model.save_pretrained(words)
     tokens.save_pretrained(words)
     modules = [Transformer(str(words), max_seq_length=64), Pooling(32)]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "encoder"), create_model_card=False)
+    SentenceTransformer(modules=modules, trust_remote_code=False, device="cpu").save(
+        str(folder / "encoder"), create_model_card=False
+    )
     return folder / "encoder"
 
 

@@ -57,7 +57,7 @@ def test_the_sizes_are_those_of_the_model(tmp_path: Path, architecture: Architec
     checkpoint = tiny_checkpoint(architecture=architecture, tied=tied, chatml=architecture != "gpt2")
     checkpoint.save(tmp_path / "model")
     for place in (tmp_path / "model", tmp_path / "model" / "config.json"):
-        shape = ModelShape.from_config(place)
+        shape = ModelShape.read(place)
         assert shape.parameters(0) == sum(parameter.numel() for parameter in checkpoint.model.parameters())
         assert (shape.tied, shape.matrices) == (tied, 1 if tied else 2)
         assert shape.layers == checkpoint.model.config.num_hidden_layers
@@ -69,7 +69,7 @@ def test_a_file_that_is_no_configuration_is_one_clear_line(tmp_path: Path) -> No
     for content in ("{}", "no JSON"):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(InputError, match="expected the configuration of a causal language model"):
-            ModelShape.from_config(tmp_path / "config.json")
+            ModelShape.read(tmp_path / "config.json")
 
 
 def test_a_plan_is_near_the_quickstart_that_was_measured() -> None:
@@ -128,7 +128,7 @@ def llama_2(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ModelShape
             vocab_size=32_000,
             tie_word_embeddings=False,
         ).save_pretrained(folder / size)
-    return {size: ModelShape.from_config(folder / size / "config.json") for size in LLAMA_2}
+    return {size: ModelShape.read(folder / size / "config.json") for size in LLAMA_2}
 
 
 def full_tuning(

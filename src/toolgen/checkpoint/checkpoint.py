@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import views
@@ -23,9 +23,10 @@ from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import changes
 from toolgen.checkpoint.changes import Made
 from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, ROW_MAKER, TEXT_STATES, read_metadata
+from toolgen.checkpoint.tensors import non_finite
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import CatalogError, CheckpointError, UsageError
-from toolgen.fetching.dequantize import without_progress_bars
+from toolgen.fetching.opening import open_model, open_tokenizer, reason_of, without_progress_bars
 from toolgen.files import check_replaceable, new_folder, read_records, sha256_of, write_json, write_records
 from toolgen.virtualization import (
     Indexing,
@@ -207,9 +208,11 @@ class Checkpoint:
         return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
 
     def save(self, path: str | Path) -> None:
-        """Writes the folder; an existing checkpoint there is replaced only once the new one is whole."""
+        """Writes the folder; an existing checkpoint there is replaced only once the new one is whole. CheckpointError for
+        weights that are no numbers."""
         target = Path(path)
         check_replaceable(target, METADATA, "checkpoint")
+        _check_finite(self.model, f"{target} was not written")
         with new_folder(target) as folder:
             with without_progress_bars():
                 self.model.save_pretrained(folder)
@@ -359,17 +362,16 @@ def _open(
     """Model and tokenizer of a Hugging Face folder. CheckpointError where they cannot be read or weights are missing, which
     transformers would fill with random ones."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        with without_progress_bars():
-            model, found = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        tokenizer = open_tokenizer(folder)
+        model, found = open_model(folder, dtype=dtype, output_loading_info=True)
         model.to(device)
     except Exception as error:  # damaged files raise whatever the library that reads them raises, Exception itself too
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(f"{folder}: the model or tokenizer cannot be loaded: {reason}") from error
+        raise CheckpointError(f"{folder}: the model or tokenizer cannot be loaded: {reason_of(error)}") from error
     if missing := sorted(found["missing_keys"]):
         raise CheckpointError(
             f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model again"
         )
+    _check_finite(model, f"{folder} cannot be used")
     return model, tokenizer
 
 
@@ -385,6 +387,13 @@ def _device(wanted: str | torch.device | None) -> torch.device:
         raise UsageError(
             f'cannot use the device {wanted!r}: {reason}; give "cpu", or none for the best there is'
         ) from error
+
+
+def _check_finite(model: PreTrainedModel, consequence: str) -> None:
+    if name := non_finite(model.named_parameters()):
+        raise CheckpointError(
+            f"{consequence}: the weights {name} hold NaN or infinity; train it again, from a sound checkpoint"
+        )
 
 
 def _history(folder: Path, metadata: Mapping[str, Any]) -> tuple[StageRecord, ...]:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from toolgen.datasets.folder import METADATA_FILE
 from toolgen.errors import CheckpointError
+from toolgen.files import sha256_of
 
 FORMAT = 1
 METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
@@ -50,6 +51,11 @@ def is_checkpoint(path: str | Path) -> bool:
 def work_folder(output: Path) -> Path:
     """Where an unfinished training of `output` keeps its state."""
     return output.with_name(output.name + ".unfinished")
+
+
+def weights_of(folder: str | Path) -> dict[str, str]:
+    """Identity of a model folder: the sha256 of each file of weights."""
+    return {file.name: sha256_of(file) for file in sorted(Path(folder).glob("*.safetensors"))}
 
 
 def saved_step(output: Path) -> int:

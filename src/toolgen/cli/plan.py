@@ -73,7 +73,7 @@ def plan(
     if (dataset is None) == (tools is None):
         raise UsageError("plan needs either a DATASET or --tools N")
     workload = _workload(dataset, tools, indexing)
-    shape = ModelShape.from_config(_config_place(base))
+    shape = ModelShape.read(_config_place(base))
     configs = {stage: resolve_config(stage, None, _settings_of(stage.name, settings or ())) for stage in PAPER_STAGES}
     machine = Machine(
         memory_gib=memory if memory is not None else _memory_gib() / processes,

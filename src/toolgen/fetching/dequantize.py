@@ -5,12 +5,11 @@ Knows no artifact and no cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from toolgen.errors import FetchError
+from toolgen.fetching.opening import open_gguf, open_model, open_tokenizer, without_progress_bars
 
 
 def dequantize(gguf: Path, folder: Path) -> None:
@@ -20,12 +19,10 @@ def dequantize(gguf: Path, folder: Path) -> None:
     FetchError if the file is not a GGUF of a causal language model that transformers can read.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with without_progress_bars():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            tokenizer, model = open_gguf(gguf, dtype=torch.float32)
         except (ValueError, KeyError, RuntimeError, ImportError) as error:
             raise FetchError(f"{gguf.name} cannot be read as a language model: {error}") from error
         _forget_quantization(model)
@@ -50,25 +47,9 @@ def _forget_quantization(model: Any) -> None:
 
 
 def _check_loads(folder: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    model, report = open_model(folder, output_loading_info=True)
     wrong = {kind: names for kind, names in report.items() if names}
     if wrong:
         raise FetchError(f"the converted model does not load completely: {wrong}")
-    AutoTokenizer.from_pretrained(folder)
+    open_tokenizer(folder)
     del model
-
-
-@contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """Our own messages say what happens; the setting of the caller's process is put back."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolgen.errors import LanguageModelError
+from toolgen.fetching.opening import open_model, open_tokenizer, reason_of
 from toolgen.inference.sampling import Sampling
 from toolgen.llm.protocol import ChatMessage
 
@@ -51,17 +52,15 @@ class LocalModel:
     @cached_property
     def _loaded(self) -> _Loaded:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from toolgen.inference.engine import Engine
         from toolgen.virtualization import TextEncoder
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self._folder)
-            model = AutoModelForCausalLM.from_pretrained(self._folder, dtype="auto")
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise LanguageModelError(f"cannot open the language model {self._folder}: {reason}") from error
+            tokenizer = open_tokenizer(self._folder)
+            model = open_model(self._folder, dtype="auto")
+        except Exception as error:  # damaged files raise whatever the library that reads them raises
+            raise LanguageModelError(f"cannot open the language model {self._folder}: {reason_of(error)}") from error
         if tokenizer.chat_template is None:
             raise LanguageModelError(
                 f"the language model {self._folder} has no chat template; take an instruction-tuned one"

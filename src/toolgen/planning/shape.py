@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolgen.errors import InputError
+from toolgen.fetching.opening import model_without_weights, reason_of
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,19 @@ class ModelShape:
         return self.layer_parameters + self.other_parameters + rows
 
     @classmethod
-    def from_config(cls, path: Path) -> ModelShape:
+    def read(cls, path: Path) -> ModelShape:
         """Reads a model folder or its `config.json`. InputError if it describes no causal language model."""
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
 
         try:
-            config = AutoConfig.from_pretrained(path)
             with torch.device("meta"):  # shapes without memory
-                model = AutoModelForCausalLM.from_config(config)
+                model = model_without_weights(path)
+            config = model.config
             layers = int(config.num_hidden_layers)
         except Exception as error:  # whatever the library raises for a file that is none
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{path}: expected the configuration of a causal language model; {reason}") from error
+            raise InputError(
+                f"{path}: expected the configuration of a causal language model; {reason_of(error)}"
+            ) from error
         inputs, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         stacks = (m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == layers)
         stack = next(stacks, torch.nn.ModuleList())

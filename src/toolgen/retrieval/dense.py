@@ -20,6 +20,7 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import document
 from toolgen.errors import InputError, MissingExtraError, OutputError, UsageError
 from toolgen.fetching.cache import ORIGIN_FILE
+from toolgen.fetching.opening import open_encoder, reason_of
 from toolgen.files import new_file
 from toolgen.retrieval.protocol import Ranking, count_of, texts_of, top_ranking
 
@@ -125,12 +126,13 @@ class DenseRetriever:
 
 def load_encoder(folder: Path) -> Any:
     """The sentence encoder in a folder. MissingExtraError without sentence-transformers, InputError for another folder."""
+    _check_folder(folder)
     try:
-        from sentence_transformers import SentenceTransformer
+        return open_encoder(folder)
     except ImportError as error:
         raise MissingExtraError("sentence-transformers", "dense") from error
-    _check_folder(folder)
-    return SentenceTransformer(str(folder), local_files_only=True)
+    except Exception as error:  # damaged files raise whatever the library that reads them raises
+        raise InputError(f"{folder} cannot be opened as a sentence encoder: {reason_of(error)}") from error
 
 
 def encoder_hash(folder: Path) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class StageConfig(BaseModel):
     """Settings of one stage. Defaults suit a 135M base on two CPU cores; each stage has its own in `stages.py`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(100, ge=1, description="optimizer steps")
     batch_size: int = Field(64, ge=1, description="examples a step; gradients are accumulated over micro-batches")
@@ -82,7 +82,7 @@ class StageConfig(BaseModel):
         False,
         description="several processes: each holds a part of the base's own parameters (FSDP2) instead of them all",
     )
-    seed: int = Field(0, description="of the order of examples")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the order of examples")
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 
     def is_sharded(self, processes: int) -> bool:

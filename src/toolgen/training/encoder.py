@@ -23,10 +23,12 @@ from torch.nn import functional
 
 from toolgen.catalog.text import document
 from toolgen.checkpoint.layout import MARKERS
+from toolgen.checkpoint.tensors import non_finite
 from toolgen.datasets import Dataset, Query
-from toolgen.errors import DatasetError, InputError, MissingExtraError
+from toolgen.errors import DatasetError, DivergenceError, InputError, MissingExtraError
+from toolgen.fetching.opening import open_encoder, reason_of
 from toolgen.files import new_folder, write_json
-from toolgen.training.loop import OnStep
+from toolgen.training.loop import OnStep, check_finite
 from toolgen.training.machine import tune_allocator
 
 _CHUNK = 16  # texts encoded together
@@ -79,14 +81,18 @@ def train_encoder(
         tools_UD, tool_tokens = _encode(encoder, texts)
         wanted = [(query.tools, tool) for query, tool in batch]
         value = ranking_loss(config.scale * requests_BD @ tools_UD.T, wanted, tools)
+        loss = float(value.detach())
+        check_finite(step, {"loss": loss})
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        loss, tokens = float(value.detach()), tokens + request_tokens + tool_tokens
+        tokens += request_tokens + tool_tokens
         if on_step:
             on_step({"step": step, "loss": loss, "tokens": tokens, "seconds": time.monotonic() - started})
+    if name := non_finite(encoder.named_parameters()):
+        raise DivergenceError(steps, f"{name} holds NaN or infinity")
     record = {
         "dataset": {"name": dataset.name, "version": dataset.version},
         "requests": len(queries),
@@ -148,10 +154,8 @@ def _linear(warmup: int, steps: int) -> Callable[[int], float]:
 
 def _load(base: Path) -> Any:
     try:
-        from sentence_transformers import SentenceTransformer
+        return open_encoder(base)
     except ImportError as error:
         raise MissingExtraError("sentence-transformers", "dense") from error
-    try:
-        return SentenceTransformer(str(base), local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{base} is no sentence-transformers folder: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:  # damaged files raise whatever the library that reads them raises
+        raise InputError(f"{base} is no sentence-transformers folder: {reason_of(error)}") from error

@@ -10,12 +10,12 @@ from __future__ import annotations
 import atexit
 import gc
 import json
+import math
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -28,9 +28,9 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType, set
 from transformers import get_scheduler
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.checkpoint.layout import METRICS, PROGRESS, RUN, STATE
-from toolgen.errors import MissingExtraError, ProcessesError, UsageError
-from toolgen.files import read_records, replace_folder, temporary_folder, write_json, write_records
+from toolgen.checkpoint.layout import METRICS, RUN, STATE
+from toolgen.errors import DivergenceError, MissingExtraError, ProcessesError, UsageError
+from toolgen.files import read_records, write_json
 from toolgen.training.budget import TokenBudget
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
@@ -38,20 +38,19 @@ from toolgen.training.examples import TrainingExample, batches, repeats
 from toolgen.training.loss import Loss, set_cross_entropy
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel, check_logits, probe_batch
-from toolgen.training.saving import StateWriter
-from toolgen.training.sharding import ShardedState, distribute, equal_count, whole
+from toolgen.training.saving import (
+    Progress,
+    StateWriter,
+    other_run,
+    put_curve_back,
+    resume,
+    tensors_of,
+    trained_parameters,
+)
+from toolgen.training.sharding import distribute, equal_count, whole
 
 OnStep = Callable[[Mapping[str, Any]], None]
 Teach = Callable[[Sequence[TrainingExample]], list[TrainingExample]]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands; saved beside the state."""
-
-    step: int
-    tokens: int
-    seconds: float
 
 
 def train(
@@ -119,11 +118,8 @@ def train(
 def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, accelerator: Accelerator) -> None:
     """Opens the folder of a run; UsageError if it holds the state of another. A run that saved no state can be replaced."""
     path = work / RUN
-    if not restart and (work / STATE).exists() and _fingerprint_in(path) != fingerprint:
-        raise UsageError(
-            f"{work} holds an unfinished run with other settings, data or input; rerun that command to resume it, or "
-            "add --restart to start over"
-        )
+    if not restart and (work / STATE).exists() and (found := fingerprint_in(path)) != fingerprint:
+        raise UsageError(other_run(work, found, fingerprint))
     accelerator.wait_for_everyone()  # all have looked
     if accelerator.is_main_process:
         if restart:
@@ -133,11 +129,11 @@ def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, a
     accelerator.wait_for_everyone()
 
 
-def _fingerprint_in(path: Path) -> Any:
-    """None where it is missing or damaged: then the state beside it is another run's."""
+def fingerprint_in(path: Path) -> Any:
+    """What `run.json` holds; None where it is missing or damaged: then the state beside it is another run's."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -196,26 +192,28 @@ class _Run:
         self.loss, self.teach = loss, teach
         self.budget = TokenBudget(config.micro_batch_tokens)
         self.processes = accelerator.num_processes
-        self.shards: ShardedState | None = None
-        is_sharded = config.is_sharded(self.processes)
+        self.is_sharded = config.is_sharded(self.processes)
         model = (
             distribute(trainable, accelerator.device, rows=config.shard_rows, trunk=config.shard_trunk)
-            if is_sharded
+            if self.is_sharded
             else trainable
         )
+        self.trained = trained_parameters(trainable)
         groups = [
             {"params": trainable.trunk_parameters(), "lr": config.learning_rate, "weight_decay": config.weight_decay},
             {"params": trainable.row_parameters(), "lr": config.row_learning_rate, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.95), fused=True)
+        # The rate is a function of the step, so that no state of a schedule has to be saved.
         schedule = get_scheduler(config.schedule, optimizer, round(config.warmup * config.steps), config.steps)
-        if is_sharded:
-            self.model, self.optimizer, self.shards = model, optimizer, ShardedState(trainable, optimizer)
-        else:
-            self.model, self.optimizer = accelerator.prepare(trainable, optimizer)
-        self.schedule = schedule  # not prepared: accelerate would step it once per process
-        accelerator.register_for_checkpointing(schedule)
-        self.writer = StateWriter(accelerator, work / STATE)
+        self.peaks, (self.share, *_) = schedule.base_lrs, schedule.lr_lambdas
+        self.model: torch.nn.Module
+        self.optimizer: torch.optim.Optimizer
+        self.model, self.optimizer = (
+            (model, optimizer) if self.is_sharded else accelerator.prepare(trainable, optimizer)
+        )
+        self.moments = optimizer
+        self.writer = StateWriter(work / STATE, in_place=accelerator.device.type == "cpu")
         self.progress = self._resume()
 
     def go(self, data: Iterator[list[TrainingExample]], on_step: OnStep | None) -> None:
@@ -256,9 +254,13 @@ class _Run:
         own = sorted(batch, key=len)[self.accelerator.process_index :: self.processes]
         if self.teach:
             own = self.teach(own)
+        # Dropout of a step depends on nothing but its number, and differs between processes.
+        torch.manual_seed(
+            (self.config.seed << 32) + self.progress.step * self.processes + self.accelerator.process_index
+        )
         started, budget = time.perf_counter(), self.budget.tokens
         parts = micro_batches(own, budget)
-        if self.shards:
+        if self.is_sharded:
             parts = equal_count(parts, self.accelerator.device)
         sums = torch.zeros(2, device=self.accelerator.device)
         for number, part in enumerate(parts, start=1):
@@ -273,20 +275,29 @@ class _Run:
         choice, text = self.accelerator.reduce(sums, "sum").tolist()
         self.budget.took(sum(map(len, own)), time.perf_counter() - started)
         norm = self.accelerator.clip_grad_norm_(self._unwrapped().trunk_parameters(), self.config.clip)
-        rate = self.schedule.get_last_lr()[0]
-        self.writer.before_change()
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad()
-        return {
+        measured = {
             "loss": choice + self.config.text_weight * text,
             "choice_loss": choice,
             "text_loss": text,
             "gradient_norm": 0.0 if norm is None else float(whole(norm)),
-            "learning_rate": rate,
+        }
+        check_finite(self.progress.step + 1, measured)
+        self.writer.before_change()
+        rates = self._set_rates()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return {
+            **measured,
+            "learning_rate": rates[0],
             "micro_batch_tokens": budget,
             "batch_tokens": sum(map(len, batch)),
         }
+
+    def _set_rates(self) -> list[float]:
+        rates = [peak * self.share(self.progress.step) for peak in self.peaks]
+        for group, rate in zip(self.moments.param_groups, rates, strict=True):
+            group["lr"] = rate
+        return rates
 
     def _unwrapped(self) -> TrainableModel:
         model: TrainableModel = self.accelerator.unwrap_model(self.model)
@@ -301,36 +312,28 @@ class _Run:
         return stop, save
 
     def _save(self) -> None:
-        """State under a temporary name, then renamed: an interrupt while saving costs nothing but time. One process goes on
-        training meanwhile; several write at the same time and wait for each other."""
-        if self.processes == 1:
-            self.writer.start(self.model, self.optimizer, self.schedule, vars(self.progress))
-            return
-        temporary = temporary_folder(self.work / STATE)
-        if self.accelerator.is_main_process:
-            shutil.rmtree(temporary, ignore_errors=True)
+        """One process goes on training while its state is written; several wait for the first one, which writes."""
+        main, alone = self.accelerator.is_main_process, self.processes == 1
+        tensors = tensors_of(self.trained, self.moments, keep=main)
+        if main:
+            self.writer.start(tensors, self.progress, self.work / METRICS)
+            if not alone:
+                self.writer.finish()
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(temporary))
-        if self.shards:
-            self.shards.save(temporary)
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            write_json(temporary / PROGRESS, vars(self.progress))
-            replace_folder(temporary, self.work / STATE)
 
     def _resume(self) -> Progress:
         state = self.work / STATE
-        progress = Progress(0, 0, 0.0)
-        if state.exists():
-            self.accelerator.load_state(str(state))
-            if self.shards:
-                self.shards.load(state)
-            progress = Progress(**json.loads((state / PROGRESS).read_text(encoding="utf-8")))
+        progress = resume(state, self.trained, self.moments)
         if self.accelerator.is_main_process:
-            records = read_records(self.work / METRICS)
-            write_records(self.work / METRICS, (record for record in records if record["step"] <= progress.step))
+            put_curve_back(state, self.work / METRICS)
         self.accelerator.wait_for_everyone()
         return progress
+
+
+def check_finite(step: int, measured: Mapping[str, float]) -> None:
+    """DivergenceError if a loss or norm of this step is no number."""
+    if wrong := [f"{name} is {value}" for name, value in measured.items() if not math.isfinite(value)]:
+        raise DivergenceError(step, wrong[0])
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from accelerate import PartialState
 
 from toolgen.catalog.tool import canonical_json
 from toolgen.checkpoint import Checkpoint, StageRecord
-from toolgen.checkpoint.layout import work_folder
+from toolgen.checkpoint.layout import weights_of, work_folder
+from toolgen.checkpoint.tensors import digest
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
 from toolgen.training.config import StageConfig
@@ -154,7 +155,9 @@ def _fingerprint(
     """What makes two runs the same run."""
     return {
         "stage": stage.name,
-        "input": _digest([canonical_json([checkpoint.base, [record.to_dict() for record in checkpoint.stages]])]),
+        "history": _digest([canonical_json([checkpoint.base, [record.to_dict() for record in checkpoint.stages]])]),
+        "weights": digest(checkpoint.model.named_parameters()),
+        "teacher": [weights_of(folder) for folder in (config.teacher_encoder, config.teacher_checkpoint) if folder],
         "catalog": checkpoint.catalog.content_hash,
         "dataset": [dataset.name, dataset.version],
         "examples": {name: len(examples) for name, examples in sources.items()},

@@ -6,21 +6,16 @@ of all processes must be called by all of them. Knows no stage and no data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
-from accelerate.utils import save
-from accelerate.utils.constants import OPTIMIZER_NAME, SAFE_WEIGHTS_NAME
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils._pytree import tree_map
 
 from toolgen.training.examples import TrainingExample
 
@@ -139,45 +134,3 @@ def equal_count(parts: list[list[TrainingExample]], device: torch.device) -> lis
     most = torch.tensor(len(parts), device=device)
     dist.all_reduce(most, dist.ReduceOp.MAX)
     return parts + [[TrainingExample(parts[0][0].ids[:1])]] * (int(most) - len(parts))
-
-
-class ShardedState:
-    """Saves and loads a sharded model and its optimizer as one process would: in the files of accelerate's `save_state`, whole,
-    so that any number of processes, sharded or not, can resume from them."""
-
-    def __init__(self, trainable: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._trainable, self._optimizer = trainable, optimizer
-
-    @torch.no_grad()
-    def save(self, folder: Path) -> None:
-        """All processes give their shards, the first one writes."""
-        save(_whole_nest(self._trainable.state_dict()), folder / SAFE_WEIGHTS_NAME, safe_serialization=True)
-        save(_whole_nest(self._optimizer.state_dict()), folder / f"{OPTIMIZER_NAME}.bin")
-
-    @torch.no_grad()
-    def load(self, folder: Path) -> None:
-        """Each process takes its shards."""
-        with safe_open(folder / SAFE_WEIGHTS_NAME, framework="pt") as file:
-            for name, value in self._trainable.state_dict().items():
-                value.copy_(part_like(file.get_tensor(name), value))
-        state = torch.load(folder / f"{OPTIMIZER_NAME}.bin", map_location="cpu", weights_only=True)
-        parameters = (parameter for group in self._optimizer.param_groups for parameter in group["params"])
-        for number, parameter in enumerate(parameters):
-            moments = state["state"].get(number, {})
-            for key, value in moments.items():
-                if value.shape == parameter.shape:
-                    moments[key] = part_like(value, parameter)
-        self._optimizer.load_state_dict(state)
-
-
-def _whole_nest(state: Mapping[str, Any]) -> Any:
-    """The same with whole tensors, in the memory of the host. In all but the first process they are let go of one by one."""
-    keeps = dist.get_rank() == 0
-
-    def gathered(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        full = whole(value)
-        return full.cpu() if keeps else None
-
-    return tree_map(gathered, dict(state))

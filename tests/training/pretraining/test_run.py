@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.training.pretraining.conftest import embed
 from transformers import AutoModelForCausalLM
 
@@ -76,13 +78,23 @@ def test_the_state_of_another_run_is_refused_and_can_be_dropped(
     corpus: Corpus, base: Path, config: PretrainConfig, tmp_path: Path
 ) -> None:
     def stop(record: Mapping[str, Any]) -> None:
-        raise KeyboardInterrupt
+        if record["step"] == 2:
+            raise KeyboardInterrupt
 
+    often = config.model_copy(update={"save_minutes": 1e-6})
     with pytest.raises(KeyboardInterrupt):
-        pretrain(base, corpus, embed, config, tmp_path / "out", on_step=stop)
+        pretrain(base, corpus, embed, often, tmp_path / "out", on_step=stop)
     other = config.model_copy(update={"seed": 1, "steps": 1})
-    with pytest.raises(UsageError, match=r"unfinished run with other settings.*--restart"):
+    with pytest.raises(UsageError, match=r"unfinished run with other settings.*\(settings\).*--restart"):
         pretrain(base, corpus, embed, other, tmp_path / "out")
+    changed = shutil.copytree(base, tmp_path / "elsewhere" / base.name)
+    weights = load_file(changed / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, changed / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UsageError, match=r"unfinished run .*\(base\).*--restart"):
+        pretrain(changed, corpus, embed, often, tmp_path / "out")
+    shortened = replace(corpus.catalogs[0], requests=corpus.catalogs[0].requests[::-1])
+    with pytest.raises(UsageError, match=r"unfinished run .*\(catalogs\).*--restart"):
+        pretrain(base, replace(corpus, catalogs=(shortened, *corpus.catalogs[1:])), embed, often, tmp_path / "out")
     pretrain(base, corpus, embed, other, tmp_path / "out", restart=True)
 
 

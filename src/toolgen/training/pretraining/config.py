@@ -12,7 +12,7 @@ from toolgen.training.pretraining.episodes import EpisodeShape
 class PretrainConfig(BaseModel):
     """The defaults suit a 135M base on one GPU; recipes/pretraining/cpu.yaml says what differs on two CPU cores."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(1500, ge=1, description="optimizer steps")
     requests: int = Field(2048, ge=8, description="requests of a step's episode")
@@ -50,7 +50,7 @@ class PretrainConfig(BaseModel):
     conversation_tokens: int = Field(720, ge=64, description="a longer conversation is cut at its end")
     pass_tokens: int = Field(49152, ge=256, description="padded tokens of one pass; bounds the memory")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient of the difference")
-    seed: int = Field(0, description="of episodes and replayed texts")
+    seed: int = Field(0, ge=0, lt=2**32, description="of episodes and replayed texts")
     workers: int = Field(4, ge=0, description="processes that draw episodes; 0: between the steps")
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 

@@ -6,6 +6,7 @@ changed, small enough to be shipped, and `pretraining.json` what it was trained 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -16,32 +17,39 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen import files
 from toolgen.catalog.text import document, views
-from toolgen.checkpoint.layout import MARKERS, METRICS, RUN, work_folder
+from toolgen.catalog.tool import canonical_json
+from toolgen.checkpoint.layout import MARKERS, METRICS, RUN, STATE, weights_of, work_folder
 from toolgen.errors import UsageError
-from toolgen.fetching.dequantize import without_progress_bars
-from toolgen.training.loop import deferred_interrupt
+from toolgen.fetching.opening import open_model, open_tokenizer, without_progress_bars
+from toolgen.training.loop import check_finite, deferred_interrupt, fingerprint_in
 from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.pretraining.batches import Batch, Batches
 from toolgen.training.pretraining.config import PretrainConfig
-from toolgen.training.pretraining.corpus import Corpus
+from toolgen.training.pretraining.corpus import Corpus, TrainingCatalog
 from toolgen.training.pretraining.episodes import Episodes, neighbors
 from toolgen.training.pretraining.low_rank import add, factors_of
 from toolgen.training.pretraining.model import Pretrainer
 from toolgen.training.pretraining.slots import Slots
 from toolgen.training.pretraining.teacher import Embed, Teacher
+from toolgen.training.saving import (
+    Progress,
+    StateWriter,
+    other_run,
+    put_curve_back,
+    resume,
+    tensors_of,
+    trained_parameters,
+)
 from toolgen.virtualization import document_vectors
 
-DIFFERENCE, STATE = "difference.safetensors", "state.safetensors"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps of each parameter."""
+DIFFERENCE = "difference.safetensors"
 FINAL_RATE = 0.05
 """Of the learning rate, at the end of its cosine."""
 
@@ -90,7 +98,7 @@ class _Run:
         self._open_work(base, restart)
         tune_allocator()
         torch.manual_seed(config.seed)
-        self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+        self._tokenizer: PreTrainedTokenizerBase = open_tokenizer(base)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._base, self._model = (self._opened(base) for _ in range(2))
         on_message(f"embedding {len(corpus.tools):,} tools")
@@ -122,7 +130,11 @@ class _Run:
             ],
             betas=(0.9, 0.98),
         )
-        self._step, self._tokens, self._seconds = self._resume()
+        self._trained = trained_parameters(self._pretrainer)
+        self._writer = StateWriter(work / STATE, in_place=True)
+        progress = resume(work / STATE, self._trained, self._optimizer)
+        put_curve_back(work / STATE, work / METRICS)
+        self._step, self._tokens, self._seconds = progress.step, progress.tokens, progress.seconds
 
     def _opened(self, folder: Path) -> PreTrainedModel:
         wanted = self._config.precision
@@ -136,7 +148,11 @@ class _Run:
         before = self._seconds
         left = Subset(self._batches, range(self._step, self._config.steps))
         loader = DataLoader(left, batch_size=None, num_workers=self._config.workers, collate_fn=lambda one: one)
-        with deferred_interrupt() as interrupted, (self._work / METRICS).open("a", encoding="utf-8") as log:
+        with (
+            self._writer,
+            deferred_interrupt() as interrupted,
+            (self._work / METRICS).open("a", encoding="utf-8") as log,
+        ):
             for batch in loader:
                 values = self._train(batch)
                 self._step += 1
@@ -168,6 +184,11 @@ class _Run:
         if batch.replayed:
             values["divergence"] = pretrainer.replay(batch.replayed, self._base, config.replay_weight)
         norm = torch.nn.utils.clip_grad_norm_(pretrainer.factors, config.clip)
+        total = (
+            loss + config.call_weight * values.get("call_loss", 0) + config.replay_weight * values.get("divergence", 0)
+        )
+        measured = {"loss": total, "gradient_norm": float(norm)}
+        check_finite(self._step + 1, measured)
         rate = self._rate(self._step)
         for group, peak in zip(
             self._optimizer.param_groups, (config.learning_rate, config.row_learning_rate), strict=True
@@ -177,10 +198,7 @@ class _Run:
         self._optimizer.step()
         self._optimizer.zero_grad()
         read = (*batch.documents, *batch.requests, *batch.replayed, *(one.ids for one in batch.conversations))
-        total = (
-            loss + config.call_weight * values.get("call_loss", 0) + config.replay_weight * values.get("divergence", 0)
-        )
-        return {"loss": total, **values, "gradient_norm": float(norm), "batch_tokens": sum(map(len, read))}
+        return {**measured, **values, "batch_tokens": sum(map(len, read))}
 
     @torch.no_grad()
     def _rows(self, batch: Batch) -> dict[str, Tensor]:
@@ -232,57 +250,22 @@ class _Run:
 
     def _open_work(self, base: Path, restart: bool) -> None:
         fingerprint = {
-            "base": base.name,
+            "base": [base.name, weights_of(base)],
             "settings": self._config.model_dump(exclude={"workers", "save_minutes", "pass_tokens"}),
-            "catalogs": [
-                [one.name, len(one.tools), len(one.requests), len(one.conversations)] for one in self._corpus.catalogs
-            ],
+            "catalogs": [[one.name, _digest(one)] for one in self._corpus.catalogs],
         }
         path = self._work / RUN
         if restart:
             shutil.rmtree(self._work, ignore_errors=True)
-        elif path.exists() and json.loads(path.read_text(encoding="utf-8")) != fingerprint:
-            raise UsageError(
-                f"{self._work} holds an unfinished run with other settings, data or base; repeat that command to go on with it,"
-                " or add --restart to start over"
-            )
+        elif (self._work / STATE).exists() and (found := fingerprint_in(path)) != fingerprint:
+            raise UsageError(other_run(self._work, found, fingerprint))
         self._work.mkdir(parents=True, exist_ok=True)
         files.write_json(path, fingerprint)
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """All that a later process needs to go on: what is trained, and the optimizer's moments of it."""
-        found: dict[str, Tensor] = {}
-        for name, value in self._pretrainer.named_parameters():
-            if value.requires_grad:
-                found[f"weight/{name}"] = value.detach()
-                found |= {f"{moment}/{name}": tensor for moment, tensor in self._optimizer.state.get(value, {}).items()}
-        return {name: value.cpu().contiguous() for name, value in found.items()}
-
     def _save(self) -> None:
-        progress = {"step": str(self._step), "tokens": str(self._tokens), "seconds": str(self._seconds)}
-        with files.new_file(self._work / STATE) as stream:
-            stream.write(save(self._tensors(), progress))
-
-    def _resume(self) -> tuple[int, int, float]:
-        """Step, tokens and seconds of the saved state; zeros where there is none. Later records are taken back."""
-        path = self._work / STATE
-        step, tokens, seconds = 0, 0, 0.0
-        if path.exists():
-            with safe_open(path, "pt", device=str(self._device)) as state:
-                self._restore({name: state.get_tensor(name) for name in state.keys()})  # noqa: SIM118 - no mapping
-                progress = state.metadata()
-            step, tokens, seconds = int(progress["step"]), int(progress["tokens"]), float(progress["seconds"])
-        records = [one for one in files.read_records(self._work / METRICS) if one["step"] <= step]
-        files.write_records(self._work / METRICS, records)
-        return step, tokens, seconds
-
-    @torch.no_grad()
-    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, value in self._pretrainer.named_parameters():
-            if value.requires_grad:
-                value.copy_(tensors[f"weight/{name}"])
-                moments = {one: tensors[f"{one}/{name}"] for one in MOMENTS if f"{one}/{name}" in tensors}
-                self._optimizer.state[value] = {**moments, **({"step": moments["step"].cpu()} if moments else {})}
+        progress = Progress(self._step, self._tokens, self._seconds)
+        self._writer.start(tensors_of(self._trained, self._optimizer), progress, self._work / METRICS)
+        self._writer.finish()
 
     def write(self, output: Path, record: Mapping[str, Any]) -> None:
         """Writes the trained base and removes the state."""
@@ -310,11 +293,15 @@ class _Run:
 
 
 def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    with without_progress_bars():
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=False, use_safetensors=True
-        )
+    model: PreTrainedModel = open_model(folder, dtype=dtype)
     return model
+
+
+def _digest(catalog: TrainingCatalog) -> str:
+    """Identity of what is drawn from a catalog."""
+    tools = [tool.content_hash for tool in catalog.tools]
+    text = canonical_json([tools, catalog.requests, catalog.conversations, catalog.weight])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _ranges(offsets: Sequence[int]) -> list[tuple[int, int]]:
