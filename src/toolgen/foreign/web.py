@@ -153,14 +153,15 @@ def _request(
 
 def public_addresses(host: str, port: int) -> list[str]:
     """The addresses of a host; InputError if one of them is not public, so that none can be smuggled in between."""
-    addresses = _resolved(host, port)
+    addresses = resolved(host, port)
     for address in addresses:
         if not is_public(address):
             raise InputError(f"{host!r} is at {address}, which is no public address; it was not asked")
     return addresses
 
 
-def _resolved(host: str, port: int) -> list[str]:
+def resolved(host: str, port: int) -> list[str]:
+    """The addresses of a host; InputError if it has none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -183,26 +184,43 @@ def is_public(address: str) -> bool:
     return ip in _NAT64 or (ip in _GLOBAL_UNICAST and ip.is_global)
 
 
+class Unpacking:
+    """Takes the packing off an answer, piece by piece, and counts what comes out: 2 MB can hold 4 GB. InputError if it is
+    packed as nobody asked for, or beyond `limit` bytes."""
+
+    def __init__(self, packing: str, limit: int, url: str) -> None:
+        packing = packing.strip().lower() or "identity"
+        if packing not in ("identity", "gzip", "x-gzip", "deflate"):
+            raise InputError(f"{shown_url(url)} sends its answer packed as {packing[:40]!r}, which was not asked for")
+        self._unpack = None if packing == "identity" else zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._limit, self._url = limit, url
+        self._size = 0
+
+    def take(self, chunk: bytes) -> bytes:
+        """What a piece holds."""
+        if self._unpack is not None:
+            try:
+                chunk = self._unpack.decompress(chunk, self._limit - self._size + 1)
+            except zlib.error as error:
+                raise InputError(f"{shown_url(self._url)}: its answer cannot be unpacked: {error}") from None
+        self._size += len(chunk)
+        if self._size > self._limit:
+            raise InputError(f"{shown_url(self._url)} sends more than {self._limit >> 20} MB; nothing was read")
+        return chunk
+
+    def end(self) -> None:
+        """InputError if the answer was cut off."""
+        if self._unpack is not None and not self._unpack.eof:
+            raise InputError(f"{shown_url(self._url)}: its packed answer has no end")
+
+
 def _read(response: Any, limit: int, url: str) -> bytes:
     """The body without its packing; a server that sends too much, packed or not, is left."""
-    packing = str(response.headers.get("Content-Encoding") or "identity").strip().lower()
-    if packing not in ("identity", "gzip", "x-gzip", "deflate"):
-        raise InputError(f"{shown_url(url)} sends its answer packed as {packing[:40]!r}, which was not asked for")
-    unpack = None if packing == "identity" else zlib.decompressobj(zlib.MAX_WBITS | 32)
+    unpacking = Unpacking(str(response.headers.get("Content-Encoding") or ""), limit, url)
     chunks: list[bytes] = []
-    size = 0
     while chunk := response.read1(_CHUNK):
-        if unpack is not None:
-            try:
-                chunk = unpack.decompress(chunk, limit - size + 1)
-            except zlib.error as error:
-                raise InputError(f"{shown_url(url)}: its answer cannot be unpacked: {error}") from None
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            raise InputError(f"{shown_url(url)} sends more than {limit >> 20} MB; nothing was read")
-    if unpack is not None and not unpack.eof:
-        raise InputError(f"{shown_url(url)}: its packed answer has no end")
+        chunks.append(unpacking.take(chunk))
+    unpacking.end()
     return b"".join(chunks)
 
 
@@ -256,7 +274,7 @@ class _Route:
         """The addresses of a host. Only the first host of a trusted download may be anywhere."""
         if host not in self._addresses:
             own = self._trusted and not self._addresses
-            self._addresses[host] = _resolved(host, port) if own else public_addresses(host, port)
+            self._addresses[host] = resolved(host, port) if own else public_addresses(host, port)
         return self._addresses[host]
 
     def check_behind_proxy(self, host: str, port: int) -> None:

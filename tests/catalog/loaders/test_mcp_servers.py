@@ -124,7 +124,7 @@ def test_a_server_over_stdio(good: Path) -> None:
     assert add.returns is not None and add.returns["properties"]["total"]["type"] == "integer"
     assert add.endpoint is not None and add.endpoint["annotations"] == {"readOnlyHint": True, "title": "Adds"}
     assert length.id == "sums&&größe" and length.description == "Die Länge eines Worts."
-    assert loaded.report.losses == () and str(good.parent) not in json.dumps([tool.to_dict() for tool in loaded.tools])
+    assert add.endpoint["command"] == [sys.executable, str(good)] and loaded.report.losses == ()
 
 
 def test_a_server_over_http(good: Path) -> None:
@@ -144,7 +144,8 @@ def test_a_server_over_http(good: Path) -> None:
         running.wait()
     assert [tool.id for tool in loaded.tools] == ["sums&&add", "sums&&größe"]
     assert loaded.tools[0].endpoint is not None
-    assert loaded.tools[0].endpoint["url"] == f"http://127.0.0.1:{port}/mcp"
+    assert loaded.tools[0].endpoint["url"] == f"http://127.0.0.1:{port}/mcp?key=${{MCP_127_0_0_1_KEY}}"
+    assert "to call its tools, set MCP_127_0_0_1_KEY" in loaded.report.notes[0]
 
 
 def test_all_pages_are_read_and_what_breaks_the_protocol_is_a_loss_each(raw: Callable[[str], str]) -> None:
@@ -194,7 +195,8 @@ def test_a_server_that_fails_is_one_clear_line(raw: Callable[[str], str], body: 
         ("sys.exit('broke')", "broke"),
         ("time.sleep(600)", "within 2 s"),
         ("return {'tools': [], 'nextCursor': '2'}", "in circles"),
-        ("return {'tools': [tool('b', description='\\ud800')]}", "a message of it cannot be read"),
+        ('print(\'{"jsonrpc": "2.0", oh\', flush=True); return {}', "a message of it cannot be read"),
+        ("return 3", "a message of it cannot be read"),
     ],
 )
 def test_what_was_read_before_a_server_failed_is_kept(raw: Callable[[str], str], then: str, reason: str) -> None:
@@ -207,6 +209,72 @@ def answer(cursor):
     assert [tool.id for tool in loaded.tools] == ["raw&&a"]
     (loss,) = loaded.report.losses
     assert reason in loss.reason
+
+
+ODD_TOOLS = """
+def deep(levels):
+    schema = {"type": "integer"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+def answer(cursor):
+    if cursor is None:
+        return {"tools": [tool("first")], "nextCursor": 2, "ttlMs": "soon", "_meta": 5}
+    if cursor == "2":
+        return {"tools": [ODD, tool("beside")], "nextCursor": "3"}
+    return {"tools": [tool("last")], "nextCursor": ""}
+"""
+
+
+@pytest.mark.parametrize(
+    ("odd", "kept", "told"),
+    [
+        ("tool('odd', description='x' + chr(0xd800))", True, ""),
+        ("tool(chr(0xdfff) + 'odd')", True, ""),
+        ("tool('odd', description=chr(1) + chr(9))", True, ""),
+        ("{'name': 'odd', 'inputSchema': deep(450)}", True, "nested deeper than 48 levels"),
+        ("{'name': 'odd', 'inputSchema': {}}", True, "taken as no arguments"),
+        ("{'name': 'odd', 'inputSchema': {'properties': {'q': {}}}}", True, ""),
+        ("{'name': 'odd', 'inputSchema': {'type': ['object', 'null']}}", True, ""),
+        ("{'name': 'odd', 'inputSchema': {'type': 'array'}}", False, "is of type 'array'"),
+        ("{'name': 'odd', 'inputSchema': [1]}", False, "its inputSchema is no object"),
+        ("{'name': 'odd'}", False, "its inputSchema is missing"),
+        ("{'name': ['odd'], 'inputSchema': {}}", False, "it has no name"),
+        ("'odd'", False, "an object was expected, got str"),
+        ("None", False, "an object was expected, got NoneType"),
+        ("tool('odd', description=7, title={})", True, "its description is no text"),
+        ("tool('odd', annotations=[1])", True, "its annotations are not those of MCP"),
+        ("tool('odd', annotations={'readOnlyHint': 'yes', 'title': 3})", True, "(readOnlyHint)"),
+        ("tool('odd', outputSchema='none', icons=3, _meta=4, execution=[])", True, "its outputSchema is no object"),
+        ("tool('odd', **{'inputSchema': {'type': 'object', 'properties': {'n': {'default': 1e999}}}})", True, ""),
+    ],
+)
+def test_one_odd_tool_costs_no_other_and_no_page(raw: Callable[[str], str], odd: str, kept: bool, told: str) -> None:
+    body = "import sys; sys.setrecursionlimit(9000)\n" + ODD_TOOLS.replace("ODD", odd)
+    begin = time.monotonic()
+    loaded = load_mcp(raw(body), timeout=30)
+    assert time.monotonic() - begin < 20
+    names = [tool.name for tool in loaded.tools]
+    assert [name for name in names if "odd" not in name] == ["first", "beside", "last"]
+    assert len(names) == (4 if kept else 3) and len(loaded.report.losses) == (0 if kept else 1)
+    assert told in json.dumps(loaded.report.to_dict())
+    text = json.dumps([tool.to_dict() for tool in loaded.tools], ensure_ascii=False, allow_nan=False)
+    text.encode()
+    for tool in loaded.tools:
+        check_schema(tool.parameters)
+
+
+def test_what_a_server_prints_beside_its_messages_costs_nothing(raw: Callable[[str], str]) -> None:
+    loaded = load_mcp(raw("def answer(cursor): print('{level: info}\\nstarted\\n{}'); return {'tools': [tool('a')]}"))
+    assert [tool.name for tool in loaded.tools] == ["a"] and loaded.report.losses == ()
+
+
+def test_pages_that_never_bring_a_tool_end(raw: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolgen.catalog.loaders.mcp_servers.MAX_PAGES", 20)
+    body = "def answer(cursor): return {'tools': [], 'nextCursor': str(int(cursor or 0) + 1)}"
+    loaded = load_mcp(raw(body), timeout=20)
+    assert loaded.tools == () and "20 pages; the rest was not read" in loaded.report.losses[0].reason
 
 
 def test_endless_pages_end(raw: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,11 +302,11 @@ def test_the_file_of_a_client(tmp_path: Path, good: Path) -> None:
     assert "secret" not in json.dumps([loaded.report.to_dict(), *(tool.to_dict() for tool in loaded.tools)])
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"mcpServers": {}}', '{"mcpServers": {"a": {"command": 3}}}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"mcpServers": {}}', '{"a": 3}'])
 def test_a_file_without_servers_says_what_is_expected(tmp_path: Path, content: str) -> None:
     file = tmp_path / "servers.json"
     file.write_text(content)
-    with pytest.raises(CatalogError, match=r"expected|cannot read|needs a 'command'"):
+    with pytest.raises(CatalogError, match=r"expected|cannot read|not JSON"):
         load_mcp(str(file))
 
 
@@ -260,6 +328,6 @@ def test_inside_a_running_event_loop_it_says_so() -> None:
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolgen.catalog.loaders.mcp_servers.version", lambda _: "1.30.0")
+    monkeypatch.setattr("toolgen.catalog.loaders.mcp_connection.version", lambda _: "1.30.0")
     with pytest.raises(MissingExtraError, match=r"toolgen\[mcp\]"):
         load_mcp("x")

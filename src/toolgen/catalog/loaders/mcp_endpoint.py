@@ -1,0 +1,189 @@
+"""How an MCP server is started or reached: as a client's file says it, as a catalog keeps it, and with its variables filled in.
+
+A catalog goes round, so it holds no secret: what may be one is written as the name of an environment variable, `${NAME}`.
+Knows no connection.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+
+from toolgen.catalog.secrets import looks_secret
+from toolgen.errors import CatalogError
+from toolgen.foreign.web import is_url, shown_url
+
+# ${NAME}, ${env:NAME}, ${NAME:-default}; ${{ secrets.NAME }} as Continue writes it; ${anything else}
+_VARIABLE = re.compile(r"\$\{\{\s*secrets\.(\w+)\s*\}\}|\$\{([^${}]*)\}")
+_BARE_VARIABLE = re.compile(r"\$[A-Z_][A-Z0-9_]*")  # $NAME, as the whole of a value
+_NAMED = re.compile(r"(?:env:)?([A-Za-z_]\w*)(?::-(.*))?", re.DOTALL)
+_SCHEME = re.compile(r"(?:Bearer|Basic|Token)?\s*", re.IGNORECASE)  # what may stand before a variable in a header
+_RANDOM = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_-]{20,}")  # a part of a path that nobody would type
+_ASSIGNMENT = re.compile(r"(-{0,2}[A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class McpServer:
+    """One server: `command` (program and arguments, started in the folder `cwd`) with more environment, or `url` with more
+    headers; `sse` for the older HTTP transport. Texts may hold variables (`${NAME}`). `name` is what the user calls it,
+    empty for the name that it gives itself; `only` and `without` are tools that the user switched on and off."""
+
+    name: str = ""
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sse: bool = False
+    only: frozenset[str] | None = None
+    without: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return self.name or (shown_url(self.url) if self.url else Path(self.command[0]).name)
+
+    def has(self, tool: str) -> bool:
+        """Whether the user has this tool of it switched on."""
+        return tool not in self.without and (self.only is None or tool in self.only)
+
+
+def filled_in(server: McpServer) -> McpServer:
+    """The server with its variables taken from the environment. CatalogError that names the first one without a value."""
+
+    def fill(text: str) -> str:
+        return _VARIABLE.sub(lambda match: _value(match, server), text)
+
+    def fill_value(text: str) -> str:
+        return fill("${" + text[1:] + "}" if _BARE_VARIABLE.fullmatch(text) else text)
+
+    return replace(
+        server,
+        command=tuple(fill(part) for part in server.command),
+        env={name: fill_value(text) for name, text in server.env.items()},
+        cwd=fill(server.cwd),
+        url=fill(server.url),
+        headers={name: fill_value(text) for name, text in server.headers.items()},
+    )
+
+
+def _value(match: re.Match[str], server: McpServer) -> str:
+    secret, inner = match.groups()
+    if secret is None and inner.startswith("input:"):
+        raise CatalogError(
+            f"MCP server {server} asks for {match[0]} when it starts; write ${{env:NAME}} there, and set NAME"
+        )
+    named = _NAMED.fullmatch(secret or inner)
+    if named is None:
+        raise CatalogError(f"MCP server {server} needs {match[0]}, which only its own client can fill in")
+    value = os.environ.get(named[1]) or named[2]
+    if value is None:
+        raise CatalogError(f"MCP server {server} needs the environment variable {named[1]}, which is not set")
+    return value
+
+
+# --- in a catalog -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server as a catalog keeps it, and the environment variables whose values it does not hold."""
+
+    record: Mapping[str, Any]
+    variables: tuple[str, ...]
+
+
+def endpoint_of(server: McpServer) -> Endpoint:
+    """The server without anything that may be secret: literal values of its environment, headers and query, and arguments
+    or parts of the path that look like keys, become variables."""
+    known = server.name or (urlsplit(server.url).hostname if server.url else str(server)) or ""
+    opened = _Opened(_variable_name("MCP", known))
+    record: dict[str, Any] = {}
+    if server.url:
+        record["url"] = opened.url(server.url)
+        if server.headers:
+            record["headers"] = {name: opened.value(text, name) for name, text in server.headers.items()}
+        record |= {"transport": "sse"} if server.sse else {}
+    else:
+        record["command"] = opened.arguments(server.command)
+        if server.env:
+            record["env"] = {name: opened.value(text, name, own=True) for name, text in server.env.items()}
+        record |= {"cwd": server.cwd} if server.cwd else {}
+    return Endpoint(record, tuple(dict.fromkeys(opened.variables)))
+
+
+def server_of(name: str, record: Mapping[str, Any]) -> McpServer:
+    """Reads what `endpoint_of` wrote. CatalogError if it says neither a command nor an address."""
+    command, url = record.get("command"), record.get("url")
+    env, headers, cwd = record.get("env") or {}, record.get("headers") or {}, record.get("cwd") or ""
+    maps = all(isinstance(one, dict) and all(isinstance(v, str) for v in one.values()) for one in (env, headers))
+    if maps and isinstance(cwd, str):
+        if isinstance(url, str) and url:
+            return McpServer(name, url=url, headers=headers, sse=record.get("transport") == "sse")
+        if isinstance(command, list) and command and all(isinstance(part, str) for part in command):
+            return McpServer(name, command=tuple(command), env=env, cwd=cwd)
+    raise CatalogError(f"the catalog does not say how to start or reach the MCP server {name!r}; build it again")
+
+
+def shown_server(server: McpServer) -> str:
+    """How it is started or reached, in one line, for a person to agree to."""
+    return server.url or shlex.join(server.command)
+
+
+class _Opened:
+    """Writes variables in the place of what may be secret, and remembers which."""
+
+    def __init__(self, prefix: str) -> None:
+        self.variables: list[str] = []
+        self._prefix = prefix
+
+    def _variable(self, name: str, own: bool = False) -> str:
+        self.variables.append(name if own else _variable_name(self._prefix, name))
+        return "${" + self.variables[-1] + "}"
+
+    def value(self, text: str, name: str, *, own: bool = False) -> str:
+        """A value of variables only, or else one variable in its place, `name` itself if it is the server's `own`."""
+        rest = _VARIABLE.sub("", text)
+        defaults = any((named := _NAMED.fullmatch(inner)) and named[2] for _, inner in _VARIABLE.findall(text))
+        is_open = not defaults and ((rest != text and _SCHEME.fullmatch(rest)) or _BARE_VARIABLE.fullmatch(text))
+        return text if is_open else self._variable(name, own)
+
+    def arguments(self, command: Iterable[str]) -> list[str]:
+        opened: list[str] = []
+        before = ""
+        for part in command:
+            option = before.lstrip("-") if before.startswith("-") else ""
+            assigned = _ASSIGNMENT.fullmatch(part)
+            if assigned and option in ("e", "env"):  # docker run -e NAME=VALUE
+                part = f"{assigned[1]}={self.value(assigned[2], assigned[1], own=True)}"
+            elif assigned and looks_secret(assigned[1].lstrip("-"), assigned[2]):
+                part = f"{assigned[1]}={self.value(assigned[2], assigned[1])}"
+            elif option.lower() in ("h", "header") and ":" in part:  # mcp-remote URL --header "Name: value"
+                name, _, value = part.partition(":")
+                part = f"{name}:{self.value(value.strip(), name)}"
+            elif is_url(part):
+                part = self.url(part)
+            elif looks_secret(option, part):
+                part = self.value(part, option or "KEY")
+            opened.append(part)
+            before = part
+        return opened
+
+    def url(self, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return self._variable("URL")
+        login, at, host = parts.netloc.rpartition("@")
+        path = "/".join(self._variable("KEY") if _RANDOM.fullmatch(part) else part for part in parts.path.split("/"))
+        asked = parse_qsl(parts.query, keep_blank_values=True)
+        query = "&".join(f"{quote(name)}={self.value(value, name)}" for name, value in asked)
+        return urlunsplit((parts.scheme, (self.value(login, "LOGIN") if login else "") + at + host, path, query, ""))
+
+
+def _variable_name(*parts: str) -> str:
+    return "_".join(re.sub(r"\W+", "_", part.strip("-"), flags=re.ASCII).strip("_").upper() for part in parts if part)

@@ -1,0 +1,147 @@
+"""Files of MCP clients as people have them: the key, the comments, the words for places and variables of each client."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolgen.catalog.loaders.mcp_client_files import servers_at
+from toolgen.catalog.loaders.mcp_endpoint import McpServer
+
+PLAIN = {"command": "run", "args": ["--port", 8080]}
+
+
+def read(folder: Path, text: str, name: str = "mcp.json") -> tuple[McpServer, ...]:
+    """The servers of a file, ready to be started; nothing of it is lost."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    found = servers_at(str(folder / name))
+    assert found.losses == () and found.several
+    return tuple(server.ready for server in found.servers)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"mcpServers": {"a": PLAIN}},
+        {"inputs": [], "servers": {"a": {"type": "stdio", **PLAIN}}},
+        {"mcp": {"inputs": [], "servers": {"a": PLAIN}}, "editor.fontSize": 12},
+        {"theme": "One", "context_servers": {"a": {"source": "custom", **PLAIN}}},
+        {"context_servers": {"a": {"command": {"path": "run", "args": ["--port", 8080]}, "settings": {}}}},
+        {"mcp": {"a": {"type": "local", "command": ["run", "--port", "8080"], "enabled": True}}},
+        {"amp.mcpServers": {"a": PLAIN}},
+        {"mcpServers": [{"name": "a", **PLAIN}]},
+        {"a": PLAIN},
+    ],
+)
+def test_every_client_keeps_its_servers_under_a_key_of_its_own(tmp_path: Path, content: Any) -> None:
+    assert read(tmp_path, json.dumps(content)) == (McpServer("a", command=("run", "--port", "8080")),)
+
+
+def test_comments_and_trailing_commas(tmp_path: Path) -> None:
+    text = """{
+        // the "servers" of this project
+        "servers": { /* , } */
+            "a": {"command": "run", "args": ["http://x//y", "a, ]", "\\"//\\""], }, // one
+        },
+    }"""
+    assert read(tmp_path, text) == (McpServer("a", command=("run", "http://x//y", "a, ]", '"//"')),)
+
+
+def test_codex_and_continue_have_formats_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "t1")
+    codex = """
+        [mcp_servers.a]
+        command = "run"
+        env_vars = ["TOKEN"]
+        disabled_tools = ["rm"]
+        [mcp_servers.b]
+        url = "https://x.example/mcp"
+        bearer_token_env_var = "TOKEN"
+    """
+    a, b = read(tmp_path, codex, "config.toml")
+    assert a.env == {"TOKEN": "t1"} and not a.has("rm") and a.has("ls")
+    assert b.headers == {"Authorization": "Bearer t1"}
+    yaml = "mcpServers:\n  - name: a\n    command: run\n    env:\n      K: ${{ secrets.TOKEN }}\n"
+    assert read(tmp_path, yaml, "config.yaml")[0].env == {"K": "t1"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "sse"),
+    [
+        ({"url": "https://x.example/mcp"}, "https://x.example/mcp", False),
+        ({"serverUrl": "https://x.example/mcp"}, "https://x.example/mcp", False),
+        ({"httpUrl": "https://x.example/sse"}, "https://x.example/sse", False),
+        ({"type": "streamable-http", "url": "https://x.example/sse"}, "https://x.example/sse", False),
+        ({"type": "http", "url": "https://x.example"}, "https://x.example", False),
+        ({"type": "remote", "url": "https://x.example"}, "https://x.example", False),
+        ({"type": "sse", "url": "https://x.example"}, "https://x.example", True),
+        ({"transport": "sse", "url": "https://x.example"}, "https://x.example", True),
+        ({"url": "https://x.example/sse"}, "https://x.example/sse", True),
+    ],
+)
+def test_addresses_and_their_transports(tmp_path: Path, entry: Any, url: str, sse: bool) -> None:
+    entry = entry | {"headers": {"X": 1, "Y": None}}
+    (server,) = read(tmp_path, json.dumps({"mcpServers": {"a": entry}}))
+    assert (server.url, server.sse, server.headers) == (url, sse, {"X": "1"})
+
+
+def test_variables_and_places_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET", "s")
+    monkeypatch.delenv("UNSET", raising=False)
+    (tmp_path / "more.env").write_text("# a comment\nexport A=1\nB='two words'\nC=file\n\n")
+    entry = {
+        "command": "${workspaceFolder}/run",
+        "args": ["${SET}", "${env:SET}", "${UNSET:-d}", "${UNSET:-}", "${SET:-d}", "$SET", "${userHome}${/}x"],
+        "env": {"C": "${SET}", "D": "$SET", "E": True},
+        "cwd": "${workspaceFolder}",
+        "envFile": "${workspaceFolder}/more.env",
+    }
+    (server,) = read(tmp_path, json.dumps({"servers": {"a": entry}}), ".vscode/mcp.json")
+    assert server.command == (f"{tmp_path}/run", "s", "s", "d", "", "s", "$SET", f"{Path.home()}/x")
+    assert server.env == {"A": "1", "B": "two words", "C": "s", "D": "s", "E": "true"}
+    assert server.cwd == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"command": "run", "args": ["${NOT_SET}"]}, "the environment variable NOT_SET, which is not set"),
+        ({"command": "run", "env": {"K": "$NOT_SET"}}, "the environment variable NOT_SET, which is not set"),
+        ({"url": "https://x.example/${env:NOT_SET}"}, "the environment variable NOT_SET, which is not set"),
+        ({"url": "https://x.example", "headers": {"K": "Bearer ${input:key}"}}, r"\$\{input:key\} when it starts"),
+        ({"command": "${command:extension.start}"}, "which only its own client can fill in"),
+        ({"command": "run", "envFile": "absent.env"}, "the envFile: there is no file"),
+        ({"args": ["x.py"]}, "needs a 'command' with a list 'args', or a 'url'"),
+        ({"command": "run", "args": "x.py"}, "needs a 'command'"),
+        ({"command": " "}, "needs a 'command'"),
+        ({"command": 3, "url": 4}, "needs a 'command'"),
+        ("run x.py", "is no object"),
+        (None, "is no object"),
+    ],
+)
+def test_an_entry_that_cannot_be_used_is_one_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Any, reason: str
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"a": PLAIN, "bad": entry, "c": PLAIN}}))
+    found = servers_at(str(tmp_path / "mcp.json"))
+    assert [server.ready.name for server in found.servers] == ["a", "c"]
+    (loss,) = found.losses
+    assert loss.name == "bad" and "\n" not in loss.reason
+    assert re.search(reason, loss.reason)
+
+
+@pytest.mark.parametrize("switch", [{"disabled": True}, {"enabled": False}])
+def test_what_is_switched_off_is_named_and_not_read(tmp_path: Path, switch: dict[str, bool]) -> None:
+    off = {"command": "${NOT_SET}", **switch}
+    on = {**PLAIN, "enabled": True, "disabled": False, "includeTools": ["x", "y"], "excludeTools": ["y"]}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"a": on, "off": off}}))
+    found = servers_at(str(tmp_path / "mcp.json"))
+    (server,) = found.servers
+    assert found.losses == () and found.notes == ("off: the file has this server disabled; it was not started",)
+    assert [name for name in ("x", "y", "z") if server.ready.has(name)] == ["x"]
