@@ -14,16 +14,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from toolgen.catalog.loaders.mcp_endpoint import McpServer
 from toolgen.catalog.loaders.mcp_messages import readable
-from toolgen.errors import InputError, MissingExtraError
+from toolgen.errors import MissingExtraError
 from toolgen.foreign.data import clean_text
-from toolgen.foreign.web import Unpacking, public_addresses, resolved
-
-if TYPE_CHECKING:
-    import httpx2
 
 MAX_BYTES = 128 << 20  # of one answer: what a server writes between two requests
 _GUARD = Path(__file__).with_name("mcp_guard.py")
@@ -104,7 +100,16 @@ def _read_again(error: Exception) -> Any:
 
 def _transport(server: McpServer, errors: IO[bytes], options: Options) -> Any:
     if server.url:
-        return _http(server, errors, options)
+        from toolgen.catalog.loaders.mcp_http import http_transport
+
+        return http_transport(
+            server,
+            timeout=options.timeout,
+            limit=MAX_BYTES,
+            lasting=options.lasting,
+            trusted=options.trusted,
+            on_fault=lambda words: errors.write(f"\n{words}".encode()),
+        )
     from mcp import StdioServerParameters
     from mcp.client.stdio import stdio_client
 
@@ -116,108 +121,6 @@ def _transport(server: McpServer, errors: IO[bytes], options: Options) -> Any:
         encoding_error_handler="replace",
     )
     return stdio_client(parameters, errlog=errors)  # type: ignore[arg-type]  # only its file descriptor is used
-
-
-@asynccontextmanager
-async def _http(server: McpServer, errors: IO[bytes], options: Options) -> AsyncIterator[Any]:
-    import httpx2
-    from mcp.client.sse import sse_client
-    from mcp.client.streamable_http import streamable_http_client
-
-    def client(*_: Any, **__: Any) -> httpx2.AsyncClient:
-        headers = {"Accept-Encoding": "identity", "User-Agent": "toolgen", **server.headers}
-        return httpx2.AsyncClient(headers=headers, transport=_bounded(errors, options), timeout=options.timeout)
-
-    if server.sse:
-        async with sse_client(server.url, httpx_client_factory=client) as streams:
-            yield streams
-        return
-    async with (
-        client() as http,
-        streamable_http_client(server.url, http_client=http, max_sse_event_size=None) as streams,
-    ):
-        yield streams
-
-
-def _bounded(errors: IO[bytes], options: Options) -> httpx2.AsyncBaseTransport:
-    """A transport that resolves each host once, counts what comes unpacked, and mends JSON."""
-    import anyio
-    import httpx2
-
-    addresses: dict[str, str] = {}
-    received = 0
-
-    class Bounded(httpx2.AsyncHTTPTransport):
-        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            nonlocal received
-            host = request.url.host
-            if host not in addresses:
-                look = resolved if options.trusted else public_addresses
-                addresses[host] = (await anyio.to_thread.run_sync(look, host, 0, abandon_on_cancel=True))[0]
-            there = httpx2.Request(
-                request.method,
-                request.url.copy_with(host=addresses[host]),
-                headers=request.headers,
-                stream=request.stream,
-                extensions={**request.extensions, "sni_hostname": host},
-            )
-            response = await super().handle_async_request(there)
-            if response.status_code >= 400:
-                errors.write(b"\nthe server answers %d" % response.status_code)
-            if options.lasting and request.method == "POST":
-                received = 0
-            unpacking = Unpacking(response.headers.get("content-encoding", ""), MAX_BYTES, str(request.url))
-            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            for name in ("content-encoding", "content-length"):
-                response.headers.pop(name, None)
-            response.stream = Mended(response.stream, unpacking, kind)
-            return response
-
-    class Mended(httpx2.AsyncByteStream):
-        def __init__(self, stream: Any, unpacking: Unpacking, kind: str) -> None:
-            self._stream, self._unpacking, self._kind = stream, unpacking, kind
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            pending = bytearray()
-            async for chunk in self._plain():
-                pending += chunk
-                if self._kind == "text/event-stream" and b"\n" in chunk:
-                    lines, _, rest = bytes(pending).rpartition(b"\n")
-                    pending = bytearray(rest)
-                    yield b"".join(_mended_line(line) + b"\n" for line in lines.split(b"\n"))
-            if pending:
-                yield _mended_body(bytes(pending))
-
-        async def _plain(self) -> AsyncIterator[bytes]:
-            nonlocal received
-            try:
-                async for chunk in self._stream:
-                    plain = self._unpacking.take(chunk)
-                    received += len(plain)
-                    if received > MAX_BYTES:
-                        raise InputError(f"it wrote more than {MAX_BYTES >> 20} MB")
-                    yield plain
-                self._unpacking.end()
-            except InputError as error:
-                errors.write(b"\n" + str(error).encode())
-                raise httpx2.ReadError(str(error)) from None
-
-        async def aclose(self) -> None:
-            await self._stream.aclose()
-
-    return Bounded()
-
-
-def _mended_line(line: bytes) -> bytes:
-    """A line of an event stream; what it says is one JSON message."""
-    return b"data: " + _mended_body(line[5:].strip()) if line.startswith(b"data:") and b"{" in line else line
-
-
-def _mended_body(body: bytes) -> bytes:
-    try:
-        return readable(body)
-    except ValueError:  # the SDK says why
-        return body
 
 
 # --- around it --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,152 @@
+"""MCP servers over HTTP that send too much, too slowly, from elsewhere, or JSON that no parser takes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from toolgen.catalog.loaders.mcp_servers import load_mcp
+from toolgen.errors import CatalogError
+
+pytest.importorskip("mcp")
+
+TOOL = {"name": "a", "inputSchema": {"type": "object"}}
+Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], str]]:
+    """Starts a server of revision 2025-11-25 whose `tools/list` is answered by a function; gives its address."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(answer: Answer) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                asked.append(self.headers["Host"])
+                if message["method"] == "tools/list":
+                    answer(self, message)
+                elif "id" not in message:
+                    self.send_response(202)
+                    self.end_headers()
+                elif message["method"] == "initialize":
+                    about = {"capabilities": {"tools": {}}, "serverInfo": {"name": "web", "version": "1"}}
+                    send(self, message, {"protocolVersion": "2025-11-25", **about})
+                else:
+                    self.send_error(404)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        asked: list[str] = []
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://localhost:{server.server_address[1]}/mcp"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def send(handler: BaseHTTPRequestHandler, message: dict[str, Any], result: Any, kind: str = "application/json") -> None:
+    """Answers with a result, as JSON text or as the one event of a stream."""
+    body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode()
+    if kind == "text/event-stream":
+        body = b"event: message\ndata: " + body + b"\n\n"
+    reply(handler, body, {"Content-Type": kind})
+
+
+def reply(handler: BaseHTTPRequestHandler, body: bytes, headers: dict[str, str]) -> None:
+    """Answers with these bytes."""
+    handler.send_response(200)
+    for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_odd_values_cost_nothing_in_json_and_in_events(serve: Callable[[Answer], str], kind: str) -> None:
+    deep: Any = {}
+    for _ in range(300):
+        deep = {"type": "object", "properties": {"x": deep}}
+    tools = [TOOL | {"description": "x\ud800"}, {"name": "deep", "inputSchema": deep}, 7, TOOL | {"name": "b"}]
+    loaded = load_mcp(serve(lambda handler, message: send(handler, message, {"tools": tools}, kind)), timeout=20)
+    assert [tool.id for tool in loaded.tools] == ["web&&a", "web&&deep", "web&&b"]
+    assert len(loaded.report.losses) == 1
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_what_is_packed_is_counted_unpacked(
+    serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("toolgen.catalog.loaders.mcp_connection.MAX_BYTES", 4 << 20)
+    bomb = gzip.compress(b"data: {" + b" " * (64 << 20), 9)
+    headers = {"Content-Type": kind, "Content-Encoding": "gzip"}
+    begin = time.monotonic()
+    with pytest.raises(CatalogError, match="more than 4 MB"):
+        load_mcp(serve(lambda handler, _: reply(handler, bomb, headers)), timeout=20)
+    assert len(bomb) < 100_000 and time.monotonic() - begin < 15
+
+
+def test_an_honest_packed_answer_is_read(serve: Callable[[Answer], str]) -> None:
+    def answer(handler: BaseHTTPRequestHandler, message: dict[str, Any]) -> None:
+        body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {"tools": [TOOL]}}).encode()
+        reply(handler, gzip.compress(body), {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+
+    assert [tool.name for tool in load_mcp(serve(answer), timeout=20).tools] == ["a"]
+
+
+def test_the_deadline_covers_headers(serve: Callable[[Answer], str]) -> None:
+    def drip(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
+        for letter in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 600:
+            handler.wfile.write(bytes([letter]))
+            time.sleep(0.1)
+
+    begin = time.monotonic()
+    with pytest.raises(CatalogError, match="it did not answer within 2 s"):
+        load_mcp(serve(drip), timeout=2)
+    assert time.monotonic() - begin < 10
+
+
+def test_a_redirect_to_another_host_is_not_followed(serve: Callable[[Answer], str]) -> None:
+    reached: list[str] = []
+    inner = serve(lambda handler, message: reached.append("inner") or send(handler, message, {"tools": [TOOL]}))
+
+    def redirect(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
+        handler.send_response(307)
+        handler.send_header("Location", inner)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with pytest.raises(CatalogError, match="not followed"):
+        load_mcp(serve(redirect), timeout=20)
+    assert reached == []
+
+
+def test_a_name_is_resolved_once(serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+
+    def look(host: str, _port: int) -> list[str]:
+        looks.append(host)
+        return ["127.0.0.1"] if len(looks) == 1 else ["10.0.0.1"]
+
+    monkeypatch.setattr("toolgen.catalog.loaders.mcp_http.resolved", look)
+    address = serve(lambda handler, message: send(handler, message, {"tools": [TOOL]}))
+    loaded = load_mcp(address.replace("localhost", "rebinding.example"), timeout=20)
+    assert len(loaded.tools) == 1 and looks == ["rebinding.example"]
+
+
+def test_the_status_of_a_refusal_is_told(serve: Callable[[Answer], str]) -> None:
+    with pytest.raises(CatalogError, match="the server answers 401"):
+        load_mcp(serve(lambda handler, _: handler.send_error(401)), timeout=20)
