@@ -121,7 +121,12 @@ def test_the_deadline_covers_headers(serve: Callable[[Answer], str]) -> None:
 
 def test_a_redirect_to_another_host_is_not_followed(serve: Callable[[Answer], str]) -> None:
     reached: list[str] = []
-    inner = serve(lambda handler, message: reached.append("inner") or send(handler, message, {"tools": [TOOL]}))
+
+    def reach(handler: BaseHTTPRequestHandler, message: dict[str, Any]) -> None:
+        reached.append("inner")
+        send(handler, message, {"tools": [TOOL]})
+
+    inner = serve(reach)
 
     def redirect(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
         handler.send_response(307)
