@@ -14,7 +14,7 @@ from toolgen.agent import ToolResult
 from toolgen.catalog import Catalog, Tool
 from toolgen.datasets import Task, Turn
 from toolgen.errors import InputError
-from toolgen.retrieval import make_retriever
+from toolgen.retrieval import Ranking, make_retriever
 from toolgen.serving import Gateway
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -80,10 +80,18 @@ def gateway(recorder: Recorder) -> Iterator[Gateway]:
 
 
 def test_a_search_gives_names_and_short_descriptions(gateway: Gateway) -> None:
-    first = gateway.search("send an e-mail", 1)[0]
+    first = gateway.search("send an e-mail", 1).tools[0]
     assert first.name == MAIL.id
     assert first.description.startswith("Send an e-mail to somebody. Long.")
     assert len(first.description) <= 240
+
+
+def test_a_search_says_when_no_tool_fits(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = gateway_over(recorder)
+    for no_tool, expected in ((0.5, True), (0.3, False), (None, False)):
+        ranking = Ranking((MAIL.id, FORECAST.id), (0.4, 0.1), no_tool)
+        monkeypatch.setattr(gateway._retriever, "search", lambda _texts, _k, one=ranking: [one])
+        assert gateway.search("a poem", 2).is_declined is expected
 
 
 @pytest.mark.parametrize(("text", "limit"), [("", 5), (" \n", 5), ("mail", 0), ("mail", 51)])

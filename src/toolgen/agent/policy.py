@@ -5,9 +5,10 @@ Knows no environment: what can be called now is handed in. A policy of your own 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from toolgen.datasets.messages import FINISH, NO_TOOL
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
     from toolgen.inference.passes import Passes
 
+OnText = Callable[[str, str], None]
 StuckReason = Literal["", "context_full", "arguments_cut", "invalid_arguments"]
 
 
@@ -107,10 +109,13 @@ class GenerativePolicy:
         self.decoder = ToolDecoder(checkpoint, options)
         self._session = self.decoder.session()
 
-    def for_task(self, task: str, passes: Passes) -> GenerativePolicy:
-        """The same policy with a conversation of its own, whose passes `passes` makes; what it draws depends on its `task`."""
+    def for_task(self, task: str, passes: Passes, options: DecodingOptions | None = None) -> GenerativePolicy:
+        """The same policy, or with other options, with a conversation of its own, whose passes `passes` makes; what it draws
+        depends on its `task`."""
         other = copy(self)
-        other._session = self.decoder.session(passes=passes, task=task)
+        if options:
+            other.decoder = self.decoder.with_options(options)
+        other._session = other.decoder.session(passes=passes, task=task)
         return other
 
     def act(
@@ -120,17 +125,22 @@ class GenerativePolicy:
         *,
         tokens: int | None = None,
         given: str | None = None,
+        required: bool = False,
+        on_text: OnText | None = None,
     ) -> Action:
-        """See `Policy`; with `given` the tool is not chosen but taken."""
+        """See `Policy`. With `given` the tool is not chosen but taken; with `required` it is a tool, neither "finish" nor
+        "no_tool". `on_text` hears the chosen tool and the arguments written so far, empty at first."""
         from toolgen.decoding import ContextFullError
 
         self._written = 0
         try:
             self._session.sync(self.checkpoint.protocol.prompt(messages))
             thought = self._think() if self.think else ""
-            choice = self.decoder.choose(self._session, tools)
+            choice = self.decoder.choose(self._session, tools, required=required)
             tool = given or choice.tool
-            arguments = self._arguments(tool, tokens)
+            if on_text:
+                on_text(tool, "")
+            arguments = self._arguments(tool, tokens, on_text)
         except ContextFullError:
             fault = "the conversation does not fit into the model's context"
             return Action(tool="", stuck="context_full", fault=fault, tokens=self._written)
@@ -141,12 +151,13 @@ class GenerativePolicy:
         self._written += len(ids)
         return str(self.checkpoint.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
-    def _arguments(self, tool: str, tokens: int | None) -> Arguments:
+    def _arguments(self, tool: str, tokens: int | None, on_text: OnText | None) -> Arguments:
         self._written += len(self.checkpoint.vocabulary.sequence(tool))
         if tool != NO_TOOL:
             self.decoder.begin_call(self._session, tool)
         left = None if tokens is None else max(0, tokens - self._written)
-        return self.decoder.arguments(self._session, tool, tokens=left)
+        tell = partial(on_text, tool) if on_text else None
+        return self.decoder.arguments(self._session, tool, tokens=left, on_text=tell)
 
     def _action(self, tool: str, thought: str, choice: ToolChoice, arguments: Arguments) -> Action:
         stuck: StuckReason = ""

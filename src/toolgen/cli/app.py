@@ -29,6 +29,7 @@ COMMAND_MODULES = (
     "toolgen.cli.train",
     "toolgen.cli.search",
     "toolgen.cli.run",
+    "toolgen.cli.serve",
     "toolgen.cli.mcp",
     "toolgen.cli.evaluate",
     "toolgen.cli.experiment",

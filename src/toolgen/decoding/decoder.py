@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -22,6 +23,7 @@ from toolgen.datasets.messages import NO_TOOL
 from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler
 from toolgen.decoding.matcher import Matcher
 from toolgen.decoding.values import is_plain_json
+from toolgen.errors import UsageError
 from toolgen.inference.sampling import Sampling, pick
 from toolgen.inference.session import Session
 from toolgen.inference.trie import ROOT, Trie
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from toolgen.inference.passes import Passes
 
 ArgumentStatus = Literal["ok", "cut", "invalid"]
+OnText = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,15 +135,22 @@ class ToolDecoder:
         seed = self.options.sampling.seed
         return Session(passes or self.passes, seed=random.Random(f"{seed} {task}").getrandbits(63) if task else seed)
 
-    def choose(self, session: Session, allowed: Sequence[str] | None = None) -> ToolChoice:
-        """The next action where the session ends: a tool of `allowed` (default: all), finish or no_tool.
+    def with_options(self, options: DecodingOptions) -> ToolDecoder:
+        """The same decoder, which shares what it has compiled, with other options."""
+        other = copy(self)
+        other.options = options
+        return other
+
+    def choose(self, session: Session, allowed: Sequence[str] | None = None, *, required: bool = False) -> ToolChoice:
+        """The next action where the session ends: a tool of `allowed` (default: all), and unless a tool is `required` finish or
+        no_tool. UsageError if nothing is left.
 
         Where tools are several tokens, each is chosen behind those before it; the session is left as it was.
         """
         import torch
 
-        every = self._actions_of(None)
-        legal = every if allowed is None else self._actions_of(tuple(allowed))
+        every = self._actions_of(None, False)
+        legal = every if allowed is None and not required else self._actions_of(allowed and tuple(allowed), required)
         start, node, place = list(session.ids), ROOT, ROOT  # in the trie of what is legal, and in that of everything
         probability, exists, permitted = 1.0, True, True
         while legal.trie.rows_M[node] < 0:
@@ -165,17 +175,20 @@ class ToolDecoder:
         sequence = self.checkpoint.vocabulary.sequence(action)
         session.extend([*sequence, *self.checkpoint.protocol.after_tool(action)])
 
-    def arguments(self, session: Session, action: str, *, tokens: int | None = None) -> Arguments:
+    def arguments(
+        self, session: Session, action: str, *, tokens: int | None = None, on_text: OnText | None = None
+    ) -> Arguments:
         """The argument object of `action` where the session ends; afterwards the session may end inside it: `sync`.
 
-        `tokens` bounds it further than the option `argument_tokens` does.
+        `tokens` bounds it further than the option `argument_tokens` does; `on_text` hears what is written so far.
         """
         if action == NO_TOOL:
             return Arguments(value={}, text="{}", status="ok")
         grammar = self._grammar_of(action)
         schema = self.checkpoint.protocol.arguments_schema(action)
         limit = self.options.argument_tokens if tokens is None else min(tokens, self.options.argument_tokens)
-        return _ArgumentRun(self.options, session, self._grammars.matcher(grammar), limit).run(grammar, schema)
+        run = _ArgumentRun(self.options, session, self._grammars.matcher(grammar), limit)
+        return run.run(grammar, schema, on_text)
 
     def text(self, session: Session) -> list[int]:
         """Free text where the session ends: up to the end of the turn, an action token or the limit, all left out.
@@ -191,9 +204,12 @@ class ToolDecoder:
             written.append(token_id)
         return written
 
-    def _make_actions(self, allowed: tuple[str, ...] | None) -> _Actions:
+    def _make_actions(self, allowed: tuple[str, ...] | None, required: bool) -> _Actions:
         vocabulary = self.checkpoint.vocabulary
-        names = (*ACTIONS, *(vocabulary.tool_ids if allowed is None else dict.fromkeys(allowed)))
+        tools = vocabulary.tool_ids if allowed is None else dict.fromkeys(allowed)
+        names = (*(() if required else ACTIONS), *tools)
+        if not names:
+            raise UsageError("a tool is required, and none is allowed")
         return _Actions(Trie.build([vocabulary.sequence(name) for name in names]), names)
 
     def _compile(self, action: str) -> ArgumentGrammar:
@@ -210,9 +226,11 @@ class _ArgumentRun:
         self._limit = limit
         self._masked = 0
 
-    def run(self, grammar: ArgumentGrammar, schema: Mapping[str, Any]) -> Arguments:
+    def run(self, grammar: ArgumentGrammar, schema: Mapping[str, Any], on_text: OnText | None) -> Arguments:
         while not (self._matcher.complete or self._matcher.stuck) and self._left > 0:
             self._advance()
+            if on_text:
+                on_text(self._matcher.text)
         text, steps = self._matcher.text, len(self._matcher.tokens)
         status: ArgumentStatus = "ok"
         value: Mapping[str, Any] | None = None

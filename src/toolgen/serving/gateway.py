@@ -46,6 +46,15 @@ class Found:
         return {"name": self.name, "description": self.description, "score": round(self.score, 4)}
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a search found, best first; a method may leave out what has nothing to do with the request. `is_declined`: it takes
+    "no tool fits" for likelier than each of them."""
+
+    tools: tuple[Found, ...]
+    is_declined: bool = False
+
+
 class Gateway:
     """Answers searches over `catalog` with `retriever`, which is indexed here, and carries out calls in `environment`.
 
@@ -76,16 +85,19 @@ class Gateway:
         """How many tools there are."""
         return len(self._catalog)
 
-    def search(self, text: str, limit: int = 5) -> list[Found]:
-        """The tools for a request in plain language, best first; fewer where the method says that no more fit."""
+    def search(self, text: str, limit: int = 5) -> Search:
+        """The tools for a request in plain language. InputError for an empty one, or a limit below 1 or above LARGEST."""
         if not text.strip():
             raise InputError("the request is empty; say in plain language what is to be done")
         if not 1 <= limit <= LARGEST:
             raise InputError(f"the limit is {limit}; give 1 to {LARGEST}")
         with self._searching:
             ranking = self._retriever.search([text[:LONGEST_REQUEST]], limit)[0]
-        pairs = zip(ranking.tools, ranking.scores, strict=True)
-        return [self._found(self._catalog.get(tool), score) for tool, score in pairs if tool in self._catalog]
+        pairs = zip(map(self._catalog.get, ranking.tools), ranking.scores, strict=True)
+        found = tuple(self._found(tool, score) for tool, score in pairs)
+        return Search(
+            found, is_declined=ranking.no_tool is not None and ranking.no_tool > max(ranking.scores, default=0.0)
+        )
 
     def details(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """The definitions of tools by name, as the Model Context Protocol writes them. InputError for an unknown name."""

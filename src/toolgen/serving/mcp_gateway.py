@@ -61,9 +61,10 @@ TOOLS = (
                         },
                         "required": ["name", "description", "score"],
                     },
-                }
+                },
+                "probably_none_fits": {"type": "boolean"},
             },
-            "required": ["tools"],
+            "required": ["tools", "probably_none_fits"],
         },
         annotations=types.ToolAnnotations(read_only_hint=True, open_world_hint=False),
     ),
@@ -145,8 +146,11 @@ def http_app(gateway: Gateway, host: str = "127.0.0.1") -> Starlette:
 
 def _search(gateway: Gateway, given: Mapping[str, Any]) -> types.CallToolResult:
     found = gateway.search(given["query"], given.get("limit", 5))
-    text = "\n".join(f"{one.name}: {one.description}" for one in found) or "no tool of the catalog fits"
-    return _structured({"tools": [one.to_dict() for one in found]}, text)
+    lines = [f"{one.name}: {one.description}" for one in found.tools] or ["nothing was found"]
+    if found.is_declined:
+        lines.insert(0, "probably no tool of the catalog fits; the nearest are")
+    value = {"tools": [one.to_dict() for one in found.tools], "probably_none_fits": found.is_declined}
+    return _structured(value, "\n".join(lines))
 
 
 def _structured(value: dict[str, Any], text: str | None = None) -> types.CallToolResult:

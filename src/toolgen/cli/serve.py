@@ -1,0 +1,136 @@
+"""`toolgen serve`: a checkpoint behind OpenAI's interfaces, for clients that exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolgen.catalog.transforms import select_tools
+from toolgen.cli.console import message, progress, show
+from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, has_weights, load_catalog, open_retriever
+from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
+from toolgen.errors import InputError, MissingExtraError, UsageError
+from toolgen.foreign.data import read_text
+
+if TYPE_CHECKING:
+    from toolgen.retrieval import Retriever
+    from toolgen.serving.app import Service
+
+_KEY_LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `serve`."""
+    app.command("serve", epilog="Example: toolgen serve CKPT --port 8000")(serve)
+
+
+def serve(
+    folder: Annotated[
+        Path, typer.Argument(metavar="CKPT", help="A trained checkpoint, or a dataset, which can only be searched.")
+    ],
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; beyond this machine only with --keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", metavar="FILE", help="Owners and hashes of keys, a line each; --new-key makes one."),
+    ] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option(
+            "--new-key", metavar="OWNER", help="Print a new key, and the line for the file of keys; serve nothing."
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="HOST", help="A name that the server goes by behind a proxy; may be repeated."),
+    ] = None,
+    running: Annotated[int, typer.Option(min=1, help="Conversations answered at once.")] = 32,
+    waiting: Annotated[int, typer.Option(min=1, help="More that wait; the next is told to come again.")] = 64,
+    seconds: Annotated[float, typer.Option(min=0.1, help="The longest time for one answer.")] = 120.0,
+    retriever: RetrieverOption = None,
+    add: AddOption = None,
+    encoder: EncoderOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+) -> None:
+    """Serve /v1/chat/completions, /v1/responses with tool_search, /v1/models and /v1/tools/search, /health and /metrics.
+
+    The catalog's tools need not be listed in requests: the model finds them, and the client carries the calls out. SIGTERM ends
+    the server once all accepted requests are answered.
+    """
+    try:
+        import uvicorn
+
+        from toolgen.serving.app import make_app
+        from toolgen.serving.guard import LOOPBACK, hashed
+        from toolgen.serving.guard import new_key as make_key
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fastapi", "serve") from None
+    if new_key is not None:
+        key = make_key()
+        show(f"key: {key}\nline: {new_key} {hashed(key)}")
+        return
+    known = _read_keys(keys) if keys else {}
+    is_local = host in ("127.0.0.1", "localhost", "::1")
+    if not known and not is_local:
+        raise UsageError(f"--host {host}: a server that other machines reach needs --keys FILE")
+    service, close = _service(folder, (running, waiting, seconds), retriever, add, encoder, include, exclude)
+    hosts = [*LOOPBACK, *(names or ())] if is_local or names else []
+    app = make_app(service, hosts=hosts, keys=known, on_close=close)
+    shown = f"[{host}]" if ":" in host else host
+    message(f"serving {len(service.catalog):,} tools at http://{shown}:{port}/v1")
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(seconds) + 1)
+
+
+def _service(
+    folder: Path,
+    limits: tuple[int, int, float],
+    retriever: str | None,
+    add: list[str] | None,
+    encoder: Path | None,
+    include: list[str] | None,
+    exclude: list[str] | None,
+) -> tuple[Service, Callable[[], None]]:
+    from toolgen.serving.app import Service
+    from toolgen.serving.assistant import Assistant
+
+    catalog = select_tools(load_catalog(folder), include or (), exclude or ())
+    assistant = None
+    if has_weights(folder):
+        from toolgen.checkpoint import Checkpoint
+
+        running, waiting, seconds = limits
+        assistant = Assistant(
+            Checkpoint.load(folder), tools=catalog.ids, running=running, waiting=waiting, seconds=seconds
+        )
+    with progress("indexing tools") as on_progress:
+        finder: Retriever
+        if assistant is not None and not (retriever or add):
+            finder = assistant.retriever()
+        else:
+            finder = open_retriever(folder, retriever, add=add, encoder=encoder, on_progress=on_progress)
+        finder.index(catalog)
+    return Service(folder.resolve().name, catalog, finder, assistant), assistant.close if assistant else lambda: None
+
+
+def _read_keys(path: Path) -> dict[str, str]:
+    """Hashes by owner. InputError names the line that is none."""
+    keys = {}
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        found = _KEY_LINE.fullmatch(line.strip())
+        if not found:
+            raise InputError(
+                f"{path}, line {number}: write OWNER and the hash that `toolgen serve --new-key OWNER` prints"
+            )
+        keys[found[1]] = found[2]
+    if not keys:
+        raise InputError(f"{path} holds no key; `toolgen serve --new-key OWNER` makes one")
+    return keys

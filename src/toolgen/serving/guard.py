@@ -1,0 +1,163 @@
+"""Guard: what every request passes before it is read: whose it is, where it was sent, how large it is. It also counts.
+
+Keys are kept as hashes. A page of another site can neither call a server on this machine by a name of its own (DNS rebinding)
+nor by its address (`Origin`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import secrets
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOGGER = logging.getLogger("toolgen.serving")
+LARGEST_BODY = 1 << 20
+OPEN_PATHS = frozenset({"/health", "/ready"})
+"""Answered to whoever asks: they say nothing but that the server runs."""
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def hashed(key: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def new_key() -> str:
+    """A key that cannot be guessed, so that its plain hash gives nothing away."""
+    return f"tg-{secrets.token_urlsafe(32)}"
+
+
+@dataclass
+class Meters:
+    """What `/metrics` tells, in Prometheus' form."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def __post_init__(self) -> None:
+        self.requests = Counter("toolgen_requests", "Requests answered", ["path", "status"], registry=self.registry)
+        self.seconds = Histogram(
+            "toolgen_request_seconds",
+            "From the request's head to the answer's end",
+            ["path"],
+            registry=self.registry,
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+        )
+
+
+class Guard:
+    """ASGI middleware. `hosts` are the names that the server goes by (none: any), `keys` hashes of keys by their owner."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Sequence[str] = LOOPBACK,
+        keys: Mapping[str, str] | None = None,
+        meters: Meters | None = None,
+        paths: frozenset[str] = frozenset(),
+        largest_body: int = LARGEST_BODY,
+    ) -> None:
+        self._app, self._hosts, self._keys = app, tuple(hosts), dict(keys or {})
+        self._meters, self._paths, self._largest_body = meters or Meters(), paths, largest_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        path, started, status = str(scope["path"]), time.monotonic(), 500
+        request_id = uuid.uuid4().hex
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            refusal = self._refusal(path, headers)
+            if refusal:
+                await _refuse(answer, *refusal)
+            else:
+                await self._app(scope, _Limited(receive, self._largest_body), answer)
+        finally:
+            seconds, known = time.monotonic() - started, path if path in self._paths else "other"
+            self._meters.requests.labels(known, str(status)).inc()
+            self._meters.seconds.labels(known).observe(seconds)
+            line = {"id": request_id, "method": scope["method"], "path": known, "status": status}
+            LOGGER.info(json.dumps(line | {"seconds": round(seconds, 3)}))
+
+    def _refusal(self, path: str, headers: Mapping[str, str]) -> tuple[int, str, str] | None:
+        """Status, code and text for a request that is not let in."""
+        if self._hosts and _host(headers.get("host", "")) not in self._hosts:
+            return 403, "unknown_host", "this server does not go by the name in Host"
+        origin = headers.get("origin")
+        if origin and urlsplit(origin).netloc != headers.get("host"):
+            return 403, "foreign_origin", "pages of other sites may not call this server"
+        if int(headers.get("content-length") or 0) > self._largest_body:
+            return 413, "too_large", f"a request has at most {self._largest_body:,} bytes"
+        if self._keys and path not in OPEN_PATHS and not self._is_known(headers):
+            return 401, "invalid_api_key", "give a key of this server: Authorization: Bearer KEY"
+        return None
+
+    def _is_known(self, headers: Mapping[str, str]) -> bool:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        key = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        given = hashed(key)
+        return any([hmac.compare_digest(given, one) for one in self._keys.values()])  # all of them: in equal time
+
+
+class TooLargeError(HTTPException):
+    """A body that went on after its limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"a request has at most {limit:,} bytes")
+
+
+class _Limited:
+    """Receives a body of bounded length, also where no length was announced."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive, self._limit, self._left = receive, limit, limit
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise TooLargeError(self._limit)
+        return message
+
+
+def _host(header: str) -> str:
+    """The name in a Host header, without its port."""
+    return header.lower() if header.endswith("]") else header.lower().rpartition(":")[0] or header.lower()
+
+
+async def _refuse(send: Send, status: int, code: str, text: str) -> None:
+    body = json.dumps(error_body(text, code=code)).encode()
+    head: list[Any] = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+def error_body(
+    text: str, *, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """An error as OpenAI's clients read it."""
+    return {"error": {"message": text, "type": kind, "param": param, "code": code}}
