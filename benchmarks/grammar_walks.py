@@ -398,7 +398,9 @@ def wrapped(schema: Any) -> Json:
     """The schema of an argument object with the one argument `value`; references to the root go on leading there."""
     if not isinstance(schema, dict):
         return {"type": "object", "properties": {"value": schema}, "required": ["value"]}
-    schema = {key: value for key, value in schema.items() if key != "$schema"}
+    text = json.dumps(schema)
+    left_out = ("$schema", "$id") if text.count('"$id"') == 1 else ("$schema",)
+    schema = {key: value for key, value in schema.items() if key not in left_out}
     moved = json.loads(json.dumps(schema).replace('"$ref": "#/', '"$ref": "#/properties/value/').replace(
         '"$ref": "#"', '"$ref": "#/properties/value"'))  # fmt: skip
     return {"type": "object", "properties": {"value": moved}, "required": ["value"]}

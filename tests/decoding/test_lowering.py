@@ -198,6 +198,14 @@ CASES: dict[str, tuple[Json, list[str], list[str]]] = {
         ['{"x": {"a": 1}}'],
         ['{"x": {"b": 1}}'],
     ),
+    "unevaluatedProperties beside allOf": (
+        one(
+            {"allOf": [{"$ref": "#/$defs/B"}, {"properties": {"b": {}}}], "unevaluatedProperties": False},
+            **{"$defs": {"B": BASE}},
+        ),
+        ['{"x": {"a": 1, "b": 2}}'],
+        ['{"x": {"a": 1, "c": 2}}'],
+    ),
     "additionalProperties false beside allOf": (
         one({"properties": {"a": {}}, "additionalProperties": False, "allOf": [{"properties": {"b": {}}}]}),
         ['{"x": {"a": 1}}'],

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from toolgen.decoding.lowering import Lowered, Relaxed, lowered, replaced, subschemas
 from toolgen.decoding.matcher import Matcher, NumberTokens
-from toolgen.decoding.rewriting import Json
+from toolgen.decoding.references import Json
 from toolgen.errors import CheckpointError
 
 # json.dumps' default separators: what the training text was written with.

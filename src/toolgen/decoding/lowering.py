@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from toolgen.catalog.patterns import matches
-from toolgen.decoding.rewriting import Json, References, rewritten
+from toolgen.decoding.references import Json, References
+from toolgen.decoding.rewriting import rewritten
 
 MAX_DEFINITIONS = 2000
 # Schemas that hold at the place of the object itself.
@@ -176,7 +177,7 @@ class _Lowering:
         parts[id(schema)] = schema
         names = schema.get("properties")
         if isinstance(names, Mapping):
-            counts.update(name for name, one in names.items() if one is not False)
+            counts.update({name: one is not True for name, one in names.items() if one is not False})
         counts.update(dict.fromkeys(schema.get("required") or (), 0))
         is_open = any(key in schema for key in _OPEN)
         is_open |= any(schema.get(key, False) is not False for key in ("additionalProperties", "unevaluatedProperties"))

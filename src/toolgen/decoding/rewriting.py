@@ -5,121 +5,27 @@ Works on one schema at a time, not on what is nested in it. Knows what the compi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from itertools import combinations
 from typing import Any
-from urllib.parse import unquote
 
 from toolgen.catalog.patterns import is_pattern, matches
+from toolgen.decoding.opposites import disjoint, negated
+from toolgen.decoding.references import Json, References
 
-Json = dict[str, Any]
 NoteKeyword = Callable[[str], None]
 
-TYPES = ("null", "boolean", "number", "string", "array", "object")
-EVERY_TYPE = frozenset(TYPES)
 FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 # The compiler holds bounds and constants as floats: whole numbers beyond this are not exact.
 EXACT = 2**53
 MAX_BRANCHES = 8  # more that exclude each other are too much for one grammar
-MAX_STEPS = 20_000
 _DIRECT = frozenset({"type", "enum", "const", "properties", "required", "additionalProperties", "minProperties",
                      "maxProperties", "items", "prefixItems", "minItems", "maxItems", "minLength", "maxLength", "anyOf",
                      "allOf", "$ref"})  # fmt: skip
+_COMPOSING = ("allOf", "anyOf", "oneOf", "$ref", "if", "not", "dependentSchemas")
 _UNSAID = frozenset({"contains", "minContains", "maxContains", "$dynamicRef"})
-
-
-class References:
-    """What the references of a schema lead to. Nothing outside of it is read."""
-
-    def __init__(self, root: Mapping[str, Any]) -> None:
-        self._root = root
-        self._anchors: dict[str, Any] = {}
-        self._types: dict[int, tuple[Any, frozenset[str]]] = {}
-        self._steps = MAX_STEPS
-        self._is_one = True  # no part is a document of its own, where `#` means another place
-        self._collect(root)
-
-    def find(self, reference: Any) -> Any:
-        """The schema that a reference names, or None."""
-        if not (self._is_one and isinstance(reference, str) and reference.startswith("#")):
-            return None
-        if reference[1:] in self._anchors:
-            return self._anchors[reference[1:]]
-        node: Any = self._root
-        for part in unquote(reference[1:]).split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(node, list):
-                node = node[int(key)] if key.isascii() and key.isdigit() and int(key) < len(node) else None
-            else:
-                node = node.get(key) if isinstance(node, Mapping) else None
-        is_schema = isinstance(node, (Mapping, bool)) and (reference == "#" or reference.startswith("#/"))
-        return node if is_schema else None
-
-    def resolved(self, schema: Any) -> Any:
-        """The schema, or what it refers to if it is nothing but a reference."""
-        for _ in range(16):
-            if not (isinstance(schema, Mapping) and set(schema) == {"$ref"}):
-                return schema
-            schema = self.find(schema["$ref"])
-        return None
-
-    def types(self, schema: Any) -> frozenset[str]:
-        """The types that a valid value may have; never too few."""
-        if schema is False:
-            return frozenset()
-        if not isinstance(schema, Mapping):
-            return EVERY_TYPE
-        # The schema is kept too, so that no other takes its id; one that comes to itself may have any type.
-        _, known = self._types.get(id(schema), (None, None))
-        if known is None:
-            self._types[id(schema)] = (schema, EVERY_TYPE)
-            known = self._types_of(schema)
-            self._types[id(schema)] = (schema, known)
-        return known
-
-    def _types_of(self, schema: Mapping[str, Any]) -> frozenset[str]:
-        given = schema.get("type", EVERY_TYPE)
-        found = frozenset(
-            "number" if one == "integer" else one for one in ([given] if isinstance(given, str) else given)
-        )
-        values = listed_values(schema)
-        if values is not None:
-            found &= {type_of(one) for one in values}
-        for key in ("anyOf", "oneOf"):
-            if schema.get(key):
-                found &= frozenset[str]().union(*map(self.types, schema[key]))
-        for one in schema.get("allOf") or ():
-            found &= self.types(one)
-        if "$ref" in schema:
-            found &= self.types(self.find(schema["$ref"]))
-        return found
-
-    def spend(self) -> bool:
-        """Whether one more step of reasoning is granted: a schema from anyone may be made to need millions."""
-        self._steps -= 1
-        return self._steps > 0
-
-    def _collect(self, node: Any) -> None:
-        if isinstance(node, Mapping):
-            if isinstance(node.get("$anchor"), str):
-                self._anchors[node["$anchor"]] = node
-            self._is_one &= node is self._root or not isinstance(node.get("$id"), str)
-            for key, value in node.items():
-                if key not in ("const", "enum", "default", "examples"):
-                    self._collect(value)
-        elif isinstance(node, list):
-            for value in node:
-                self._collect(value)
-
-
-def type_of(value: Any) -> str:
-    """The JSON type of a value; whole numbers are numbers."""
-    if value is None:
-        return "null"
-    kinds = ((bool, "boolean"), ((int, float), "number"), (str, "string"), ((list, tuple), "array"))
-    return next((name for kind, name in kinds if isinstance(value, kind)), "object")
 
 
 def rewritten(schema: Mapping[str, Any], references: References, note: NoteKeyword) -> Json | None:
@@ -131,11 +37,12 @@ def rewritten(schema: Mapping[str, Any], references: References, note: NoteKeywo
             note(key)
     _scalars(simple, schema, note)
     _keys(simple, schema, references, note)
-    extra = [
-        one
-        for one in (*_alternatives(schema, references, note), *_conditions(schema, references, note))
-        if one is not True
-    ]
+    found = (
+        *_alternatives(schema, references, note),
+        *_conditions(schema, references, note),
+        *_unevaluated(schema, references, note),
+    )
+    extra = [one for one in found if one is not True]
     if False in extra:
         return None
     if len(extra) == 1 and extra[0].keys() == {"anyOf"} and "anyOf" not in simple:
@@ -195,14 +102,9 @@ def _is_exact_step(step: float) -> bool:
 
 def _keys(simple: Json, schema: Mapping[str, Any], references: References, note: NoteKeyword) -> None:
     """Which keys an object may have."""
-    alone = not any(key in schema for key in ("allOf", "anyOf", "oneOf", "$ref", "if", "not", "dependentSchemas"))
     for key, same in (("unevaluatedProperties", "additionalProperties"), ("unevaluatedItems", "items")):
-        if key not in schema or schema[key] is True or same in schema:
-            continue
-        if alone and "contains" not in schema:
+        if key in schema and same not in schema and not any(one in schema for one in (*_COMPOSING, "contains")):
             simple[same] = schema[key]
-        else:
-            note(key)
     if "patternProperties" in schema:
         _pattern_properties(simple, schema["patternProperties"], note)
     if "propertyNames" in schema:
@@ -275,6 +177,47 @@ def _property_names(simple: Json, names: Any, note: NoteKeyword) -> None:
         simple.setdefault("additionalProperties", True)
 
 
+def _unevaluated(schema: Mapping[str, Any], references: References, note: NoteKeyword) -> list[Any]:
+    """What `unevaluatedProperties` and `unevaluatedItems` say beside other schemas: exact where all of those always hold."""
+    if not any(one in schema for one in (*_COMPOSING, "contains")):
+        return []
+    if schema.get("unevaluatedItems", True) is not True and "items" not in schema:
+        note("unevaluatedItems")
+    if schema.get("unevaluatedProperties", True) is True or "additionalProperties" in schema:
+        return []
+    names: set[str] = set()
+    always = _evaluated(schema, references, names, set())
+    if not always or schema["unevaluatedProperties"] is not False:
+        note("unevaluatedProperties")
+    if always is None:
+        return []
+    return [{"properties": dict.fromkeys(sorted(names), True), "additionalProperties": schema["unevaluatedProperties"]}]
+
+
+def _evaluated(schema: Any, references: References, names: set[str], seen: set[int]) -> bool | None:
+    """Collects the names that a schema evaluates: True if it does so for every value, False if for some, None if it
+    evaluates names that it does not list."""
+    if not isinstance(schema, Mapping) or id(schema) in seen:
+        return True
+    seen.add(id(schema))
+    names.update(schema.get("properties") or ())
+    if any(key in schema for key in ("patternProperties", "additionalProperties", "$dynamicRef")) or (
+        seen != {id(schema)} and "unevaluatedProperties" in schema
+    ):
+        return None
+    inner = [references.find(schema["$ref"]) or {"$dynamicRef": ""}] if "$ref" in schema else []
+    always = [_evaluated(one, references, names, seen) for one in (*inner, *schema.get("allOf", ()))]
+    sometimes = [
+        *(one for key in ("anyOf", "oneOf") for one in schema.get(key) or ()),
+        *(schema[key] for key in ("if", "then", "else") if key in schema),
+        *(schema.get("dependentSchemas") or {}).values(),
+    ]
+    more = [_evaluated(one, references, names, seen) for one in sometimes]
+    if None in always or None in more:
+        return None
+    return all(always) and not sometimes
+
+
 # --- conditions ---------------------------------------------------------------------------------------------------
 
 
@@ -340,118 +283,3 @@ def _conditions(schema: Mapping[str, Any], references: References, note: NoteKey
     else:
         found += [{"anyOf": [{"properties": {name: False}}, then]} for name, then in dependent]
     return found
-
-
-def disjoint(left: Any, right: Any, references: References, depth: int = 3) -> bool:
-    """Whether no value is valid under both; False where that is not plain."""
-    types = references.types(left) & references.types(right)
-    if not types:
-        return True
-    one, other = references.resolved(left), references.resolved(right)
-    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
-        return False
-    mine, theirs = listed_values(one), listed_values(other)
-    if mine is not None and theirs is not None:
-        return not any(_same(a, b) for a in mine for b in theirs)
-    if types != {"object"} or not references.spend():
-        return False
-    for name in {*one.get("required", ()), *other.get("required", ())}:
-        if depth and disjoint(_member(one, name), _member(other, name), references, depth - 1):
-            return True
-    return False
-
-
-def _member(schema: Mapping[str, Any], name: str) -> Any:
-    """The schema of a key's value, as far as the schema itself says."""
-    if name in (schema.get("properties") or {}):
-        return schema["properties"][name]
-    return True if schema.get("patternProperties") else schema.get("additionalProperties", True)
-
-
-def listed_values(schema: Mapping[str, Any]) -> Sequence[Any] | None:
-    """The values that a schema lists."""
-    return [schema["const"]] if "const" in schema else schema.get("enum")
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Equality of JSON: `1` is `1.0` but not `true`."""
-    return type_of(left) == type_of(right) and bool(left == right)
-
-
-def negated(schema: Any, domain: Any, references: References, depth: int = 6) -> Any:
-    """The schema of all that is not valid under `schema`, or None if it cannot be said. It will hold together with `domain`,
-    whose lists of values are those to choose from."""
-    if isinstance(schema, bool):
-        return not schema
-    if not isinstance(schema, Mapping) or depth == 0 or not references.spend():
-        return None
-    parts: list[Any] = []
-    for key, value in schema.items():
-        if key in ("title", "description", "default", "examples", "$comment", "deprecated", "readOnly", "writeOnly"):
-            continue
-        part = _negated_keyword(key, value, domain, references, depth - 1)
-        if part is None:
-            return None
-        parts.append(part)
-    if True in parts:
-        return True
-    parts = [part for part in parts if part is not False]
-    return False if not parts else parts[0] if len(parts) == 1 else {"anyOf": parts}
-
-
-def _negated_keyword(key: str, value: Any, domain: Any, references: References, depth: int) -> Any:
-    domain = references.resolved(domain)
-    domain = domain if isinstance(domain, Mapping) else {}
-    if key == "type":
-        kinds = [value] if isinstance(value, str) else value
-        if "integer" in kinds and "number" not in kinds and "number" in references.types(domain):
-            return None
-        others = [one for one in TYPES if one not in kinds and not (one == "number" and "integer" in kinds)]
-        return {"type": others} if others else False
-    if key == "required":
-        return {"anyOf": [{"type": "object", "properties": {name: False}} for name in value]} if value else False
-    if key == "properties":
-        members = domain.get("properties") or {}
-        inner = {name: negated(one, members.get(name), references, depth) for name, one in value.items()}
-        if None in inner.values():
-            return None
-        found = [
-            {"type": "object", "required": [n], "properties": {n: one}} for n, one in inner.items() if one is not False
-        ]
-        return {"anyOf": found} if found else False
-    if key in ("const", "enum"):
-        return _other_values([value] if key == "const" else value, domain, references)
-    if key in ("anyOf", "allOf"):
-        inner_parts = [negated(one, domain, references, depth) for one in value]
-        return None if None in inner_parts else {"allOf" if key == "anyOf" else "anyOf": inner_parts}
-    if key == "not":
-        return value
-    if key == "$ref":
-        return negated(references.find(value), domain, references, depth)
-    return _other_range(key, value)
-
-
-def _other_values(values: Sequence[Any], domain: Mapping[str, Any], references: References) -> Any:
-    """What is none of the values, chosen from the list of the domain or among booleans and nulls."""
-    listed = listed_values(domain)
-    if listed is None:
-        listed = [True, False, None] if references.types(domain) <= {"boolean", "null"} else None
-    if listed is None:
-        return None
-    left = [one for one in listed if not any(_same(one, value) for value in values)]
-    return {"enum": left} if left else False
-
-
-def _other_range(key: str, value: Any) -> Any:
-    """The numbers or lengths outside of a bound."""
-    if key in ("minimum", "exclusiveMaximum"):
-        return {"type": "number", "exclusiveMaximum" if key == "minimum" else "minimum": value}
-    if key in ("maximum", "exclusiveMinimum"):
-        return {"type": "number", "exclusiveMinimum" if key == "maximum" else "maximum": value}
-    kinds = {"Length": "string", "Items": "array"}
-    kind = kinds.get(key[3:])
-    if kind is None or key[:3] not in ("min", "max"):
-        return None
-    if key.startswith("min"):
-        return {"type": kind, f"max{key[3:]}": value - 1} if value else False
-    return {"type": kind, f"min{key[3:]}": value + 1}
