@@ -120,6 +120,38 @@ def test_an_import_with_the_order_is_allowed(package: str, source: str) -> None:
     assert not violations(source, package)
 
 
+ONLY_CONSOLE = "cli/console.py"
+
+
+def written_past(source: str) -> list[str]:
+    """What of a source reaches the terminal by another way than the one function that makes texts harmless."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            if name.rpartition(".")[2] in ("print", "echo", "secho", "Console") or name.startswith(
+                ("sys.stdout.write", "sys.stderr.write", "warnings.warn")
+            ):
+                found.append(f"line {node.lineno}: {name}")
+        elif isinstance(node, ast.ImportFrom) and node.module == "rich.markup":
+            found.append(f"line {node.lineno}: rich.markup")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_only_one_file_writes_to_the_terminal(path: Path) -> None:
+    if path.relative_to(SOURCE).as_posix() != ONLY_CONSOLE:
+        assert not written_past(path.read_text(encoding="utf-8")), "print by a function of cli/console.py"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["print(x)", "typer.echo(x)", "console.print(f'[b]{x}[/]')", "Console().rule()", "from rich.markup import escape"],
+)
+def test_another_way_to_the_terminal_is_noticed(source: str) -> None:
+    assert written_past(source)
+
+
 def test_every_package_says_what_goes_in_and_what_comes_out() -> None:
     for init in sorted(SOURCE.glob("*/__init__.py")):
         lines = (ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or "").splitlines()

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from toolgen.cli.console import console, fail, message
+from toolgen.cli.console import fail, message, one_line, show, show_traceback, write_in_any_locale
 from toolgen.errors import ToolgenError
 
 COMMAND_MODULES = (
@@ -61,6 +61,8 @@ class CommandGroup(TyperGroup):
             raise typer.Exit(error.exit_code if isinstance(error, ToolgenError) else 1) from None
         except Exception as error:
             if _is_control_flow(error):
+                if isinstance(said := getattr(error, "message", None), str):
+                    error.message = one_line(said)  # type: ignore[attr-defined]
                 raise
             _show_traceback_if_asked(ctx)
             fail(f"unexpected {type(error).__name__}{_place(error)}: {error} (toolgen --debug ... shows the traceback)")
@@ -88,6 +90,7 @@ def make_app() -> typer.Typer:
 def main() -> None:
     """The entry point of the `toolgen` command."""
     _quiet_libraries()
+    write_in_any_locale()
     make_app()()
 
 
@@ -95,7 +98,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from toolgen import __version__
 
-        typer.echo(f"toolgen {__version__}")
+        show(f"toolgen {__version__}")
         raise typer.Exit
 
 
@@ -113,7 +116,7 @@ def _options(
 
 def _show_traceback_if_asked(ctx: Any) -> None:
     if ctx.obj and ctx.obj["debug"]:
-        console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
+        show_traceback(traceback.format_exc())
 
 
 def _is_control_flow(error: Exception) -> bool:

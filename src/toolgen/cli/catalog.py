@@ -90,7 +90,7 @@ def build(
         save_dataset(dataset, output)
     reports = [report.to_dict() for report in dataset.reports]
     answer = {"dataset": None if refused else str(output), "counts": dataset.counts, "reports": reports}
-    emit(answer, as_json, lambda: _build_text(dataset, output, refused))
+    emit(answer, as_json, lambda: _build_lines(dataset, output, refused))
     if refused:
         message(f"error: {lost} lost under --strict; {output} was not written")
         raise typer.Exit(1)
@@ -149,10 +149,10 @@ def validate(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
     with progress("checking tools") as on_progress:
         result = validate_dataset(loaded, on_progress=on_progress)
 
-    def render() -> str:
+    def render() -> list[str]:
         lines = some("error", result.errors) + some("warning", result.warnings)
         verdict = f"{len(result.errors)} errors" if result.errors else "valid"
-        return "\n".join([*lines, f"{verdict}: {len(loaded.catalog):,} tools, {len(result.warnings)} warnings"])
+        return [*lines, f"{verdict}: {len(loaded.catalog):,} tools, {len(result.warnings)} warnings"]
 
     emit(result.to_dict(), as_json, render)
     if result.errors:
@@ -179,12 +179,12 @@ def diff(
         "changed": changed,
     }
 
-    def render() -> str:
+    def render() -> list[str]:
         lines = [f"+ {tool_id}" for tool_id in added] + [f"- {tool_id}" for tool_id in removed]
         lines += [f"> {one.old} -> {one.new}: {', '.join(one.fields)}" for one in renamed]
         lines += [f"~ {tool_id}: {', '.join(fields)}" for tool_id, fields in changed.items()]
         counts = f"{len(added)} added, {len(removed)} removed, {len(renamed)} renamed, {len(changed)} changed"
-        return "\n".join([*lines, counts])
+        return [*lines, counts]
 
     emit(answer, as_json, render)
 
@@ -198,7 +198,7 @@ def duplicates(
     catalog = load_dataset(dataset).catalog
     with progress("comparing tools") as on_progress:
         report = near_duplicates(catalog, threshold, on_progress=on_progress)
-    emit(report.to_dict(), as_json, lambda: _duplicates_text(report))
+    emit(report.to_dict(), as_json, lambda: _duplicate_lines(report))
 
 
 def _with_trajectories(source: Source, dataset: Dataset) -> Dataset:
@@ -209,15 +209,15 @@ def _with_trajectories(source: Source, dataset: Dataset) -> Dataset:
         return record_trajectories(dataset, {"bfcl": bfcl_package(source)}, on_progress=on_progress)
 
 
-def _build_text(dataset: Dataset, output: Path, refused: bool) -> str:
+def _build_lines(dataset: Dataset, output: Path, refused: bool) -> list[str]:
     lines = [line for report in dataset.reports for line in report_lines(report)]
     if not refused:
         counts = ", ".join(f"{count:,} {name}" for name, count in dataset.counts.items() if count)
         lines.append(f"wrote {output}: {counts}")
-    return "\n".join(lines)
+    return lines
 
 
-def _duplicates_text(report: DuplicateReport) -> str:
+def _duplicate_lines(report: DuplicateReport) -> list[str]:
     lines = []
     for group in report.groups[:SHOWN]:
         lines.append(f"{group.tool}: {len(group.duplicates):,} more")
@@ -228,7 +228,7 @@ def _duplicates_text(report: DuplicateReport) -> str:
         f"{count:,} tools are at least {report.threshold:.0%} like an earlier one, in {len(report.groups):,} groups; "
         f"{report.too_short:,} have too little text to compare"
     )
-    return "\n".join(lines)
+    return lines
 
 
 def _top(counts: dict[str, int]) -> str:

@@ -98,19 +98,17 @@ def queries(
         "styles": dict(Counter(draft.style for draft in filtered.kept)),
         "dropped": filtered.dropped,
     }
-    emit(answer, as_json, lambda: _text(answer))
+    emit(answer, as_json, lambda: _lines(answer))
 
 
-def _text(answer: Mapping[str, Any]) -> str:
+def _lines(answer: Mapping[str, Any]) -> list[str]:
     styles = ", ".join(f"{count:,} {style}" for style, count in answer["styles"].items())
-    return "\n".join(
-        [
-            *(f"  dropped: {count:,} {reason}" for reason, count in answer["dropped"].items()),
-            f"{answer['kept']:,} of {answer['drafts']:,} requests kept for {answer['tools']:,} tools, "
-            f"{answer['tools_without_request']:,} without",
-            f"wrote {answer['dataset']}: {styles}",
-        ]
-    )
+    return [
+        *(f"  dropped: {count:,} {reason}" for reason, count in answer["dropped"].items()),
+        f"{answer['kept']:,} of {answer['drafts']:,} requests kept for {answer['tools']:,} tools, "
+        f"{answer['tools_without_request']:,} without",
+        f"wrote {answer['dataset']}: {styles}",
+    ]
 
 
 def _by_rule(tools: tuple[Tool, ...], per_tool: int, seed: int) -> Iterator[Draft]:

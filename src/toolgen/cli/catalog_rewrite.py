@@ -65,10 +65,10 @@ def rewrite(
     authors = Counter(origin.by for origin in origins)
     answer = {"dataset": str(output), "split": split, "how": how, "requests": len(queries), "by": dict(authors)}
 
-    def render() -> str:
+    def render() -> list[str]:
         pairs = list(zip(origins, queries, strict=True))[:SHOWN]
-        shown = [f"  {origin.original}\n    -> {query.text}" for origin, query in pairs]
+        shown = [line for origin, query in pairs for line in (f"  {origin.original}", f"    -> {query.text}")]
         by = ", ".join(f"{count:,} by {author}" for author, count in authors.items())
-        return "\n".join([*shown, f"wrote {output}: {len(queries):,} {how} requests for {split}, {by}"])
+        return [*shown, f"wrote {output}: {len(queries):,} {how} requests for {split}, {by}"]
 
     emit(answer, as_json, render)

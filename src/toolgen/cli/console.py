@@ -1,21 +1,25 @@
 """What all commands say and how: results on stdout; messages, progress and errors on stderr.
 
-Knows no command and no package of toolgen.
+All output goes through here, and no text that is shown is more than text: it is no markup, holds no character that a terminal
+obeys, and does not begin a line of its own. Knows no command and no package of toolgen.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs.")]
 
@@ -25,40 +29,96 @@ OnProgress = Callable[[int, int], None]
 IS_FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """False in all but one of the processes that `torchrun` or `accelerate launch` starts: these only report errors."""
 
-console = Console(stderr=True, quiet=not IS_FIRST_PROCESS)
-
 SECONDS_BETWEEN_LINES = 5.0
 # A table that is piped into a file must not be cut at the 80 columns that rich assumes there.
 WIDTH_WHEN_PIPED = 160
 
+# Breaks of a line become spaces. What a terminal obeys (C0, C1), what turns the direction of what follows, and lone surrogates,
+# which no encoding can write, are shown as a replacement character.
+_BREAKS = "\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029"
+_OBEYED = "\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_BREAK, _NO_TEXT = re.compile(f"[{_BREAKS}]"), re.compile(f"[{_OBEYED}]")
+_NOT_PLAIN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-def message(text: str) -> None:
-    """One line of information on stderr; the text is not markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+Answer = RenderableType | Sequence[str]
+"""A line, several, or what rich draws."""
+
+
+def one_line(text: str) -> str:
+    """A text as it may be shown: one line, as long as it was, of characters that a terminal only draws."""
+    return _NO_TEXT.sub("\ufffd", _BREAK.sub(" ", text))
+
+
+def write_in_any_locale() -> None:
+    """From now on letters that the terminal's encoding lacks are written as escapes, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+class _Console(Console):
+    """Draws every text, also inside tables and progress bars, as one line without markup, links or emoji."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """See rich; what tables and bars draw comes by here too."""
+        if isinstance(renderable, str):
+            renderable = one_line(renderable)
+        elif isinstance(renderable, Text) and one_line(renderable.plain) != renderable.plain:
+            renderable = renderable.copy()
+            renderable.plain = one_line(renderable.plain)
+        return super().render(renderable, options)
+
+
+console = _Console(stderr=True, quiet=not IS_FIRST_PROCESS)
+
+
+def message(text: str, style: str = "") -> None:
+    """One line of information on stderr."""
+    console.print(Text(one_line(text), style), soft_wrap=True)
 
 
 def fail(text: str) -> None:
-    """One line `error: ...` on stderr. Line breaks inside the text are folded so that it stays one line."""
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(' '.join(text.split()))}", highlight=False, soft_wrap=True)
+    """One line `error: ...` on stderr, from every process."""
+    line = Text.assemble(("error:", "bold red"), " ", one_line(" ".join(text.split())))
+    _Console(stderr=True).print(line, soft_wrap=True)
 
 
-def show(result: RenderableType) -> None:
-    """A result on stdout: text as it is, anything else as rich draws it."""
+def show_traceback(text: str) -> None:
+    """A traceback on stderr, moved to the right: what it quotes cannot begin a line."""
+    for line in text.split("\n"):
+        message(f"  {line}")
+
+
+def show(answer: Answer) -> None:
+    """A result on stdout: a line, a list of lines, or a table as rich draws it."""
     if not IS_FIRST_PROCESS:
         return
-    if isinstance(result, str):
-        typer.echo(result)
-        return
-    stdout = Console()
-    if not stdout.is_terminal:
-        stdout = Console(width=WIDTH_WHEN_PIPED)
-    stdout.print(result)
+    if isinstance(answer, str):
+        typer.echo(one_line(answer))
+    elif isinstance(answer, Sequence):
+        for line in answer:
+            typer.echo(one_line(line))
+    else:
+        stdout = _Console()
+        if not stdout.is_terminal:
+            stdout = _Console(width=WIDTH_WHEN_PIPED)
+        stdout.print(answer)
 
 
-def emit(data: Any, as_json: bool, render: Callable[[], RenderableType]) -> None:
+def show_json(data: Any, *, indent: int | None = None) -> None:
+    """A JSON document on stdout, whose strings are whole: what may not be shown as it is, is written as an escape."""
+    if IS_FIRST_PROCESS:
+        ascii_only = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+        text = json.dumps(data, ensure_ascii=ascii_only, indent=indent)
+        typer.echo(_NOT_PLAIN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+def emit(data: Any, as_json: bool, render: Callable[[], Answer]) -> None:
     """The answer of a command: `data` as one JSON document with `--json`, else what `render` returns."""
     if as_json:
-        show(json.dumps(data, ensure_ascii=False, indent=2))
+        show_json(data, indent=2)
     else:
         show(render())
 
@@ -84,14 +144,14 @@ def progress(description: str) -> Iterator[OnProgress]:
 @contextmanager
 def _bar(description: str) -> Iterator[OnProgress]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(escape(description), total=None)
+        task = bar.add_task(one_line(description), total=None)
 
         def on_progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total or None)

@@ -64,7 +64,7 @@ def experiment(
         "seconds": round(graph.seconds(*graph.steps), 1),
         "metrics": {d: {m: result.to_dict()["metrics"] for m, result in found.items()} for d, found in results.items()},
     }
-    emit(answer, as_json, lambda: text)
+    emit(answer, as_json, lambda: text.rstrip("\n").split("\n"))
     if failed:
         total = len(content.datasets) * len(content.methods)
         raise ToolgenError(f"{len(failed)} of {total} evaluations failed: {', '.join(failed)}; see above")

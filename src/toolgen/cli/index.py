@@ -98,7 +98,7 @@ def index(
         "seconds": round(time.perf_counter() - start, 1),
     }
     emit(answer, as_json, lambda: _text(answer))
-    hint(f'toolgen search {output} "what you want to do"')
+    hint('toolgen search {output} "what you want to do"', output=output)
 
 
 def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:

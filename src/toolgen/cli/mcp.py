@@ -75,7 +75,7 @@ def mcp(
     names. Without --http the client starts this command itself and speaks to it over standard input and output.
     """
     if install:
-        show(_settings(install, _command(folder)))
+        show(_settings(install, _command(folder)).split("\n"))
         message(f"goes into {SETTINGS[install]}")
         return
     if http and host not in LOOPBACK:

@@ -6,6 +6,7 @@ Knows no model.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,8 @@ def shown_size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
-def hint(command: str) -> None:
-    """The next command, for a person who typed this one."""
+def hint(command: str, **paths: Path) -> None:
+    """The next command with these paths, for a person who typed this one."""
     if not os.environ.get(NO_HINTS):
-        message(f"next: {command}")
+        quoted = {name: shlex.quote(str(path)) for name, path in paths.items()}
+        message(f"next: {command.format(**quoted)}")

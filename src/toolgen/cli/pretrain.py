@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from toolgen.cli.console import JsonOption, emit, message, show
+from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
-from toolgen.cli.train import OverwriteOption, RecipeOption, RestartOption, SetOption, ShowOption, config_text
+from toolgen.cli.train import OverwriteOption, RecipeOption, RestartOption, SetOption, ShowOption, show_settings
 from toolgen.cli.training_progress import training_progress
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.datasets import load_dataset
@@ -56,14 +56,14 @@ def pretrain(
 
     config = resolve_settings(PretrainConfig, "pretraining", {}, recipe, settings or ())
     if show_config:
-        show(config_text(config, as_json))
+        show_settings(config, as_json)
         return
     if not datasets or output is None:
         raise UsageError("pretrain needs DATASET... and --output BASE2; see toolgen pretrain --help")
     with checkpoint_output(output, overwrite=overwrite, kind="pretrained base"):
         answer = _run(datasets, output, base, encoder, config, restart)
     emit(answer, as_json, lambda: _text(answer))
-    hint(f"toolgen virtualize DATASET --base {output} -o CKPT")
+    hint("toolgen virtualize DATASET --base {output} -o CKPT", output=output)
 
 
 def _run(datasets: list[Path], output: Path, base: str, encoder: str, config: Any, restart: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import typer
 from typer.cli import get_docs_for_click
 
 from toolgen.cli.app import make_app
+from toolgen.cli.console import show
 
 HEAD = """# Command line
 
@@ -25,4 +26,4 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
-    print(reference(), end="")
+    show(reference().rstrip("\n").split("\n"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def _python_environment(catalog: Catalog, source: str) -> Environment:
         environment.close()
         raise UsageError(
             f"the checkpoint knows no function of {source} (it has {environment.definitions[0].id}); build a catalog from "
-            f"it with 'toolgen catalog build python:{source} -o DATASET' and train on that"
+            f"it with: toolgen catalog build {shlex.quote(f'python:{source}')} -o DATASET; then train on that"
         )
     if unknown := environment.unknown:
         message(f"{len(unknown)} functions of {source} are not in the checkpoint's catalog, such as {unknown[0]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
-from toolgen.cli.console import IS_FIRST_PROCESS, JsonOption, emit, message, progress
+from toolgen.cli.console import IS_FIRST_PROCESS, JsonOption, emit, message, progress, show_json
 from toolgen.cli.searching import (
     AddOption,
     BaseRetrieverOption,
@@ -34,7 +33,7 @@ from toolgen.cli.searching import (
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import InputError, UsageError
-from toolgen.files import write_text
+from toolgen.files import write_records
 from toolgen.foreign.data import clean_text, read_objects
 from toolgen.retrieval import Ranking, Retriever
 from toolgen.retrieval.protocol import unit_of
@@ -142,20 +141,19 @@ def _table(ranking: Ranking, unit: str, catalog: Catalog) -> Table:
 
 
 def _search_file(finder: Retriever, requests: Sequence[_Request], k: int, output: Path | None) -> None:
-    lines: list[str] = []
+    lines: list[dict[str, Any]] = []
     with progress("searching") as on_progress:
         for start in range(0, len(requests), _BATCH):
             batch = requests[start : start + _BATCH]
             for request, ranking in zip(batch, finder.search([r.text for r in batch], k), strict=True):
-                lines.append(json.dumps(ranking.with_no_tool(k).to_dict(request.id), ensure_ascii=False) + "\n")
+                lines.append(ranking.with_no_tool(k).to_dict(request.id))
             on_progress(len(lines), len(requests))
-    if not IS_FIRST_PROCESS:
-        return
-    if output:
-        write_text(output, "".join(lines))
+    if not output:
+        for line in lines:
+            show_json(line)
+    elif IS_FIRST_PROCESS:
+        write_records(output, lines)
         message(f"wrote {len(lines)} rankings to {output}")
-    else:
-        sys.stdout.write("".join(lines))
 
 
 def _read_requests(path: Path) -> list[_Request]:

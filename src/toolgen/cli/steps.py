@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markup import escape
 
 from toolgen.catalog.tool import canonical_json
 from toolgen.cli.app import INTERRUPTED
-from toolgen.cli.console import console, message
+from toolgen.cli.console import message
 from toolgen.cli.subcommand import shown_command
 from toolgen.cli.training_progress import duration
 from toolgen.errors import ToolgenError, UsageError
@@ -174,11 +173,11 @@ class Graph:
         for number, (group, about) in enumerate(self.groups.items(), start=1):
             steps = [step for step in self.steps if step.group == group]
             todo = [step for step in steps if step in chosen]
-            heading = f"[bold]\\[{number}/{len(self.groups)}] {escape(group)}[/]: {escape(about)}"
+            heading = f"[{number}/{len(self.groups)}] {group}: {about}"
             if todo:
-                console.print(heading, highlight=False, soft_wrap=True)
+                message(heading, "bold")
             elif steps and all(map(self.is_recorded, steps)):
-                console.print(f"[dim]{heading} (done before)[/]", highlight=False, soft_wrap=True)
+                message(f"{heading} (done before)", "dim")
             for step in steps:
                 if step not in todo:
                     self._adopt(step)
@@ -191,7 +190,7 @@ class Graph:
     def _run(self, step: Step, run: RunCommand) -> bool:
         """Whether it ended well; typer.Exit if it did not, and must."""
         arguments = [*self.arguments(step), *self._flags(step)]
-        console.print(f"  [cyan]$ {escape(shown_command(arguments))}[/]", highlight=False, soft_wrap=True)
+        message(f"  $ {shown_command(arguments)}", "cyan")
         started = time.monotonic()
         self.record(step, 0.0, finished=False)  # now, so that even a process that is killed leaves a trace
         code = run(arguments)
@@ -199,7 +198,7 @@ class Graph:
         done = code == 0 and self.is_present(step)
         self.record(step, seconds, finished=done)
         if done:
-            console.print(f"  [dim]{duration(seconds)}[/]", highlight=False)
+            message(f"  {duration(seconds)}", "dim")
             return True
         if code == INTERRUPTED or code < 0:
             message(f"{self.title} stopped at {step.name}; rerun to resume")
@@ -278,14 +277,14 @@ def working_in(folder: Path, title: str) -> Iterator[None]:
                 (folder / HOLDER).unlink()
 
 
-def listing(rows: Sequence[Mapping[str, Any]]) -> str:
+def listing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rows of a graph for people: what is done and how long it took, and each command."""
     width = max(len(row["name"]) for row in rows)
     lines = []
     for row in rows:
         took = f" in {duration(row['seconds'])}" if row["seconds"] else ""
         lines.append(f"{row['name']:<{width}}  {f'done{took}' if row['done'] else 'to do':<14}  $ {row['command']}")
-    return "\n".join(lines)
+    return lines
 
 
 def _holder(folder: Path) -> str:

@@ -99,7 +99,8 @@ def tell_losses(dataset: Dataset, *, strict: bool) -> None:
     """Says what the sources lost, on stderr; InputError with `strict` if anything was."""
     lossy = [report for report in dataset.reports if report.losses]
     for report in lossy:
-        message("\n".join(report_lines(report)))
+        for line in report_lines(report):
+            message(line)
     if strict and lossy:
         lost = sum(len(report.losses) for report in lossy)
         raise InputError(f"{lost} lost under --strict; nothing was written")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from pydantic import BaseModel
 
 from toolgen.catalog import Catalog
 from toolgen.checkpoint.layout import saved_step
-from toolgen.cli.console import JsonOption, emit, message, show
+from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.outputs import checkpoint_output, hint
 from toolgen.cli.train_distill import distill
 from toolgen.cli.train_encoder import encoder
@@ -82,7 +81,7 @@ def _command(stage: Stage) -> Callable[..., None]:
     ) -> None:
         config = resolve_config(stage, recipe, settings or ())
         if show_config:
-            show(config_text(config, as_json))
+            show_settings(config, as_json)
             return
         if checkpoint is None or dataset is None or output is None:
             raise UsageError(
@@ -91,7 +90,7 @@ def _command(stage: Stage) -> Callable[..., None]:
         with checkpoint_output(output, overwrite=overwrite):
             answer = run(stage, checkpoint, dataset, output, config, restart=restart, tensorboard=tensorboard)
         emit(answer, as_json, lambda: _text(answer))
-        hint(stage.follow_up.format(output=output, dataset=dataset))
+        hint(stage.follow_up, output=output, dataset=dataset)
 
     return command
 
@@ -151,15 +150,13 @@ def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:
     return teacher.score_all
 
 
-def config_text(config: BaseModel, as_json: bool = False) -> str:
-    """The resolved configuration as YAML, which is a valid recipe, or as JSON."""
+def show_settings(config: BaseModel, as_json: bool) -> None:
+    """Prints the resolved configuration as YAML, which is a valid recipe, or as JSON."""
     import yaml
 
     values = config.model_dump()
-    if as_json:
-        return json.dumps(values, ensure_ascii=False, indent=2)
     text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    return text.rstrip()
+    emit(values, as_json, lambda: text.rstrip().split("\n"))
 
 
 def inherited(folder: Path, checkpoint: Checkpoint) -> str:

@@ -71,7 +71,7 @@ def distill(
     entry = after.stages[-1]
     answer = {"checkpoint": str(output), **entry.examples, **entry.config, **entry.result}
     emit(answer, as_json, lambda: _text(answer, retriever.name))
-    hint(f"toolgen evaluate retrieval {output} {dataset} -o RESULT")
+    hint("toolgen evaluate retrieval {output} {dataset} -o RESULT", output=output, dataset=dataset)
 
 
 def _text(answer: dict[str, Any], teacher: str) -> str:

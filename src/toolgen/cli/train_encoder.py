@@ -43,7 +43,8 @@ def encoder(
             record = train_encoder(folder, data, output, config, on_step=on_step)
     answer = {"encoder": str(output), "base": base, **record}
     emit(answer, as_json, lambda: _text(answer))
-    hint(f"toolgen evaluate retrieval {dataset} {dataset} --retriever toolretriever --encoder {output} -o RESULT")
+    command = "toolgen evaluate retrieval {dataset} {dataset} --retriever toolretriever --encoder {output} -o RESULT"
+    hint(command, output=output, dataset=dataset)
 
 
 def _text(answer: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ def virtualize(
         "bytes": folder_size(output),
     }
     emit(answer, as_json, lambda: _text(answer))
-    hint(f"toolgen train memorization {output} {dataset} -o CKPT")
+    hint("toolgen train memorization {output} {dataset} -o CKPT", output=output, dataset=dataset)
 
 
 def virtualized(
