@@ -128,7 +128,7 @@ experiment recipe.yaml
 tools list ckpt
 tools remove ckpt BAD
 tools add ckpt openai:tools.json
-index openai:tools.json -o indexed --base base
+index openai:tools.json -o indexed --base base --no-fit
 fetch base BAD
 fetch dataset BAD
 """
