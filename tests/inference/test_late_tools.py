@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from toolgen.catalog import Catalog, Tool
+from toolgen.catalog import Catalog, Tool, views
 from toolgen.checkpoint import Checkpoint, StageRecord
 from toolgen.checkpoint.changes import SPARE
 from toolgen.decoding import ToolDecoder
 from toolgen.errors import CatalogError, CheckpointError, ToolgenError, UsageError
 from toolgen.inference.late_tools import add_tools, remove_tools, rows_of, update_tools
-from toolgen.inference.row_maker import RowMaker, write_rows
+from toolgen.inference.row_maker import RowMaker, bags_of, write_rows
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint, tiny_dataset
 from toolgen.training import STAGES, StageConfig
@@ -264,3 +264,41 @@ def test_a_checkpoint_offers_both() -> None:
     assert torch.equal(after.tool_rows, add_tools(tiny_checkpoint(), [tool("feed")]).tool_rows)
     assert after.without_tools(["pets&&feed"]).catalog == tiny_catalog()
     assert after.search("feed the cat", k=1)
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["bag", "row maker"])
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_a_new_row_moves_as_training_has_moved_the_others(made: bool, tied: bool) -> None:
+    """Rows that moved by a linear function of their words: the new tool's row moves by the same."""
+    tools = [tool(f"n{i}", f"{EVERY[i % 12].description} and counts to {i}") for i in range(120)]
+    late, known = tools[100:], tools[:100]
+    checkpoint = built(known, tied=tied)
+    checkpoint = with_maker(checkpoint) if made else checkpoint
+    turn = torch.randn(32, 32, generator=torch.Generator().manual_seed(2))
+    plain, untouched = rows_of(checkpoint, late).outputs_ND, scores(checkpoint)
+    truth = plain + bags_of(checkpoint, late, [views(one) for one in known]) @ turn
+    with torch.no_grad():
+        ids_ = [checkpoint.vocabulary.token_id(one.id) for one in known]
+        output_rows(checkpoint.model)[ids_] += bags_of(checkpoint, known) @ turn
+    checkpoint = replace(checkpoint, stages=(StageRecord(stage="retrieval"),))
+    assert scores(checkpoint) != untouched
+    after = add_tools(checkpoint, late)
+    found = after.tool_rows[100:].detach()
+    assert (found - truth).norm() < 0.4 * (plain - truth).norm()
+    assert after.row_map is not None
+    later = add_tools(after, [tool("again", "Feeds the cat once more")])
+    assert later.row_map is after.row_map  # it is found once
+    assert torch.equal(later.tool_rows[:100], checkpoint.tool_rows[:100])
+
+
+def test_what_was_found_out_of_rows_goes_when_they_are_trained(tmp_path: Path) -> None:
+    checkpoint = add_tools(with_maker(tiny_checkpoint()), [tool("feed")])
+    assert checkpoint.row_map is None and not checkpoint.rows_moved
+    trained = train("memorization", remove_tools(checkpoint, ["pets&&feed"]), tmp_path)
+    later = add_tools(trained, [tool("feed")])
+    later.save(tmp_path / "later")
+    loaded = Checkpoint.load(tmp_path / "later")
+    assert loaded.row_map is not None and later.row_map is not None
+    assert all(torch.equal(loaded.row_map[name], value) for name, value in later.row_map.items())
+    again = train("memorization", remove_tools(loaded, ["pets&&feed"]), tmp_path / "again")
+    assert again.row_map is None and again.row_maker is not None

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.errors import UsageError
+from toolgen.checkpoint.layout import TEXT_STATES
+from toolgen.errors import CheckpointError, UsageError
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import tiny_checkpoint
 from toolgen.training.late_requests import Asked, learn_requests, with_text_states
@@ -71,6 +72,9 @@ def test_states_of_other_texts_are_kept_with_the_checkpoint(tmp_path: Path) -> N
     loaded = Checkpoint.load(tmp_path / "ckpt")
     assert loaded.text_states is not None and torch.equal(loaded.text_states, known.text_states)
     assert with_text_states(loaded, lambda texts: pytest.fail("they are read again")) is loaded
+    (tmp_path / "ckpt" / TEXT_STATES).write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=f"{TEXT_STATES} is damaged"):
+        Checkpoint.load(tmp_path / "ckpt")
 
 
 def test_a_request_for_every_tool_there_is_changes_nothing() -> None:

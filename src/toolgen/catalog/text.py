@@ -16,6 +16,7 @@ MAX_CHOICES = 12  # values of an enumeration that are spelled out
 ELLIPSIS = "..."
 BRIEF_DESCRIPTION = 320  # characters
 BRIEF_PARAMETERS = 12  # names
+STATEMENT = 200  # characters
 
 
 def display_name(tool: Tool) -> str:
@@ -47,6 +48,12 @@ def brief(tool: Tool, *, described: bool = True, listed: bool = True) -> str:
     description = _one_line(tool.description)[:BRIEF_DESCRIPTION] if described else ""
     names = ", ".join(list(tool.properties)[:BRIEF_PARAMETERS]) if listed else ""
     return "\n".join(part for part in (display_name(tool), description, names) if part)
+
+
+def statement(tool: Tool) -> str:
+    """The beginning of the description, or of all there is where a tool has none: of its documentation, the most like a
+    request."""
+    return (_one_line(tool.description) or document(tool))[:STATEMENT]
 
 
 def spaced_words(text: str) -> str:

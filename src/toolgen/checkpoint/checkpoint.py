@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,7 +23,7 @@ from toolgen.catalog.text import views
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import changes
 from toolgen.checkpoint.changes import Made
-from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, ROW_MAKER, TEXT_STATES, read_metadata
+from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, ROW_MAKER, ROW_MAP, TEXT_STATES, read_metadata
 from toolgen.checkpoint.tensors import non_finite
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import CatalogError, CheckpointError, UsageError
@@ -103,8 +104,9 @@ class Checkpoint:
     `asked_tools` all that any of them asked for.
 
     `made` are the tools whose rows were made after the last training, and of what; `changed` those that changed after it.
-    `row_maker` are the tensors by which the base makes rows of documentation, if it has learned that; `text_states` (S, D) what
-    the model makes of some texts, if that was computed since it was trained."""
+    `row_maker` are the tensors by which the base makes rows of documentation, if it has learned that. Found since the last
+    training, if at all: `row_map`, the tensors by which training has moved such rows, and `text_states` (S, D), what the model
+    makes of some texts."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -118,6 +120,7 @@ class Checkpoint:
     made: Mapping[str, Made] = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
     row_maker: Mapping[str, torch.Tensor] | None = None
+    row_map: Mapping[str, torch.Tensor] | None = None
     text_states: torch.Tensor | None = None
 
     @cached_property
@@ -167,6 +170,19 @@ class Checkpoint:
     def row_origin(self, tool_id: str) -> str:
         """What a tool's row was last made from: "trained", "requests" (in closed form) or "documentation" alone."""
         return row_origin(tool_id, self.made, [record.stage for record in self.stages])
+
+    @property
+    def rows_moved(self) -> bool:
+        """Whether the rows of its tools are no longer what their documentation made of them."""
+        return any(
+            record.config.get("rows") != "made" if record.stage == "index" else record.stage != "tools"
+            for record in self.stages
+        )
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the input and the output matrix are one."""
+        return self.model.get_input_embeddings().weight is output_rows(self.model)
 
     def with_tools(self, tools: Sequence[Tool]) -> Checkpoint:
         """The checkpoint with more tools, whose rows come from their documentation by forward passes; the others keep theirs.
@@ -219,10 +235,10 @@ class Checkpoint:
             self.tokenizer.save_pretrained(folder)
             self.catalog.save(folder / CATALOG)
             write_records(folder / METRICS, self.metrics)
-            if self.row_maker is not None:
-                save_file(dict(self.row_maker), folder / ROW_MAKER)
-            if self.text_states is not None:
-                save_file({"states": self.text_states}, folder / TEXT_STATES)
+            states = None if self.text_states is None else {"states": self.text_states}
+            for name, tensors in ((ROW_MAKER, self.row_maker), (ROW_MAP, self.row_map), (TEXT_STATES, states)):
+                if tensors is not None:
+                    save_file(dict(tensors), folder / name)
             write_json(folder / METADATA, {**self.metadata, "catalog_sha256": sha256_of(folder / CATALOG)})
 
     @classmethod
@@ -256,10 +272,10 @@ class Checkpoint:
         checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata["tool_sets"])
         checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata["asked_tools"], catalog))
         checkpoint.made, checkpoint.changed = dict(metadata["made"]), frozenset(metadata["changed"])
-        if (folder / ROW_MAKER).is_file():
-            checkpoint.row_maker = load_file(folder / ROW_MAKER)
-        if (folder / TEXT_STATES).is_file():
-            checkpoint.text_states = load_file(folder / TEXT_STATES)["states"]
+        checkpoint.row_maker, checkpoint.row_map, states = (
+            _tensors(folder / name) for name in (ROW_MAKER, ROW_MAP, TEXT_STATES)
+        )
+        checkpoint.text_states = states["states"] if states else None
         checkpoint._check(folder)
         return checkpoint
 
@@ -394,6 +410,16 @@ def _check_finite(model: PreTrainedModel, consequence: str) -> None:
         raise CheckpointError(
             f"{consequence}: the weights {name} hold NaN or infinity; train it again, from a sound checkpoint"
         )
+
+
+def _tensors(path: Path) -> Mapping[str, torch.Tensor] | None:
+    """The tensors of a file; None where there is no such file."""
+    if not path.is_file():
+        return None
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); write the checkpoint again") from error
 
 
 def _history(folder: Path, metadata: Mapping[str, Any]) -> tuple[StageRecord, ...]:

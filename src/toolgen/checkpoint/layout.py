@@ -5,6 +5,7 @@ CKPT/              a Hugging Face model folder, and
   catalog.jsonl      one tool a line
   metrics.jsonl      one record a training step
   row_maker.safetensors    where the base makes rows of documentation, what it makes them with
+  row_map.safetensors      where tools came after training, how training had moved the rows of the others
   text_states.safetensors  where tools learned requests when they came, what the model makes of other texts
 CKPT.unfinished/   a training that will write CKPT
   run.json           what makes it this run and no other
@@ -25,7 +26,7 @@ from toolgen.files import sha256_of
 
 FORMAT = 1
 METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
-ROW_MAKER, TEXT_STATES = "row_maker.safetensors", "text_states.safetensors"
+ROW_MAKER, ROW_MAP, TEXT_STATES = "row_maker.safetensors", "row_map.safetensors", "text_states.safetensors"
 RUN, STATE, PROGRESS = "run.json", "state", "progress.json"
 
 Kind = Literal["checkpoint", "dataset", "encoder", "pretrained base"]

@@ -99,20 +99,32 @@ def make_rows(
 
     `on_progress` hears how many tools are done, and of how many.
     """
-    model, tokenizer = checkpoint.model, checkpoint.tokenizer
-    share_passes(model)
     prompts = [documentation_prompt(brief(tool), checkpoint.protocol) for tool in tools]
-    states_ND = torch.empty(len(tools), model.config.hidden_size)
+    rows_ND: Tensor = maker(states_after(checkpoint, prompts, on_progress), bags_of(checkpoint, tools, others))
+    return rows_ND
+
+
+def bags_of(checkpoint: Checkpoint, tools: Sequence[Tool], others: Sequence[Mapping[str, str]] = ()) -> Tensor:
+    """The bags of words of tools, of length 1 (N, D)."""
+    texts, words = [views(tool) for tool in tools], checkpoint.vocabulary.new_token_ids.start
+    return torch.from_numpy(document_vectors(checkpoint.model, checkpoint.tokenizer, texts, words=words, others=others))
+
+
+@torch.inference_mode()
+def states_after(
+    checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], on_progress: Callable[[int, int], None] | None = None
+) -> Tensor:
+    """The hidden state after each prompt (N, D). `on_progress` hears how many are done, and of how many."""
+    model = checkpoint.model
+    share_passes(model)
+    states_ND = torch.empty(len(prompts), model.config.hidden_size)
     done = 0
     for part in _parts(prompts):
         states_ND[part] = last_states(model, [prompts[i] for i in part]).float().cpu()
         done += len(part)
         if on_progress:
-            on_progress(done, len(tools))
-    texts, words = [views(tool) for tool in tools], checkpoint.vocabulary.new_token_ids.start
-    bags_ND = document_vectors(model, tokenizer, texts, words=words, others=others)
-    rows_ND: Tensor = maker(states_ND, torch.from_numpy(bags_ND))
-    return rows_ND
+            on_progress(done, len(prompts))
+    return states_ND
 
 
 @torch.no_grad()

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolgen.catalog.text import BRIEF_DESCRIPTION, views
-from toolgen.catalog.tool import Tool
+from toolgen.catalog.text import statement
 from toolgen.checkpoint import Checkpoint, StageRecord
 from toolgen.datasets.synthetic import drafts_by_rule
+from toolgen.inference.late_tools import moved_by
+from toolgen.inference.row_map import KNOWN
 from toolgen.training.distillation import StatesOf, ridge
 from toolgen.training.teacher import LogitsOfAll
 from toolgen.virtualization import output_rows
@@ -28,7 +29,7 @@ from toolgen.virtualization.vocabulary import ACTIONS
 
 MOST_TOOLS = 4096
 """A larger catalog keeps the rows of its documentation: to read a description a tool takes too long, fewer do not fit it."""
-COMPARED = 200
+COMPARED = 100
 """Requests, each for another tool, on which the ways are compared."""
 PENALTY = 3.0
 SURE = 0.05
@@ -47,7 +48,7 @@ def fit_documentation(
 ) -> Checkpoint:
     """The checkpoint, changed in place, with the rows that find most. `states_of` are its own, `logits_of_all` the teacher's.
     The history gets what each way found, and which was taken."""
-    texts, requests = [_text(tool) for tool in checkpoint.catalog], requests_by_rule(checkpoint)
+    texts, requests = [statement(tool) for tool in checkpoint.catalog], requests_by_rule(checkpoint)
     states_SD, asked_QD = _read(states_of, texts, [text for text, _ in requests], on_progress)
     fitted_ND = _fitted(states_SD, texts, logits_of_all, len(checkpoint.vocabulary))
     made_ND = checkpoint.tool_rows.double().cpu()
@@ -66,7 +67,11 @@ def fit_documentation(
         config={**(settings or {}), "rows": best, "penalty": PENALTY},
         result=found,
     )
-    return replace(checkpoint, stages=(*checkpoint.stages, entry), text_states=states_SD.half())
+    fitted = replace(checkpoint, stages=(*checkpoint.stages, entry), text_states=states_SD.half())
+    if best == "made":
+        return fitted
+    step = -(-len(texts) // KNOWN)
+    return moved_by(fitted, fitted.catalog[::step], states_SD[::step].float())
 
 
 def requests_by_rule(checkpoint: Checkpoint) -> list[tuple[str, int]]:
@@ -74,12 +79,6 @@ def requests_by_rule(checkpoint: Checkpoint) -> list[tuple[str, int]]:
     step = -(-len(checkpoint.catalog) // COMPARED)
     drafts = ((next(drafts_by_rule(tool, 1, 0), None), place) for place, tool in enumerate(checkpoint.catalog))
     return [(draft.text, place) for draft, place in drafts if draft is not None and place % step == 0]
-
-
-def _text(tool: Tool) -> str:
-    """What is read of a tool: the beginning of its description, or all there is where it has none."""
-    view = views(tool)
-    return (view.get("description") or view["document"])[:BRIEF_DESCRIPTION]
 
 
 def _read(

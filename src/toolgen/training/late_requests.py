@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from toolgen.catalog.text import brief
+from toolgen.catalog.text import statement
 from toolgen.checkpoint import Checkpoint, StageRecord
 from toolgen.errors import UsageError
 from toolgen.training.distillation import StatesOf, ridge
@@ -76,7 +76,7 @@ def with_text_states(checkpoint: Checkpoint, states_of: StatesOf) -> Checkpoint:
     if checkpoint.text_states is not None:
         return checkpoint
     some = checkpoint.catalog[:: -(-len(checkpoint.catalog) // OTHER_TEXTS)]
-    return replace(checkpoint, text_states=states_of([brief(tool) for tool in some]).half().cpu())
+    return replace(checkpoint, text_states=states_of([statement(tool) for tool in some]).half().cpu())
 
 
 def _lifts(

@@ -109,6 +109,7 @@ def _recorded(
         asked_tools=dataset.asked_tools if stage.learns_requests else checkpoint.asked_tools,
         made={},
         changed=frozenset(),
+        row_map=None,
         text_states=None,
     )
 
