@@ -26,6 +26,7 @@ PUBLIC = {
     "Environment",
     "GenerativeRetriever",
     "HttpEnvironment",
+    "McpEnvironment",
     "PythonEnvironment",
     "Query",
     "Ranking",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         DryRunEnvironment,
         Environment,
         HttpEnvironment,
+        McpEnvironment,
         PythonEnvironment,
         ToolResult,
         record_trajectories,
@@ -54,8 +55,8 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "toolgen.agent": "Agent AgentRun Budget DryRunEnvironment Environment HttpEnvironment PythonEnvironment ToolResult "
-            "record_trajectories",
+            "toolgen.agent": "Agent AgentRun Budget DryRunEnvironment Environment HttpEnvironment McpEnvironment "
+            "PythonEnvironment ToolResult record_trajectories",
             "toolgen.catalog": "Catalog Tool",
             "toolgen.catalog.loaders.python_functions": "tool_from_function",
             "toolgen.catalog.transforms": "select_tools",
@@ -88,6 +89,7 @@ __all__ = [
     "Environment",
     "GenerativeRetriever",
     "HttpEnvironment",
+    "McpEnvironment",
     "PythonEnvironment",
     "Query",
     "Ranking",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from toolgen.agent import Action, ScriptedPolicy
 from toolgen.catalog import Catalog
+from toolgen.catalog.loaders.mcp_servers import load_mcp
 from toolgen.catalog.loaders.python_functions import load_python_functions
 from toolgen.checkpoint import Checkpoint
 from toolgen.cli import run as command
@@ -100,3 +103,37 @@ def test_a_call_that_was_cut_is_shown_as_not_called(folder: Path, monkeypatch: p
     result = invoke(folder / "ckpt", "Rain in Oslo?", "--max-argument-tokens", 2)
     assert "not called  tools&&rain: cut after 2 tokens" in result.stdout and "0 calls" in result.stdout
     assert limits == [2]
+
+
+SERVER = """
+from mcp.server import MCPServer
+
+server = MCPServer("sky")
+
+
+@server.tool()
+def rain(city: str) -> str:
+    return f"No rain in {city}."
+
+
+server.run("stdio")
+"""
+
+
+def test_tools_of_mcp_servers_are_called_where_the_user_names_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mcp")
+    (tmp_path / "sky.py").write_text(SERVER)
+    place = shlex.join([sys.executable, str(tmp_path / "sky.py")])
+    catalog = Catalog(load_mcp(place).tools)
+    tiny_checkpoint(catalog=catalog, max_position_embeddings=2048).save(tmp_path / "ckpt")
+    actions = [Action(tool="sky&&rain", arguments={"city": "Oslo"}), Action(tool="finish", arguments={"answer": "no"})]
+    monkeypatch.setattr(command, "GenerativePolicy", lambda *_, **__: ScriptedPolicy(actions))
+
+    result = invoke(tmp_path / "ckpt", "Rain in Oslo?", "--environment", f"mcp:{place}")
+    assert "No rain in Oslo." in result.stdout and "1 calls  0 errors" in result.stdout.replace(",", " ")
+    asked = invoke(tmp_path / "ckpt", "Rain in Oslo?", "--environment", "mcp")
+    assert asked.exit_code == 2 and "no terminal to ask; name them" in " ".join(asked.output.split())
+    other = invoke(tmp_path / "ckpt", "Rain in Oslo?", "--environment", "mcp:another server")
+    assert other.exit_code == 2 and "knows no tool of another server" in " ".join(other.output.split())

@@ -8,8 +8,17 @@ from typing import Annotated
 
 import typer
 
-from toolgen.agent import ComposedEnvironment, DryRunEnvironment, Environment, Header, HttpEnvironment, HttpOptions
+from toolgen.agent import (
+    ComposedEnvironment,
+    DryRunEnvironment,
+    Environment,
+    Header,
+    HttpEnvironment,
+    HttpOptions,
+    McpEnvironment,
+)
 from toolgen.catalog import Catalog
+from toolgen.cli.console import message
 from toolgen.errors import UsageError
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check and record calls, carry none out.")]
@@ -38,6 +47,14 @@ ServerOption = Annotated[
 AllowPrivateOption = Annotated[
     bool, typer.Option("--allow-private", help="Allowed hosts may be on this machine or in a private network.")
 ]
+McpServerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mcp-server",
+        metavar="SERVER",
+        help="An MCP server that calls may start or reach: a command, an address or a client's file; may be repeated.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,7 @@ class Calling:
     headers: Sequence[str] = ()
     servers: Sequence[str] = ()
     private: bool = False
+    mcp_servers: Sequence[str] = ()
 
     def environment(self, catalog: Catalog) -> Environment:
         """The environment for a catalog's calls, by the kinds of its endpoints. UsageError for a value that does not fit."""
@@ -62,7 +80,12 @@ class Calling:
             private=self.private,
             read_only=self.read_only,
         )
-        return ComposedEnvironment(catalog, {"http": HttpEnvironment(catalog, options)})
+        by_kind: dict[str, Environment] = {"http": HttpEnvironment(catalog, options)}
+        if self.mcp_servers:
+            by_kind["mcp"] = mcp = McpEnvironment(catalog, servers=self.mcp_servers)
+            for loss in mcp.losses:
+                message(f"{loss.name}: {loss.reason}")
+        return ComposedEnvironment(catalog, by_kind)
 
 
 def _server(text: str) -> tuple[str, str]:

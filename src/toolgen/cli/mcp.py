@@ -16,6 +16,7 @@ from toolgen.cli.calling import (
     Calling,
     DryRunOption,
     HeaderOption,
+    McpServerOption,
     ReadOnlyOption,
     ServerOption,
 )
@@ -54,6 +55,7 @@ def mcp(
     header: HeaderOption = None,
     server: ServerOption = None,
     allow_private: AllowPrivateOption = False,
+    mcp_server: McpServerOption = None,
     log: Annotated[
         Path | None,
         typer.Option("--log", metavar="FILE", help="Write a line for each call: when, tool, outcome, seconds."),
@@ -80,7 +82,7 @@ def mcp(
         return
     if http and host not in LOOPBACK:
         raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
-    calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private)
+    calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, mcp_server or ())
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())
     environment = calling.environment(catalog)
     with progress("indexing tools") as on_progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from toolgen.agent import (
     DryRunEnvironment,
     Environment,
     GenerativePolicy,
+    McpEnvironment,
     PythonEnvironment,
     run_agent,
 )
@@ -35,7 +37,7 @@ from toolgen.errors import UsageError
 from toolgen.evaluation.scorers import Score, scorer_for
 from toolgen.fetching import fetch_dataset
 
-_ENVIRONMENTS = "dry-run, python:FILE (or python:MODULE), bfcl or bfcl:TASK_ID"
+_ENVIRONMENTS = "dry-run, python:FILE (or python:MODULE), mcp or mcp:SERVER, bfcl or bfcl:TASK_ID"
 # A longer argument or result is cut on the screen; --json has the whole.
 _SHOWN = 600
 
@@ -80,8 +82,10 @@ def run(
 ) -> None:
     """Let the model carry out a task: it chooses tools by their tokens, fills in arguments, reads results, and answers.
 
-    Environments: dry-run records calls and executes nothing; python:FILE calls your functions; bfcl:TASK_ID is a task
-    of BFCL in its simulated systems, judged by its rules (with a text of your own it only lends its initial state).
+    Environments: dry-run records calls and executes nothing; python:FILE calls your functions; mcp:SERVER calls the
+    tools of MCP servers (a command, an address or a client's file), mcp those that the catalog names, after asking;
+    bfcl:TASK_ID is a task of BFCL in its simulated systems, judged by its rules (with a text of your own it only lends
+    its initial state).
     """
     from toolgen.checkpoint import Checkpoint
 
@@ -124,6 +128,8 @@ def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | 
     task = Task.from_text(text)
     if kind == "python" and detail:
         return _Prepared(task, _python_environment(catalog, detail))
+    if kind == "mcp":
+        return _Prepared(task, _mcp_environment(catalog, detail))
     if environment == "dry-run":
         return _Prepared(task, DryRunEnvironment(catalog))
     raise UsageError(f"unknown environment {environment!r}; expected {_ENVIRONMENTS}")
@@ -141,6 +147,33 @@ def _python_environment(catalog: Catalog, source: str) -> Environment:
     if unknown := environment.unknown:
         message(f"{len(unknown)} functions of {source} are not in the checkpoint's catalog, such as {unknown[0]}")
     return environment
+
+
+def _mcp_environment(catalog: Catalog, place: str) -> Environment:
+    """The servers of a place, or those of the catalog with the user's consent."""
+    if place:
+        environment = McpEnvironment(catalog, servers=[place])
+        for loss in environment.losses:
+            message(f"{loss.name}: {loss.reason}")
+        if not environment.tools:
+            raise UsageError(
+                f"the checkpoint knows no tool of {place}; build a catalog from it with 'toolgen catalog build "
+                f'"mcp:{place}" -o DATASET\' and train on that'
+            )
+        return environment
+    environment = McpEnvironment(catalog, approve=_agrees)
+    if not environment.tools:
+        raise UsageError("the checkpoint knows no tool of an MCP server")
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "a catalog's MCP servers are started only if somebody agrees, and there is no terminal to ask; name them: "
+            "--environment 'mcp:COMMAND ...', mcp:URL or mcp:SERVERS.json"
+        )
+    return environment
+
+
+def _agrees(shown: str) -> bool:
+    return typer.confirm(f"The catalog names the MCP server\n  {shown}\nStart or reach it?", err=True)
 
 
 def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path | None) -> _Prepared:

@@ -90,7 +90,7 @@ def test_odd_values_cost_nothing_in_json_and_in_events(serve: Callable[[Answer],
 def test_what_is_packed_is_counted_unpacked(
     serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("toolgen.catalog.loaders.mcp_connection.MAX_BYTES", 4 << 20)
+    monkeypatch.setattr("toolgen.catalog.loaders.mcp_servers.MAX_BYTES", 4 << 20)
     bomb = gzip.compress(b"data: {" + b" " * (64 << 20), 9)
     headers = {"Content-Type": kind, "Content-Encoding": "gzip"}
     begin = time.monotonic()

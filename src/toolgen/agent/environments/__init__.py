@@ -6,6 +6,7 @@ from toolgen.agent.environments.bfcl import BfclEnvironment
 from toolgen.agent.environments.composed import ComposedEnvironment
 from toolgen.agent.environments.dry_run import DryRunEnvironment
 from toolgen.agent.environments.http import Header, HttpEnvironment, HttpOptions
+from toolgen.agent.environments.mcp import McpEnvironment
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.environments.python_functions import PythonEnvironment
 from toolgen.agent.environments.registry import NO_PACKAGES, Packages, environment_for
@@ -19,6 +20,7 @@ __all__ = [
     "Header",
     "HttpEnvironment",
     "HttpOptions",
+    "McpEnvironment",
     "Packages",
     "PythonEnvironment",
     "ToolResult",

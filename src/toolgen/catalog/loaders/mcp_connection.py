@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -21,16 +22,16 @@ from toolgen.catalog.loaders.mcp_messages import readable
 from toolgen.errors import MissingExtraError
 from toolgen.foreign.data import clean_text
 
-MAX_BYTES = 128 << 20  # of one answer: what a server writes between two requests
 _GUARD = Path(__file__).with_name("mcp_guard.py")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a connection is bounded: seconds of silence over HTTP; whether it is `lasting`, so that bytes are counted for each
-    answer and not in all; whether the user named the server himself, so that it is `trusted` to be anywhere."""
+    """How a connection is bounded: seconds of silence over HTTP; bytes, in all or for each answer if it is `lasting`; whether
+    the user named the server himself, so that it is `trusted` to be anywhere."""
 
     timeout: float
+    limit: int
     lasting: bool = False
     trusted: bool = True
 
@@ -41,12 +42,17 @@ class UnreadableMessageError(Exception):
 
 @asynccontextmanager
 async def connection(
-    server: McpServer, errors: IO[bytes], options: Options, on_message: Callable[[Any], None] | None = None
+    server: McpServer,
+    errors: IO[bytes],
+    options: Options,
+    on_message: Callable[[Any], None] = lambda _message: None,
+    on_end: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Any]:
     """The SDK's transport to a server whose variables are filled in.
 
-    `on_message` sees each message before the SDK, and may change it. What a started server says on standard error is in
-    `errors` when it has ended. A message that cannot be read ends the connection: whoever waits for it would wait for ever.
+    `on_message` sees each message before the SDK, and may change it; `on_end` is called when no more can come. What a started
+    server says on standard error is in `errors` when it has ended. A message that cannot be read ends the connection:
+    whoever waits for it would wait for ever.
     """
     import anyio
 
@@ -59,14 +65,15 @@ async def connection(
                     async for message in incoming:
                         if isinstance(message, Exception):
                             message = _read_again(message)
-                        if message is not None and on_message is not None:
-                            on_message(message)
                         if message is not None:
+                            on_message(message)
                             await sender.send(message)
             except UnreadableMessageError as error:
                 errors.write(f"\na message of it cannot be read: {error}".encode())
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass  # the session has ended
+            finally:
+                on_end()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pass_on)
@@ -105,7 +112,7 @@ def _transport(server: McpServer, errors: IO[bytes], options: Options) -> Any:
         return http_transport(
             server,
             timeout=options.timeout,
-            limit=MAX_BYTES,
+            limit=options.limit,
             lasting=options.lasting,
             trusted=options.trusted,
             on_fault=lambda words: errors.write(f"\n{words}".encode()),
@@ -115,7 +122,7 @@ def _transport(server: McpServer, errors: IO[bytes], options: Options) -> Any:
 
     parameters = StdioServerParameters(
         command=sys.executable,
-        args=["-I", str(_GUARD), str(MAX_BYTES), "answer" if options.lasting else "whole", *server.command],
+        args=["-I", str(_GUARD), str(options.limit), "answer" if options.lasting else "whole", *server.command],
         env=dict(server.env),
         cwd=server.cwd or None,
         encoding_error_handler="replace",
@@ -143,16 +150,25 @@ def last_words(errors: IO[bytes]) -> str:
     return clean_text(words)[:200]
 
 
+_QUIET = threading.Lock()
+_quiet_for = 0  # how many connections there are
+
+
 @contextmanager
 def quiet_sdk() -> Iterator[None]:
     """The SDK logs a traceback for each line that is no message; a server can write millions."""
-    logger = logging.getLogger("mcp")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    _be_quiet(1)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        _be_quiet(-1)
+
+
+def _be_quiet(more: int) -> None:
+    global _quiet_for
+    with _QUIET:
+        _quiet_for += more
+        logging.getLogger("mcp").setLevel(logging.CRITICAL + 1 if _quiet_for else logging.NOTSET)
 
 
 def require_sdk() -> None:

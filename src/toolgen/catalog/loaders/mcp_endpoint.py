@@ -131,7 +131,8 @@ def server_of(name: str, record: Mapping[str, Any]) -> McpServer:
 
 def shown_server(server: McpServer) -> str:
     """How it is started or reached, in one line, for a person to agree to."""
-    return server.url or shlex.join(server.command)
+    whole = server.url or shlex.join(server.command)
+    return "".join(character if character.isprintable() else "?" for character in whole)
 
 
 class _Opened:

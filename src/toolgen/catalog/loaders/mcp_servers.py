@@ -29,6 +29,7 @@ from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
 from toolgen.foreign.data import clean
 
+MAX_BYTES = 128 << 20
 TIMEOUT = 60.0  # seconds for one server, from its start to its last page
 MAX_TOOLS = 100_000
 MAX_PAGES = 10_000
@@ -107,7 +108,7 @@ async def _read_pages(server: McpServer, listing: _Listing, timeout: float, erro
     import anyio
     from mcp import Client
 
-    transport = connection(server, errors, Options(timeout), lambda message: _record(message, listing))
+    transport = connection(server, errors, Options(timeout, MAX_BYTES), lambda message: _record(message, listing))
     with anyio.fail_after(timeout):
         async with Client(transport, cache=None) as client:
             introduced = client.server_info.name if client.server_info else ""
