@@ -173,7 +173,8 @@ def _mcp_environment(catalog: Catalog, place: str) -> Environment:
 
 
 def _agrees(shown: str) -> bool:
-    return typer.confirm(f"The catalog names the MCP server\n  {shown}\nStart or reach it?", err=True)
+    message(f"the catalog names an MCP server: {shown}")
+    return typer.confirm("Start or reach it?", err=True)
 
 
 def _bfcl_task(catalog: Catalog, task_id: str, text: str | None, package: Path | None) -> _Prepared:

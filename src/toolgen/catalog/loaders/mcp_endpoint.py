@@ -131,8 +131,7 @@ def server_of(name: str, record: Mapping[str, Any]) -> McpServer:
 
 def shown_server(server: McpServer) -> str:
     """How it is started or reached, in one line, for a person to agree to."""
-    whole = server.url or shlex.join(server.command)
-    return "".join(character if character.isprintable() else "?" for character in whole)
+    return server.url or shlex.join(server.command)
 
 
 class _Opened:
