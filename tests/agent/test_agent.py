@@ -15,6 +15,7 @@ from toolgen.catalog.loaders.python_functions import load_python_functions, tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Call, Task
 from toolgen.errors import UsageError
+from toolgen.inference.late_tools import add_tools
 from toolgen.testing import tiny_catalog, tiny_checkpoint
 
 
@@ -118,6 +119,15 @@ def test_a_function_that_is_no_tool_of_the_checkpoint_is_one_clear_line(
 def len_of(text: str) -> int:
     """Length."""
     return len(text)
+
+
+def test_what_the_line_says_gives_the_checkpoint_the_tool() -> None:
+    checkpoint = tiny_checkpoint(max_position_embeddings=4096)
+    checkpoint.search("before it has the tool")
+    checkpoint = add_tools(checkpoint, [tool_from_function(len_of)])
+    assert "len_of" in [result.tool for result in checkpoint.search("length of a text", k=99)]
+    run = scripted(Agent(checkpoint, functions=[len_of]), ("len_of", {"text": "four"})).run("how long is it?")
+    assert run.results == (ToolResult(content="4"),)
 
 
 def test_one_of_functions_and_environment_is_needed(checkpoint: Checkpoint) -> None:
