@@ -156,6 +156,20 @@ def test_foreign_text_is_shown_and_never_obeyed(page: str) -> None:
     assert ATTACK in "".join(Page(page).text)
 
 
+def test_a_page_holds_no_character_that_a_reader_cannot_see(measure: Measure) -> None:
+    title = "a\x1b[31m\u202eb\u2066\ud800\x85c</title><script>"
+    page = render_report([measure("bm25")], title=title)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
+    assert "a\ufffd[31m\ufffdb\ufffd\ufffd\ufffdc</title><script>" in "".join(Page(page).text)
+    assert not Page(page).all("script")
+    page.encode()
+
+
+def test_nothing_of_a_page_may_send_or_load(page: str) -> None:
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
 def test_every_picture_has_words_for_those_who_do_not_see_it(page: str) -> None:
     for picture in Page(page).all("svg"):
         inner = "viewBox" in {key.replace("viewbox", "viewBox") for key in picture} and "x" in picture

@@ -72,6 +72,28 @@ def test_the_answers_come_in_the_order_of_the_conversations(monkeypatch: pytest.
     assert {(r["model"], r["max_tokens"], r["temperature"], r["seed"]) for r in seen} == {("small", 7, 0.5, 3)}
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<s>",
+        "</s>",
+        "<start_of_turn>",
+        "[INST]",
+        "[/INST]",
+        "<<SYS>>",
+        "<｜User｜>",
+        "[SEP]",
+    ],
+)
+def test_no_text_from_outside_can_forge_a_turn_at_a_server(token: str) -> None:
+    with server(echo) as (url, _):
+        (answer,) = EndpointModel("small", url).write(prompts(f"a {token}{token} b < c [1]"), max_tokens=7)
+    assert token.upper() not in answer
+    assert answer.replace(" ", "") == f"a{token}{token}b<c[1]".upper()
+
+
 def test_a_refusal_is_one_line_that_says_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     refused = pytest.raises(LanguageModelError, match="gave no answer: NotFoundError")

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from toolgen.cli.console import fail, message, one_line, show, show_traceback, write_in_any_locale
+from toolgen.cli.console import fail, message, show, show_traceback, write_in_any_locale
 from toolgen.errors import ToolgenError
+from toolgen.foreign.shown import one_line
 
 COMMAND_MODULES = (
     "toolgen.cli.quickstart",

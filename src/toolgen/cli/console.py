@@ -1,7 +1,7 @@
 """What all commands say and how: results on stdout; messages, progress and errors on stderr.
 
 All output goes through here, and no text that is shown is more than text: it is no markup, holds no character that a terminal
-obeys, and does not begin a line of its own. Knows no command and no package of toolgen.
+obeys, and does not begin a line of its own. Knows no command.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.text import Text
 
+from toolgen.foreign.shown import one_line
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs.")]
 
 OnProgress = Callable[[int, int], None]
@@ -33,20 +35,10 @@ SECONDS_BETWEEN_LINES = 5.0
 # A table that is piped into a file must not be cut at the 80 columns that rich assumes there.
 WIDTH_WHEN_PIPED = 160
 
-# Breaks of a line become spaces. What a terminal obeys (C0, C1), what turns the direction of what follows, and lone surrogates,
-# which no encoding can write, are shown as a replacement character.
-_BREAKS = "\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029"
-_OBEYED = "\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-_BREAK, _NO_TEXT = re.compile(f"[{_BREAKS}]"), re.compile(f"[{_OBEYED}]")
 _NOT_PLAIN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Answer = RenderableType | Sequence[str]
 """A line, several, or what rich draws."""
-
-
-def one_line(text: str) -> str:
-    """A text as it may be shown: one line, as long as it was, of characters that a terminal only draws."""
-    return _NO_TEXT.sub("\ufffd", _BREAK.sub(" ", text))
 
 
 def write_in_any_locale() -> None:

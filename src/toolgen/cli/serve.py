@@ -74,7 +74,7 @@ def serve(
         raise MissingExtraError(error.name or "fastapi", "serve") from None
     if new_key is not None:
         key = make_key()
-        show(f"key: {key}\nline: {new_key} {hashed(key)}")
+        show([f"key: {key}", f"line: {new_key} {hashed(key)}"])
         return
     known = _read_keys(keys) if keys else {}
     is_local = host in ("127.0.0.1", "localhost", "::1")

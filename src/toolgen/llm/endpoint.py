@@ -7,6 +7,7 @@ answer is bounded in bytes and seconds and no redirect takes the prompts or the 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,6 +22,9 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_ANSWER_BYTES = 16 << 20
 # Of one connection: nothing that the answer as a whole could be told by.
 _OF_CONNECTION = frozenset({"host", "connection", "content-length", "content-encoding", "transfer-encoding"})
+
+
+_CONTROL = re.compile(r"<(?=[^\s<>]{1,64}>)|\[(?=/?[A-Z_]{2,32}\])")
 
 
 class EndpointModel:
@@ -56,13 +60,20 @@ class EndpointModel:
 
     def _ask(self, prompt: Sequence[ChatMessage], **options: Any) -> str:
         try:
-            answer = self._client.chat.completions.create(model=self.name, messages=list(prompt), **options)
+            messages: Any = [{**message, "content": _broken_up(message["content"])} for message in prompt]
+            answer = self._client.chat.completions.create(model=self.name, messages=messages, **options)
             return clean_text(str(answer.choices[0].message.content or ""))
         except (self._error, AttributeError, IndexError, TypeError, ValueError) as error:
             raise LanguageModelError(
                 f"the model {self.name!r} at {self._url} gave no answer: {_one_line(error)}; check the address (it usually "
                 f"ends in /v1), the model's name and {KEY_VARIABLE}"
             ) from error
+
+
+def _broken_up(text: str) -> str:
+    """A text without what models write turns with: servers put it into their prompts as it is, and how they cut it into tokens
+    is not known here. `<|end|>` becomes `< |end|>`, `[INST]` `[ INST]`."""
+    return _CONTROL.sub(r"\g<0> ", text)
 
 
 def _client(seconds: float) -> Any:

@@ -23,6 +23,7 @@ from toolgen.evaluation.report.words import percent, plain, signed
 from toolgen.evaluation.result_files import Result
 from toolgen.evaluation.results import RetrievalResult
 from toolgen.files import write_text
+from toolgen.foreign.shown import drawn
 
 
 def write_report(
@@ -65,7 +66,7 @@ def render_report(
     )
     environment.filters.update(percent=percent, signed=signed)
     style = Path(__file__).parent.with_name("templates") / "report.css"
-    return environment.get_template("report.html.jinja").render(
+    page = environment.get_template("report.html.jinja").render(
         title=title,
         style=Markup(style.read_text(encoding="utf-8")),
         facts=_facts(results),
@@ -75,6 +76,7 @@ def render_report(
         tool_map=laid_out(tool_map) if tool_map else None,
         origins=[_origin(result, name) for result, name in pairs],
     )
+    return drawn(page)
 
 
 def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:

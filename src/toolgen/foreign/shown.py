@@ -1,0 +1,19 @@
+"""What is left of a foreign text where people see it: only characters that are drawn. Knows no terminal and no page."""
+
+from __future__ import annotations
+
+import re
+
+_BREAKS = re.compile("[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]")
+# C0 without tab and line feed, and C1; what turns the direction of what follows; lone surrogates, which no encoding can write.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def drawn(text: str) -> str:
+    """A text in lines, as long as it was; a character that a terminal or a page would obey is a replacement character."""
+    return _OBEYED.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    """The same in one line: each break of a line, and each tab, is a space."""
+    return drawn(_BREAKS.sub(" ", text))
