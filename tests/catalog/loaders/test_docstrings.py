@@ -86,3 +86,37 @@ def test_a_section_that_cannot_be_read_is_not_lost() -> None:
 def test_attributes_of_a_class_are_no_parameters() -> None:
     parsed = parse_docstring("A point.\n\nArgs:\n    x: Right.\n\nAttributes:\n    size: How far.\n")
     assert parsed.parameters == {"x": "Right."}
+
+
+def test_brackets_and_colons_in_types_belong_to_the_type() -> None:
+    google = """Does (it): now.
+
+    Args:
+        a (dict[str, list[int]]): Text a: more.
+        b (dict(str: int), optional): Text b.
+        c (Literal["x: y", "z)"]): Text c.
+            see (this): too.
+        **rest (Callable[[int], str]): Text rest.
+        d: See (this): too.
+
+    Returns:
+        dict[str, int]: The result.
+    """
+    parsed = parse_docstring(google)
+    assert parsed.description == "Does (it): now."
+    assert parsed.parameters == {
+        "a": "Text a: more.",
+        "b": "Text b.",
+        "c": "Text c. see (this): too.",
+        "rest": "Text rest.",
+        "d": "See (this): too.",
+    }
+    rest = """Does it.
+
+    :param dict[str, list[int]] a: Text a: more.
+    :param b: Text b.
+    :type b: dict[str, int]
+    :param Callable[[int], str] c: Text c.
+    :returns: The result.
+    """
+    assert parse_docstring(rest).parameters == {"a": "Text a: more.", "b": "Text b.", "c": "Text c."}

@@ -172,6 +172,7 @@ def _serve(given: Mapping[str, Callable[..., Any]], calls: queue.SimpleQueue[_Ca
     while (call := calls.get()) is not None:
         name, arguments, answers = call
         answers.put(functions.call(name, arguments))
+    functions.close()
 
 
 def _named(given: Any) -> Iterator[tuple[str, Any]]:

@@ -60,6 +60,11 @@ class Functions:
             kind = type(value).__name__
             return Answer(f"the call was made, but its result, of type {kind}, has no text: {error_text(error)}", True)
 
+    def close(self) -> None:
+        """Ends the event loop."""
+        if self._loop:
+            self._loop.close()
+
     def _wait(self, awaitable: Any) -> Any:
         async def wait() -> Any:
             return await awaitable
@@ -85,7 +90,7 @@ def error_text(error: BaseException, *, named: bool = True) -> str:
         text = clean_text(str.__str__(str(error)))
     except BaseException as other:
         text, named = f"(its text cannot be read: {type(other).__name__})", True
-    return shortened(f"{kind}: {text}" if named else text, MAX_ERROR)
+    return shortened(": ".join(filter(None, (kind, text))) if named else text, MAX_ERROR)
 
 
 def _json_text(value: object) -> str:

@@ -21,6 +21,8 @@ from toolgen.errors import CatalogError
 # pydantic-ai, smolagents, LangChain's asynchronous ones.
 _WRAPPED = ("func", "fn", "function", "forward", "coroutine")
 
+_WITHOUT_TOOLS = sys.stdlib_module_names | {"typing_extensions"}
+
 
 @dataclass(frozen=True)
 class Member:
@@ -88,20 +90,23 @@ def members_of(module: ModuleType, note: Note) -> list[Member]:
     listed = getattr(module, "__all__", None)
     names = vars(module) if listed is None else listed
     members: list[Member] = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(map(str, names)):
         if not hasattr(module, name):
             note(f"{name}: in __all__, but not in the module; left out")
             continue
         try:
             value = getattr(module, name)
-            if listed is not None:
-                members.append(member_of(value, name))
-            elif not name.startswith("_") and _is_own(value, module):
-                members.append(member_of(value, name, home=module.__name__))
+            if listed is None and (name.startswith("_") or not _is_own(value, module)):
+                continue
+            member = member_of(value, name, home=module.__name__ if listed is None else "")
         except CatalogError as error:
             note(f"{name}: {error}; left out")
         except Exception as error:  # a proxy's attributes may raise anything
             note(f"{name}: cannot be looked at ({type(error).__name__}); left out")
+        else:
+            members.append(member)
+            if member.function is not value:
+                note(f"{name}: an object of type {type(value).__name__}; the tool is the function that it holds")
     if not members and listed is None:
         for name, value in vars(module).items():
             if not name.startswith("_") and inspect.isroutine(value) and not _is_own(value, module):
@@ -110,11 +115,14 @@ def members_of(module: ModuleType, note: Note) -> list[Member]:
 
 
 def _is_own(value: Any, module: ModuleType) -> bool:
-    """Whether something is of the module itself, as far as one can see: data and what comes from elsewhere is not."""
-    if inspect.isroutine(value) or inspect.isclass(value):
+    """Whether something is of the module itself and may have been meant as a tool: neither data nor a type of data is."""
+    if inspect.isroutine(value):
         return getattr(value, "__module__", None) == module.__name__
+    if inspect.isclass(value):
+        own = vars(value) if value.__module__ == module.__name__ else {}
+        return any(inspect.isroutine(own[name]) for name in own if not name.startswith("_"))
     kind = type(value).__module__.partition(".")[0]
-    return isinstance(value, functools.partial) or kind not in sys.stdlib_module_names
+    return isinstance(value, functools.partial) or kind not in _WITHOUT_TOOLS
 
 
 def member_of(value: Any, attribute: str = "", *, home: str = "") -> Member:

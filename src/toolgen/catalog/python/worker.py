@@ -47,7 +47,7 @@ def main() -> None:
 
 def _load(source: str, answers: IO[bytes]) -> Any:
     from toolgen.catalog.loaders.python_functions import load_module
-    from toolgen.catalog.python.calls import Functions
+    from toolgen.catalog.python.calls import Functions, error_text
     from toolgen.catalog.python.modules import import_source, members_of
     from toolgen.errors import CatalogError
 
@@ -59,6 +59,9 @@ def _load(source: str, answers: IO[bytes]) -> Any:
         functions = Functions({one.attribute: one.function for one in members if one.attribute in known})
     except CatalogError as error:
         _send(answers, {"error": str(error)})
+        return None
+    except Exception as error:  # a module's contents may raise anything when they are looked at
+        _send(answers, {"error": f"cannot read {source!r}: {error_text(error)}"})
         return None
     _send(answers, {"tools": [tool.to_dict() for tool in loaded.tools], "report": loaded.report.to_dict()})
     return functions

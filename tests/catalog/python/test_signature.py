@@ -1,0 +1,241 @@
+"""Arguments of functions: texts in annotations, TypedDicts of every kind, defaults that are valid, JSON to the hints' types."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import pathlib
+import typing
+import uuid
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required, TypedDict, Unpack
+
+import annotated_types
+import pytest
+from pydantic import BaseModel, Field
+from typing_extensions import Doc
+
+from toolgen.catalog.python.signature import read_signature
+from toolgen.catalog.schema import check_schema, schema_errors
+
+
+class Unit(enum.Enum):
+    metric = "metric"
+    imperial = "imperial"
+
+
+class Place(TypedDict):
+    city: Annotated[str, "Its name"]
+
+
+class Options(Place, total=False):
+    days: Required[int]
+    unit: Unit
+    inner: Nested
+
+
+class Nested(TypedDict):
+    depth: NotRequired[int]
+    again: NotRequired[Nested]
+
+
+@dataclasses.dataclass
+class Point:
+    lat: Annotated[float, Doc("Degrees north")]
+    options: Options | None = None
+
+
+class Pair(NamedTuple):
+    first: int
+    second: Options
+
+
+class Model(BaseModel):
+    text: Annotated[str, "What to look for"]
+
+
+def schema_of(function: Any, notes: list[str] | None = None) -> dict[str, Any]:
+    notes = [] if notes is None else notes
+    schema = read_signature(function, notes.append).schema({}, notes.append)
+    check_schema(schema)
+    return schema
+
+
+# --- texts --------------------------------------------------------------------------------------------------------
+
+
+def test_texts_in_annotations_describe_arguments() -> None:
+    def f(
+        plain: Annotated[str, "A  plain\ntext"],
+        doc: Annotated[str, Doc("PEP 727")] = "x",
+        optional: Annotated[int, "Inside"] | None = None,
+        field: Annotated[int, Field(description="pydantic's")] = 1,
+        value: int = Field(2, ge=1, description="as a default"),
+        bounds: Annotated[int, annotated_types.Ge(1), "Bounded"] = 3,
+        other: Annotated[int, object()] = 4,
+    ) -> None:
+        pass
+
+    properties = schema_of(f)["properties"]
+    texts = {name: inner.get("description") for name, inner in properties.items()}
+    assert texts == {
+        "plain": "A plain text",
+        "doc": "PEP 727",
+        "optional": "Inside",
+        "field": "pydantic's",
+        "value": "as a default",
+        "bounds": "Bounded",
+        "other": None,
+    }
+    assert properties["value"] == {"type": "integer", "minimum": 1, "default": 2, "description": "as a default"}
+    assert properties["bounds"]["minimum"] == 1
+
+
+def test_texts_describe_the_fields_of_classes() -> None:
+    def f(point: Point, place: Place, model: Model) -> None:
+        pass
+
+    definitions = schema_of(f)["$defs"]
+    texts = [definitions[name]["properties"][key]["description"] for name, key in
+             (("Point", "lat"), ("Place", "city"), ("Model", "text"))]  # fmt: skip
+    assert texts == ["Degrees north", "Its name", "What to look for"]
+
+
+def test_an_annotations_text_goes_before_the_docstrings() -> None:
+    def f(a: Annotated[int, "here"], b: int) -> None:
+        pass
+
+    schema = read_signature(f, print).schema({"a": "there", "b": "there"}, print)
+    assert [inner["description"] for inner in schema["properties"].values()] == ["here", "there"]
+
+
+# --- TypedDict ----------------------------------------------------------------------------------------------------
+
+VALID = [{"city": "Oslo", "days": 1}, {"city": "Oslo", "days": 1, "unit": "metric", "inner": {"again": {"depth": 1}}}]
+INVALID = [{}, {"city": "Oslo"}, {"days": 1}, {"city": "Oslo", "days": "x"}, {"city": "Oslo", "days": 1, "unit": "K"},
+           {"city": "Oslo", "days": 1, "inner": {"again": {"depth": "x"}}}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hint", "wrap"),
+    [
+        (Options, lambda value: value),
+        (list[Options], lambda value: [value]),
+        (Options | None, lambda value: value),
+        (dict[str, list[Options]], lambda value: {"x": [value]}),
+        (Point, lambda value: {"lat": 1, "options": value}),
+        (Pair, lambda value: [1, value]),
+    ],
+)
+def test_a_typed_dict_of_typing_keeps_its_keys_wherever_it_stands(hint: Any, wrap: Any) -> None:
+    def f(it: Any) -> None:
+        pass
+
+    f.__annotations__["it"] = hint
+    signature = read_signature(f, pytest.fail)
+    schema, convert = signature.schema({}, pytest.fail), signature.converter()
+    for value in VALID:
+        assert not schema_errors({"it": wrap(value)}, schema)
+        convert({"it": wrap(value)})
+    for wrong in INVALID:
+        assert schema_errors({"it": wrap(wrong)}, schema)
+        with pytest.raises(ValueError, match=r"^it\."):
+            convert({"it": wrap(wrong)})
+
+
+def test_keyword_arguments_of_a_typed_dict_are_arguments_of_their_own() -> None:
+    def f(**more: Unpack[Options]) -> None:
+        pass
+
+    schema = schema_of(f)
+    assert list(schema["properties"]) == ["city", "days", "unit", "inner"]
+    assert (schema["required"], schema["additionalProperties"]) == (["city", "days"], False)
+    assert schema["properties"]["city"] == {"type": "string", "description": "Its name"}
+    assert read_signature(f, pytest.fail).converter()({"city": "Oslo", "days": "1", "unit": "metric"}) == {
+        "city": "Oslo", "days": 1, "unit": Unit.metric}  # fmt: skip
+
+
+def test_further_arguments_are_of_the_type_of_the_hint() -> None:
+    def f(**more: int) -> None:
+        pass
+
+    assert schema_of(f)["additionalProperties"] == {"type": "integer"}
+    convert = read_signature(f, pytest.fail).converter()
+    assert convert({"x": "3"}) == {"x": 3}
+    with pytest.raises(ValueError, match="x: Input should be a valid integer"):
+        convert({"x": "three"})
+
+
+# --- defaults -----------------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_valid_under_their_own_schema_or_left_out_with_a_note() -> None:
+    def f(
+        unit: Unit = Unit.metric,
+        day: datetime.date = datetime.date(2026, 1, 2),
+        some: tuple[int, ...] = (1, 2),
+        point: Point = Point(1.0),  # noqa: B008
+        where: pathlib.Path = pathlib.Path("a"),
+        how: Literal["up"] = None,  # type: ignore[assignment]  # noqa: RUF013
+        number: int = None,  # type: ignore[assignment]  # noqa: RUF013
+        limit: float = float("inf"),
+        any_object: Any = object(),  # noqa: B008
+        made: list[int] = Field(default_factory=list),  # noqa: B008
+    ) -> None:
+        pass
+
+    notes: list[str] = []
+    schema = schema_of(f, notes)
+    defaults = {name: inner["default"] for name, inner in schema["properties"].items() if "default" in inner}
+    assert defaults == {"unit": "metric", "day": "2026-01-02", "some": [1, 2], "where": "a",
+                        "point": {"lat": 1.0, "options": None}}  # fmt: skip
+    assert not schema_errors(defaults, schema) and "required" not in schema
+    assert [line.partition(":")[0] for line in notes] == ["how", "number", "limit", "any_object"]
+
+
+def test_a_default_that_pydantic_holds_is_given_to_the_function() -> None:
+    def f(a: int = Field(5, ge=1), b: list[int] = Field(default_factory=list), c: int = Field(ge=1)) -> Any:  # noqa: B008
+        return a, b, c
+
+    signature = read_signature(f, pytest.fail)
+    assert signature.schema({}, pytest.fail)["required"] == ["c"]
+    assert f(**signature.converter()({"c": 2})) == (5, [], 2)
+
+
+# --- types --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hint", "given", "expected"),
+    [
+        (datetime.datetime, "2026-11-22T10:00:00", datetime.datetime(2026, 11, 22, 10)),
+        (uuid.UUID, "12345678-1234-5678-1234-567812345678", uuid.UUID("12345678-1234-5678-1234-567812345678")),
+        (pathlib.Path, "a/b", pathlib.Path("a/b")),
+        (decimal.Decimal, "1.50", decimal.Decimal("1.50")),
+        (bytes, "abc", b"abc"),
+        (Unit, "metric", Unit.metric),
+        (set[int], [1, 2], {1, 2}),
+        (Point, {"lat": 1}, Point(1.0)),
+        (Model, {"text": "x"}, Model(text="x")),
+        (typing.Optional[Literal["a"]], None, None),  # noqa: UP045
+        (typing.Union[int, str], "x", "x"),  # noqa: UP007
+        (int | None, 3, 3),
+    ],
+)
+def test_json_becomes_the_type_of_the_hint_and_is_valid_under_its_schema(hint: Any, given: Any, expected: Any) -> None:
+    def f(it: Any) -> None:
+        pass
+
+    f.__annotations__["it"] = hint
+    signature = read_signature(f, pytest.fail)
+    assert not schema_errors({"it": given}, signature.schema({}, pytest.fail))
+    assert signature.converter()({"it": given}) == {"it": expected}
+
+
+def test_the_result_is_described_as_it_is_written_in_json() -> None:
+    async def f() -> decimal.Decimal:
+        return decimal.Decimal(1)
+
+    schema = read_signature(f, pytest.fail).result_schema(pytest.fail)
+    assert schema is not None and schema["type"] == "string"
