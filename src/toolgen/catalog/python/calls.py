@@ -16,7 +16,7 @@ from typing import Any
 
 from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.python.signature import read_signature
-from toolgen.foreign.data import clean, clean_text
+from toolgen.foreign.data import clean_text
 
 MAX_RESULT = 100_000  # characters
 MAX_ERROR = 2_000
@@ -99,17 +99,20 @@ def _json_text(value: object) -> str:
     for bytes_mode in ("utf8", "base64"):
         try:
             plain = to_jsonable_python(value, fallback=str, bytes_mode=bytes_mode)
-            return json.dumps(clean(_finite(plain)), ensure_ascii=False, allow_nan=False)
+            return json.dumps(_sound(plain), ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError, RecursionError):  # of bytes that are no text, of a circle, of a deep nesting
             continue
     return clean_text(str.__str__(str(value)))
 
 
-def _finite(value: Any) -> Any:
+def _sound(value: Any) -> Any:
+    """The same value without what JSON and UTF-8 lack."""
+    if isinstance(value, str):
+        return clean_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [_sound(item) for item in value]
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {_sound(key): _sound(item) for key, item in value.items()}
     return value
