@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pytest import MonkeyPatch
 from tests.cli.conftest import Invoke
 
-from toolgen.checkpoint import Checkpoint, is_checkpoint
+from toolgen.checkpoint import Checkpoint, StageRecord, is_checkpoint
 from toolgen.cli import index as command
 from toolgen.testing import tiny_catalog
 from toolgen.training import cold_start
@@ -46,8 +47,16 @@ def test_sources_and_datasets_become_a_checkpoint_that_is_searched(
     assert {*told["found"]} == {"made", "fitted", "both"} and told["found"][told["rows"]] == max(told["found"].values())
     loaded = Checkpoint.load(output)
     assert loaded.stages[-1].stage == "index" and loaded.row_origin("pets&&walk") == "documentation"
-    found = json.loads(toolgen("search", output, "walk a dog in the park", "--json").stdout)["tools"]
-    assert len(found) == 5
+    text = "walk a dog in the park"
+    default, alone, added = (
+        json.loads(toolgen("search", output, text, "--json", *options).stdout)
+        for options in ((), ("--retriever", "generative"), ("--add", "bm25"))
+    )
+    assert default == added and default["tools"][0] == "pets&&walk"
+    assert (default["retriever"], alone["retriever"]) == ("generative+bm25", "generative")
+    trained = replace(loaded, stages=(*loaded.stages, StageRecord(stage="retrieval")))
+    trained.save(tmp_path / "trained")
+    assert json.loads(toolgen("search", tmp_path / "trained", text, "--json").stdout) == alone
     assert toolgen("tools", "add", output, pets, "--prefix", "other.").exit_code == 0
 
 

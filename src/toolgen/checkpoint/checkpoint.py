@@ -23,7 +23,17 @@ from toolgen.catalog.text import views
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import changes
 from toolgen.checkpoint.changes import Made
-from toolgen.checkpoint.layout import CATALOG, FORMAT, METADATA, METRICS, ROW_MAKER, ROW_MAP, TEXT_STATES, read_metadata
+from toolgen.checkpoint.layout import (
+    CATALOG,
+    CLOSED_FORM,
+    FORMAT,
+    METADATA,
+    METRICS,
+    ROW_MAKER,
+    ROW_MAP,
+    TEXT_STATES,
+    read_metadata,
+)
 from toolgen.checkpoint.tensors import non_finite
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import CatalogError, CheckpointError, UsageError
@@ -52,8 +62,6 @@ if TYPE_CHECKING:
     from toolgen.retrieval.generative import GenerativeRetriever
 
 ACTION_TEXTS = ("finish the task and answer", "no tool fits this request")
-CLOSED_FORM = ("index", "tools", "distillation")
-"""Entries of the history that are no training."""
 
 
 @dataclass(frozen=True, kw_only=True)

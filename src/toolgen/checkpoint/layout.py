@@ -29,6 +29,9 @@ METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
 ROW_MAKER, ROW_MAP, TEXT_STATES = "row_maker.safetensors", "row_map.safetensors", "text_states.safetensors"
 RUN, STATE, PROGRESS = "run.json", "state", "progress.json"
 
+CLOSED_FORM = frozenset({"index", "tools", "distillation"})
+"""Entries of a checkpoint's history that are no training."""
+
 Kind = Literal["checkpoint", "dataset", "encoder", "pretrained base"]
 MARKERS: Mapping[Kind, str] = {
     "checkpoint": METADATA,
@@ -47,6 +50,12 @@ def is_kind(path: str | Path, kind: Kind) -> bool:
 def is_checkpoint(path: str | Path) -> bool:
     """Whether a folder claims to be a checkpoint."""
     return is_kind(path, "checkpoint")
+
+
+def is_only_indexed(metadata: Mapping[str, Any]) -> bool:
+    """Whether `toolgen index` made a checkpoint, and nothing has trained it since; `metadata` as from `read_metadata`."""
+    stages = [record["stage"] for record in metadata["stages"]]
+    return "index" in stages and {*stages} <= CLOSED_FORM
 
 
 def work_folder(output: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,16 +84,15 @@ def index(
         )
         tell_losses(dataset, strict=strict)
         made = virtualized(base, dataset.catalog, spare=spare)
-        if fit:
-            made = _fitted(made, dataset.catalog)
+        made = _fitted(made, dataset.catalog) if fit else _unfitted(made)
         made.save(output)
-    way = made.stages[-1].config["rows"] if made.stages else "made"
+    entry = made.stages[-1]
     answer = {
         "checkpoint": str(output),
         "base": base,
         "tools": len(dataset.catalog),
-        "rows": way,
-        "found": dict(made.stages[-1].result) if made.stages else {},
+        "rows": entry.config["rows"],
+        "found": dict(entry.result),
         "spare_tokens": spare,
         "bytes": folder_size(output),
         "seconds": round(time.perf_counter() - start, 1),
@@ -107,7 +107,7 @@ def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
 
     if len(catalog) > MOST_TOOLS:
         message(f"more than {MOST_TOOLS:,} tools: their rows stay as the documentation makes them")
-        return made
+        return _unfitted(made)
     names = ["bm25", "dense"] if find_spec("sentence_transformers") else ["bm25"]
     if "dense" not in names:
         message("sentence-transformers is not installed (toolgen[dense]); rows are fitted to BM25 alone")
@@ -122,6 +122,12 @@ def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
             settings={"teacher": teacher.config},
             on_progress=on_progress,
         )
+
+
+def _unfitted(made: Checkpoint) -> Checkpoint:
+    from toolgen.checkpoint import StageRecord
+
+    return replace(made, stages=(*made.stages, StageRecord(stage="index", config={"rows": "made"})))
 
 
 def _text(answer: dict[str, Any]) -> str:

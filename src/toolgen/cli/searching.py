@@ -10,7 +10,7 @@ import typer
 
 from toolgen.catalog import Catalog
 from toolgen.checkpoint import is_checkpoint, read_metadata
-from toolgen.checkpoint.layout import CATALOG, MARKERS, is_kind
+from toolgen.checkpoint.layout import CATALOG, MARKERS, is_kind, is_only_indexed
 from toolgen.cli.console import message
 from toolgen.datasets import Dataset
 from toolgen.errors import InputError, UsageError
@@ -27,7 +27,8 @@ RetrieverOption = Annotated[
     typer.Option(
         "--retriever",
         metavar="NAME",
-        help=f"{', '.join(RETRIEVERS)}. By default generative for a checkpoint, bm25 for a dataset.",
+        help=f"{', '.join(RETRIEVERS)}. By default generative for a checkpoint, bm25 for a dataset. A checkpoint of "
+        "`toolgen index` is searched with bm25 added until it is trained; --retriever generative is the model alone.",
     ),
 ]
 AddOption = Annotated[
@@ -142,8 +143,12 @@ def open_retriever(
     `dataset` is the one whose requests are searched for, if there is one: its catalog is shared, and its training requests say
     which tools were asked for, and which together; otherwise the checkpoint does. Of several processes each ranks its part of
     the requests.
+
+    Where neither a method nor one to add is named, BM25 is added to a checkpoint that `toolgen index` made and nothing trained.
     """
     has_checkpoint = has_weights(folder)
+    if method is None and not add and has_checkpoint and is_only_indexed(read_metadata(folder)):
+        add = ("bm25",)
     spec = RetrieverSpec(
         method=method or ("generative" if has_checkpoint else "bm25"),
         add=tuple(add or ()),
