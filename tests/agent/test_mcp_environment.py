@@ -51,7 +51,7 @@ server.run(*(["stdio"] if not sys.argv[1:] else ["streamable-http"]), **({"port"
 RAW = r"""
 import json, os, subprocess, sys, time
 
-names = "count environ hang die flood odd error refuse blocks both broken bytes empty".split()
+names = "count environ hang die flood odd error refuse blocks both twice broken bytes empty".split()
 count = 0
 
 def text(value, **more):
@@ -82,6 +82,8 @@ def call(name, arguments):
         return {"content": [picture, link, inside]}
     if name == "both":
         return text("3 degrees", structuredContent={"celsius": 3})
+    if name == "twice":
+        return text("hello", structuredContent={"content": "hello\n"})
     if name == "broken":
         return {"content": 7}
     if name == "bytes":
@@ -205,7 +207,7 @@ def test_nothing_is_started_that_the_user_did_not_name_or_agree_to(script: Path)
     assert McpEnvironment(catalog).tools == ()
     assert McpEnvironment(catalog, servers=["another command"]).tools == ()
     environment = McpEnvironment(catalog, approve=lambda _: False)
-    assert len(environment.tools) == 13
+    assert len(environment.tools) == 14
     for _ in range(2):
         assert "the user did not agree to start it" in environment.call("raw&&count", {}).content
     assert environment.tools == () and _running(script) == []
@@ -229,6 +231,7 @@ def test_state_lasts_for_one_task(call: Call, script: Path) -> None:
         ("refuse", '{"error": "unknown city"}', "error"),
         ("blocks", "[image: image/png, 3 bytes]\n[resource_link: file:///x]\nwithin", "ok"),
         ("both", '3 degrees\n{"celsius": 3}', "ok"),
+        ("twice", "hello", "ok"),
         ("empty", "(no content)", "ok"),
     ],
 )

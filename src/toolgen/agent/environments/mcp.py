@@ -273,10 +273,10 @@ def _block(block: Any) -> str:
 
 
 def _repeats(parts: list[str], value: Any) -> bool:
-    """Whether a text says the structured content already, as the protocol asks for."""
-    inner = value.get("result") if isinstance(value, dict) and len(value) == 1 else value
+    """Whether a text says the structured content already, as the protocol asks for; many leave out its only key."""
+    inner = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
     for part in parts:
         with suppress(ValueError):
             if json.loads(part) in (value, inner):
                 return True
-    return isinstance(inner, str) and inner in parts
+    return isinstance(inner, str) and inner.strip() in [part.strip() for part in parts]
