@@ -13,11 +13,11 @@ import pytest
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import ToolgenError
-from toolgen.fetching.opening import OWN_CODE
+from toolgen.fetching.opening import OWN_CODE, open_encoder
 from toolgen.inference.local_model import LocalModel
 from toolgen.planning.shape import ModelShape
 from toolgen.retrieval.dense import load_encoder
-from toolgen.testing import tiny_catalog, tiny_checkpoint
+from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_encoder
 
 OPENED: dict[str, Callable[[Path], Any]] = {
     "checkpoint": Checkpoint.load,
@@ -83,3 +83,13 @@ def test_an_encoder_whose_module_is_foreign_code_is_refused(planted: Path, tmp_p
         load_encoder(planted)
     assert OWN_CODE in str(caught.value)
     assert not (tmp_path / "it-ran").exists()
+
+
+def test_a_text_that_holds_a_special_token_of_an_encoder_has_only_its_letters(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    tokenizer = open_encoder(tiny_encoder(tmp_path)).tokenizer
+    special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    assert special
+    for token in tokenizer.all_special_tokens:
+        ids = tokenizer([f"a {token} b"], add_special_tokens=False)["input_ids"][0]
+        assert special.isdisjoint(ids), token

@@ -56,7 +56,9 @@ def open_encoder(folder: Path) -> Any:
     from sentence_transformers import SentenceTransformer
 
     safe = {"trust_remote_code": False, "use_safetensors": True}
-    return SentenceTransformer(str(folder), local_files_only=True, trust_remote_code=False, model_kwargs=safe)
+    encoder = SentenceTransformer(str(folder), local_files_only=True, trust_remote_code=False, model_kwargs=safe)
+    encoder.tokenizer.split_special_tokens = True  # a text that holds `[SEP]` has no separator
+    return encoder
 
 
 def reason_of(error: BaseException) -> str:
