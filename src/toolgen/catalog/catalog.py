@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import overload
 
 from toolgen.catalog.tool import Tool
-from toolgen.errors import CatalogError
+from toolgen.errors import CatalogError, InputError
 from toolgen.files import write_records
+from toolgen.foreign.data import open_file
 
 KEPT = 1 << 14
 """Tools of a catalog file that stay in memory once they were read."""
@@ -142,10 +144,10 @@ class _ToolLines(Sequence[Tool]):
         self._path = path
         self._kept = 0
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 self._items: list[bytes | Tool] = list(file)
-        except OSError as error:
-            raise CatalogError(f"cannot read the catalog {path}: {error}") from error
+        except InputError as error:
+            raise CatalogError(f"cannot read the catalog: {error}") from error
         with garbage_collection_paused():
             self.ids = [self._id(position) for position in range(len(self._items))]
 
@@ -189,9 +191,15 @@ class _ToolLines(Sequence[Tool]):
 
     def _parse(self, line: bytes, position: int) -> Tool:
         try:
-            return Tool.from_dict(json.loads(line))
+            return Tool.from_dict(json.loads(line, parse_constant=_finite, parse_float=_finite))
         except (ValueError, TypeError, AttributeError, RecursionError, CatalogError) as error:
             raise CatalogError(f"{self._path}, line {position + 1}: not a tool record ({error})") from error
+
+
+def _finite(text: str) -> float:
+    if math.isfinite(number := float(text)):
+        return number
+    raise ValueError(f"{text} is no number of JSON")
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from toolgen.datasets.folder import METADATA_FILE
-from toolgen.errors import CheckpointError
+from toolgen.errors import CheckpointError, InputError
 from toolgen.files import sha256_of
+from toolgen.foreign.data import read_json
 
 FORMAT = 1
 METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
@@ -79,13 +80,13 @@ def saved_step(output: Path) -> int:
 
 def read_metadata(folder: Path) -> dict[str, Any]:
     """`toolgen.json` of a checkpoint, its format checked; needs no weights."""
-    try:
-        metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (folder / METADATA).exists():
         raise CheckpointError(
             f"{folder} is not a toolgen checkpoint ({METADATA} is missing); make one with `toolgen virtualize`"
-        ) from None
-    except (OSError, ValueError) as error:
+        )
+    try:
+        metadata = read_json(folder / METADATA)
+    except InputError as error:
         raise CheckpointError(f"{folder / METADATA} cannot be read: {error}") from error
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{folder / METADATA} should hold an object; it holds a {type(metadata).__name__}")
@@ -96,4 +97,4 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         - metadata.keys()
     ):
         raise CheckpointError(f"{folder / METADATA} is damaged: it lacks {', '.join(sorted(missing))}")
-    return metadata
+    return dict(metadata)

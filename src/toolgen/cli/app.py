@@ -61,6 +61,9 @@ class CommandGroup(TyperGroup):
             fail(str(error))
             raise typer.Exit(error.exit_code if isinstance(error, ToolgenError) else 1) from None
         except Exception as error:
+            if (usage := _wrong_usage(error)) is not None:
+                fail(usage)
+                raise typer.Exit(2) from None
             if _is_control_flow(error):
                 if isinstance(said := getattr(error, "message", None), str):
                     error.message = one_line(said)  # type: ignore[attr-defined]
@@ -68,6 +71,15 @@ class CommandGroup(TyperGroup):
             _show_traceback_if_asked(ctx)
             fail(f"unexpected {type(error).__name__}{_place(error)}: {error} (toolgen --debug ... shows the traceback)")
             raise typer.Exit(1) from None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if (usage := _wrong_usage(error)) is None:
+                raise
+            fail(usage)
+            raise typer.Exit(2) from None
 
 
 def make_app() -> typer.Typer:
@@ -118,6 +130,15 @@ def _options(
 def _show_traceback_if_asked(ctx: Any) -> None:
     if ctx.obj and ctx.obj["debug"]:
         show_traceback(traceback.format_exc())
+
+
+def _wrong_usage(error: Exception) -> str | None:
+    """What typer says about wrong usage, in one line; None for its other exceptions, such as a call for help."""
+    context = getattr(error, "ctx", None)
+    if getattr(error, "exit_code", None) != 2 or not _is_control_flow(error) or "Help" in type(error).__name__:
+        return None
+    words = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    return f"{words}; see {context.command_path} --help" if context else words
 
 
 def _is_control_flow(error: Exception) -> bool:

@@ -31,6 +31,7 @@ from toolgen.cli.tool_sources import (
 from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
 from toolgen.datasets.sources import Source, bfcl_package
 from toolgen.datasets.validate import validate_dataset
+from toolgen.errors import UsageError
 from toolgen.retrieval.bm25 import BM25Retriever
 
 SEARCH_CACHE = ".search"  # inside the dataset folder: the word index of a large catalog
@@ -126,6 +127,8 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find tools by their words (BM25); needs no model."""
+    if not text.strip():
+        raise UsageError("the request is empty; say in a few words what a tool should do")
     catalog = load_dataset(dataset).catalog
     with progress("indexing words") as on_progress:
         retriever = BM25Retriever(cache=dataset / SEARCH_CACHE, on_progress=on_progress)

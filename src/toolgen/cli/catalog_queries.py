@@ -11,7 +11,7 @@ import typer
 
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import is_checkpoint, read_metadata
-from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.searching import EncoderOption, EndpointOption, ModelOption, open_llm
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.datasets.folder import load_dataset, save_dataset
@@ -64,7 +64,7 @@ def queries(
     endpoint: EndpointOption = None,
     model: ModelOption = None,
     split: Annotated[Split, typer.Option(help="Where the requests are added.")] = "train",
-    seed: Annotated[int, typer.Option(help="Seed of the requests.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the requests.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Write requests for tools from their documentation, and keep those with which a retriever finds the tool."""

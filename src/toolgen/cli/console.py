@@ -25,6 +25,9 @@ from toolgen.foreign.shown import one_line
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs.")]
 
+MAX_SEED = 2**63 - 1
+"""The largest seed that every generator of numbers takes."""
+
 OnProgress = Callable[[int, int], None]
 """Called with (done, total); total 0 means that it is not known."""
 

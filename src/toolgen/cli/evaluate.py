@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from toolgen.cli.console import IS_FIRST_PROCESS, JsonOption, emit, message, progress
+from toolgen.cli.console import IS_FIRST_PROCESS, MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.searching import (
     AddOption,
     BaseRetrieverOption,
@@ -139,7 +139,7 @@ def agent(
     split: SplitOption = "test",
     kinds: KindsOption = None,
     limits: LimitsOption = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of that draw.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of that draw.")] = 0,
     given_tools: Annotated[
         bool, typer.Option("--given-tools", help="Hand the model the right tools, to measure its arguments alone.")
     ] = False,

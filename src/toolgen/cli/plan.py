@@ -54,11 +54,19 @@ def plan(
         ),
     ] = None,
     memory: Annotated[
-        float | None, typer.Option("--memory", metavar="GIB", help="Memory for each process; default: this machine's.")
+        float | None,
+        typer.Option(
+            "--memory", metavar="GIB", min=0.01, max=1e6, help="Memory for each process; default: this machine's."
+        ),
     ] = None,
     gflops: Annotated[
         float | None,
-        typer.Option("--gflops", help="Speed of a matrix product in each process; default: measured here in a second."),
+        typer.Option(
+            "--gflops",
+            min=0.001,
+            max=1e9,
+            help="Speed of a matrix product in each process; default: measured here in a second.",
+        ),
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that train concurrently.")] = 1,
     utilization: Annotated[

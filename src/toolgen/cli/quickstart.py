@@ -84,11 +84,12 @@ def quickstart(
         agent_tasks=tasks,
         retrievers=tuple(RetrieverSpec(method=name) for name in methods) if methods else COMPARED,
     )
+    check_folder(output)
     if show_list:
         rows = plan.graph().rows()
         emit(rows, as_json, lambda: listing(rows))
         return
-    check_folder(output)
+    plan.graph().choose(only=only, start=start)  # a name that is none leaves no folder
     debug = bool(ctx.obj and ctx.obj.get("debug"))
     with working_in(output, "quickstart"):
         graph = plan.graph()

@@ -26,7 +26,7 @@ from toolgen.agent import (
 )
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
-from toolgen.cli.console import JsonOption, emit, message, show
+from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, show
 from toolgen.cli.searching import has_weights, load_catalog
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.datasets import Task, Trajectory, Turn
@@ -71,8 +71,12 @@ def run(
             "--max-argument-tokens", min=1, help="Tokens of one call's arguments; longer ones are not carried out."
         ),
     ] = DecodingOptions().argument_tokens,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the most likely token.")] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws, with a temperature.")] = 0,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, max=100, help="0 takes the most likely token.")
+    ] = 0.0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of the draws, with a temperature.")
+    ] = 0,
     bfcl: Annotated[
         Path | None, typer.Option("--bfcl", metavar="PATH", help="The BFCL package; by default it is fetched.")
     ] = None,
@@ -123,7 +127,7 @@ def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | 
     kind, _, detail = environment.partition(":")
     if kind == "bfcl":
         return _bfcl_task(catalog, detail, text, bfcl)
-    if not text:
+    if not text or not text.strip():
         raise UsageError('give a task: toolgen run CKPT "what to do" (only bfcl:TASK_ID brings its own)')
     task = Task.from_text(text)
     if kind == "python" and detail:

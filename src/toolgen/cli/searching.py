@@ -43,6 +43,8 @@ BonusOption = Annotated[
     float,
     typer.Option(
         "--unasked-bonus",
+        min=-1000,
+        max=1000,
         metavar="LOGIT",
         help="Added to tools that are in no training request, which training puts at a disadvantage; 0.75 is a good value.",
     ),

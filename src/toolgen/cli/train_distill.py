@@ -30,11 +30,12 @@ def distill(
     ] = None,
     encoder: EncoderOption = None,
     strength: Annotated[
-        float, typer.Option("--strength", min=0, help="Weight of the teacher's logits against the model's own.")
+        float,
+        typer.Option("--strength", min=0, max=1e6, help="Weight of the teacher's logits against the model's own."),
     ] = 1.5,
     penalty: Annotated[
         float,
-        typer.Option("--penalty", help="Ridge penalty: pulls rows toward zero with the weight of this many texts."),
+        typer.Option("--penalty", min=0, max=1e9, help="Ridge penalty: weight, in texts, that pulls rows toward zero."),
     ] = 30.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint CKPT2.")] = False,
     as_json: JsonOption = False,

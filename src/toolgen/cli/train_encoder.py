@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from toolgen.cli.console import JsonOption, emit, message
+from toolgen.cli.console import MAX_SEED, JsonOption, emit, message
 from toolgen.cli.outputs import checkpoint_output, hint
 from toolgen.cli.training_progress import duration, training_progress
 from toolgen.datasets import load_dataset
@@ -24,8 +24,10 @@ def encoder(
     ] = DENSE_MODEL,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training requests.")] = 5,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Requests a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Peak; it rises, then falls to zero.")] = 2e-5,
-    seed: Annotated[int, typer.Option("--seed", help="Of the order of requests.")] = 0,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", min=0, max=1, help="Peak; it rises, then falls to zero.")
+    ] = 2e-5,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of the order of requests.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing encoder.")] = False,
     as_json: JsonOption = False,
 ) -> None:

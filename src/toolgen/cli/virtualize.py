@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolgen.catalog import Catalog
-from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.datasets import load_dataset
 from toolgen.fetching import resolve_base
@@ -63,7 +63,10 @@ def virtualize(
     ] = DEFAULT_BASE,
     init: InitOption = None,
     indexing: IndexingOption = "atomic",
-    seed: Annotated[int, typer.Option("--seed", help="Of the rows for --init random, and of clusters and codes.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, max=MAX_SEED, help="Of the rows for --init random, and of clusters and codes."),
+    ] = 0,
     spare: SpareOption = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
     as_json: JsonOption = False,

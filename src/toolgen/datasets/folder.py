@@ -11,7 +11,6 @@ Knows no source format and no model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +22,9 @@ from toolgen.datasets.query import Query
 from toolgen.datasets.splits import SPLITS
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Trajectory
-from toolgen.errors import DatasetError, ToolgenError, UsageError
+from toolgen.errors import DatasetError, InputError, UsageError
 from toolgen.files import check_replaceable, new_folder, sha256_of, write_json, write_records
+from toolgen.foreign.data import read_json, read_objects
 
 FORMAT_VERSION = 2
 METADATA_FILE = "dataset.json"
@@ -142,17 +142,19 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
 def read_metadata(path: Path) -> dict[str, Any]:
     """The content of `dataset.json`, checked for its format version and keys."""
     file = Path(path) / METADATA_FILE
-    try:
-        metadata = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.exists():
         raise DatasetError(
             f"{path} is not a dataset folder: it has no {METADATA_FILE}; make one with 'toolgen catalog build'"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"cannot read {file}: {error}") from error
+        )
+    try:
+        metadata = read_json(file)
+    except InputError as error:
+        raise DatasetError(str(error)) from error
     version = metadata.get("format") if isinstance(metadata, dict) else None
     if version != FORMAT_VERSION:
         raise DatasetError(f"{file} has format version {version!r}; this toolgen reads version {FORMAT_VERSION}")
+    if not isinstance(metadata.get("files", {}), dict):
+        raise DatasetError(f"{file}: 'files' should map names to their sha256; build the dataset again")
     if missing := {"name", "version", "source", "licence", "files"} - set(metadata):
         raise DatasetError(f"{file} lacks {sorted(missing)}; build the dataset again")
     result: dict[str, Any] = metadata
@@ -204,16 +206,14 @@ def _read(
 ) -> tuple[Record, ...]:
     if path.name not in metadata["files"]:
         return ()
+
+    def refuse(line: str, reason: str) -> None:
+        raise DatasetError(f"{path}, {line}: {reason}")
+
     records = []
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    records.append(from_dict(json.loads(line)))
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise DatasetError(f"{path}, line {number}: not a record of this kind ({error!r})") from error
-    except ToolgenError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read {path}: {error}") from error
+    for number, record in read_objects(path, refuse):
+        try:
+            records.append(from_dict(record))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DatasetError(f"{path}, line {number}: not a record of this kind ({error!r})") from error
     return tuple(records)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from toolgen.errors import InputError
 from toolgen.evaluation.agent_results import AgentResult
 from toolgen.evaluation.results import FORMAT, RetrievalResult
+from toolgen.foreign.data import read_json
 
 Result = RetrievalResult | AgentResult
 _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Result]] = {
@@ -20,10 +20,7 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Result]] = {
 
 def load_result(path: Path) -> Result:
     """The result in a file. InputError if it is none of toolgen's, damaged, or of another format."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the result file {path}: {error}") from error
+    record = read_json(path)
     kind = str(record.get("kind")) if isinstance(record, dict) else ""
     if kind not in _KINDS:
         raise InputError(f"{path} is not a result file; expected one that `toolgen evaluate ... -o RESULT` wrote")
