@@ -16,6 +16,7 @@ import pytest
 import toolgen
 from toolgen.catalog.python.calls import MAX_RESULT
 from toolgen.catalog.python.process import PythonProcess
+from toolgen.errors import CatalogError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of POSIX")
 
@@ -110,6 +111,27 @@ def test_whatever_a_function_does_is_one_short_answer(
     assert time.monotonic() - started < 20
     again = [process.call("ok", {}, timeout=60), process.call("prints", {}, timeout=60)]
     assert [one and one.text for one in again] == ["fine", "printed"]
+
+
+def test_arguments_that_are_no_json_are_an_answer_too(process: PythonProcess) -> None:
+    answer = process.call("ok", {"x": object()}, timeout=60)
+    assert answer is not None and answer.failed and "not JSON serializable" in answer.text
+
+
+def test_a_module_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time; time.sleep(100)\n")
+    with pytest.raises(CatalogError, match="not done within 1 seconds"):
+        PythonProcess(str(tmp_path / "slow.py"), start_timeout=1)
+
+
+def test_a_module_that_can_no_longer_be_imported_is_an_answer(tmp_path: Path) -> None:
+    path = tmp_path / "gone.py"
+    path.write_text("import os\ndef die(): os._exit(1)\n")
+    with closing(PythonProcess(str(path))) as process:
+        process.call("die", {}, timeout=60)
+        path.unlink()
+        answer = process.call("die", {}, timeout=60)
+    assert answer is not None and answer.failed and "cannot be called any more: no Python file" in answer.text
 
 
 def test_a_long_result_is_cut_before_it_is_sent(process: PythonProcess) -> None:

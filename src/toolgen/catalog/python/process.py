@@ -47,13 +47,17 @@ class PythonProcess:
 
     def call(self, function: str, arguments: Mapping[str, Any], timeout: float) -> Answer | None:
         """The answer, or None if there was none within `timeout` seconds."""
+        try:
+            request = json.dumps({"function": function, "arguments": dict(arguments)})
+        except (TypeError, ValueError, RecursionError) as error:
+            return Answer(f"invalid arguments: they are no JSON: {error}", failed=True)
         with self._one_at_a_time:
             if self._worker is None:
                 try:
                     self._worker, _ = self._start()
                 except CatalogError as error:
                     return Answer(f"the function cannot be called any more: {error}", failed=True)
-            answer = self._ask({"function": function, "arguments": dict(arguments)}, timeout)
+            answer = self._ask(request, timeout)
             if answer is None:
                 return None
             if "ended" in answer:
@@ -69,7 +73,7 @@ class PythonProcess:
 
     def _start(self) -> tuple[_Worker | None, LoadedTools]:
         self._worker = _Worker()
-        answer = self._ask({"source": self._source, "path": sys.path}, self._start_timeout)
+        answer = self._ask(json.dumps({"source": self._source, "path": list(map(str, sys.path))}), self._start_timeout)
         if answer is None:
             raise CatalogError(f"cannot import {self._source!r}: not done within {self._start_timeout:g} seconds")
         if "ended" in answer:
@@ -81,7 +85,7 @@ class PythonProcess:
         tools = tuple(map(Tool.from_dict, answer["tools"]))
         return self._worker, LoadedTools(tools, LoadReport.from_dict(answer["report"]))
 
-    def _ask(self, request: _Message, timeout: float) -> _Message | None:
+    def _ask(self, request: str, timeout: float) -> _Message | None:
         """The worker's answer; the worker is gone if that is None or says so, or if waiting is broken off."""
         assert self._worker is not None
         worker, answer = self._worker, None
@@ -106,10 +110,10 @@ class _Worker:
         threading.Thread(target=_read_lines, args=(self._process.stdout, self._lines), daemon=True).start()
         self.end = weakref.finalize(self, _end, self._process)
 
-    def send(self, message: _Message | None) -> None:
+    def send(self, message: str) -> None:
         assert self._process.stdin
         with suppress(OSError):  # it has ended; receiving says so
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.write(message.encode() + b"\n")
             self._process.stdin.flush()
 
     def receive(self, timeout: float) -> _Message | None:
@@ -130,7 +134,7 @@ class _Worker:
                     return message
 
     def close(self) -> None:
-        self.send(None)
+        self.send("null")
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE)
         self.end()
