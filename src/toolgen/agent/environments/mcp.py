@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.mcp_client_files import NamedServer, servers_at
-from toolgen.catalog.loaders.mcp_connection import Options, connection, fault_of, last_words, quiet_sdk, require_sdk
+from toolgen.catalog.loaders.mcp_connection import (
+    Options,
+    connection,
+    fault_of,
+    last_words,
+    quiet_sdk,
+    require_sdk,
+    with_words,
+)
 from toolgen.catalog.loaders.mcp_endpoint import McpServer, endpoint_of, filled_in, server_of, shown_server
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.task import Task, Turn
@@ -120,7 +128,7 @@ class _Server:
             try:
                 running = self._started()
             except Exception as error:  # the SDK, the transport and the system all have families of their own
-                return _error(f"MCP server {self._name} cannot be used: {fault_of(error, self._seconds)}")
+                return _error(f"the server of this tool cannot be used: {fault_of(error, self._seconds)}")
         result = running.call(tool, arguments, self._seconds)
         if running.is_over:
             self.stop()
@@ -170,8 +178,7 @@ class _Running:
         self._opened.wait()
         if self._client is None:
             self._thread.join()
-            words = f" ({self._words})" if self._words else ""
-            raise CatalogError(fault_of(self._fault or TimeoutError(), seconds) + words)
+            raise CatalogError(with_words(fault_of(self._fault or TimeoutError(), seconds), self._words))
 
     def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> ToolResult:
         """The result of one call."""
@@ -192,7 +199,7 @@ class _Running:
             if error.code == CONNECTION_CLOSED:
                 self.stop()
                 note = "the server ended during the call; whether it took effect is unknown"
-                return _error(note + (f" ({self._words})" if self._words else ""))
+                return _error(with_words(note, self._words))
             self.is_over = bool(self._server.url)  # perhaps its session is gone; to connect anew costs little
             return _error(clean_text(str(error)))
         except Exception as error:  # the portal is closed, or the transport broke

@@ -142,6 +142,11 @@ def fault_of(error: BaseException, timeout: float) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
+def with_words(fault: str, words: str) -> str:
+    """A fault and what the server said last, if that says more."""
+    return f"{fault} ({words})" if words and words not in fault else fault
+
+
 def last_words(errors: IO[bytes]) -> str:
     """What a server that failed said last on standard error, or its HTTP status."""
     errors.seek(0)

@@ -20,7 +20,15 @@ from typing import IO, Any
 
 from toolgen.catalog.loaders.common import LoadedTools
 from toolgen.catalog.loaders.mcp_client_files import NamedServer, servers_at
-from toolgen.catalog.loaders.mcp_connection import Options, connection, fault_of, last_words, quiet_sdk, require_sdk
+from toolgen.catalog.loaders.mcp_connection import (
+    Options,
+    connection,
+    fault_of,
+    last_words,
+    quiet_sdk,
+    require_sdk,
+    with_words,
+)
 from toolgen.catalog.loaders.mcp_endpoint import McpServer, endpoint_of
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id, unique_ids
@@ -96,8 +104,7 @@ def _list_tools(server: McpServer, timeout: float) -> _Listing:
         try:
             anyio.run(_read_pages, server, listing, timeout, errors)
         except Exception as error:  # SDK, transport and validation all have families of their own
-            words = last_words(errors)
-            reason = f"MCP server {server}: {fault_of(error, timeout)}" + (f" ({words})" if words else "")
+            reason = with_words(f"MCP server {server}: {fault_of(error, timeout)}", last_words(errors))
             if not listing.records:
                 raise CatalogError(reason) from error
             listing.lose(str(server), f"{reason}; {len(listing.records):,} tools read before were kept")
