@@ -161,6 +161,12 @@ def test_functions_in_memory_are_called_by_their_names() -> None:
     assert [tool.name for tool in PythonEnvironment([add]).definitions] == ["add"]
 
 
+def test_functions_in_memory_and_files_go_together(file: Path) -> None:
+    with closing(PythonEnvironment([add, file])) as environment:
+        assert environment.call("add", {"a": 1}).content == "2"
+        assert environment.call("functions&&count", {}).content == "1"
+
+
 def test_functions_in_memory_are_known_to_a_catalog_built_from_their_file(tmp_path: Path) -> None:
     (tmp_path / "sums.py").write_text("def add(a: int) -> int:\n    return a + 1\n")
     catalog = Catalog(load_python_functions(str(tmp_path / "sums.py")).tools)

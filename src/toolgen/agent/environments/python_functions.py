@@ -54,9 +54,8 @@ class PythonEnvironment:
 
     `functions` are functions, modules or files, or a mapping from tool ids to functions. With a `catalog`, its tools are
     called by its ids: those that have a given function's id, whose endpoint is that function, or, of its name, the only one
-    with its parameters; without one, by the ids
-    that `tool_from_function` gives. `definitions` are the functions as tools, `unknown` the ids of those among them that the
-    catalog lacks.
+    with its parameters; without one, by the ids that `tool_from_function` gives. `definitions` are the functions as tools,
+    `unknown` the ids of those among them that the catalog lacks.
 
     Arguments are converted to the types of the function's hints (dates, enumerations, dataclasses); coroutines are run to
     their end. A call that takes longer than `timeout` seconds ends with the status "timeout". A file or module given by
