@@ -21,6 +21,7 @@ import pytest
 from toolgen import files
 from toolgen.errors import OutputError, UsageError
 from toolgen.files import (
+    check_apart,
     check_replaceable,
     locked,
     new_file,
@@ -226,7 +227,7 @@ def test_a_full_disk_is_one_line_that_names_the_place(tmp_path: Path) -> None:
 def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(OutputError, match="no ordinary file"):
+        with pytest.raises(UsageError, match="no ordinary file"):
             write_text(path, "text")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
@@ -428,3 +429,51 @@ def test_a_process_that_is_ended_at_any_moment_leaves_a_whole_folder(tmp_path: P
             process.send_signal(signal.SIGTERM)
         assert process.returncode == -signal.SIGTERM
         assert content(target) == dict.fromkeys("012", "one")
+
+
+def test_what_a_killed_process_left_of_a_file_goes_with_the_next_write(tmp_path: Path) -> None:
+    target = tmp_path / "out.json"
+    code = "import os, pathlib, toolgen.files as f\nwith f.new_file(pathlib.Path('out.json')) as file: os.kill(os.getpid(), 9)"
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    assert len([*tmp_path.iterdir()]) == 1  # each takes away what the one before left
+    other, foreign = (
+        tmp_path / ".other.json.x.new",
+        tmp_path / ".out.json.f00ba2-1-1-0.new",
+    )  # the latter of another host
+    for path in (other, foreign):
+        path.touch()
+    with new_file(target) as file:
+        (living,) = {*tmp_path.iterdir()} - {other, foreign}
+        write_text(target, "of another thread")
+        assert living.exists()
+        file.write(b"whole")
+    assert target.read_bytes() == b"whole"
+    assert {*tmp_path.iterdir()} == {target, other, foreign}
+
+
+@pytest.mark.parametrize(
+    ("output", "inputs"),
+    [
+        ("data", ["data"]),
+        ("link", ["data"]),
+        ("data/../data", ["data"]),
+        (".", ["data"]),
+        ("data/file", ["data"]),
+        ("data", ["data/file"]),
+        ("other", ["nothing", "other"]),
+    ],
+)
+def test_an_output_that_would_destroy_an_input_is_refused(tmp_path: Path, output: str, inputs: list[str]) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").touch()
+    (tmp_path / "other").touch()
+    (tmp_path / "link").symlink_to("data")
+    with pytest.raises(UsageError, match="would destroy the input"):
+        check_apart(tmp_path / output, None, *(tmp_path / one for one in inputs))
+
+
+@pytest.mark.parametrize("output", ["new", "data-2", "data/new"])
+def test_an_output_beside_the_inputs_is_not(tmp_path: Path, output: str) -> None:
+    (tmp_path / "data").mkdir()
+    check_apart(tmp_path / output, tmp_path / "data", None, "mcp:no path", tmp_path / "missing")

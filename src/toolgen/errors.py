@@ -16,14 +16,27 @@
     └── EnvironmentSetupError an environment could not be started (a failing *tool* is a result, not an error)
 
 A message is one line that says what was given, what was expected and what to do. The command line prints it
-without a traceback; `--debug` shows the traceback.
+without a traceback; `--debug` shows the traceback. EXIT_CODES are its answers to whoever called it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "done",
+    1: "the input cannot be used, or the work failed: a missing or damaged file, a full disk, no network, an invalid dataset",
+    2: "wrong usage, nothing was attempted: an unknown option, name or split, a value out of range, an output that stands for "
+    "something else",
+    130: "interrupted (Ctrl-C)",
+    143: "ended (SIGTERM)",
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asks to end, as Ctrl-C does."""
 
 
 class ToolgenError(Exception):

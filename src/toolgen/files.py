@@ -3,9 +3,9 @@
 A file is written beside its place until it is whole and on the disk; then it is renamed. A full disk, Ctrl-C or SIGTERM
 at any moment leaves the old one or the new one, and nothing else. Beside a folder NAME stand meanwhile
 
-    .NAME.new     what is being written
-    .NAME.old     what was there before, between two renames
-    .NAME.lock    held by the process that writes NAME
+    .NAME.new           what is being written; of a file .NAME.HOST-PROCESS-START-NUMBER.new
+    .NAME.old           what was there before, between two renames
+    .NAME.lock          held by the process that writes NAME
 
 What a killed process left there is put back or removed by the next one that writes NAME. Knows nothing of contents.
 """
@@ -13,8 +13,11 @@ What a killed process left there is put back or removed by the next one that wri
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import platform
+import re
 import shutil
 import signal
 import threading
@@ -22,7 +25,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import uuid4
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -81,13 +83,13 @@ def check_replaceable(path: Path, marker: str, kind: str) -> None:
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write; when the block ends well, it takes the place of `path`, otherwise it goes. Folders above it are made.
-    OutputError if it cannot be written."""
+    OutputError if it cannot be written, UsageError if something else than a file is there."""
     place = path.resolve()
-    new = _beside(path, f"{uuid4().hex[:8]}.new")
+    check_file(path)
     with _named_failure(path):
-        if place.exists() and not place.is_file():
-            raise OSError("it is no ordinary file")
         place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_by_the_dead(path)
+        new = _beside(path, f"{_this_process()}-{next(_numbers)}.new")
         try:
             with new.open("xb") as file:
                 yield file
@@ -97,6 +99,25 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             _flush(place.parent)
         finally:
             new.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """UsageError unless `path` is nothing or an ordinary file."""
+    place = path.resolve()
+    if place.exists() and not place.is_file():
+        raise UsageError(f"{path} is no ordinary file; give another output file")
+
+
+def check_apart(output: Path, *inputs: Path | str | None) -> None:
+    """UsageError where writing `output` would destroy one of the inputs, links followed: it is the input, a folder above it, or
+    a file inside it. None and what is no path count as none."""
+    place = output.resolve()
+    for one in inputs:
+        if not one or not os.path.exists(one):  # Path.exists raises where a text is no path at all
+            continue
+        source = Path(one).resolve()
+        if place == source or place in source.parents or (source in place.parents and place.is_file()):
+            raise UsageError(f"writing {output} would destroy the input {one}; give another output")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -156,6 +177,43 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
             if lock.lock_counter == 1:
                 with suppress(OSError):
                     file.unlink()  # whoever waits for it notices, and makes a new one
+
+
+_numbers = itertools.count()
+
+
+def _this_process() -> str:
+    return f"{_host()}-{os.getpid()}-{_started(os.getpid())}"
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _started(process: int) -> str | None:
+    """When a process began, in the system's own count; None if there is no such process, "0" where the system does not say."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        pass  # there is one, of another user
+    return "0"
+
+
+def _remove_left_by_the_dead(path: Path) -> None:
+    """What processes of this machine that were killed while they wrote `path` left beside it."""
+    place = path.resolve()
+    pattern = re.compile(rf"\.{re.escape(place.name)}\.{_host()}-(\d+)-(\d+)-\d+\.new")
+    for found in os.scandir(place.parent):
+        if (parts := pattern.fullmatch(found.name)) and _started(int(parts[1])) != parts[2]:
+            with suppress(OSError):
+                os.unlink(found)
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from toolgen import __version__
 from toolgen.cli.app import CommandGroup, _options, make_app
-from toolgen.errors import FetchError, UsageError
+from toolgen.errors import FetchError, Terminated, UsageError
 
 ORDER = [
     "quickstart",
@@ -27,6 +27,7 @@ ORDER = [
     "train",
     "search",
     "run",
+    "serve",
     "mcp",
     "evaluate",
     "experiment",
@@ -84,6 +85,7 @@ COMMANDS = (
     "train encoder",
     "search",
     "run",
+    "serve",
     "mcp",
     "evaluate retrieval",
     "evaluate agent",
@@ -146,6 +148,12 @@ def test_an_interrupt_says_how_to_go_on() -> None:
     result = outcome_of(raising(KeyboardInterrupt()))
     assert result.exit_code == 130
     assert result.stderr == "interrupted; run the same command again to resume\n"
+
+
+def test_sigterm_has_an_exit_code_of_its_own() -> None:
+    result = outcome_of(raising(Terminated()))
+    assert result.exit_code == 143
+    assert result.stderr == "ended; run the same command again to resume\n"
 
 
 @pytest.mark.parametrize("arguments", [["fetch", "base"], ["no-such-command"], ["fetch", "base", "x", "--no-such"]])

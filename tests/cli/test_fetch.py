@@ -51,7 +51,7 @@ def test_a_dataset_ends_with_its_folder_and_the_next_command(
 def test_the_answer_is_json_on_request(app: typer.Typer, runner: CliRunner, package: Path) -> None:
     result = runner.invoke(app, ["fetch", "dataset", "bfcl", "--from", str(package), "--json"])
     record = json.loads(result.stdout)
-    assert (record["name"], record["route"], record["licence"]) == ("bfcl", "local", "Apache-2.0")
+    assert (record["name"], record["route"], record["licence"]) == ("bfcl", "local", "unknown")
 
 
 def test_an_unknown_name_is_wrong_usage(app: typer.Typer, runner: CliRunner) -> None:

@@ -21,6 +21,8 @@ JsonObject = Mapping[str, Any]
 EMPTY_SCHEMA: JsonObject = {"type": "object", "properties": {}}
 
 _NEEDED = frozenset({"id", "provider", "name"})
+_TEXTS = ("id", "provider", "name", "category", "description")
+_OBJECTS = ("parameters", "returns", "endpoint", "source")
 _KNOWN = _NEEDED | {"category", "description", "parameters", "returns", "endpoint", "source"}
 
 
@@ -92,4 +94,14 @@ class Tool:
         if missing or unknown:
             problems = [f"missing {sorted(missing)}"] * bool(missing) + [f"unknown {sorted(unknown)}"] * bool(unknown)
             raise CatalogError(f"tool record {record.get('id', '?')!r}: {', '.join(problems)}")
-        return cls(**{key: value for key, value in record.items() if value is not None})
+        wrong = [key for key in _TEXTS if not isinstance(record.get(key), str | None)]
+        wrong += [key for key in _OBJECTS if not isinstance(record.get(key), Mapping | None)]
+        tool = cls(**{key: value for key, value in record.items() if value is not None and key not in wrong})
+        if not isinstance(tool.parameters.get("properties"), Mapping | None):
+            wrong.append("parameters.properties")
+        required = tool.parameters.get("required")
+        if not isinstance(required, list | None) or not all(isinstance(name, str) for name in required or ()):
+            wrong.append("parameters.required")
+        if wrong:
+            raise CatalogError(f"tool record {record['id']!r:.80}: {wrong[0]} is of another type")
+        return tool

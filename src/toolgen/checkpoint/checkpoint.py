@@ -32,6 +32,7 @@ from toolgen.checkpoint.layout import (
     ROW_MAKER,
     ROW_MAP,
     TEXT_STATES,
+    StageRecord,
     read_metadata,
 )
 from toolgen.checkpoint.tensors import non_finite
@@ -39,6 +40,7 @@ from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.fetching.opening import open_model, open_tokenizer, reason_of, without_progress_bars
 from toolgen.files import check_replaceable, new_folder, read_records, sha256_of, write_json, write_records
+from toolgen.foreign.typed import typed
 from toolgen.virtualization import (
     Indexing,
     Initialization,
@@ -62,28 +64,6 @@ if TYPE_CHECKING:
     from toolgen.retrieval.generative import GenerativeRetriever
 
 ACTION_TEXTS = ("finish the task and answer", "no tool fits this request")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRecord:
-    """One stage in the history of a checkpoint: the dataset (name and version), how many `examples` each source gave, the
-    resolved `config`, and what came out of it, for example the last record of the training curve."""
-
-    stage: str
-    dataset: Mapping[str, str] = field(default_factory=dict)
-    examples: Mapping[str, int] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
-    result: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record in `toolgen.json`."""
-        return {
-            "stage": self.stage,
-            "dataset": self.dataset,
-            "examples": self.examples,
-            "config": self.config,
-            "result": self.result,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,8 +254,9 @@ class Checkpoint:
                 f"(hash {catalog.content_hash[:12]}, expected {metadata['catalog_hash'][:12]}); restore it or virtualize again"
             )
         vocabulary = ToolVocabulary.from_dict(metadata["vocabulary"], catalog.ids)
+        stages = typed(tuple[StageRecord, ...], metadata["stages"])
         model, tokenizer = _open(folder, dtype or torch.float32, place)
-        checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], _history(folder, metadata))
+        checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], stages)
         checkpoint.metrics = read_records(folder / METRICS)
         checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata["tool_sets"])
         checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata["asked_tools"], catalog))
@@ -430,13 +411,6 @@ def _tensors(path: Path) -> Mapping[str, torch.Tensor] | None:
         raise CheckpointError(f"{path} is damaged ({error}); write the checkpoint again") from error
 
 
-def _history(folder: Path, metadata: Mapping[str, Any]) -> tuple[StageRecord, ...]:
-    try:
-        return tuple(StageRecord(**record) for record in metadata["stages"])
-    except TypeError as error:
-        raise CheckpointError(f"{folder / METADATA} has a history of another form ({error}); train it again") from error
-
-
 def _open_catalog(folder: Path, metadata: Mapping[str, Any]) -> Catalog:
     """A file that is still as it was written is sound, and its tools are parsed when they are asked for."""
     path = folder / CATALOG
@@ -456,9 +430,9 @@ def _end_turns(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> No
         model.generation_config.pad_token_id = tokenizer.pad_token_id
 
 
-def _tools(folder: Path, key: str, positions: Any, catalog: Catalog) -> tuple[str, ...]:
+def _tools(folder: Path, key: str, positions: Sequence[int], catalog: Catalog) -> tuple[str, ...]:
     """The tools at these places of the catalog."""
-    try:
-        return tuple(catalog.ids[position] for position in positions)
-    except (IndexError, TypeError) as error:
-        raise CheckpointError(f"{folder / METADATA} is damaged: its {key} are no places in the catalog") from error
+    if any(not 0 <= position < len(catalog) for position in positions):
+        raise CheckpointError(f"{folder / METADATA} is damaged: its {key} are no places in the catalog")
+    ids = catalog.ids
+    return tuple(ids[position] for position in positions)

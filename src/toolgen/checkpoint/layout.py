@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from toolgen.datasets.folder import METADATA_FILE
 from toolgen.errors import CheckpointError, InputError
 from toolgen.files import sha256_of
 from toolgen.foreign.data import read_json
+from toolgen.foreign.typed import typed
 
 FORMAT = 1
 METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
@@ -41,6 +43,31 @@ MARKERS: Mapping[Kind, str] = {
     "pretrained base": "pretraining.json",
 }
 """The file by which a folder of this kind is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """One stage in the history of a checkpoint: the dataset (name and version), how many `examples` each source gave, the
+    resolved `config`, and what came out of it, for example the last record of the training curve."""
+
+    __pydantic_config__: ClassVar[Mapping[str, str]] = {
+        "extra": "forbid"
+    }  # another form of the history is none of ours
+    stage: str
+    dataset: Mapping[str, str] = field(default_factory=dict)
+    examples: Mapping[str, int] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record in `toolgen.json`."""
+        return {
+            "stage": self.stage,
+            "dataset": self.dataset,
+            "examples": self.examples,
+            "config": self.config,
+            "result": self.result,
+        }
 
 
 def is_kind(path: str | Path, kind: Kind) -> bool:
@@ -78,6 +105,21 @@ def saved_step(output: Path) -> int:
         return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Metadata:
+    """What `toolgen.json` holds."""
+
+    base: str
+    catalog_hash: str
+    vocabulary: dict[str, Any]
+    stages: tuple[StageRecord, ...]
+    tool_sets: tuple[tuple[int, ...], ...]
+    asked_tools: tuple[int, ...]
+    made: dict[str, str]
+    changed: tuple[str, ...]
+    catalog_sha256: str | None = None
+
+
 def read_metadata(folder: Path) -> dict[str, Any]:
     """`toolgen.json` of a checkpoint, its format checked; needs no weights."""
     if not (folder / METADATA).exists():
@@ -85,16 +127,16 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             f"{folder} is not a toolgen checkpoint ({METADATA} is missing); make one with `toolgen virtualize`"
         )
     try:
-        metadata = read_json(folder / METADATA)
+        value = read_json(folder / METADATA)
     except InputError as error:
-        raise CheckpointError(f"{folder / METADATA} cannot be read: {error}") from error
-    if not isinstance(metadata, dict):
-        raise CheckpointError(f"{folder / METADATA} should hold an object; it holds a {type(metadata).__name__}")
+        raise CheckpointError(f"{error}; restore it, or train again") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{folder / METADATA} should hold an object; it holds a {type(value).__name__}")
+    metadata: dict[str, Any] = value
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has checkpoint format {metadata.get('format')!r}; this toolgen reads {FORMAT}")
-    if (
-        missing := {"base", "catalog_hash", "vocabulary", "stages", "tool_sets", "asked_tools", "made", "changed"}
-        - metadata.keys()
-    ):
-        raise CheckpointError(f"{folder / METADATA} is damaged: it lacks {', '.join(sorted(missing))}")
-    return dict(metadata)
+    try:
+        typed(_Metadata, metadata)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / METADATA} is damaged: {error}; restore it, or train again") from error
+    return metadata

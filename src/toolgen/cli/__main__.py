@@ -1,5 +1,5 @@
 """`python -m toolgen.cli ...`: the `toolgen` command where only the interpreter is known."""
 
-from toolgen.cli.app import main
+from toolgen.cli.start import main
 
 main()

@@ -9,13 +9,14 @@ import os
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from toolgen.cli import signals
 from toolgen.cli.console import fail, message, show, show_traceback, write_in_any_locale
-from toolgen.errors import ToolgenError
+from toolgen.errors import Terminated, ToolgenError
 from toolgen.foreign.shown import one_line
 
 COMMAND_MODULES = (
@@ -37,7 +38,7 @@ COMMAND_MODULES = (
     "toolgen.cli.report",
 )
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 class CommandGroup(TyperGroup):
@@ -49,11 +50,11 @@ class CommandGroup(TyperGroup):
         return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
 
     def invoke(self, ctx: Any) -> Any:
+        signals.raise_from_now_on()
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            message("interrupted; run the same command again to resume")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as interrupt:
+            _stop(INTERRUPTED if not isinstance(interrupt, Terminated) else TERMINATED)
         except (ToolgenError, OSError) as error:
             if isinstance(error, BrokenPipeError):  # the reader of our output went away: `toolgen search ... | head`
                 raise
@@ -68,6 +69,8 @@ class CommandGroup(TyperGroup):
                 if isinstance(said := getattr(error, "message", None), str):
                     error.message = one_line(said)  # type: ignore[attr-defined]
                 raise
+            if number := signals.received():  # a library took it for a failure of its own
+                _stop(128 + number)
             _show_traceback_if_asked(ctx)
             fail(f"unexpected {type(error).__name__}{_place(error)}: {error} (toolgen --debug ... shows the traceback)")
             raise typer.Exit(1) from None
@@ -80,6 +83,12 @@ class CommandGroup(TyperGroup):
                 raise
             fail(usage)
             raise typer.Exit(2) from None
+
+
+def _stop(code: int) -> NoReturn:
+    signals.end_from_now_on()
+    message(f"{'interrupted' if code == INTERRUPTED else 'ended'}; run the same command again to resume")
+    raise typer.Exit(code) from None
 
 
 def make_app() -> typer.Typer:

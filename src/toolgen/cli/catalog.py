@@ -14,6 +14,7 @@ from toolgen.catalog.duplicates import DuplicateReport, near_duplicates
 from toolgen.catalog.overview import changed_fields, overview, renames
 from toolgen.cli import catalog_mix, catalog_queries, catalog_rewrite
 from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.outputs import dataset_output
 from toolgen.cli.tool_sources import (
     SHOWN,
     DedupeOption,
@@ -75,6 +76,7 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Read tools (and their requests, where the source has them) into a dataset folder, and report every loss."""
+    dataset_output(output, *(source.partition(":")[2] for source in sources))
     dataset = read_sources(
         ctx,
         sources,

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from toolgen.cli.console import JsonOption, emit, message
+from toolgen.cli.outputs import dataset_output
 from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
 from toolgen.datasets.training_sets.mix import build_mix, texts_of
 from toolgen.datasets.training_sets.near_copies import NearCopies
@@ -40,6 +41,7 @@ def mix(
 
     Calls with values that nothing said gives away are not taught, and near copies of test requests are left out.
     """
+    dataset_output(output, folder, *(apart_from or ()))
     near = NearCopies(texts_of(map(load_dataset, apart_from or ())))
     if not near:
         message("no --apart-from: a benchmark's own requests may be among the training texts")

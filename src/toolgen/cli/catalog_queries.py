@@ -12,6 +12,7 @@ import typer
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import is_checkpoint, read_metadata
 from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
+from toolgen.cli.outputs import dataset_output
 from toolgen.cli.searching import EncoderOption, EndpointOption, ModelOption, open_llm
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.datasets.folder import load_dataset, save_dataset
@@ -70,6 +71,7 @@ def queries(
     """Write requests for tools from their documentation, and keep those with which a retriever finds the tool."""
     if unknown := [name for name in found_by or () if name not in FINDERS]:
         raise UsageError(f"--found-by {unknown[0]}: choose from {', '.join(FINDERS)}")
+    dataset_output(output, dataset, encoder, base)
     loaded = load_dataset(dataset)
     if not (tools := tools_to_ask_for(loaded, only_unasked=only_unasked)):
         why = "training requests ask for every tool of it" if len(loaded.catalog) else "it has no tools"

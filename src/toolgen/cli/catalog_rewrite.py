@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from toolgen.cli.console import JsonOption, emit, message, progress
+from toolgen.cli.outputs import dataset_output
 from toolgen.cli.searching import EndpointOption, ModelOption, open_llm
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.datasets.folder import load_dataset, save_dataset
@@ -46,6 +47,7 @@ def rewrite(
 
     Ids, tools and catalog stay; requests of several turns or without a tool are left out. The other splits are copied.
     """
+    dataset_output(output, dataset, base)
     loaded = load_dataset(dataset)
     if not loaded.searches(split):
         raise InputError(f"{dataset}: split {split} has no single-turn request with a tool; nothing to rewrite")

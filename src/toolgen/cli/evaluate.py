@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolgen.cli.console import IS_FIRST_PROCESS, MAX_SEED, JsonOption, emit, message, progress
+from toolgen.cli.outputs import file_output
 from toolgen.cli.searching import (
     AddOption,
     BaseRetrieverOption,
@@ -100,6 +101,7 @@ def retrieval(
 
     Groups: asked (a training request asks for every needed tool), unasked, number of tools, words of the request, category.
     """
+    file_output(output, folder, dataset)
     requests = load_dataset(dataset)
     with progress("indexing tools") as on_index:
         finder = open_retriever(
@@ -161,6 +163,7 @@ def agent(
         raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
     if not has_weights(checkpoint):
         raise UsageError(f"{checkpoint} is a dataset; an agent needs a trained checkpoint folder")
+    file_output(output, checkpoint, dataset)
     from toolgen.checkpoint import Checkpoint
 
     config = AgentEvaluation(

@@ -71,7 +71,7 @@ def index(
     SOURCE is what `toolgen catalog build` reads, or a dataset folder that it wrote. Training on requests makes it better later.
     """
     start = time.perf_counter()
-    with checkpoint_output(output, overwrite=overwrite):
+    with checkpoint_output(output, *sources, *(source.partition(":")[2] for source in sources), overwrite=overwrite):
         dataset = read_sources(
             ctx,
             sources,

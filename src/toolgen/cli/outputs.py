@@ -14,19 +14,23 @@ from pathlib import Path
 from toolgen.checkpoint.layout import MARKERS, Kind, is_kind
 from toolgen.cli.console import IS_FIRST_PROCESS, message
 from toolgen.errors import CheckpointError, UsageError
-from toolgen.files import check_replaceable, locked
+from toolgen.files import check_apart, check_file, check_replaceable, locked
 
 NO_HINTS = "TOOLGEN_NO_HINTS"
 """Environment variable: a command that another one runs does not say what could be done next."""
 
 
 @contextmanager
-def checkpoint_output(path: Path, *, overwrite: bool, kind: Kind = "checkpoint") -> Iterator[None]:
-    """Holds the right to write a checkpoint to `path`; UsageError, before any work, if it must not be written.
+def checkpoint_output(
+    path: Path, *inputs: Path | str | None, overwrite: bool, kind: Kind = "checkpoint"
+) -> Iterator[None]:
+    """Holds the right to write a checkpoint to `path`, made from `inputs`; UsageError, before any work, if it must not be
+    written.
 
     A folder of the same kind is replaced only with `overwrite`, anything else that is there never. CheckpointError if another
     process is writing it.
     """
+    check_apart(path, *inputs)
     if not IS_FIRST_PROCESS:
         yield  # the first of the processes that train together writes, and holds the right
         return
@@ -38,6 +42,19 @@ def checkpoint_output(path: Path, *, overwrite: bool, kind: Kind = "checkpoint")
     with locked(path, refuse):
         _check_free(path, overwrite, kind)  # the process that held the lock may have just finished it
         yield
+
+
+def file_output(path: Path | None, *inputs: Path | str | None) -> None:
+    """UsageError, before any work, if this file must not be written: something else is there, or it is an input."""
+    if path is not None:
+        check_file(path)
+        check_apart(path, *inputs)
+
+
+def dataset_output(path: Path, *inputs: Path | str | None) -> None:
+    """UsageError, before any work, if no dataset may be written to `path`."""
+    check_replaceable(path, MARKERS["dataset"], "dataset")
+    check_apart(path, *inputs)
 
 
 def _check_free(path: Path, overwrite: bool, kind: Kind) -> None:

@@ -60,7 +60,7 @@ def pretrain(
         return
     if not datasets or output is None:
         raise UsageError("pretrain needs DATASET... and --output BASE2; see toolgen pretrain --help")
-    with checkpoint_output(output, overwrite=overwrite, kind="pretrained base"):
+    with checkpoint_output(output, *datasets, base, encoder, recipe, overwrite=overwrite, kind="pretrained base"):
         answer = _run(datasets, output, base, encoder, config, restart)
     emit(answer, as_json, lambda: _text(answer))
     hint("toolgen virtualize DATASET --base {output} -o CKPT", output=output)

@@ -19,6 +19,7 @@ from toolgen.errors import InputError
 from toolgen.evaluation import AgentResult, RetrievalResult, load_result
 from toolgen.evaluation.metrics import Interval
 from toolgen.evaluation.validity import Validity
+from toolgen.foreign.typed import typed
 
 METRICS = {"ndcg@1": "NDCG@1", "recall@5": "recall@5", "comp@5": "COMP@5"}
 GROUPS = {"all": "all requests", "asked": "asked tools", "unasked": "unasked tools"}
@@ -153,7 +154,7 @@ def _agent_table(answer: Mapping[str, Any]) -> Table:
         if figure:
             table.add_row(f"  {label}", _shown(figure), f"of {figure['count']}")
     # Emitted violations, which the decoding makes impossible, beside what the unconstrained model would have done.
-    counts = Validity.from_dict(answer["agent"]["validity"])
+    counts = typed(Validity, answer["agent"]["validity"])
     for label, emitted, rate in (
         ("calls of tools that do not exist", counts.nonexistent_tools, counts.unconstrained_no_such_tool),
         ("argument objects that break their schema", counts.invalid_arguments, counts.unconstrained_invalid_arguments),

@@ -12,6 +12,7 @@ import typer
 from toolgen.checkpoint import is_checkpoint
 from toolgen.checkpoint.layout import METRICS
 from toolgen.cli.console import message, show
+from toolgen.cli.outputs import file_output
 from toolgen.errors import CheckpointError, InputError
 from toolgen.evaluation import Result, ToolMap, load_result, project_rows, write_report
 from toolgen.files import read_records
@@ -41,6 +42,7 @@ def report(
 
     The page needs no network and no other file.
     """
+    file_output(output, *results, *(checkpoints or ()))
     loaded = [load_result(path) for path in results]
     folders = checkpoints or _named_checkpoint(loaded)
     write_report(

@@ -15,6 +15,7 @@ from rich.text import Text
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
 from toolgen.cli.console import IS_FIRST_PROCESS, JsonOption, emit, message, progress, show_json
+from toolgen.cli.outputs import file_output
 from toolgen.cli.searching import (
     AddOption,
     BaseRetrieverOption,
@@ -90,6 +91,7 @@ def search(
         raise UsageError("the request is empty; say in a few words what a tool should do")
     if output and queries is None:
         raise UsageError("--output goes with --queries; one request is printed, with --json for programs")
+    file_output(output, folder, queries)
     requests = _read_requests(queries) if queries else [_Request("", clean_text(text or ""))]
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())
     with progress("indexing tools") as on_progress:

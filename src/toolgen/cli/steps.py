@@ -26,7 +26,7 @@ from typing import Any
 import typer
 
 from toolgen.catalog.tool import canonical_json
-from toolgen.cli.app import INTERRUPTED
+from toolgen.cli.app import INTERRUPTED, TERMINATED
 from toolgen.cli.console import message
 from toolgen.cli.subcommand import shown_command
 from toolgen.cli.training_progress import duration
@@ -167,7 +167,7 @@ class Graph:
         """Runs the chosen steps under their headings and returns the names of those that may fail and did.
 
         Intermediate outputs in the folder go when the last step that reads them is done, unless `keep`. typer.Exit with the
-        code of a step that failed, INTERRUPTED where the user stopped it.
+        code of a step that failed or was stopped.
         """
         failed = []
         for number, (group, about) in enumerate(self.groups.items(), start=1):
@@ -200,9 +200,9 @@ class Graph:
         if done:
             message(f"  {duration(seconds)}", "dim")
             return True
-        if code == INTERRUPTED or code < 0:
+        if code in (INTERRUPTED, TERMINATED) or code < 0:
             message(f"{self.title} stopped at {step.name}; rerun to resume")
-            raise typer.Exit(INTERRUPTED)
+            raise typer.Exit(code if code > 0 else INTERRUPTED)
         reason = f"exit code {code}" if code else "it left no output"
         if step.may_fail:
             message(f"{step.name} failed ({reason})")

@@ -87,7 +87,7 @@ def _command(stage: Stage) -> Callable[..., None]:
             raise UsageError(
                 f"train {stage.name} needs CKPT, DATASET and --output CKPT2; see toolgen train {stage.name} --help"
             )
-        with checkpoint_output(output, overwrite=overwrite):
+        with checkpoint_output(output, checkpoint, dataset, recipe, overwrite=overwrite):
             answer = run(stage, checkpoint, dataset, output, config, restart=restart, tensorboard=tensorboard)
         emit(answer, as_json, lambda: _text(answer))
         hint(stage.follow_up, output=output, dataset=dataset)

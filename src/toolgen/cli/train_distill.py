@@ -45,7 +45,7 @@ def distill(
     It reads the training requests and each tool's description once and changes nothing else; search stays as fast. More
     requests help, also those by rules of `toolgen catalog queries`. Source: matching logits, arXiv 1312.6184.
     """
-    with checkpoint_output(output, overwrite=overwrite):
+    with checkpoint_output(output, checkpoint, dataset, encoder, overwrite=overwrite):
         from toolgen.checkpoint import Checkpoint
         from toolgen.retrieval.generative import GenerativeRetriever
         from toolgen.training.distillation import distill as add_imitation

@@ -39,7 +39,7 @@ def encoder(
     from toolgen.training.encoder import EncoderConfig, encoder_steps, train_encoder
 
     config = EncoderConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    with checkpoint_output(output, overwrite=overwrite, kind="encoder"):
+    with checkpoint_output(output, dataset, base, overwrite=overwrite, kind="encoder"):
         folder = resolve_base(base, on_message=message)
         with training_progress("encoder", encoder_steps(data, config)) as on_step:
             record = train_encoder(folder, data, output, config, on_step=on_step)

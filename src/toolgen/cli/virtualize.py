@@ -77,7 +77,7 @@ def virtualize(
     """
     data = load_dataset(dataset)
     catalog = data.catalog
-    with checkpoint_output(output, overwrite=overwrite):
+    with checkpoint_output(output, dataset, base, overwrite=overwrite):
         checkpoint = virtualized(
             base, catalog, indexing=indexing, tool_sets=data.tool_sets, init=init, seed=seed, spare=spare
         )

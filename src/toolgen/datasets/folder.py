@@ -25,10 +25,13 @@ from toolgen.datasets.trajectory import Trajectory
 from toolgen.errors import DatasetError, InputError, UsageError
 from toolgen.files import check_replaceable, new_folder, sha256_of, write_json, write_records
 from toolgen.foreign.data import read_json, read_objects
+from toolgen.foreign.typed import typed
 
 FORMAT_VERSION = 2
 METADATA_FILE = "dataset.json"
 CATALOG_FILE = "catalog.jsonl"
+_KINDS = ("queries", "tasks", "trajectories")
+_FILES = {CATALOG_FILE, *(f"{kind}.{split}.jsonl" for kind in _KINDS for split in SPLITS)}
 
 Record = TypeVar("Record", Query, Task, Trajectory)
 
@@ -102,6 +105,19 @@ class Dataset:
         return counts
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Metadata:
+    """What `dataset.json` holds."""
+
+    name: str
+    version: str
+    source: str
+    licence: str
+    files: Mapping[str, str]
+    catalog_hash: str | None = None
+    reports: tuple[LoadReport, ...] = ()
+
+
 def save_dataset(dataset: Dataset, path: Path) -> None:
     """Writes the folder whole or not at all. An older dataset at `path` is replaced; anything else there is a UsageError."""
     path = Path(path)
@@ -153,10 +169,12 @@ def read_metadata(path: Path) -> dict[str, Any]:
     version = metadata.get("format") if isinstance(metadata, dict) else None
     if version != FORMAT_VERSION:
         raise DatasetError(f"{file} has format version {version!r}; this toolgen reads version {FORMAT_VERSION}")
-    if not isinstance(metadata.get("files", {}), dict):
-        raise DatasetError(f"{file}: 'files' should map names to their sha256; build the dataset again")
-    if missing := {"name", "version", "source", "licence", "files"} - set(metadata):
-        raise DatasetError(f"{file} lacks {sorted(missing)}; build the dataset again")
+    try:
+        typed(_Metadata, metadata)
+    except ValueError as error:
+        raise DatasetError(f"{file} is damaged: {error}; build the dataset again") from error
+    if unknown := sorted(metadata["files"].keys() - _FILES):
+        raise DatasetError(f"{file} names a file {unknown[0]!r}, which is none of a dataset; build the dataset again")
     result: dict[str, Any] = metadata
     return result
 
@@ -215,5 +233,6 @@ def _read(
         try:
             records.append(from_dict(record))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DatasetError(f"{path}, line {number}: not a record of this kind ({error!r})") from error
+            reason = error if isinstance(error, ValueError) else repr(error)
+            raise DatasetError(f"{path}, line {number}: not a record of this kind ({reason})") from error
     return tuple(records)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
 
+from toolgen.foreign.typed import typed
+
 Kind = Literal["single_turn", "multi_turn", "irrelevance"]
 """What a task is counted as: calls for one request, work over several turns in a system with a state, or nothing to call."""
 
@@ -57,7 +59,7 @@ class BfclCalls:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        return cls(answers=tuple(BfclAnswer(**answer) for answer in record["answers"]))
+        return typed(cls, record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class BfclSystems:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        return cls(classes=tuple(record["classes"]), long_context=record["long_context"])
+        return typed(cls, record)
 
 
 PAYLOADS: Mapping[str, type[Payload]] = {payload.name: payload for payload in (BfclCalls, BfclSystems)}

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from toolgen.foreign.typed import typed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
@@ -16,10 +18,6 @@ class Call:
 
     def to_dict(self) -> dict[str, Any]:
         return {"tool": self.tool, "arguments": self.arguments}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Call:
-        return cls(tool=record["tool"], arguments=record["arguments"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +78,10 @@ class Query:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Query:
-        calls, origin = record.get("calls"), record.get("origin")
-        return cls(
-            id=record["id"],
-            text=record["text"],
-            tools=tuple(record["tools"]),
-            calls=None if calls is None else tuple(map(Call.from_dict, calls)),
-            category=record.get("category", ""),
-            origin=None if origin is None else _origin(origin),
-            faults=tuple(record.get("faults", ())),
-        )
+        """Reads `to_dict`; ValueError says what is of another type, KeyError what is of an unknown kind."""
+        origin = record.get("origin")
+        return typed(cls, {**record, "origin": None if origin is None else _origin(origin)})
 
 
 def _origin(record: Mapping[str, Any]) -> Origin:
-    values = dict(record)
-    return _ORIGINS[values.pop("kind")](**values)
+    return typed(_ORIGINS[record["kind"]], record)

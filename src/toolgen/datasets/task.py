@@ -10,6 +10,7 @@ from toolgen.datasets.payloads import PAYLOADS, Kind, Payload
 from toolgen.datasets.query import Call, Query
 from toolgen.errors import DatasetError
 from toolgen.foreign.data import clean_text
+from toolgen.foreign.typed import typed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +32,6 @@ class Turn:
         if self.held_back:
             record["held_back"] = list(self.held_back)
         return record
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Turn:
-        calls = record.get("calls")
-        return cls(
-            text=record["text"],
-            calls=None if calls is None else tuple(map(Call.from_dict, calls)),
-            held_back=tuple(record.get("held_back", ())),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +110,14 @@ class Task:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Task:
+        """Reads `to_dict`; ValueError says what is of another type, KeyError what is missing."""
         payload = record.get("payload")
         return cls(
-            id=record["id"],
-            turns=tuple(map(Turn.from_dict, record["turns"])),
-            system=record.get("system", ""),
-            state=record.get("state", {}),
+            id=typed(str, record["id"]),
+            turns=typed(tuple[Turn, ...], record["turns"]),
+            system=typed(str, record.get("system", "")),
+            state=typed(dict[str, Any], record.get("state", {})),
             payload=None if payload is None else PAYLOADS[payload["name"]].from_dict(payload),
-            category=record.get("category", ""),
-            faults=tuple(record.get("faults", ())),
+            category=typed(str, record.get("category", "")),
+            faults=typed(tuple[str, ...], record.get("faults", ())),
         )

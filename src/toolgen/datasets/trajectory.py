@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from toolgen.errors import DatasetError
+from toolgen.foreign.typed import typed
 
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant", "tool")
@@ -56,15 +57,6 @@ class Decision:
     def to_dict(self) -> dict[str, Any]:
         noted = {} if self.diagnostics is None else {"diagnostics": asdict(self.diagnostics)}
         return {"turn": self.turn, "stuck": self.stuck, **noted}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Decision:
-        noted = record.get("diagnostics")
-        return cls(
-            turn=record["turn"],
-            stuck=record["stuck"],
-            diagnostics=None if noted is None else Diagnostics(**noted),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +108,6 @@ class Outcome:
             **{key: value for key, value in rest.items() if value},
         }
 
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Outcome:
-        values = {key: value for key, value in record.items() if key not in ("status", "answer")}
-        values["turns"] = tuple(TurnOutcome(**turn) for turn in record["turns"])
-        values["decisions"] = tuple(map(Decision.from_dict, record.get("decisions", ())))
-        return cls(**values)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
@@ -141,6 +126,11 @@ class Trajectory:
                     f"trajectory {self.id!r}, message {place}: the role is {message.get('role')!r}; expected one of "
                     f"{', '.join(ROLES)}"
                 )
+            if not _has_sound_calls(message):
+                raise DatasetError(
+                    f"trajectory {self.id!r}, message {place}: expected a text as content and a list of tool calls, each with "
+                    "a function that has a name and arguments as JSON text"
+                )
 
     @property
     def called_tools(self) -> frozenset[str]:
@@ -154,9 +144,16 @@ class Trajectory:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Trajectory:
-        return cls(
-            id=record["id"],
-            query=record["query"],
-            messages=tuple(record["messages"]),
-            outcome=Outcome.from_dict(record["outcome"]),
-        )
+        """Reads `to_dict`; ValueError says what is of another type."""
+        return typed(cls, record)
+
+
+def _has_sound_calls(message: Message) -> bool:
+    calls = message.get("tool_calls")
+    if not isinstance(message.get("content"), str | None) or not isinstance(calls, list | tuple | None):
+        return False
+    functions = [call.get("function") if isinstance(call, Mapping) else None for call in calls or ()]
+    return all(
+        isinstance(one, Mapping) and isinstance(one.get("name"), str) and isinstance(one.get("arguments"), str)
+        for one in functions
+    )

@@ -18,6 +18,7 @@ from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import SPLITS, text_group
 from toolgen.datasets.task import Task, Turn
 from toolgen.datasets.trajectory import Message
+from toolgen.errors import InputError
 
 NOTES_OF_A_TRANSFORM = 1_000  # each removed or renamed tool is a note; beyond these they are only counted
 
@@ -26,8 +27,14 @@ def select(dataset: Dataset, include: Sequence[str] = (), exclude: Sequence[str]
     """The dataset with the tools that `catalog.transforms.selector` means. Requests that need a tool which is left out
     are left out too."""
     found = filter_tools(dataset.catalog, [*map(selector, include)], [*map(selector, exclude)])
+    if len(dataset.catalog) and not len(found.catalog):
+        raise InputError(f"no tool of {len(dataset.catalog):,} is left by {_options(include, exclude)}")
+    return apply(dataset, found, _options(include, exclude))
+
+
+def _options(include: Sequence[str], exclude: Sequence[str]) -> str:
     options = [f"--include {text}" for text in include] + [f"--exclude {text}" for text in exclude]
-    return apply(dataset, found, " ".join(options))
+    return " ".join(options)
 
 
 def prefix(dataset: Dataset, text: str) -> Dataset:

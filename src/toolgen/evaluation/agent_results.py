@@ -18,6 +18,7 @@ from toolgen.evaluation.results import FORMAT
 from toolgen.evaluation.scorers import Score
 from toolgen.evaluation.validity import Validity
 from toolgen.files import write_json
+from toolgen.foreign.typed import typed
 
 AgentMetrics = Mapping[str, Mapping[str, Mapping[str, Interval]]]
 """Kind of task to group (`all`, `asked`, `unasked`, `category=...`) to measure to Interval."""
@@ -50,15 +51,6 @@ class AgentRecord:
             "validity": self.validity.to_dict(),
             "trajectory": self.trajectory.to_dict(),
         }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> AgentRecord:
-        values = dict(record)
-        values["expected"] = tuple(map(Call.from_dict, record["expected"]))
-        values["score"] = Score(**record["score"])
-        values["validity"] = Validity.from_dict(record["validity"])
-        values["trajectory"] = Trajectory.from_dict(record["trajectory"])
-        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,19 +109,8 @@ class AgentResult:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> AgentResult:
-        metrics: AgentMetrics = {
-            kind: {group: {name: Interval(**one) for name, one in found.items()} for group, found in groups.items()}
-            for kind, groups in record["metrics"].items()
-        }
-        return cls(
-            name=record["name"],
-            split=record["split"],
-            metrics=metrics,
-            validity=Validity.from_dict(record["validity"]),
-            effort=Effort(**record["effort"]),
-            records=tuple(map(AgentRecord.from_dict, record["records"])),
-            provenance=Provenance(**record["provenance"]),
-        )
+        """Reads `to_dict`; ValueError says what is of another type."""
+        return typed(cls, record)
 
     def save(self, path: Path) -> None:
         """Writes the result file."""

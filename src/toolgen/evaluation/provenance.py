@@ -41,6 +41,15 @@ class Provenance:
     hardware: Mapping[str, Any]
     versions: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        for key in ("name", "version", "hash"):
+            if not isinstance(self.dataset.get(key), str):
+                raise ValueError(f"the {key} of the dataset should be a text; it is {self.dataset.get(key)!r:.60}")
+        if not isinstance(self.catalog.get("tools"), int):
+            raise ValueError(f"the number of tools is {self.catalog.get('tools')!r:.60}")
+        if not isinstance(self.hardware.get("memory_gib"), int | float | None):
+            raise ValueError(f"the memory is {self.hardware['memory_gib']!r:.60}; expected GiB")
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

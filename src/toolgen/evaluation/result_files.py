@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from toolgen.errors import InputError
+from toolgen.errors import DatasetError, InputError
 from toolgen.evaluation.agent_results import AgentResult
 from toolgen.evaluation.results import FORMAT, RetrievalResult
 from toolgen.foreign.data import read_json
@@ -30,5 +30,5 @@ def load_result(path: Path) -> Result:
         )
     try:
         return _KINDS[kind](record)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{path} is a damaged {kind} result ({error!r}); evaluate again") from error
+    except (ValueError, DatasetError) as error:
+        raise InputError(f"{path} is a damaged {kind} result ({error}); evaluate again") from error

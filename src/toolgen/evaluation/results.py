@@ -5,6 +5,7 @@ Knows no retriever and no model; `retrieval.py` fills it, `report/` shows it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from toolgen.errors import UsageError
 from toolgen.evaluation.metrics import Difference, Interval, paired_bootstrap
 from toolgen.evaluation.provenance import Provenance
 from toolgen.files import write_json
+from toolgen.foreign.typed import typed
 
 FORMAT = 1
+_METRIC = re.compile(r"[a-z_]+@[1-9][0-9]{0,5}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +34,6 @@ class QueryRecord:
     ranked: tuple[str, ...]
     scores: tuple[float, ...]
     metrics: Mapping[str, float]
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> QueryRecord:
-        lists = {key: tuple(record[key]) for key in ("relevant", "ranked", "scores")}
-        return cls(**{**record, **lists})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +63,19 @@ class RetrievalResult:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> RetrievalResult:
-        values = {key: value for key, value in record.items() if key not in ("format", "kind")}
-        values["metrics"] = {
-            group: {name: Interval(**interval) for name, interval in metrics.items()}
-            for group, metrics in record["metrics"].items()
-        }
-        values["records"] = tuple(QueryRecord.from_dict(entry) for entry in record["records"])
-        values["provenance"] = Provenance(**record["provenance"])
-        return cls(**values)
+        """Reads `to_dict`; ValueError says what is of another type or does not fit together."""
+        result = typed(cls, record)
+        measured = result.metrics.get("all", {}).keys()
+        if wrong := [name for group in result.metrics.values() for name in group if not _METRIC.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r:.60} is no metric; expected a name like ndcg@5")
+        if not measured or any(group.keys() != measured for group in result.metrics.values()):
+            raise ValueError("metrics: expected the group all, and the same metrics in each group")
+        for one in result.records:
+            if len(one.ranked) != len(one.scores) or not measured <= one.metrics.keys():
+                raise ValueError(f"the record {one.id!r} has other tools than scores, or lacks a metric")
+        if result.latency and not {"median_ms", "queries_per_second"} <= result.latency.keys():
+            raise ValueError("latency: expected median_ms and queries_per_second")
+        return result
 
     def save(self, path: Path) -> None:
         """Writes the result file."""

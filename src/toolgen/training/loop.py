@@ -29,7 +29,7 @@ from transformers import get_scheduler
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.layout import METRICS, RUN, STATE
-from toolgen.errors import DivergenceError, MissingExtraError, ProcessesError, UsageError
+from toolgen.errors import DivergenceError, MissingExtraError, ProcessesError, Terminated, UsageError
 from toolgen.files import read_records, write_json
 from toolgen.training.budget import TokenBudget
 from toolgen.training.collate import collate, micro_batches
@@ -240,13 +240,13 @@ class _Run:
                 due = (
                     time.monotonic() - saved > 60 * self.config.save_minutes and self.progress.step < self.config.steps
                 )
-                stop, save = self._agree(interrupted(), due)
+                stop, save = self._agree(bool(interrupted()), due)
                 if stop or save:
                     self._save()
                     saved = time.monotonic()
                 if stop:
                     self.writer.finish()
-                    raise KeyboardInterrupt
+                    raise interrupted() or KeyboardInterrupt
 
     def _step(self, batch: Sequence[TrainingExample]) -> dict[str, Any]:
         choices = max(1, sum(len(example.choices) for example in batch))
@@ -355,8 +355,9 @@ def _is_lost_peer(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C does not wait."""
+def deferred_interrupt() -> Iterator[Callable[[], KeyboardInterrupt | None]]:
+    """Ctrl-C and SIGTERM ask for an end after the current step, with the exception that is given; a second Ctrl-C does not
+    wait."""
     asked: list[int] = []
 
     def ask(number: int, _frame: Any) -> None:
@@ -369,7 +370,11 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     except ValueError:  # not the main thread: signals are somebody else's
         previous = {}
     try:
-        yield lambda: bool(asked)
+        yield lambda: _exception(asked[0]) if asked else None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _exception(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()

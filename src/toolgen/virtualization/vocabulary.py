@@ -18,6 +18,7 @@ from typing import Any
 
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.errors import CheckpointError
+from toolgen.foreign.typed import typed
 from toolgen.virtualization.options import INDEXINGS, Indexing
 
 ACTIONS = (FINISH, NO_TOOL)
@@ -180,11 +181,13 @@ class ToolVocabulary:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], tool_ids: Sequence[str]) -> ToolVocabulary:
         """Reads `to_dict`; `tool_ids` gives the order of the catalog. Says which tools lack a token."""
+        texts = tuple[str, ...]
         try:
-            first_id, tokens = int(record["first_id"]), dict(record["tokens"])
-            indexing, markers = record["indexing"], tuple(record["markers"])
-            new_tokens, sequences = tuple(record.get("new_tokens", ())), dict(record.get("sequences", {}))
-        except (KeyError, TypeError, ValueError) as error:
+            first_id, tokens = typed(int, record["first_id"]), typed(dict[str, str], record["tokens"])
+            indexing, markers = record["indexing"], typed(texts, record["markers"])
+            new_tokens = typed(texts, record.get("new_tokens", ()))
+            sequences = typed(dict[str, tuple[int, ...]], record.get("sequences", {}))
+        except (KeyError, ValueError) as error:
             raise CheckpointError(
                 f"the vocabulary is damaged: expected first_id, tokens, indexing and markers ({error!r})"
             ) from error

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from toolgen.foreign.typed import typed
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -68,14 +70,8 @@ class LoadReport:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> LoadReport:
-        """Reads what `to_dict` wrote."""
-        return cls(
-            source=record["source"],
-            loaded=record["loaded"],
-            losses=tuple(Loss(loss["name"], loss["reason"]) for loss in record["losses"]),
-            notes=tuple(record["notes"]),
-            counts=record["counts"],
-        )
+        """Reads what `to_dict` wrote; ValueError says what is of another type."""
+        return typed(cls, record)
 
 
 # What differs between two records that have the same fault: quoted text, numbers.

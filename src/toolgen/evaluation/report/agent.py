@@ -163,5 +163,8 @@ def _call(function: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _answer(arguments: str) -> str:
-    answer = json.loads(arguments).get("answer")
+    try:
+        answer = json.loads(arguments)["answer"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        answer = None
     return shorten(arguments if answer is None else plain(answer))

@@ -62,7 +62,7 @@ def pretty(text: str) -> str:
         return text
     try:
         return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -167,8 +167,8 @@ class _Run:
                 if interrupted() or time.monotonic() - saved > 60 * self._config.save_minutes:
                     self._save()
                     saved = time.monotonic()
-                if interrupted():
-                    raise KeyboardInterrupt
+                if stopped := interrupted():
+                    raise stopped
 
     def _train(self, batch: Batch) -> dict[str, float]:
         config, pretrainer = self._config, self._pretrainer

@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM at any moment: one line, and the exit code that shells know them by."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from toolgen.testing import tiny_checkpoint
+
+CODE = """
+import sys
+from toolgen.cli.start import main, listen
+listen()
+print("ready", flush=True)
+sys.argv = ["toolgen", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("signals") / "ckpt"
+    tiny_checkpoint().save(folder)
+    return folder
+
+
+def stopped(command: list[str], number: int, seconds: float) -> tuple[int, str]:
+    """Exit code and stderr of a command that gets a signal so long after its start."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.2, 0.35, 0.7, 1.2, 2.0])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_at_any_moment_is_one_line(checkpoint: Path, number: int, code: int, seconds: float) -> None:
+    found, err = stopped(["search", str(checkpoint), "weather"], number, seconds)
+    assert found in (code, 0), err  # 0: it had answered before
+    if found:
+        assert err.count("\n") == 1 and ("interrupted" in err or "ended" in err), err
