@@ -11,7 +11,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-fast golden check format clean
+.PHONY: help install quickstart test test-fast golden check audit format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: install ## formatting, lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+audit: install ## what toolgen needs is pinned, has hashes, and licences that are known (without a network)
+	$(BIN)/python .ci/audit.py
 
 format: install ## format the code and apply safe fixes
 	$(BIN)/ruff format
