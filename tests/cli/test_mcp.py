@@ -17,6 +17,7 @@ import pytest
 from typer.testing import Result
 
 from toolgen.catalog import Catalog, Tool
+from toolgen.cli.index import indexed
 from toolgen.datasets import save_dataset
 from toolgen.testing import tiny_dataset
 
@@ -123,3 +124,20 @@ def test_what_does_not_fit_is_said_at_once(folder: Path, toolgen: Invoke, option
     done = toolgen("mcp", folder, *options)
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+def test_sources_are_indexed_once_and_then_served(
+    toolgen: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_folder: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        'def forecast(city: str) -> str:\n    """Weather forecast."""\n    return city\n', encoding="utf-8"
+    )
+    monkeypatch.setenv("TOOLGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("toolgen.cli.served.indexed", lambda catalog: indexed(catalog, str(base_folder), fit=False))
+    served: list[int] = []
+    monkeypatch.setattr("toolgen.cli.mcp._serve", lambda gateway, _address: served.append(gateway.size))
+    source = f"python:{tmp_path / 'mine.py'}"
+    first, second = (toolgen("mcp", source) for _ in range(2))
+    assert (first.exit_code, second.exit_code, served) == (0, 0, [1, 1])
+    assert "indexing" in first.stderr
+    assert "indexing 1 tools" not in second.stderr

@@ -83,8 +83,7 @@ def index(
             allow_references=allow_references,
         )
         tell_losses(dataset, strict=strict)
-        made = virtualized(base, dataset.catalog, spare=spare)
-        made = _fitted(made, dataset.catalog) if fit else _unfitted(made)
+        made = indexed(dataset.catalog, base, fit=fit, spare=spare)
         made.save(output)
     entry = made.stages[-1]
     answer = {
@@ -99,6 +98,12 @@ def index(
     }
     emit(answer, as_json, lambda: _text(answer))
     hint('toolgen search {output} "what you want to do"', output=output)
+
+
+def indexed(catalog: Catalog, base: str = DEFAULT_BASE, *, fit: bool = True, spare: int = SPARE) -> Checkpoint:
+    """A catalog's checkpoint, not yet written."""
+    made = virtualized(base, catalog, spare=spare)
+    return _fitted(made, catalog) if fit else _unfitted(made)
 
 
 def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:

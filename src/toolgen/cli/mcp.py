@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,7 @@ from toolgen.cli.calling import (
 )
 from toolgen.cli.console import message, progress, show
 from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, load_catalog, open_retriever
+from toolgen.cli.served import ServedArgument, served_folder
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import MissingExtraError, UsageError
 from toolgen.serving import Gateway
@@ -43,7 +45,8 @@ def register(app: typer.Typer) -> None:
 
 
 def mcp(
-    folder: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a dataset (bm25 or dense).")],
+    ctx: typer.Context,
+    given: ServedArgument,
     retriever: RetrieverOption = None,
     add: AddOption = None,
     encoder: EncoderOption = None,
@@ -71,18 +74,19 @@ def mcp(
         typer.Option("--install", help="Print what this client needs in its settings, and serve nothing."),
     ] = None,
 ) -> None:
-    """Serve a catalog to any MCP client as three tools: search_tools, get_tool_details, call_tool.
+    """Serve tools to any MCP client as three tools: search_tools, get_tool_details, call_tool.
 
     The client's model sees these three instead of thousands of definitions. Calls of HTTP tools go to hosts that --allow-host
     names. Without --http the client starts this command itself and speaks to it over standard input and output.
     """
     if install:
-        show(_settings(install, _command(folder)).split("\n"))
+        show(_settings(install, _command(given)).split("\n"))
         message(f"goes into {SETTINGS[install]}")
         return
     if http and host not in LOOPBACK:
         raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
     calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, mcp_server or ())
+    folder = served_folder(ctx, given)
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())
     environment = calling.environment(catalog)
     with progress("indexing tools") as on_progress:
@@ -112,15 +116,15 @@ def _serve(gateway: Gateway, address: tuple[str, int] | None) -> None:
     uvicorn.run(http_app(gateway, host), host=host, port=port, log_level="warning")
 
 
-def _command(folder: Path) -> list[str]:
+def _command(sources: Sequence[str]) -> list[str]:
     """This very command, without --install, by full paths: clients start it elsewhere."""
-    given = iter(sys.argv[1:])
+    typed = iter(sys.argv[1:])
     kept = []
-    for one in given:
+    for one in typed:
         if one == "--install":
-            next(given, None)
+            next(typed, None)
         elif not one.startswith("--install="):
-            kept.append(str(folder.resolve()) if one == str(folder) else one)
+            kept.append(str(Path(one).resolve()) if one in sources and Path(one).exists() else one)
     return [sys.executable, "-m", "toolgen", *kept]
 
 

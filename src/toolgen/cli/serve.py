@@ -12,6 +12,7 @@ import typer
 from toolgen.catalog.transforms import select_tools
 from toolgen.cli.console import message, progress, show
 from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, has_weights, load_catalog, open_retriever
+from toolgen.cli.served import ServedArgument, served_folder
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import InputError, MissingExtraError, UsageError
 from toolgen.foreign.data import read_text
@@ -29,9 +30,8 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    folder: Annotated[
-        Path, typer.Argument(metavar="CKPT", help="A trained checkpoint, or a dataset, which can only be searched.")
-    ],
+    ctx: typer.Context,
+    given: ServedArgument,
     host: Annotated[
         str, typer.Option(help="The address to listen at; beyond this machine only with --keys.")
     ] = "127.0.0.1",
@@ -80,7 +80,9 @@ def serve(
     is_local = host in ("127.0.0.1", "localhost", "::1")
     if not known and not is_local:
         raise UsageError(f"--host {host}: a server that other machines reach needs --keys FILE")
-    service, close = _service(folder, (running, waiting, seconds), retriever, add, encoder, include, exclude)
+    service, close = _service(
+        served_folder(ctx, given), (running, waiting, seconds), retriever, add, encoder, include, exclude
+    )
     hosts = [*LOOPBACK, *(names or ())] if is_local or names else []
     app = make_app(service, hosts=hosts, keys=known, on_close=close)
     shown = f"[{host}]" if ":" in host else host
