@@ -30,7 +30,8 @@ def checkpoint_output(
     A folder of the same kind is replaced only with `overwrite`, anything else that is there never. CheckpointError if another
     process is writing it.
     """
-    check_apart(path, *inputs)
+    # With --overwrite a checkpoint may take its own place: it has been read by then.
+    check_apart(path, *(one for one in inputs if not (overwrite and one and Path(one).resolve() == path.resolve())))
     if not IS_FIRST_PROCESS:
         yield  # the first of the processes that train together writes, and holds the right
         return
