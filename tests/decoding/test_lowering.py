@@ -14,6 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from llguidance import LLTokenizer
 
+from toolgen.catalog.schema import schema_errors
 from toolgen.decoding.grammar import GrammarCompiler
 from toolgen.decoding.lowering import lowered
 
@@ -305,6 +306,33 @@ def test_no_schema_takes_long(compiler: GrammarCompiler, definition: Json) -> No
     start = time.thread_time()
     compiler.compile(one({"$ref": "#/$defs/F"}, **{"$defs": {"F": definition, "G": nested}}))
     assert time.thread_time() - start < 5
+
+
+UNSOUND: tuple[Any, ...] = (
+    {"minimum": "5"},
+    {"enum": 5},
+    {"properties": [1]},
+    {"anyOf": {"type": "string"}},
+    {"required": 7},
+    {"type": 5},
+    {"pattern": 5},
+    {"multipleOf": "x"},
+    {"items": 5},
+    {"maxItems": "x", "uniqueItems": True},
+    {"patternProperties": ["a"]},
+    {"oneOf": [5, "x"]},
+    {"if": 5, "then": 7},
+    {"dependentRequired": {"a": 5}},
+    {"propertyNames": 5},
+    {"$ref": 5},
+)
+
+
+@pytest.mark.parametrize("schema", UNSOUND)
+def test_what_is_no_schema_compiles_and_judges_in_one_line(compiler: GrammarCompiler, schema: Any) -> None:
+    compiler.compile(one(schema))
+    for value in (5, "a", {"a": 1}, [1, 2]):
+        assert all("\n" not in line for line in schema_errors({"x": value}, one(schema)))
 
 
 def test_a_schema_of_any_depth_compiles(compiler: GrammarCompiler) -> None:

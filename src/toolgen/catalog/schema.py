@@ -139,6 +139,8 @@ def _faults(value: Any, schema: Mapping[str, Any]) -> tuple[list[ValidationError
         return found, f"the schema is of the unknown kind {str(error.uri)[:100]!r}"
     except RecursionError:
         return found, "the schema or the value is nested too deeply to be checked"
+    except (TypeError, ValueError, AttributeError, KeyError):
+        return found, "the schema is no JSON Schema: a keyword has a value of the wrong type"
     return found, ""
 
 

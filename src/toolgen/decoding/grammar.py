@@ -83,7 +83,7 @@ class GrammarCompiler:
         """The grammar of an argument object: keys in the order of `properties`, none that nothing declares (`lowered`)."""
         try:
             simple = lowered(schema)
-        except RecursionError:
+        except (RecursionError, TypeError, ValueError, AttributeError, KeyError):  # too deep, or no schema at all
             simple = Lowered({"type": "object"}, (Relaxed("/", "properties"),))
         whole, dropped = simple.schema, list(simple.relaxed)
         for _ in range(MAX_REPAIRS):
