@@ -105,7 +105,7 @@ def test_both_new_and_known_tools_come_with_update(toolgen: Invoke, folder: Path
     [
         (["add", "PETS", "PETS"], 1, "are in the checkpoint already, for instance 'pets&&feed'"),
         (["add", "python:nothing.py"], 1, "no tool could be loaded"),
-        (["add", "PETS", "--include", "horse"], 2, "there is no tool to add"),
+        (["add", "PETS", "--include", "horse"], 2, "none of the 2 tools is left by --include horse"),
         (["update", "PETS", "--include", "walk"], 2, "has none of these 1 tools; see `toolgen tools add`"),
         (["remove", "pets&&fed"], 2, "did you mean 'pets&&feed'"),
         (["remove"], 2, "name the tools to remove"),

@@ -21,7 +21,7 @@ from typing import Any, overload
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError, InputError
 from toolgen.files import write_records
-from toolgen.foreign.data import UNCLEAN, open_file, parse_json
+from toolgen.foreign.data import UNCLEAN, clean_text, open_file, parse_json
 
 KEPT = 1 << 14
 """Tools of a catalog file that stay in memory once they were read."""
@@ -184,7 +184,7 @@ class _ToolLines(Sequence[Tool]):
         item = self._items[position]
         if isinstance(item, bytes) and (start := self._ID.match(item)):
             try:
-                return str(json.loads(start[1]))
+                return clean_text(str(json.loads(start[1])))
             except ValueError:
                 pass  # _parse says what is wrong with the line
         return self[position].id

@@ -18,7 +18,7 @@ from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import SPLITS, text_group
 from toolgen.datasets.task import Task, Turn
 from toolgen.datasets.trajectory import Message
-from toolgen.errors import InputError
+from toolgen.errors import UsageError
 
 NOTES_OF_A_TRANSFORM = 1_000  # each removed or renamed tool is a note; beyond these they are only counted
 
@@ -28,7 +28,7 @@ def select(dataset: Dataset, include: Sequence[str] = (), exclude: Sequence[str]
     are left out too."""
     found = filter_tools(dataset.catalog, [*map(selector, include)], [*map(selector, exclude)])
     if len(dataset.catalog) and not len(found.catalog):
-        raise InputError(f"no tool of {len(dataset.catalog):,} is left by {_options(include, exclude)}")
+        raise UsageError(f"none of the {len(dataset.catalog):,} tools is left by {_options(include, exclude)}")
     return apply(dataset, found, _options(include, exclude))
 
 

@@ -150,7 +150,11 @@ class ToolDecoder:
         import torch
 
         every = self._actions_of(None, False)
-        legal = every if allowed is None and not required else self._actions_of(allowed and tuple(allowed), required)
+        legal = (
+            every
+            if allowed is None and not required
+            else self._actions_of(None if allowed is None else tuple(allowed), required)
+        )
         start, node, place = list(session.ids), ROOT, ROOT  # in the trie of what is legal, and in that of everything
         probability, exists, permitted = 1.0, True, True
         while legal.trie.rows_M[node] < 0:
