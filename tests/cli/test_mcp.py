@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -141,3 +142,50 @@ def test_sources_are_indexed_once_and_then_served(
     assert (first.exit_code, second.exit_code, served) == (0, 0, [1, 1])
     assert "indexing" in first.stderr
     assert "indexing 1 tools" not in second.stderr
+
+
+SERVER = """
+from mcp.server import MCPServer
+server = MCPServer("{name}")
+@server.tool()
+def {tool}(text: str) -> str:
+    \"\"\"{does}\"\"\"
+    return "{name} got " + text
+server.run("stdio")
+"""
+
+
+def test_a_file_of_servers_gets_to_a_client_by_the_commands_of_the_guide(tmp_path: Path, base_folder: Path) -> None:
+    from mcp import Client, StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
+    servers = {}
+    for name, tool, does in (("notes", "add_note", "Write a note down"), ("clock", "tell_time", "Say what time it is")):
+        (tmp_path / f"{name}.py").write_text(SERVER.format(name=name, tool=tool, does=does), encoding="utf-8")
+        servers[name] = {"command": sys.executable, "args": [str(tmp_path / f"{name}.py")]}
+    (tmp_path / "servers.json").write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "toolgen", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("index", "mcp:servers.json", "-o", "tools", "--base", str(base_folder), "--no-fit")
+    assert "add_note" in run("search", "tools", "write a note down")
+    printed = run("mcp", "tools", "--mcp-server=servers.json", "--log", "calls.jsonl", "--install", "claude")
+    entry = json.loads(printed)["mcpServers"]["toolgen"]
+
+    async def work() -> list[Any]:
+        parameters = StdioServerParameters(command=entry["command"], args=entry["args"], env=dict(os.environ), cwd="/")
+        with anyio.fail_after(60):
+            async with Client(stdio_client(parameters)) as client:
+                found = await client.call_tool("search_tools", {"query": "write a note down", "limit": 2})
+                names = [one["name"] for one in found.structured_content["tools"]]
+                called = [
+                    await client.call_tool("call_tool", {"name": name, "arguments": {"text": "x"}}) for name in names
+                ]
+                return [done.content[0] for done in called]
+
+    assert sorted(part.text for part in anyio.run(work)) == ["clock got x", "notes got x"]
+    assert len((tmp_path / "calls.jsonl").read_text("utf-8").splitlines()) == 2

@@ -131,6 +131,11 @@ def test_only_reading_refuses_what_does_not_say_that_it_reads(recorder: Recorder
     assert [tool for tool, _ in recorder.calls] == [FORECAST.id]
 
 
+def test_a_log_that_cannot_be_written_is_said_before_anything_is_served(recorder: Recorder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be logged"):
+        gateway_over(recorder, log=tmp_path / "no folder" / "calls.jsonl")
+
+
 def test_calls_are_logged_without_what_users_said_unless_asked(recorder: Recorder, tmp_path: Path) -> None:
     quiet, whole = tmp_path / "quiet.jsonl", tmp_path / "whole.jsonl"
     gateway_over(recorder, log=quiet).call(FORECAST.id, {"city": "Atlantis"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -80,12 +80,15 @@ def mcp(
     names. Without --http the client starts this command itself and speaks to it over standard input and output.
     """
     if install:
-        show(_settings(install, _command(given)).split("\n"))
+        full = {place: _full(place) for place in (*given, *(mcp_server or ()))}
+        full |= {str(path): str(path.resolve()) for path in (log, encoder) if path}
+        show(_settings(install, _command(sys.argv[1:], full)).split("\n"))
         message(f"goes into {SETTINGS[install]}")
         return
     if http and host not in LOOPBACK:
         raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
-    calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, mcp_server or ())
+    named = [*(mcp_server or ()), *(source.removeprefix("mcp:") for source in given if source.startswith("mcp:"))]
+    calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, named)
     folder = served_folder(ctx, given)
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())
     environment = calling.environment(catalog)
@@ -116,16 +119,24 @@ def _serve(gateway: Gateway, address: tuple[str, int] | None) -> None:
     uvicorn.run(http_app(gateway, host), host=host, port=port, log_level="warning")
 
 
-def _command(sources: Sequence[str]) -> list[str]:
-    """This very command, without --install, by full paths: clients start it elsewhere."""
-    typed = iter(sys.argv[1:])
+def _command(typed: Sequence[str], full: Mapping[str, str]) -> list[str]:
+    """The command that was typed, without --install, its files by their `full` paths: clients start it in another folder."""
+    words = iter(typed)
     kept = []
-    for one in typed:
-        if one == "--install":
-            next(typed, None)
-        elif not one.startswith("--install="):
-            kept.append(str(Path(one).resolve()) if one in sources and Path(one).exists() else one)
+    for word in words:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if option == "--install":
+            if not equals:
+                next(words, None)
+        else:
+            kept.append(f"{option}{equals}{full.get(value, value)}")
     return [sys.executable, "-m", "toolgen", *kept]
+
+
+def _full(place: str) -> str:
+    """A file or folder by its full path, after `kind:` too; a command or an address as it is."""
+    kind, colon, rest = place.partition(":") if not Path(place).exists() else ("", "", place)
+    return f"{kind}{colon}{Path(rest).resolve()}" if Path(rest).exists() else place
 
 
 def _settings(client: Client, command: list[str]) -> str:

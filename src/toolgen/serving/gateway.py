@@ -73,6 +73,13 @@ class Gateway:
         log: Path | None = None,
         log_contents: bool = False,
     ) -> None:
+        if log is not None:
+            try:
+                log.open("a", encoding="utf-8").close()
+            except OSError as error:
+                raise InputError(
+                    f"calls cannot be logged to {log}: {error.strerror}; name a file that can be written"
+                ) from None
         retriever.index(catalog)
         self._catalog, self._retriever, self._environment = catalog, retriever, environment
         self._read_only, self._log, self._log_contents = read_only, log, log_contents
