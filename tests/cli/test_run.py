@@ -64,7 +64,7 @@ def test_steps_are_shown_as_lines(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["Hi", "--environment", "moon"], "dry-run, python:FILE"),
+        (["Hi", "--environment", "moon"], "dry-run, simulated, recorded:FILE, python:FILE"),
         ([], "give a task"),
         (["--environment", "python:tools.py"], "give a task"),
     ],
@@ -137,3 +137,14 @@ def test_tools_of_mcp_servers_are_called_where_the_user_names_the_server(
     assert asked.exit_code == 2 and "no terminal to ask; name them" in " ".join(asked.output.split())
     other = invoke(tmp_path / "ckpt", "Rain in Oslo?", "--environment", "mcp:another server")
     assert other.exit_code == 2 and "knows no tool of another server" in " ".join(other.output.split())
+
+
+def test_a_run_is_recorded_shown_again_and_its_results_replayed(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    first = invoke(folder / "ckpt", "Rain?", "--environment", "simulated", "--max-steps", 2, "--record", file)
+    again = invoke(folder / "ckpt", "--replay", file)
+    assert again.exit_code == 0
+    assert again.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
+    replayed = invoke(folder / "ckpt", "Rain?", "--environment", f"recorded:{file}", "--max-steps", 2)
+    assert replayed.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
+    assert invoke(folder / "ckpt", "Rain?", "--record", file).exit_code == 2

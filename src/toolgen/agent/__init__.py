@@ -14,11 +14,14 @@ from toolgen.agent.environments import (
     McpEnvironment,
     Packages,
     PythonEnvironment,
+    RecordedEnvironment,
+    SimulatedEnvironment,
     ToolResult,
     environment_for,
 )
 from toolgen.agent.loop import AgentEvent, Budget, run_agent
 from toolgen.agent.policy import Action, GenerativePolicy, GivenTools, Policy, ScriptedPolicy
+from toolgen.agent.record import RunRecorder, read_run, recorded_results
 from toolgen.agent.recording import record_trajectories
 
 __all__ = [
@@ -40,9 +43,14 @@ __all__ = [
     "Packages",
     "Policy",
     "PythonEnvironment",
+    "RecordedEnvironment",
+    "RunRecorder",
     "ScriptedPolicy",
+    "SimulatedEnvironment",
     "ToolResult",
     "environment_for",
+    "read_run",
     "record_trajectories",
+    "recorded_results",
     "run_agent",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +23,17 @@ from toolgen.agent import (
     GenerativePolicy,
     McpEnvironment,
     PythonEnvironment,
+    RecordedEnvironment,
+    RunRecorder,
+    SimulatedEnvironment,
+    read_run,
+    recorded_results,
     run_agent,
 )
+from toolgen.agent.loop import OnEvent
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
-from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, show
+from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, show, show_json
 from toolgen.cli.searching import has_weights, load_catalog
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.datasets import Task, Trajectory, Turn
@@ -37,9 +44,26 @@ from toolgen.errors import UsageError
 from toolgen.evaluation.scorers import Score, scorer_for
 from toolgen.fetching import fetch_dataset
 
-_ENVIRONMENTS = "dry-run, python:FILE (or python:MODULE), mcp or mcp:SERVER, bfcl or bfcl:TASK_ID"
+_ENVIRONMENTS = (
+    "dry-run, simulated, recorded:FILE, python:FILE (or python:MODULE), mcp or mcp:SERVER, bfcl or bfcl:TASK_ID"
+)
 # A longer argument or result is cut on the screen; --json has the whole.
 _SHOWN = 600
+
+
+_ARGUMENT_TOKENS = DecodingOptions().argument_tokens
+_ArgumentTokensOption = Annotated[
+    int,
+    typer.Option(
+        "--max-argument-tokens", min=1, help="Tokens of one call's arguments; longer ones are not carried out."
+    ),
+]
+_RecordOption = Annotated[
+    Path | None, typer.Option("--record", metavar="FILE", help="A new file for every step, written as it happens.")
+]
+_ReplayOption = Annotated[
+    Path | None, typer.Option("--replay", metavar="FILE", help="Show a recorded run again; nothing is called.")
+]
 
 
 @dataclass(frozen=True)
@@ -65,12 +89,7 @@ def run(
     think: Annotated[bool, typer.Option("--think", help="Let the model write a thought before each action.")] = False,
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Actions in each turn of the user.")] = 10,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Tokens generated in all.")] = 4096,
-    max_argument_tokens: Annotated[
-        int,
-        typer.Option(
-            "--max-argument-tokens", min=1, help="Tokens of one call's arguments; longer ones are not carried out."
-        ),
-    ] = DecodingOptions().argument_tokens,
+    max_argument_tokens: _ArgumentTokensOption = _ARGUMENT_TOKENS,
     temperature: Annotated[
         float, typer.Option("--temperature", min=0, max=100, help="0 takes the most likely token.")
     ] = 0.0,
@@ -80,17 +99,23 @@ def run(
     bfcl: Annotated[
         Path | None, typer.Option("--bfcl", metavar="PATH", help="The BFCL package; by default it is fetched.")
     ] = None,
+    record: _RecordOption = None,
+    replay: _ReplayOption = None,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let the model carry out a task: it chooses tools by their tokens, fills in arguments, reads results, and answers.
 
-    Environments: dry-run records calls and executes nothing; python:FILE calls your functions; mcp:SERVER calls the
+    Environments: dry-run records calls and executes nothing; simulated makes answers up from response schemas, and says so;
+    recorded:FILE answers with the results of a run that --record wrote; python:FILE calls your functions; mcp:SERVER calls the
     tools of MCP servers (a command, an address or a client's file), mcp those that the catalog names, after asking;
     bfcl:TASK_ID is a task of BFCL in its simulated systems, judged by its rules (with a text of your own it only lends
     its initial state).
     """
+    if replay is not None:
+        _replay(replay, as_json)
+        return
     from toolgen.checkpoint import Checkpoint
 
     options = DecodingOptions(
@@ -98,22 +123,46 @@ def run(
     )
     catalog = select_tools(_catalog(checkpoint), include or (), exclude or ())
     prepared = _prepare(catalog, environment, task, bfcl)
-    try:
+    with ExitStack() as stack:
+        stack.callback(prepared.environment.close)
+        recorder = stack.enter_context(RunRecorder(record)) if record else None
         loaded = Checkpoint.load(checkpoint)
         trajectory = run_agent(
             GenerativePolicy(loaded, think=think, options=options),
             prepared.environment,
             prepared.task,
             budget=Budget(steps=max_steps, tokens=max_tokens),
-            on_event=None if as_json else _show_event,
+            on_event=_listener(as_json, recorder),
         )
-    finally:
-        prepared.environment.close()
     score = _score(prepared, trajectory, catalog)
     judged = {"score": score.to_dict()} if score else {}
     emit(trajectory.to_dict() | judged, as_json, lambda: _summary(trajectory, score))
     if trajectory.outcome.status not in TURN_DONE:
         raise typer.Exit(1)
+
+
+def _listener(as_json: bool, recorder: RunRecorder | None) -> OnEvent:
+    """What hears of each step: it is written down before it is shown."""
+
+    def hear(event: AgentEvent) -> None:
+        if recorder:
+            recorder(event)
+        if not as_json:
+            _show_event(event)
+
+    return hear
+
+
+def _replay(path: Path, as_json: bool) -> None:
+    """Shows the steps of a recorded run."""
+    events = read_run(path)
+    if as_json:
+        show_json([asdict(event) for event in events], indent=2)
+        return
+    for event in events:
+        _show_event(event)
+    ended = events[-1].text if events and events[-1].kind == "end" else "cut off"
+    show(_line("outcome", ended.replace("_", " "), "dim"))
 
 
 def _catalog(folder: Path) -> Catalog:
@@ -136,6 +185,10 @@ def _prepare(catalog: Catalog, environment: str, text: str | None, bfcl: Path | 
         return _Prepared(task, _mcp_environment(catalog, detail))
     if environment == "dry-run":
         return _Prepared(task, DryRunEnvironment(catalog))
+    if environment == "simulated":
+        return _Prepared(task, SimulatedEnvironment(catalog))
+    if kind == "recorded" and detail:
+        return _Prepared(task, RecordedEnvironment(recorded_results(read_run(Path(detail))), catalog))
     raise UsageError(f"unknown environment {environment!r}; expected {_ENVIRONMENTS}")
 
 

@@ -1,5 +1,6 @@
 """In: a call of a tool.
-Out: what came back, and a changed state: Python functions, BFCL's simulated systems, HTTP, or a dry run.
+Out: what came back, and a changed state: Python functions, BFCL's simulated systems, HTTP, a dry run, a recorded run or
+what a response schema suggests.
 """
 
 from toolgen.agent.environments.bfcl import BfclEnvironment
@@ -9,6 +10,7 @@ from toolgen.agent.environments.http import Header, HttpEnvironment, HttpOptions
 from toolgen.agent.environments.mcp import McpEnvironment
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.environments.python_functions import PythonEnvironment
+from toolgen.agent.environments.recorded import RecordedEnvironment, SimulatedEnvironment
 from toolgen.agent.environments.registry import NO_PACKAGES, Packages, environment_for
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "McpEnvironment",
     "Packages",
     "PythonEnvironment",
+    "RecordedEnvironment",
+    "SimulatedEnvironment",
     "ToolResult",
     "environment_for",
 ]

@@ -1,0 +1,101 @@
+"""Results without a tool: those of a recorded run, or made up from a tool's response schema. Neither calls anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from random import Random
+from typing import Any
+
+from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.schema import best_fault
+from toolgen.datasets.plausible import value_for
+from toolgen.datasets.query import Call
+from toolgen.datasets.task import Task, Turn
+
+
+class RecordedEnvironment:
+    """Answers with recorded results, found by tool and arguments; what was not recorded is an error that says so.
+
+    `results` are calls with what they came back with, as `recorded_results(read_run(path))` gives them. A call that was made
+    several times gets its results in their order, then the last one again. With a `catalog` all its tools are offered, else
+    those that were recorded.
+    """
+
+    name = "recorded"
+
+    def __init__(self, results: Iterable[tuple[Call, ToolResult]], catalog: Catalog | None = None) -> None:
+        self._results: dict[str, list[ToolResult]] = {}
+        recorded: dict[str, None] = {}
+        for call, result in results:
+            self._results.setdefault(_key(call.tool, call.arguments), []).append(result)
+            recorded[call.tool] = None
+        self._tools = tuple(recorded) if catalog is None else catalog.ids
+        self._used: dict[str, int] = {}
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        return self._tools
+
+    def reset(self, task: Task) -> None:
+        self._used = {}
+
+    def start_turn(self, turn: Turn) -> None:
+        pass
+
+    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+        if tool_id not in self._tools:
+            return not_available(tool_id, self.name)
+        key = _key(tool_id, arguments)
+        found = self._results.get(key)
+        if found is None:
+            text = f"no call of {tool_id} with these arguments was recorded; it was not carried out"
+            return ToolResult(content=error_text(text), status="error")
+        place = self._used.get(key, 0)
+        self._used[key] = place + 1
+        return found[min(place, len(found) - 1)]
+
+    def close(self) -> None:
+        pass
+
+
+class SimulatedEnvironment:
+    """Answers with values made up from the tool's response schema (`returns`) and its examples.
+
+    The same tool, arguments and `seed` give the same answer. Each says that it is simulated: `{"simulated": true, "result":
+    ...}`; `result` is null where the schema says nothing. Arguments that do not fit the tool's schema are an error.
+    """
+
+    name = "simulated"
+
+    def __init__(self, catalog: Catalog, *, seed: int = 0) -> None:
+        self._catalog, self._seed = catalog, seed
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        return self._catalog.ids
+
+    def reset(self, task: Task) -> None:
+        pass
+
+    def start_turn(self, turn: Turn) -> None:
+        pass
+
+    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+        if tool_id not in self._catalog:
+            return not_available(tool_id, self.name)
+        tool = self._catalog.get(tool_id)
+        if fault := best_fault(dict(arguments), tool.parameters):
+            return ToolResult(content=error_text(f"invalid arguments: {fault}"), status="error")
+        random = Random(f"{self._seed} {_key(tool_id, arguments)}")
+        value = value_for(tool.name, tool.returns, random) if tool.returns else None
+        return ToolResult(content=json.dumps({"simulated": True, "result": value}, ensure_ascii=False))
+
+    def close(self) -> None:
+        pass
+
+
+def _key(tool_id: str, arguments: Mapping[str, Any]) -> str:
+    """A call as a text that does not depend on the order of its arguments."""
+    return json.dumps([tool_id, arguments], sort_keys=True, default=str)

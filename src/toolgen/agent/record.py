@@ -1,0 +1,108 @@
+"""The file of a run: every event as a line of JSON, written whole when it happens, so that a run can be shown again and its
+results replayed.
+
+The first line says what the file is. A last line without its end was cut off by a crash and does not count. Knows no policy
+and no environment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from toolgen.agent.environments.protocol import ToolResult
+from toolgen.agent.loop import AgentEvent
+from toolgen.datasets.query import Call
+from toolgen.errors import InputError, OutputError, UsageError
+from toolgen.files import check_file
+from toolgen.foreign.data import decode, parse_json, read_bytes
+from toolgen.foreign.typed import typed
+
+FORMAT = {"format": "toolgen run", "version": 1}
+
+
+class RunRecorder:
+    """Writes the events of a run to a new file. It is an `on_event`.
+
+    OutputError where the file cannot be written: the run ends there, and the file holds all events before.
+
+        with RunRecorder(Path("run.jsonl")) as recorder:
+            run_agent(policy, environment, task, on_event=recorder)
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_file(path)
+        self._path, self._end = path, 0
+        try:
+            self._file = path.open("xb", buffering=0)
+        except FileExistsError:
+            raise UsageError(f"{path} exists; give another file to record the run in") from None
+        except OSError as error:
+            raise OutputError(path, error.strerror or str(error)) from error
+        try:
+            self._write(FORMAT)
+        except OutputError:
+            self.close()
+            raise
+
+    def __call__(self, event: AgentEvent) -> None:
+        self._write({key: value for key, value in asdict(event).items() if value not in (None, "")})
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> RunRecorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        # What UTF-8 lacks, a lone surrogate, becomes the escape that JSON has for it.
+        line = json.dumps(record, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
+        try:
+            left = memoryview(line)
+            while left:
+                left = left[self._file.write(left) or 0 :]
+        except OSError as error:
+            self._file.truncate(self._end)
+            raise OutputError(self._path, error.strerror or str(error)) from error
+        self._end += len(line)
+
+
+def read_run(path: Path) -> tuple[AgentEvent, ...]:
+    """The events of a run's file. InputError names the first line that is not what it should be."""
+    data = read_bytes(path)
+    lines = data[: _whole(data)].split(b"\n")[:-1]
+    if not lines or parse_json(decode(lines[0], f"{path}, line 1"), f"{path}, line 1") != FORMAT:
+        raise InputError(f"{path} is no file of a run; expected one that 'toolgen run --record FILE' wrote")
+    return tuple(_event(line, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2))
+
+
+def recorded_results(events: Iterable[AgentEvent]) -> list[tuple[Call, ToolResult]]:
+    """The calls of a run with what they came back with, for `RecordedEnvironment`."""
+    made = ((event.action, event.result) for event in events if event.kind == "result")
+    return [
+        (Call(tool=action.tool, arguments=action.arguments), result) for action, result in made if action and result
+    ]
+
+
+def _whole(data: bytes) -> int:
+    """Where the last whole line ends."""
+    return data.rfind(b"\n") + 1
+
+
+def _event(line: bytes, place: str) -> AgentEvent:
+    try:
+        event = typed(AgentEvent, parse_json(decode(line, place), place))
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; expected an event of a run") from None
+    if (event.kind in ("action", "result") and event.action is None) or (
+        event.kind == "result" and event.result is None
+    ):
+        raise InputError(f"{place}: the event is of the kind {event.kind!r} but lacks its action or result")
+    return event
