@@ -115,3 +115,10 @@ def test_simulated_answers_are_marked_follow_the_schema_and_repeat() -> None:
     assert environment.call("w", {}).is_error
     policy = ScriptedPolicy([("w", {"city": "Oslo"})])
     assert run_agent(policy, environment, TASK).outcome.environment == "simulated"
+
+
+@pytest.mark.parametrize("returns", [{"enum": 5}, {"type": "number", "minimum": "x"}, {"anyOf": {"a": 1}}])
+def test_a_response_schema_that_is_none_is_an_error_result(returns: dict[str, object]) -> None:
+    catalog = Catalog([Tool(id="w", provider="p", name="w", returns=returns)])
+    result = SimulatedEnvironment(catalog).call("w", {})
+    assert result.is_error and "response schema" in result.content
