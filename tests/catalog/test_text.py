@@ -47,6 +47,13 @@ def test_parts_that_all_hold_are_named_together() -> None:
     assert document(tool).endswith("- bag (object {kg} and object {size})")
 
 
+def test_a_type_that_is_none_is_shown_as_it_stands() -> None:
+    tool = Tool(
+        id="n", provider="", name="n", parameters={"type": "object", "properties": {"x": {"type": ["null", {}]}}}
+    )
+    assert "- x (null or {})" in document(tool)
+
+
 def test_a_provider_that_is_only_the_name_of_the_dataset_is_not_shown() -> None:
     assert document(Tool(id="d&&n", provider="d", name="n", source={"dataset": "d"})) == "n"
 

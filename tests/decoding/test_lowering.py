@@ -315,6 +315,8 @@ UNSOUND: tuple[Any, ...] = (
     {"anyOf": {"type": "string"}},
     {"required": 7},
     {"type": 5},
+    {"type": {"x": []}},
+    {"properties": {"a": {"type": "nothing"}}},
     {"pattern": 5},
     {"multipleOf": "x"},
     {"items": 5},

@@ -250,3 +250,11 @@ def test_a_report_needs_a_result() -> None:
 def test_the_page_is_written_whole(measure: Measure, tmp_path: Path) -> None:
     write_report([measure()], tmp_path / "deep" / "report.html")
     assert (tmp_path / "deep" / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+def test_a_result_of_an_agent_without_the_group_of_all_tasks_is_refused() -> None:
+    record = agent_result().to_dict()
+    (groups,) = record["metrics"].values()
+    del groups["all"]
+    with pytest.raises(ValueError, match="expected the group all"):
+        AgentResult.from_dict(record)

@@ -124,6 +124,7 @@ def best_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
 
 def _faults(value: Any, schema: Mapping[str, Any]) -> tuple[list[ValidationError], str]:
     """The faults of a value, and why the schema could not be followed to its end, if so."""
+    from jsonschema.exceptions import UnknownType
     from referencing import Registry
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import UnknownDialect
@@ -139,7 +140,7 @@ def _faults(value: Any, schema: Mapping[str, Any]) -> tuple[list[ValidationError
         return found, f"the schema is of the unknown kind {str(error.uri)[:100]!r}"
     except RecursionError:
         return found, "the schema or the value is nested too deeply to be checked"
-    except (TypeError, ValueError, AttributeError, KeyError):
+    except (TypeError, ValueError, AttributeError, KeyError, UnknownType):
         return found, "the schema is no JSON Schema: a keyword has a value of the wrong type"
     return found, ""
 

@@ -97,7 +97,7 @@ def _type(schema: Any) -> str:
     if reference := schema.get("$ref"):
         return str(reference).rpartition("/")[2] or "any"
     declared = schema.get("type", "any")
-    name = " or ".join(declared) if isinstance(declared, (list, tuple)) else str(declared)
+    name = " or ".join(map(str, declared)) if isinstance(declared, (list, tuple)) else str(declared)
     if name == "array" and schema.get("items"):
         return f"array of {_type(schema['items'])}"
     if name == "object" and schema.get("properties"):

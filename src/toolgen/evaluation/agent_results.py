@@ -109,8 +109,11 @@ class AgentResult:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> AgentResult:
-        """Reads `to_dict`; ValueError says what is of another type."""
-        return typed(cls, record)
+        """Reads `to_dict`; ValueError says what is of another type or does not fit together."""
+        result = typed(cls, record)
+        if without := [kind for kind, groups in result.metrics.items() if "all" not in groups]:
+            raise ValueError(f"metrics of {without[0]!r:.60}: expected the group all")
+        return result
 
     def save(self, path: Path) -> None:
         """Writes the result file."""
