@@ -70,6 +70,12 @@ def test_a_large_catalog_or_no_fit_leaves_the_rows_of_documentation(
     assert "more than 1 tools" in " ".join(large.stderr.split())
 
 
+def test_bags_of_words_do_not_outvote_bm25(toolgen: Invoke, base_folder: Path, pets: str, tmp_path: Path) -> None:
+    assert toolgen("index", pets, "--base", base_folder, "-o", tmp_path / "ckpt", "--no-fit").exit_code == 0
+    found = json.loads(toolgen("search", tmp_path / "ckpt", "walk a dog in the park", "--json").stdout)
+    assert (found["retriever"], found["tools"][0]) == ("bm25", "pets&&walk")
+
+
 def test_what_is_there_is_replaced_only_when_asked(
     toolgen: Invoke, base_folder: Path, pets: str, tmp_path: Path
 ) -> None:

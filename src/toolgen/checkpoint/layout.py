@@ -86,6 +86,12 @@ def is_only_indexed(metadata: Mapping[str, Any]) -> bool:
     return "index" in stages and {*stages} <= CLOSED_FORM
 
 
+def has_bags_alone(folder: Path, metadata: Mapping[str, Any]) -> bool:
+    """Whether the rows of such a checkpoint are bags of words, neither fitted nor made by a base that has learned to."""
+    ways = {record["config"].get("rows") for record in metadata["stages"] if record["stage"] == "index"}
+    return is_only_indexed(metadata) and ways == {"made"} and not (folder / ROW_MAKER).is_file()
+
+
 def work_folder(output: Path) -> Path:
     """Where an unfinished training of `output` keeps its state."""
     return output.with_name(output.name + ".unfinished")

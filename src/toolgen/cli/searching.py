@@ -10,7 +10,7 @@ import typer
 
 from toolgen.catalog import Catalog
 from toolgen.checkpoint import is_checkpoint, read_metadata
-from toolgen.checkpoint.layout import CATALOG, MARKERS, is_kind, is_only_indexed
+from toolgen.checkpoint.layout import CATALOG, MARKERS, has_bags_alone, is_kind, is_only_indexed
 from toolgen.cli.console import message
 from toolgen.datasets import Dataset
 from toolgen.errors import InputError, UsageError
@@ -28,7 +28,7 @@ RetrieverOption = Annotated[
         "--retriever",
         metavar="NAME",
         help=f"{', '.join(RETRIEVERS)}. By default generative for a checkpoint, bm25 for a dataset. A checkpoint of "
-        "`toolgen index` is searched with bm25 added until it is trained; --retriever generative is the model alone.",
+        "`toolgen index` is searched with bm25 added until it is trained, with --no-fit by bm25 alone.",
     ),
 ]
 AddOption = Annotated[
@@ -146,11 +146,15 @@ def open_retriever(
     which tools were asked for, and which together; otherwise the checkpoint does. Of several processes each ranks its part of
     the requests.
 
-    Where neither a method nor one to add is named, BM25 is added to a checkpoint that `toolgen index` made and nothing trained.
+    Where neither a method nor one to add is named, BM25 is added to a checkpoint that `toolgen index` made and nothing trained;
+    where its rows are bags of words, BM25 searches alone.
     """
     has_checkpoint = has_weights(folder)
-    if method is None and not add and has_checkpoint and is_only_indexed(read_metadata(folder)):
-        add = ("bm25",)
+    if method is None and not add and has_checkpoint and is_only_indexed(metadata := read_metadata(folder)):
+        if has_bags_alone(folder, metadata):
+            method = "bm25"
+        else:
+            add = ("bm25",)
     spec = RetrieverSpec(
         method=method or ("generative" if has_checkpoint else "bm25"),
         add=tuple(add or ()),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolgen.catalog.transforms import select_tools
+from toolgen.checkpoint import read_metadata
+from toolgen.checkpoint.layout import is_only_indexed
 from toolgen.cli.console import message, progress, show
 from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, has_weights, load_catalog, open_retriever
 from toolgen.cli.served import ServedArgument, served_folder
@@ -113,7 +115,7 @@ def _service(
         )
     with progress("indexing tools") as on_progress:
         finder: Retriever
-        if assistant is not None and not (retriever or add):
+        if assistant is not None and not (retriever or add or is_only_indexed(read_metadata(folder))):
             finder = assistant.retriever()
         else:
             finder = open_retriever(folder, retriever, add=add, encoder=encoder, on_progress=on_progress)
