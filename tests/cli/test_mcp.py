@@ -180,7 +180,9 @@ def test_a_file_of_servers_gets_to_a_client_by_the_commands_of_the_guide(tmp_pat
         parameters = StdioServerParameters(command=entry["command"], args=entry["args"], env=dict(os.environ), cwd="/")
         with anyio.fail_after(60):
             async with Client(stdio_client(parameters)) as client:
-                found = await client.call_tool("search_tools", {"query": "write a note down", "limit": 2})
+                found = await client.call_tool(
+                    "search_tools", {"query": "write a note down and say what time it is", "limit": 2}
+                )
                 names = [one["name"] for one in found.structured_content["tools"]]
                 called = [
                     await client.call_tool("call_tool", {"name": name, "arguments": {"text": "x"}}) for name in names

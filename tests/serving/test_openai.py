@@ -90,6 +90,12 @@ def client(address: str, script: Script) -> Iterator[Any]:
         yield made
 
 
+def _called(arguments: str) -> dict[str, Any]:
+    """An assistant's message with one call."""
+    function = {"name": "x", "arguments": arguments}
+    return {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": function}]}
+
+
 def call(tool: str = ALERTS, **arguments: Any) -> Action:
     return Action(tool=tool, arguments=arguments or {"region": "Oslo"}, tokens=7)
 
@@ -240,6 +246,12 @@ def test_arguments_that_a_limit_cut_are_no_call(client: Any, script: Script) -> 
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0]"),
         ({"tools": [{"type": "function", "function": {"name": "nothing"}}]}, "tools[0]"),
         ({"tool_choice": "perhaps"}, "tool_choice"),
+        ({"messages": [{"role": "assistant", "tool_calls": 5}]}, "messages[0]"),
+        ({"messages": [_called("[" * 100_000)]}, "messages[0]"),
+        ({"tools": [{"type": "function", "function": 5}]}, "tools[0]"),
+        ({"tool_choice": {"type": "function", "function": 5}}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": 5}}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": 5}}}, "tool_choice"),
         ({"temperature": 9}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
     ],
@@ -392,7 +404,9 @@ def test_only_who_has_a_key_is_answered(checkpoint: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}], ids=str
+    "headers",
+    [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://["}],
+    ids=str,
 )
 def test_other_sites_cannot_reach_it_through_a_browser(client: Any, headers: dict[str, str]) -> None:
     with pytest.raises(openai.PermissionDeniedError):

@@ -30,6 +30,7 @@ from toolgen.catalog.naming import wire_name
 from toolgen.catalog.transforms import select_tools
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import DeadlineError, InputError, ToolgenError, UsageError
+from toolgen.foreign.data import clean
 from toolgen.inference.engine import Handle
 from toolgen.retrieval import Retriever
 from toolgen.retrieval.protocol import unit_of
@@ -50,6 +51,7 @@ CHAT, RESPONSES, SEARCH = "/v1/chat/completions", "/v1/responses", "/v1/tools/se
 PATHS = frozenset({CHAT, RESPONSES, SEARCH, "/v1/models", "/health", "/ready", "/metrics"})
 FILTERS = 16
 """Parts of the catalog that stay prepared for searches."""
+LOWEST_TEMPERATURE = 1e-3
 HEARD_SECONDS = 0.2
 """How often it is looked whether a client still waits."""
 
@@ -241,7 +243,7 @@ def _add_chat(app: FastAPI, service: Service) -> None:
             tools=choice.tools,
             required=choice.required,
             tokens=tokens,
-            temperature=given.temperature or 0.0,
+            temperature=_temperature(given.temperature),
             seed=given.seed or 0,
         )
         answer = ChatAnswer(given.model or service.name, service.names, await service.prompt_tokens(messages))
@@ -283,7 +285,7 @@ def _add_responses(app: FastAPI, service: Service) -> None:
             tools=choice.tools,
             required=choice.required,
             tokens=given.max_output_tokens or 1024,
-            temperature=given.temperature or 0.0,
+            temperature=_temperature(given.temperature),
         )
         query = next((str(one["content"]) for one in reversed(messages) if one["role"] == "user"), "")
         answer = ResponseAnswer(
@@ -293,7 +295,7 @@ def _add_responses(app: FastAPI, service: Service) -> None:
             query,
             searches,
             listed,
-            {"tools": given.tools or [], "instructions": given.instructions, "metadata": given.metadata or {}},
+            clean({"tools": given.tools or [], "instructions": given.instructions, "metadata": given.metadata or {}}),
         )
         handle = service.assistant.submit(step)
         pieces = Pieces()
@@ -313,6 +315,11 @@ def _add_responses(app: FastAPI, service: Service) -> None:
             yield from answer.last(_checked(_opened(_outcome(handle))))
 
         return _streamed(events(), handle, service.waiting, end="", named=True)
+
+
+def _temperature(given: float | None) -> float:
+    """So low that the likeliest is always drawn is 0; dividing by less than this overflows."""
+    return 0.0 if given is None or given < LOWEST_TEMPERATURE else given
 
 
 def _check_chat(given: ChatRequest) -> None:

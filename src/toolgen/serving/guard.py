@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.exceptions import HTTPException
@@ -107,9 +106,10 @@ class Guard:
         if self._hosts and _host(headers.get("host", "")) not in self._hosts:
             return 403, "unknown_host", "this server does not go by the name in Host"
         origin = headers.get("origin")
-        if origin and urlsplit(origin).netloc != headers.get("host"):
+        if origin and origin.partition("://")[2] != headers.get("host"):
             return 403, "foreign_origin", "pages of other sites may not call this server"
-        if int(headers.get("content-length") or 0) > self._largest_body:
+        length = headers.get("content-length") or "0"
+        if not length.isdecimal() or int(length[:20]) > self._largest_body:
             return 413, "too_large", f"a request has at most {self._largest_body:,} bytes"
         if self._keys and path not in OPEN_PATHS and not self._is_known(headers):
             return 401, "invalid_api_key", "give a key of this server: Authorization: Bearer KEY"

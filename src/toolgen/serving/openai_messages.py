@@ -17,6 +17,7 @@ from toolgen.catalog.naming import wire_name, wire_names
 from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import InputError
+from toolgen.foreign.data import parse_json
 
 DECLINED = "No tool of the catalog fits this request."
 """What a client reads when the model declines."""
@@ -104,12 +105,12 @@ def chat_choice(tools: Sequence[Any] | None, choice: Any, names: Names) -> Choic
         return Choice(listed, required=True)
     if isinstance(choice, Mapping):
         kind = choice.get("type")
-        if kind == "function":
-            name = (choice.get("function") or choice).get("name")
-            return Choice((names.id_of(name, "tool_choice"),), required=True)
-        if kind == "allowed_tools":
-            inner = choice.get("allowed_tools") or choice
-            allowed = [names.id_of(_name(one, i), "tool_choice") for i, one in enumerate(inner.get("tools") or ())]
+        inner = choice.get(str(kind)) or choice
+        if kind == "function" and isinstance(inner, Mapping):
+            return Choice((names.id_of(inner.get("name"), "tool_choice"),), required=True)
+        listed = inner.get("tools") if isinstance(inner, Mapping) else None
+        if kind == "allowed_tools" and isinstance(listed, list):
+            allowed = [names.id_of(_name(one, i), "tool_choice") for i, one in enumerate(listed)]
             return Choice(tuple(allowed), required=inner.get("mode") == "required")
     raise FormatError(
         "tool_choice is none, auto, required, a function by name or allowed_tools; "
@@ -163,6 +164,8 @@ def _results(given: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _assistant(one: Mapping[str, Any], where: str, names: Names, results: Mapping[str, str]) -> Iterable[Message]:
     calls = one.get("tool_calls") or ()
+    if not isinstance(calls, list | tuple):
+        raise FormatError(f"{where}.tool_calls is no list", where)
     if not calls:
         yield call_message(FINISH, {"answer": _text(one.get("content"), where)}, f"answer_{where}")
     for call in calls:
@@ -170,8 +173,8 @@ def _assistant(one: Mapping[str, Any], where: str, names: Names, results: Mappin
         if not isinstance(function, Mapping):
             raise FormatError(f"{where}.tool_calls holds what is no call of a function", where)
         try:
-            arguments = json.loads(function.get("arguments") or "{}")
-        except (TypeError, ValueError):
+            arguments = parse_json(function.get("arguments") or "{}", where)
+        except (TypeError, ValueError, InputError):
             arguments = None
         if not isinstance(arguments, dict):
             raise FormatError(f"{where}.tool_calls has arguments that are no JSON object", where)
@@ -196,6 +199,7 @@ def _text(content: Any, where: str) -> str:
 
 def _name(tool: Any, place: int) -> Any:
     """The name of a function in either API's form."""
-    if not isinstance(tool, Mapping) or tool.get("type") != "function":
+    function = (tool.get("function") or tool) if isinstance(tool, Mapping) and tool.get("type") == "function" else None
+    if not isinstance(function, Mapping):
         raise FormatError(f"tools[{place}] is no function", f"tools[{place}]")
-    return (tool.get("function") or tool).get("name")
+    return function.get("name")
