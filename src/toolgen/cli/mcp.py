@@ -27,6 +27,7 @@ from toolgen.cli.served import ServedArgument, served_folder
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import MissingExtraError, UsageError
 from toolgen.serving import Gateway
+from toolgen.serving.addresses import LOOPBACK, in_url
 
 Client = Literal["claude", "cursor", "vscode", "codex"]
 SETTINGS: dict[Client, str] = {
@@ -36,7 +37,6 @@ SETTINGS: dict[Client, str] = {
     "codex": "~/.codex/config.toml",
 }
 """The file of each client that the printed lines belong into."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def register(app: typer.Typer) -> None:
@@ -115,7 +115,7 @@ def _serve(gateway: Gateway, address: tuple[str, int] | None) -> None:
     import uvicorn
 
     host, port = address
-    message(f"serving {gateway.size:,} tools at http://{'[::1]' if host == '::1' else host}:{port}/mcp")
+    message(f"serving {gateway.size:,} tools at http://{in_url(host)}:{port}/mcp")
     uvicorn.run(http_app(gateway, host), host=host, port=port, log_level="warning")
 
 

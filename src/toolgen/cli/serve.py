@@ -18,6 +18,7 @@ from toolgen.cli.served import ServedArgument, served_folder
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import InputError, MissingExtraError, UsageError
 from toolgen.foreign.data import read_text
+from toolgen.serving.addresses import LOOPBACK, in_url
 
 if TYPE_CHECKING:
     from toolgen.retrieval import Retriever
@@ -36,7 +37,7 @@ def serve(
     given: ServedArgument,
     host: Annotated[
         str, typer.Option(help="The address to listen at; beyond this machine only with --keys.")
-    ] = "127.0.0.1",
+    ] = LOOPBACK[0],
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     keys: Annotated[
         Path | None,
@@ -70,7 +71,7 @@ def serve(
         import uvicorn
 
         from toolgen.serving.app import make_app
-        from toolgen.serving.guard import LOOPBACK, hashed
+        from toolgen.serving.guard import LOOPBACK_NAMES, hashed
         from toolgen.serving.guard import new_key as make_key
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "fastapi", "serve") from None
@@ -79,16 +80,15 @@ def serve(
         show([f"key: {key}", f"line: {new_key} {hashed(key)}"])
         return
     known = _read_keys(keys) if keys else {}
-    is_local = host in ("127.0.0.1", "localhost", "::1")
+    is_local = host in LOOPBACK
     if not known and not is_local:
         raise UsageError(f"--host {host}: a server that other machines reach needs --keys FILE")
     service, close = _service(
         served_folder(ctx, given), (running, waiting, seconds), retriever, add, encoder, include, exclude
     )
-    hosts = [*LOOPBACK, *(names or ())] if is_local or names else []
+    hosts = [*LOOPBACK_NAMES, *(names or ())] if is_local or names else []
     app = make_app(service, hosts=hosts, keys=known, on_close=close)
-    shown = f"[{host}]" if ":" in host else host
-    message(f"serving {len(service.catalog):,} tools at http://{shown}:{port}/v1")
+    message(f"serving {len(service.catalog):,} tools at http://{in_url(host)}:{port}/v1")
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(seconds) + 1)
 
 

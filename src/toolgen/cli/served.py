@@ -29,9 +29,7 @@ def served_folder(ctx: typer.Context, given: Sequence[str]) -> Path:
     """The folder to serve."""
     if len(given) == 1 and Path(given[0]).is_dir():
         return Path(given[0])
-    dataset = read_sources(
-        ctx, given, "served", include=None, exclude=None, prefix=None, dedupe=False, allow_references=False
-    )
+    dataset = read_sources(ctx, given, "served")
     tell_losses(dataset, strict=False)
     folder = cache_folder() / "served" / f"{dataset.catalog.content_hash[:32]}-{Path(DEFAULT_BASE).name}"
     if not folder.exists():

@@ -63,11 +63,11 @@ def read_sources(
     sources: Sequence[str],
     name: str,
     *,
-    include: Sequence[str] | None,
-    exclude: Sequence[str] | None,
-    prefix: str | None,
-    dedupe: bool,
-    allow_references: bool,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    prefix: str | None = None,
+    dedupe: bool = False,
+    allow_references: bool = False,
     on_dataset: OnDataset | None = None,
 ) -> Dataset:
     """What all sources hold, and what the options make of it. A folder that `toolgen catalog build` wrote is a source, too."""

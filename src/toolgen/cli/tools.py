@@ -125,8 +125,9 @@ def add(
     with _changing(checkpoint) as change:
         from toolgen.inference.late_tools import add_tools, update_tools
 
-        known = [tool for tool in dataset.catalog if tool.id in change.checkpoint.catalog] if replace_known else []
-        new = [tool for tool in dataset.catalog if tool not in known]
+        before = change.checkpoint.catalog
+        known = [tool for tool in dataset.catalog if replace_known and tool.id in before]
+        new = [tool for tool in dataset.catalog if not (replace_known and tool.id in before)]
         if known:
             change.checkpoint = update_tools(change.checkpoint, known)
         if new or not known:
@@ -258,7 +259,8 @@ def _learn(change: _Change, dataset: Dataset, new: Sequence[str]) -> int:
     from toolgen.retrieval.generative import GenerativeRetriever
     from toolgen.training.late_requests import Asked, learn_requests
 
-    asked = [Asked(one.text, one.tools) for one in dataset.searches("train") if {*one.tools} & {*new}]
+    wanted = frozenset(new)
+    asked = [Asked(one.text, one.tools) for one in dataset.searches("train") if not wanted.isdisjoint(one.tools)]
     if not asked:
         return 0
     some = asked[:: -(-len(asked) // MOST_REQUESTS)]

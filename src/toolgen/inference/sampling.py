@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import torch
 
 
+GREEDY_BELOW = 1e-30
+"""A temperature at which all but the best entry have no probability; logits divided by less would overflow."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How a token is drawn. `temperature` 0 is greedy; `top_p` keeps the smallest set of that much probability, `top_k` so many
@@ -33,7 +37,7 @@ def pick(logits_V: torch.Tensor, sampling: Sampling, generator: torch.Generator 
     """Index of the chosen entry of a row of logits [V]; entries of -inf are never chosen."""
     import torch
 
-    if sampling.temperature == 0:
+    if sampling.temperature < GREEDY_BELOW:
         return int(logits_V.argmax())
     probabilities_V = torch.softmax(logits_V.float() / sampling.temperature, dim=-1)
     ordered_V, indices_V = probabilities_V.sort(descending=True)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from copy import copy
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -36,7 +36,7 @@ from toolgen.retrieval import Retriever
 from toolgen.retrieval.protocol import unit_of
 from toolgen.serving.assistant import Assistant, BusyError, Step
 from toolgen.serving.gateway import BRIEF, LARGEST, LONGEST_REQUEST
-from toolgen.serving.guard import LOOPBACK, Guard, Meters, error_body
+from toolgen.serving.guard import LOOPBACK_NAMES, Guard, Meters, error_body
 from toolgen.serving.openai_messages import (
     FormatError,
     Names,
@@ -46,12 +46,10 @@ from toolgen.serving.openai_messages import (
 )
 from toolgen.serving.wire import ChatAnswer, Pieces, ResponseAnswer
 
-T = TypeVar("T")
 CHAT, RESPONSES, SEARCH = "/v1/chat/completions", "/v1/responses", "/v1/tools/search"
 PATHS = frozenset({CHAT, RESPONSES, SEARCH, "/v1/models", "/health", "/ready", "/metrics"})
 FILTERS = 16
 """Parts of the catalog that stay prepared for searches."""
-LOWEST_TEMPERATURE = 1e-3
 HEARD_SECONDS = 0.2
 """How often it is looked whether a client still waits."""
 
@@ -181,7 +179,7 @@ class Service:
 def make_app(
     service: Service,
     *,
-    hosts: Sequence[str] = LOOPBACK,
+    hosts: Sequence[str] = LOOPBACK_NAMES,
     keys: Mapping[str, str] | None = None,
     on_close: Callable[[], None] = lambda: None,
 ) -> FastAPI:
@@ -243,7 +241,7 @@ def _add_chat(app: FastAPI, service: Service) -> None:
             tools=choice.tools,
             required=choice.required,
             tokens=tokens,
-            temperature=_temperature(given.temperature),
+            temperature=given.temperature or 0.0,
             seed=given.seed or 0,
         )
         answer = ChatAnswer(given.model or service.name, service.names, await service.prompt_tokens(messages))
@@ -285,7 +283,7 @@ def _add_responses(app: FastAPI, service: Service) -> None:
             tools=choice.tools,
             required=choice.required,
             tokens=given.max_output_tokens or 1024,
-            temperature=_temperature(given.temperature),
+            temperature=given.temperature or 0.0,
         )
         query = next((str(one["content"]) for one in reversed(messages) if one["role"] == "user"), "")
         answer = ResponseAnswer(
@@ -315,11 +313,6 @@ def _add_responses(app: FastAPI, service: Service) -> None:
             yield from answer.last(_checked(_opened(_outcome(handle))))
 
         return _streamed(events(), handle, service.waiting, end="", named=True)
-
-
-def _temperature(given: float | None) -> float:
-    """So low that the likeliest is always drawn is 0; dividing by less than this overflows."""
-    return 0.0 if given is None or given < LOWEST_TEMPERATURE else given
 
 
 def _check_chat(given: ChatRequest) -> None:

@@ -114,11 +114,12 @@ class Gateway:
         """Carries out one call. A failure, an unknown tool and invalid arguments are results, too."""
         started = time.monotonic()
         try:
-            tool: Tool | None = self._tool(name)
-            result = self._carried_out(self._tool(name), arguments)
+            tool = self._tool(name)
+            result = self._carried_out(tool, arguments)
+            name = tool.id
         except InputError as error:
-            tool, result = None, ToolResult(content=error_text(str(error)), status="error")
-        self._record(tool.id if tool else name, arguments, result, time.monotonic() - started)
+            result = ToolResult(content=error_text(str(error)), status="error")
+        self._record(name, arguments, result, time.monotonic() - started)
         return result
 
     def close(self) -> None:

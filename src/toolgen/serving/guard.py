@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.exceptions import HTTPException
 
+from toolgen.serving.addresses import LOOPBACK, in_url
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,7 +29,8 @@ LOGGER = logging.getLogger("toolgen.serving")
 LARGEST_BODY = 1 << 20
 OPEN_PATHS = frozenset({"/health", "/ready"})
 """Answered to whoever asks: they say nothing but that the server runs."""
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK_NAMES = tuple(map(in_url, LOOPBACK))
+"""What a Host header calls them."""
 
 
 def hashed(key: str) -> str:
@@ -64,7 +67,7 @@ class Guard:
         self,
         app: ASGIApp,
         *,
-        hosts: Sequence[str] = LOOPBACK,
+        hosts: Sequence[str] = LOOPBACK_NAMES,
         keys: Mapping[str, str] | None = None,
         meters: Meters | None = None,
         paths: frozenset[str] = frozenset(),
