@@ -9,12 +9,15 @@ import pytest
 from toolgen.agent import BfclEnvironment, Budget, DryRunEnvironment, GenerativePolicy, GivenTools, run_agent
 from toolgen.catalog import Catalog
 from toolgen.catalog.schema import schema_errors
+from toolgen.catalog.tool import Definition
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Task
 from toolgen.datasets.messages import actions_of
 from toolgen.decoding import DecodingOptions, Sampling
+from toolgen.inference.passes import Runner
 from toolgen.testing import tiny_checkpoint
 
+CLOSED = {"additionalProperties": False}
 OPTIONS = DecodingOptions(argument_tokens=16, thought_tokens=8)
 
 
@@ -61,6 +64,16 @@ def test_given_tools_are_called_in_order_and_end_their_turns(
     trajectory = run_agent(policy, BfclEnvironment(package, catalog), task)
     assert [name for message in trajectory.messages for name, _ in actions_of(message)] == tools
     assert [turn.status for turn in trajectory.outcome.turns] == ["finished"] * 3
+
+
+def test_arguments_follow_the_definition_that_a_task_means(checkpoint: Checkpoint, catalog: Catalog) -> None:
+    own = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]}
+    definition = Definition(tool="TicketAPI&&titles", description="Other.", parameters=own | CLOSED)
+    policy = GenerativePolicy(checkpoint, options=OPTIONS)
+    meant = policy.for_task("one", Runner(checkpoint.model), definitions=(definition,))
+    asked = [{"role": "user", "content": "Hi"}]
+    assert meant.act(asked, given=definition.tool).arguments.keys() == {"yes"}
+    assert policy.act(asked, given=definition.tool).arguments == {}
 
 
 def test_diagnostics_say_what_the_model_alone_would_have_done(checkpoint: Checkpoint) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.tool import Definition
 from toolgen.errors import CatalogError
 
 
@@ -30,6 +31,17 @@ def test_a_repeated_id_is_an_error_that_names_it() -> None:
 def test_an_unknown_id_is_an_error_that_names_it() -> None:
     with pytest.raises(CatalogError, match="nope"):
         Catalog([_tool("a")]).get("nope")
+
+
+def test_a_catalog_with_other_definitions_keeps_everything_else(tmp_path: Path) -> None:
+    catalog = Catalog([_tool("a", category="c"), _tool("b"), _tool("d")])
+    catalog.save(tmp_path / "catalog.jsonl")
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    for one in (catalog, Catalog.open(tmp_path / "catalog.jsonl", catalog.content_hash)):
+        other = one.redefined([Definition(tool="p&&a", description="New.", parameters=schema)])
+        assert other == Catalog([_tool("a", category="c", description="New.", parameters=schema), *catalog[1:]])
+        assert other[-3:] == tuple(other) and other[-3] == other.get("p&&a") and other.content_hash != one.content_hash
+        assert one.redefined([]) is one and one.get("p&&a").description == ""
 
 
 def test_the_content_hash_depends_on_what_a_model_sees_and_not_on_the_source() -> None:

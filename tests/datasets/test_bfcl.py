@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from toolgen.catalog.overview import catalog_errors
 from toolgen.catalog.schema import schema_errors
+from toolgen.catalog.tool import Definition
 from toolgen.datasets import Dataset, Query, Task, load_dataset, save_dataset
 from toolgen.datasets.bfcl import MORE_FUNCTIONS, canonical_arguments, import_bfcl, parse_call
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
@@ -73,12 +75,23 @@ def test_a_request_is_a_query_and_a_task_that_keeps_what_the_benchmark_needs(tin
     query, task = _queries(tiny)["multiple_0"], _tasks(tiny)["multiple_0"]
     assert (query.text, query.tools, query.calls) == (task.turns[0].text, task.tools, task.calls)
     assert task.kind == "single_turn" and task.category == query.category == "multiple"
-    own = {"type": "object", "properties": {"x": {"type": "number", "description": "Any."}}, "required": ["x"]}
-    answer = BfclAnswer(accepted={"x": [5.0, 5]}, schema=own | {"additionalProperties": False})
-    assert task.payload == BfclCalls(answers=(answer,))
+    assert task.payload == BfclCalls(answers=(BfclAnswer(accepted={"x": [5.0, 5]}),))
     other = _tasks(tiny)["live_simple_0"]
     assert other.system == "Be kind." and isinstance(other.payload, BfclCalls)
-    assert other.payload.answers[0].schema is None
+
+
+def test_a_task_keeps_the_definition_of_its_own_entry_where_the_merged_tool_has_another(tiny: Dataset) -> None:
+    tasks = _tasks(tiny)
+    own: dict[str, Any] = {"type": "object", "required": ["x"]}
+    own["properties"] = {"x": {"type": "number", "description": "Any."}}
+    own["additionalProperties"] = False
+    assert tasks["multiple_0"].definitions == (
+        Definition(tool="math&&square", description="Squares a number.", parameters=own),
+    )
+    (twice,) = tasks["parallel_0"].definitions
+    assert twice.description == "Does it." and twice.parameters["properties"]["x"] == {"type": "integer"}
+    assert tasks["live_simple_0"].definitions == ()
+    assert tiny.reports[0].counts["tasks_with_own_definitions"] == 3
 
 
 def test_ground_truth_that_contradicts_its_function_is_marked_and_reported(tiny: Dataset) -> None:
@@ -174,12 +187,13 @@ def test_every_schema_of_the_published_package_is_valid(published: Dataset) -> N
 def test_every_published_call_validates_or_is_listed_as_contradicting_itself(published: Dataset) -> None:
     invalid = set()
     for task in _tasks(published).values():
+        catalog = published.catalog.redefined(task.definitions)
         for call in task.calls:
-            if schema_errors(call.arguments, published.catalog.get(call.tool).parameters):
+            if schema_errors(call.arguments, catalog.get(call.tool).parameters):
                 invalid.add(task.id)
     listed = {task.id for task in _tasks(published).values() if task.faults}
     assert invalid <= listed
-    assert (len(listed), published.reports[0].counts["tasks_valid_only_merged"]) == (15, 8)
+    assert len(listed) == 23
 
 
 @pytest.mark.weights

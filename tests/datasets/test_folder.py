@@ -9,6 +9,7 @@ import pytest
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders import LoadReport, Loss
+from toolgen.catalog.tool import Definition
 from toolgen.datasets import (
     Call,
     Dataset,
@@ -34,7 +35,8 @@ TASKS = (
         id="q",
         turns=(Turn(text="Größe?", calls=(CALL,)),),
         system="Be kind.",
-        payload=BfclCalls(answers=(BfclAnswer(accepted={"x": [[1, None], ""]}, schema={"type": "object"}),)),
+        payload=BfclCalls(answers=(BfclAnswer(accepted={"x": [[1, None], ""]}),)),
+        definitions=(Definition(tool="p&&a", description="Other.", parameters={"type": "object"}),),
         faults=("odd",),
     ),
     Task(

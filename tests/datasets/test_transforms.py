@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders import LoadReport
+from toolgen.catalog.tool import Definition
 from toolgen.datasets import Call, Dataset, Outcome, Query, Task, Trajectory, Turn, TurnOutcome
 from toolgen.datasets.transforms import dedupe, join, prefix, select
 from toolgen.datasets.validate import validate_dataset
@@ -20,7 +21,8 @@ def _dataset(name: str, description: str = "Does it.", split: str = "train", lic
         category="p&&a",
     )
     turns = (Turn(text="Do it", calls=(), held_back=("p&&b",)), Turn(text="Now", calls=query.calls))
-    task = Task(id="t", turns=turns, state={"p&&a": 1})
+    definitions = (Definition(tool="p&&a", description="Its own.", parameters={"type": "object"}),)
+    task = Task(id="t", turns=turns, state={"p&&a": 1}, definitions=definitions)
     call = {"id": "1", "type": "function", "function": {"name": "p&&a", "arguments": "{}"}}
     messages = ({"role": "user", "content": "p&&a"}, {"role": "assistant", "tool_calls": [call]})
     outcome = Outcome(turns=(TurnOutcome(status="finished"),))
@@ -48,7 +50,7 @@ def test_two_datasets_with_the_same_ids_are_joined_without_losing_anything() -> 
     assert second.category == "p&&a"
     task = joined.tasks["train"][1]
     assert (task.id, task.state, task.turns[0].held_back) == ("t#2", {"p&&a": 1}, ("p&&b#2",))
-    assert task.calls == second.calls
+    assert task.calls == second.calls and task.definitions[0].tool == "p&&a#2"
     trajectory = joined.trajectories["train"][1]
     assert (trajectory.id, trajectory.query) == ("q#2", "q#2")
     assert trajectory.messages[0]["content"] == "p&&a"

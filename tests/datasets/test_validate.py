@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.tool import Definition
 from toolgen.datasets import (
     Call,
     Dataset,
@@ -53,6 +54,16 @@ def test_unknown_tools_repeated_ids_invalid_calls_and_lost_trajectories_are_erro
     errors = " | ".join(validate_dataset(broken).errors)
     for said in ("occurs 2 times", "'one' is not of type", "no tool 'gone'", "no query or task 'nobody'"):
         assert said in errors
+
+
+def test_calls_are_checked_against_the_definition_that_their_task_means() -> None:
+    query = _query("q", {"x": "one"})
+    definition = Definition(tool="a", description="", parameters={"type": "object"})
+    turns = (Turn(text="t", calls=query.calls),)
+    task = Task(id="q", turns=turns, definitions=(definition,))
+    assert not validate_dataset(replace(_dataset(query), tasks={"train": (task,)})).errors
+    other = Task(id="r", turns=turns, definitions=(replace(definition, tool="gone"),))
+    assert len(validate_dataset(replace(_dataset(query), tasks={"train": (other,)})).errors) == 2
 
 
 def test_a_hash_that_is_not_that_of_the_tools_is_an_error(tmp_path: Path) -> None:

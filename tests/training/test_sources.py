@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from toolgen.catalog.text import views
+from toolgen.catalog.tool import Definition
 from toolgen.catalog.words import content_words
 from toolgen.datasets import Dataset, Outcome, Query, Synthetic, Task, Trajectory, Turn, TurnOutcome
 from toolgen.datasets.messages import FINISH, NO_TOOL, call_message
@@ -199,6 +200,17 @@ def test_a_long_conversation_counts_up_to_the_turns_that_fit(dataset: Dataset) -
     assert whole.ids[: len(part)] == part.ids
     assert read(part.ids).count("<|im_start|>user") == 1 and read(part.ids).endswith("<|im_end|>\n")
     assert trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=20)) == []
+
+
+def test_a_conversation_shows_the_definition_that_its_task_means(dataset: Dataset) -> None:
+    first = dataset.trajectories["train"][0]
+    definition = Definition(tool="weather&&get_forecast", description="Wholly other.", parameters={"type": "object"})
+    turns = (Turn(text="x", calls=()),)
+    task = Task(id=first.query, turns=turns, definitions=(definition,))
+    (example,) = trajectories(
+        CHECKPOINT, replace(dataset, tasks={"train": (task,)}, trajectories={"train": (first,)}), CONFIG
+    )
+    assert "documentation\nweather.get_forecast\nWholly other.<|im_end|>" in read(example.ids)
 
 
 def test_a_conversation_that_failed_is_left_out(dataset: Dataset) -> None:

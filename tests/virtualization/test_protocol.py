@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import processors
 from transformers import AutoTokenizer
 
+from toolgen.catalog.tool import Definition
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_dataset, tiny_model, tiny_tokenizer
@@ -264,6 +265,18 @@ def test_documentation_is_cut_where_it_is_very_long() -> None:
     catalog = Catalog([Tool(id="a", provider="p", name="n", description="word " * 1000)])
     protocol = tiny_checkpoint(catalog=catalog).protocol
     assert len(protocol.documentation("a")) == MAX_DOCUMENTATION + len(" ...")
+
+
+def test_the_documentation_tells_defaults_and_can_be_that_of_another_definition() -> None:
+    from toolgen.catalog import Catalog, Tool
+
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "default": 7}}}
+    protocol = tiny_checkpoint(catalog=Catalog([Tool(id="a", provider="p", name="n", parameters=schema)])).protocol
+    assert protocol.documentation("a").endswith("- n (integer, default 7)")
+    own = {"type": "object", "properties": {"m": {}}}
+    other = protocol.redefined([Definition(tool="a", description="Other.", parameters=own)])
+    assert other.documentation("a") == "p.n\nOther.\n- m (any)" and other.arguments_schema("a") == own
+    assert other.after_tool("a") != protocol.after_tool("a") and protocol.documentation("a").endswith("7)")
 
 
 @pytest.mark.parametrize("limit", [16, 40, 80])

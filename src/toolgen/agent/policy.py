@@ -15,6 +15,7 @@ from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.datasets.trajectory import Diagnostics, Message
 
 if TYPE_CHECKING:
+    from toolgen.catalog.tool import Definition
     from toolgen.checkpoint import Checkpoint
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
     from toolgen.inference.passes import Passes
@@ -109,12 +110,21 @@ class GenerativePolicy:
         self.decoder = ToolDecoder(checkpoint, options)
         self._session = self.decoder.session()
 
-    def for_task(self, task: str, passes: Passes, options: DecodingOptions | None = None) -> GenerativePolicy:
+    def for_task(
+        self,
+        task: str,
+        passes: Passes,
+        options: DecodingOptions | None = None,
+        *,
+        definitions: Sequence[Definition] = (),
+    ) -> GenerativePolicy:
         """The same policy, or with other options, with a conversation of its own, whose passes `passes` makes; what it draws
-        depends on its `task`."""
+        depends on its `task`, whose own `definitions` of tools it reads."""
         other = copy(self)
         if options:
-            other.decoder = self.decoder.with_options(options)
+            other.decoder = other.decoder.with_options(options)
+        if definitions:
+            other.decoder = other.decoder.redefined(definitions)
         other._session = other.decoder.session(passes=passes, task=task)
         return other
 
@@ -134,7 +144,7 @@ class GenerativePolicy:
 
         self._written = 0
         try:
-            self._session.sync(self.checkpoint.protocol.prompt(messages))
+            self._session.sync(self.decoder.protocol.prompt(messages))
             thought = self._think() if self.think else ""
             choice = self.decoder.choose(self._session, tools, required=required)
             tool = given or choice.tool

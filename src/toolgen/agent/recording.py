@@ -70,7 +70,7 @@ def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int)
         return None
     with closing(environment_for(task, catalog, packages, validate=False)) as environment:
         environment.reset(task)
-        transcript = _Transcript(catalog, environment, result_limit, opening(task))
+        transcript = _Transcript(catalog.redefined(task.definitions), environment, result_limit, opening(task))
         for turn in task.turns:
             environment.start_turn(turn)
             transcript.messages.append(user_message(turn.text))

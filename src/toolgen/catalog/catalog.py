@@ -11,14 +11,15 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
-from toolgen.catalog.tool import Tool
+from toolgen.catalog.tool import Definition, Tool
 from toolgen.errors import CatalogError, InputError
 from toolgen.files import write_records
 from toolgen.foreign.data import UNCLEAN, clean_text, open_file, parse_json
@@ -111,6 +112,19 @@ class Catalog(Iterable[Tool], Sized):
             changed=tuple(t.id for t in self if t.id in other and other.get(t.id).content_hash != t.content_hash),
         )
 
+    def redefined(self, definitions: Iterable[Definition]) -> Catalog:
+        """The same tools, some of them defined otherwise; itself where there is no such definition."""
+        changed = {
+            self.position(one.tool): replace(self.get(one.tool), description=one.description, parameters=one.parameters)
+            for one in definitions
+        }
+        if not changed:
+            return self
+        other = copy(self)
+        other._tools = _Redefined(self._tools, changed)
+        other.__dict__.pop("content_hash", None)
+        return other
+
     def save(self, path: Path) -> None:
         """Writes one tool a line."""
         write_records(path, (tool.to_dict() for tool in self._tools))
@@ -131,6 +145,27 @@ class Catalog(Iterable[Tool], Sized):
         if content_hash is not None:
             catalog.__dict__["content_hash"] = content_hash  # where cached_property looks
         return catalog
+
+
+class _Redefined(Sequence[Tool]):
+    """Tools of which some, by their places, are others."""
+
+    def __init__(self, tools: Sequence[Tool], changed: Mapping[int, Tool]) -> None:
+        self._tools, self._changed = tools, changed
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    @overload
+    def __getitem__(self, position: int) -> Tool: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> tuple[Tool, ...]: ...
+
+    def __getitem__(self, position: int | slice) -> Tool | tuple[Tool, ...]:
+        if isinstance(position, slice):
+            return tuple(self[one] for one in range(*position.indices(len(self))))
+        return self._changed.get(range(len(self))[position]) or self._tools[position]
 
 
 class _ToolLines(Sequence[Tool]):

@@ -14,6 +14,7 @@ from toolgen.catalog.tool import Tool
 
 MAX_CHOICES = 12  # values of an enumeration that are spelled out
 ELLIPSIS = "..."
+MAX_DEFAULT = 60  # characters
 BRIEF_DESCRIPTION = 320  # characters
 BRIEF_PARAMETERS = 12  # names
 STATEMENT = 200  # characters
@@ -26,9 +27,11 @@ def display_name(tool: Tool) -> str:
     return f"{tool.provider}.{tool.name}"
 
 
-def document(tool: Tool) -> str:
-    """The whole tool: its name, its description, and one line `- name (type, required): description` a parameter."""
-    return "\n".join(part for part in (display_name(tool), _one_line(tool.description), _parameters(tool)) if part)
+def document(tool: Tool, *, defaults: bool = False) -> str:
+    """The whole tool: its name, its description, and one line `- name (type, required): description` a parameter. `defaults`
+    are for who writes arguments; no search is for them."""
+    parts = (display_name(tool), _one_line(tool.description), _parameters(tool, defaults=defaults))
+    return "\n".join(part for part in parts if part)
 
 
 def views(tool: Tool) -> dict[str, str]:
@@ -74,13 +77,14 @@ def numbered(tools: Sequence[Tool], budget: int) -> str:
     return "\n".join(line if len(line) <= width else line[: width - len(ELLIPSIS)] + ELLIPSIS for line in lines)
 
 
-def _parameters(tool: Tool) -> str:
+def _parameters(tool: Tool, *, defaults: bool = False) -> str:
     required = set(tool.required)
-    return "\n".join(_parameter(name, schema, name in required) for name, schema in tool.properties.items())
+    return "\n".join(_parameter(name, schema, name in required, defaults) for name, schema in tool.properties.items())
 
 
-def _parameter(name: str, schema: Any, required: bool) -> str:
-    fields = [part for part in (_type(schema), "required" if required else "", _choices(schema)) if part]
+def _parameter(name: str, schema: Any, required: bool, defaults: bool) -> str:
+    default = _default(schema) if defaults else ""
+    fields = [part for part in (_type(schema), "required" if required else "", _choices(schema), default) if part]
     head = f"- {name} ({', '.join(fields)})" if fields else f"- {name}"
     description = _one_line(str(schema.get("description") or "")) if isinstance(schema, Mapping) else ""
     return f"{head}: {description}" if description else head
@@ -113,6 +117,17 @@ def _choices(schema: Any) -> str:
         return ""
     shown = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
     return "one of " + " | ".join(shown[:MAX_CHOICES]) + (" | ..." if len(shown) > MAX_CHOICES else "")
+
+
+def _default(schema: Any) -> str:
+    """`default metric`; nothing where the description tells it or there is nothing to tell."""
+    if not isinstance(schema, Mapping) or schema.get("default") in (None, "", [], {}):
+        return ""
+    if "default" in str(schema.get("description") or "").lower():
+        return ""
+    value = schema["default"]
+    text = _one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return f"default {text if len(text) <= MAX_DEFAULT else text[:MAX_DEFAULT] + ELLIPSIS}"
 
 
 def _one_line(text: str) -> str:

@@ -32,6 +32,16 @@ def canonical_json(value: Any) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Definition:
+    """Another description and other parameters than a catalog has for the tool with the id `tool`: benchmarks define one
+    name in several ways."""
+
+    tool: str
+    description: str
+    parameters: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tool:
     """One callable API.
 

@@ -1,8 +1,10 @@
 """Importer of the Berkeley Function-Calling Leaderboard, from the unpacked package `bfcl-eval` (Apache-2.0).
 
-Becomes: one tool per function name of the Python single-turn categories (definitions of one name are merged) and one
-per method of the eight simulated APIs; the single-turn requests, as queries and as tasks with the values that BFCL accepts;
-the irrelevance sets as requests without a tool; the multi-turn tasks. Reads data files only: it runs nothing of the package.
+Becomes: one tool per function name of the Python single-turn categories and one per method of the eight simulated APIs;
+the single-turn requests, as queries and as tasks with the values that BFCL accepts;
+the irrelevance sets as requests without a tool; the multi-turn tasks. A third of the names have several definitions. A
+request does not say which of them is meant, so they are merged into one tool to be found; each task keeps the definitions
+of its own entry, which are shown once the tool is chosen. Reads data files only: it runs nothing of the package.
 
 Source: Patil et al., "The Berkeley Function Calling Leaderboard", ICML 2025.
 """
@@ -23,7 +25,7 @@ from toolgen.catalog.loaders.report import LoadReport
 from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.normalization import close_object, merge_schemas, normalize_schema, normalize_value_schema
 from toolgen.catalog.schema import Schema, schema_errors
-from toolgen.catalog.tool import Tool, canonical_json
+from toolgen.catalog.tool import Definition, Tool, canonical_json
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.query import Call, Query
@@ -86,8 +88,8 @@ class _SingleTurnTools:
 def import_bfcl(package_root: Path) -> Dataset:
     """The dataset of the package whose folders `data/` and `eval_checker/` are in `package_root`; without trajectories.
 
-    The report lists the ground-truth calls that contradict their merged function: their queries and tasks carry the reasons
-    in `faults`. It counts the requests whose calls contradict the entry's own definition and agree only with the merged one.
+    The report lists the ground-truth calls that contradict their function: their queries and tasks carry the reasons in
+    `faults`.
     Raises DatasetError if `package_root` is not this package.
     """
     root = find_package(package_root)
@@ -213,16 +215,17 @@ def _single_turn(data: Path, category: str, entries: Sequence[Json], tools: _Sin
 
 
 def _single_turn_task(entry: Json, category: str, answers: Sequence[Json], tools: _SingleTurnTools) -> Task:
-    schemas = {function["name"]: _argument_schema(function) for function in entry["function"]}
+    functions = {function["name"]: function for function in entry["function"]}
+    definitions: dict[str, Definition] = {}
     calls, accepting, faults = [], [], []
     for answer in answers:
         ((name, accepted),) = answer.items()
-        tool, schema = tools.by_name[name], schemas[name]
-        arguments = canonical_arguments(accepted, schema)
+        tool = tools.by_name[name]
+        definition = definitions.setdefault(name, _definition(tool, functions[name]))
+        arguments = canonical_arguments(accepted, definition.parameters)
         calls.append(Call(tool=tool.id, arguments=arguments))
-        differs = canonical_json(schema) != canonical_json(tool.parameters)
-        accepting.append(BfclAnswer(accepted=accepted, schema=schema if differs else None))
-        faults += [f"{tool.id}: {error}" for error in schema_errors(arguments, tool.parameters)]
+        accepting.append(BfclAnswer(accepted=accepted))
+        faults += [f"{tool.id}: {error}" for error in schema_errors(arguments, definition.parameters)]
         faults += [f"{tool.id}: no value of {p!r} is accepted" for p, values in accepted.items() if not values]
     text, system = _text_and_system(entry["question"][0])
     return Task(
@@ -230,9 +233,20 @@ def _single_turn_task(entry: Json, category: str, answers: Sequence[Json], tools
         turns=(Turn(text=text, calls=tuple(calls)),),
         system=system,
         payload=BfclCalls(answers=tuple(accepting)),
+        definitions=tuple(one for name, one in definitions.items() if _differs(one, tools.by_name[name])),
         category=category,
         faults=tuple(faults),
     )
+
+
+def _definition(tool: Tool, function: Json) -> Definition:
+    return Definition(tool=tool.id, description=function["description"].strip(), parameters=_argument_schema(function))
+
+
+def _differs(definition: Definition, tool: Tool) -> bool:
+    """Whether the merged tool says something else."""
+    own, merged = canonical_json(definition.parameters), canonical_json(tool.parameters)
+    return (definition.description, own) != (tool.description, merged)
 
 
 def canonical_arguments(accepted: Mapping[str, Sequence[Any]], schema: Mapping[str, Any]) -> Json:
@@ -385,18 +399,10 @@ def _report(catalog: Catalog, tasks: Sequence[Task], single: _SingleTurnTools) -
         "definitions": sum(tool.source["definitions"] for tool in single.tools),
         "unasked_tools": sum(is_kept_unasked(tool.id) for tool in single.tools),
         "tasks_with_faults": len(faulty),
-        "tasks_valid_only_merged": sum(map(_is_valid_only_merged, tasks)),
+        "tasks_with_own_definitions": sum(bool(task.definitions) for task in tasks),
     }
     counts |= {f"tasks.{kind}": count for kind, count in sorted(Counter(task.kind for task in tasks).items())}
     return LoadReport(source=DATASET_NAME, loaded=len(catalog), losses=(), notes=(*single.notes, *notes), counts=counts)
-
-
-def _is_valid_only_merged(task: Task) -> bool:
-    """Whether a call contradicts the entry's own definition, but not the merged one."""
-    if task.faults or not isinstance(task.payload, BfclCalls):
-        return False
-    answers = zip(task.calls, task.payload.answers, strict=True)
-    return any(answer.schema and schema_errors(call.arguments, answer.schema) for call, answer in answers)
 
 
 def _version(root: Path) -> str:

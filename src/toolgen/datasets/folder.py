@@ -27,7 +27,7 @@ from toolgen.files import check_replaceable, new_folder, sha256_of, write_json, 
 from toolgen.foreign.data import read_json, read_objects
 from toolgen.foreign.typed import typed
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 METADATA_FILE = "dataset.json"
 CATALOG_FILE = "catalog.jsonl"
 _KINDS = ("queries", "tasks", "trajectories")

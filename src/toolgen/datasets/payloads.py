@@ -33,11 +33,9 @@ class Payload(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class BfclAnswer:
-    """What BFCL accepts for one expected call: the values of each parameter (the empty string: it may be left out).
-    `schema` is the definition of the entry where the merged tool has another one."""
+    """What BFCL accepts for one expected call: the values of each parameter (the empty string: it may be left out)."""
 
     accepted: Mapping[str, Sequence[Any]]
-    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +48,7 @@ class BfclCalls:
     answers: tuple[BfclAnswer, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "answers": [
-                {"accepted": one.accepted} | ({} if one.schema is None else {"schema": one.schema})
-                for one in self.answers
-            ]
-        }
+        return {"answers": [{"accepted": one.accepted} for one in self.answers]}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:

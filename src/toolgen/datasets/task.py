@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from toolgen.catalog.tool import Definition
 from toolgen.datasets.payloads import PAYLOADS, Kind, Payload
 from toolgen.datasets.query import Call, Query
 from toolgen.errors import DatasetError
@@ -39,7 +40,8 @@ class Task:
     """What an agent does: the turns of the user, one or more.
 
     `system` precedes the first turn. `state` is where the environment begins, in its own terms. `payload` is what the
-    benchmark of the task needs in addition. `category` is the source's own grouping. `faults` say where the source's calls
+    benchmark of the task needs in addition. `definitions` are those of its tools that it means otherwise than the
+    catalog. `category` is the source's own grouping. `faults` say where the source's calls
     contradict their tools. A task and a query of one id are the same request.
     """
 
@@ -48,6 +50,7 @@ class Task:
     system: str = ""
     state: Mapping[str, Any] = field(default_factory=dict)
     payload: Payload | None = None
+    definitions: tuple[Definition, ...] = ()
     category: str = ""
     faults: tuple[str, ...] = ()
 
@@ -105,7 +108,13 @@ class Task:
         record: dict[str, Any] = {"id": self.id, "turns": [turn.to_dict() for turn in self.turns]}
         if self.payload is not None:
             record["payload"] = {"name": self.payload.name, **self.payload.to_dict()}
-        rest = {"system": self.system, "state": self.state, "category": self.category, "faults": list(self.faults)}
+        rest = {
+            "system": self.system,
+            "state": self.state,
+            "definitions": [asdict(one) for one in self.definitions],
+            "category": self.category,
+            "faults": list(self.faults),
+        }
         return record | {key: value for key, value in rest.items() if value}
 
     @classmethod
@@ -118,6 +127,7 @@ class Task:
             system=typed(str, record.get("system", "")),
             state=typed(dict[str, Any], record.get("state", {})),
             payload=None if payload is None else PAYLOADS[payload["name"]].from_dict(payload),
+            definitions=typed(tuple[Definition, ...], record.get("definitions", ())),
             category=typed(str, record.get("category", "")),
             faults=typed(tuple[str, ...], record.get("faults", ())),
         )

@@ -202,7 +202,8 @@ def _rename_in_query(query: Query, renamed: Mapping[str, str]) -> Query:
 
 
 def _rename_in_task(task: Task, renamed: Mapping[str, str]) -> Task:
-    return replace(task, turns=tuple(_rename_in_turn(turn, renamed) for turn in task.turns))
+    definitions = tuple(replace(one, tool=renamed.get(one.tool, one.tool)) for one in task.definitions)
+    return replace(task, turns=tuple(_rename_in_turn(turn, renamed) for turn in task.turns), definitions=definitions)
 
 
 def _rename_in_turn(turn: Turn, renamed: Mapping[str, str]) -> Turn:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.overview import catalog_errors
 from toolgen.catalog.schema import schema_errors
+from toolgen.catalog.tool import Definition
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Query
 from toolgen.datasets.task import Task
@@ -40,8 +41,10 @@ def validate_dataset(dataset: Dataset, on_progress: Callable[[int, int], None] |
     ids = Counter((_kind(request), request.id) for request in requests)
     errors += [f"{kind} id {name!r} occurs {count} times" for (kind, name), count in ids.items() if count > 1]
     warnings: list[str] = []
+    definitions = {task.id: task.definitions for tasks in dataset.tasks.values() for task in tasks}
     for request in requests:
-        (warnings if request.faults else errors).extend(_call_errors(dataset, request))
+        found = _call_errors(dataset.catalog, request, definitions.get(request.id, ()))
+        (warnings if request.faults else errors).extend(found)
     errors += _split_errors(dataset)
     errors += _trajectory_errors(dataset, {request.id for request in requests})
     return Validation(tuple(errors), tuple(warnings))
@@ -51,14 +54,15 @@ def _kind(request: Query | Task) -> str:
     return type(request).__name__.lower()
 
 
-def _call_errors(dataset: Dataset, request: Query | Task) -> Iterator[str]:
+def _call_errors(catalog: Catalog, request: Query | Task, definitions: Sequence[Definition]) -> Iterator[str]:
     place = f"{_kind(request)} {request.id}"
     named = dict.fromkeys((*request.tools, *(call.tool for call in request.calls or ())))
-    unknown = [tool for tool in named if tool not in dataset.catalog]
+    unknown = [tool for tool in named if tool not in catalog]
+    meant = catalog.redefined(one for one in definitions if one.tool in catalog)
     yield from (f"{place}: no tool {tool!r} in the catalog" for tool in unknown)
     for call in request.calls or ():
         if call.tool not in unknown:
-            faults = schema_errors(call.arguments, dataset.catalog.get(call.tool).parameters)
+            faults = schema_errors(call.arguments, meant.get(call.tool).parameters)
             yield from (f"{place}: call of {call.tool}: {fault}" for fault in faults)
 
 

@@ -30,6 +30,7 @@ from toolgen.inference.trie import ROOT, Trie
 from toolgen.virtualization.vocabulary import ACTIONS
 
 if TYPE_CHECKING:
+    from toolgen.catalog.tool import Definition
     from toolgen.checkpoint import Checkpoint
     from toolgen.inference.passes import Passes
 
@@ -112,6 +113,7 @@ class ToolDecoder:
         self, checkpoint: Checkpoint, options: DecodingOptions | None = None, *, passes: Passes | None = None
     ) -> None:
         self.checkpoint = checkpoint
+        self.protocol = checkpoint.protocol
         self.options = options or DecodingOptions()
         self._given_passes = passes
         self._action_ids = checkpoint.vocabulary.action_token_ids
@@ -139,6 +141,13 @@ class ToolDecoder:
         """The same decoder, which shares what it has compiled, with other options."""
         other = copy(self)
         other.options = options
+        return other
+
+    def redefined(self, definitions: Sequence[Definition]) -> ToolDecoder:
+        """The same decoder, where some tools are defined otherwise than the catalog says."""
+        other = copy(self)
+        other.protocol = self.protocol.redefined(definitions)
+        other._grammar_of = lru_cache(maxsize=4096)(other._compile)
         return other
 
     def choose(self, session: Session, allowed: Sequence[str] | None = None, *, required: bool = False) -> ToolChoice:
@@ -177,7 +186,7 @@ class ToolDecoder:
     def begin_call(self, session: Session, action: str) -> None:
         """Appends the action's tokens and what the protocol puts between them and its arguments (the documentation)."""
         sequence = self.checkpoint.vocabulary.sequence(action)
-        session.extend([*sequence, *self.checkpoint.protocol.after_tool(action)])
+        session.extend([*sequence, *self.protocol.after_tool(action)])
 
     def arguments(
         self, session: Session, action: str, *, tokens: int | None = None, on_text: OnText | None = None
@@ -189,7 +198,7 @@ class ToolDecoder:
         if action == NO_TOOL:
             return Arguments(value={}, text="{}", status="ok")
         grammar = self._grammar_of(action)
-        schema = self.checkpoint.protocol.arguments_schema(action)
+        schema = self.protocol.arguments_schema(action)
         limit = self.options.argument_tokens if tokens is None else min(tokens, self.options.argument_tokens)
         run = _ArgumentRun(self.options, session, self._grammars.matcher(grammar), limit)
         return run.run(grammar, schema, on_text)
@@ -217,7 +226,7 @@ class ToolDecoder:
         return _Actions(Trie.build([vocabulary.sequence(name) for name in names]), names)
 
     def _compile(self, action: str) -> ArgumentGrammar:
-        return self._grammars.compile(self.checkpoint.protocol.arguments_schema(action))
+        return self._grammars.compile(self.protocol.arguments_schema(action))
 
 
 class _ArgumentRun:

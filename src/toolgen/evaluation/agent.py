@@ -179,14 +179,14 @@ class _Judge:
             asked=self._trained.issuperset(task.tools),
             expected=task.calls,
             score=scorer.score(task, trajectory),
-            validity=count_validity(trajectory, self._catalog),
+            validity=count_validity(trajectory, self._catalog.redefined(task.definitions)),
             trajectory=trajectory,
         )
 
     def _policy_for(self, task: Task, passes: Passes | None) -> Policy:
         if not isinstance(self._policy, GenerativePolicy):
             return self._policy
-        policy = self._policy.for_task(task.id, passes) if passes else self._policy
+        policy = self._policy.for_task(task.id, passes, definitions=task.definitions) if passes else self._policy
         if not self._config.given_tools:
             return policy
         tools = [tool for turn in task.turns for tool in (*(call.tool for call in turn.calls or ()), FINISH)]

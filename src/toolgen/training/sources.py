@@ -219,8 +219,9 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
             continue
         if status == "error" or (status == "declined" and task.no_tool_fits):
             continue
+        protocol = checkpoint.protocol.redefined(task.definitions)
         for messages in _prefixes(list(trajectory.messages)):
-            ids, mask = checkpoint.protocol.supervised(messages)
+            ids, mask = protocol.supervised(messages)
             if len(ids) <= config.max_tokens:
                 choice_ids = checkpoint.vocabulary.action_token_ids
                 examples.append(conversation_example(ids, mask, choice_ids, among_asked=True))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from importlib import resources
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import document
+from toolgen.catalog.tool import Definition
 from toolgen.datasets.messages import DOCUMENTATION, FINISH, FINISH_SCHEMA, NO_TOOL
 from toolgen.datasets.trajectory import ROLES
 from toolgen.errors import InputError
@@ -76,6 +78,12 @@ class PromptProtocol:
         # Encoded behind the marker: some tokenizers put a space before a text that stands alone.
         self._after_arguments = self._encode(f"{TURN_END}\n")
 
+    def redefined(self, definitions: Iterable[Definition]) -> PromptProtocol:
+        """The same protocol, where some tools are defined otherwise than the catalog says."""
+        other = copy(self)
+        other._catalog = self._catalog.redefined(definitions)
+        return other
+
     def prompt(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None) -> list[int]:
         """Token ids up to where the assistant chooses its action; beyond `max_tokens` the last message loses its end."""
         ids = self._encode(self._render(messages, begins=True, add_generation_prompt=True))
@@ -107,7 +115,7 @@ class PromptProtocol:
 
     def documentation(self, tool_id: str) -> str:
         """What the model is shown of a tool once it has chosen it."""
-        text = document(self._catalog.get(tool_id))
+        text = document(self._catalog.get(tool_id), defaults=True)
         return text if len(text) <= MAX_DOCUMENTATION else text[:MAX_DOCUMENTATION] + " ..."
 
     def arguments_schema(self, tool_id: str) -> Mapping[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from toolgen.agent.environments.bfcl import SOURCE_FOLDER
 from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.tool import Definition
 from toolgen.datasets import Call, Outcome, Query, Task, Trajectory, Turn, TurnOutcome
 from toolgen.datasets.messages import FINISH, NO_TOOL, call_message, user_message
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
@@ -72,6 +74,19 @@ def test_calls_for_a_request_are_right_in_any_order_and_measured_apart_from_thei
     assert not wrong.correct and wrong.reason == "no_match nothing matches TicketAPI&&close"
     assert wrong.measures == {"accuracy": 0, "tool_accuracy": 1, "first_tool": 1, "finished": 0}
     assert score(task, run((close(1),))).measures["tool_accuracy"] == 0
+
+
+def test_calls_are_judged_by_the_definition_that_the_task_means() -> None:
+    own = {"type": "object", "properties": {"many": {"type": "integer"}}, "required": ["many"]}
+    call = Call(tool="TicketAPI&&close", arguments={"many": 2})
+    task = Task(
+        id="q",
+        turns=(Turn(text="Close two.", calls=(call,)),),
+        payload=BfclCalls(answers=(BfclAnswer(accepted={"many": [2]}),)),
+        definitions=(Definition(tool=call.tool, description="Closes.", parameters=own),),
+    )
+    assert score(task, run((call,))).correct
+    assert score(replace(task, definitions=()), run((call,))).reason == "unexpected_parameter many"
 
 
 @pytest.fixture

@@ -30,4 +30,4 @@ def environment_for(
         )
     if isinstance(task.payload, BfclSystems):
         return BfclEnvironment(packages[task.package], catalog)
-    return DryRunEnvironment(catalog, validate=validate)
+    return DryRunEnvironment(catalog.redefined(task.definitions), validate=validate)

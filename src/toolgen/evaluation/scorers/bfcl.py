@@ -25,7 +25,8 @@ class BfclCallsScorer:
     def score(self, task: Task, trajectory: Trajectory) -> Score:
         assert isinstance(task.payload, BfclCalls), "the registry gives this scorer to such tasks only"
         calls = calls_by_turn(trajectory.messages)[0]
-        verdict = check_single_turn(task.calls, task.payload.answers, calls, self._catalog)
+        catalog = self._catalog.redefined(task.definitions)
+        verdict = check_single_turn(task.calls, task.payload.answers, calls, catalog)
         wanted = Counter(call.tool for call in task.calls)
         measures = {
             "accuracy": float(verdict.valid),

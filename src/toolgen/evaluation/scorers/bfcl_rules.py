@@ -67,7 +67,7 @@ def check_single_turn(
         return Verdict(False, "wrong_count", f"{len(calls)} calls instead of {len(expected)}")
     remaining = list(calls)
     for wanted, answer in zip(expected, answers, strict=True):
-        schema = answer.schema or catalog.get(wanted.tool).parameters
+        schema = catalog.get(wanted.tool).parameters
         verdicts = [check_call(call, wanted.tool, answer.accepted, schema) for call in remaining]
         match = next((position for position, verdict in enumerate(verdicts) if verdict), None)
         if match is None:
