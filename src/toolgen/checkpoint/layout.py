@@ -35,6 +35,9 @@ RUN, STATE, PROGRESS = "run.json", "state", "progress.json"
 CLOSED_FORM = frozenset({"index", "tools", "distillation"})
 """Entries of a checkpoint's history that are no training."""
 
+Precision = Literal["f16", "bf16", "f32", "q8_0"]
+"""Of the weights in an exported file, by the names of GGUF."""
+
 Kind = Literal["checkpoint", "dataset", "encoder", "pretrained base"]
 MARKERS: Mapping[Kind, str] = {
     "checkpoint": METADATA,

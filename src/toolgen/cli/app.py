@@ -33,6 +33,7 @@ COMMAND_MODULES = (
     "toolgen.cli.run",
     "toolgen.cli.serve",
     "toolgen.cli.mcp",
+    "toolgen.cli.export",
     "toolgen.cli.evaluate",
     "toolgen.cli.experiment",
     "toolgen.cli.report",
