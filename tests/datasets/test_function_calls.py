@@ -65,8 +65,14 @@ def test_records_of_the_xlam_kind(tmp_path: Path) -> None:
             "city": {"description": "where", "type": "string"},
             "days": {"description": "how many", "type": "integer", "default": "1"},
             "units": {"description": "", "type": "array", "items": {"type": "string"}},
-            "box": {"description": "", "type": "array"},
-            "any": {"description": ""},
+            "box": {
+                "description": "",
+                "type": ["array", "null"],
+                "prefixItems": [{"type": "number"}, {"type": "number"}],
+                "minItems": 2,
+                "maxItems": 2,
+            },
+            "any": {"description": "", "type": ["integer", "string"]},
         },
         "required": ["city"],
     }

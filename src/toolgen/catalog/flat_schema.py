@@ -6,32 +6,29 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from toolgen.catalog.schema import schema_errors
+from toolgen.catalog.type_texts import parse_type
+
 Json = dict[str, Any]
+
+_OPTIONAL = re.compile(r",?\s*\boptional\b\.?$", re.IGNORECASE)
 
 
 def flat_schema(declared: Mapping[str, Json]) -> Json:
-    """The object schema of parameters in the flat form. Required are those without a default that are not marked."""
+    """The object schema of parameters in the flat form, types still as they are written. Required are those without a
+    default that are not marked and cannot be null."""
     properties, required = {}, []
     for name, parameter in declared.items():
-        kind, optional = _python_type(str(parameter.get("type", "any")))
-        properties[name] = {**parameter, **kind}
-        if "type" not in kind:
-            properties[name].pop("type", None)
+        written = parameter.get("type", "any")
+        text = _OPTIONAL.sub("", written.strip()) if isinstance(written, str) else written
+        properties[name] = {**parameter, "type": text}
+        optional = isinstance(text, str) and (text != written.strip() or _admits_null(text))
         if not optional and "default" not in parameter and parameter.get("required") is not False:
             required.append(name)
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _python_type(text: str) -> tuple[Json, bool]:
-    """The schema of a Python annotation as it is written in text, and whether it is marked as optional."""
-    text = text.strip()
-    plain = re.sub(r",?\s*\boptional\b\.?$", "", text, flags=re.IGNORECASE).strip()
-    optional = plain != text
-    if match := re.fullmatch(r"(?:typing\.)?Optional\[(.*)\]", plain, flags=re.DOTALL):
-        return _python_type(match[1])[0], True
-    if match := re.fullmatch(r"(?:typing\.)?(list|set|sequence|iterable)\[(.*)\]", plain, flags=re.I | re.DOTALL):
-        return {"type": "array", "items": _python_type(match[2])[0]}, optional
-    head = plain.partition("[")[0].removeprefix("typing.").lower()
-    if head in ("union", "callable", "any", "") or " or " in plain or "|" in plain:
-        return {}, optional
-    return {"type": head}, optional
+def _admits_null(text: str) -> bool:
+    """Whether a type is `Optional[...]` or `... | None`: this form has no other sign of what may be left out."""
+    schema = parse_type(text).schema
+    return bool(schema) and not schema_errors(None, schema)

@@ -1,8 +1,7 @@
 """Foreign parameter descriptions to JSON Schema 2020-12, and the merge of several descriptions of one function.
 
-Foreign means: BFCL's Python types (`dict`, `tuple`, `float`, `any`), Java's and JavaScript's (`HashMap`, `ArrayList`,
-`long`, `char`, ...), older JSON Schema drafts and OpenAPI 3.0 (`nullable`, `items` as a list, boolean
-`exclusiveMinimum`). Knows no tool and no file.
+Foreign means: types in text, as Python, Java and TypeScript write them (`type_texts`), older JSON Schema drafts and OpenAPI
+3.0 (`nullable`, `items` as a list, boolean `exclusiveMinimum`). Knows no tool and no file.
 """
 
 from __future__ import annotations
@@ -15,20 +14,9 @@ from toolgen.catalog.patterns import is_pattern
 from toolgen.catalog.schema import MAX_DEPTH, SCHEMA_KEYWORDS, SCHEMA_LISTS, SCHEMA_MAPS, Note, Schema, values_of
 from toolgen.catalog.secrets import looks_secret
 from toolgen.catalog.tool import canonical_json
+from toolgen.catalog.type_texts import TypeText, any_of, parse_type
 from toolgen.errors import InputError
 from toolgen.foreign.data import clean, parse_json
-
-_TYPES = {
-    "object": ("object", "dict", "dictionary", "map", "hashmap", "hashtable", "record"),
-    "array": ("array", "list", "tuple", "arraylist", "set", "sequence"),
-    "number": ("number", "float", "double", "decimal", "bigdecimal"),
-    "integer": ("integer", "int", "long", "short", "byte", "bigint", "biginteger"),
-    "string": ("string", "str", "char", "character"),
-    "boolean": ("boolean", "bool"),
-    "null": ("null", "none", "void", "undefined"),
-}
-_TYPE_OF = {foreign: name for name, foreigns in _TYPES.items() for foreign in foreigns}
-_ANY = frozenset({"any", "", "mixed", "unknown"})
 
 # Keywords whose schemas hold at the place of the object itself, or may be referred to from there.
 _IN_PLACE = frozenset(
@@ -361,18 +349,14 @@ def _is_valid_plain(key: str, value: Any) -> bool:
 
 
 def _copy_type(schema: Schema, value: Any, place: str, note: Note) -> None:
-    foreigns = value if isinstance(value, list) else [value]
-    names: list[str] = []
-    for foreign in foreigns:
-        word = foreign.strip().lower().split("<")[0] if isinstance(foreign, str) else None
-        if word in _ANY or word is None or word not in _TYPE_OF:
-            if word not in _ANY:
-                note(f"{place}: unknown type {foreign!r}; any value is allowed")
-            return
-        if _TYPE_OF[word] not in names:
-            names.append(_TYPE_OF[word])
-    if names:
-        schema["type"] = names[0] if len(names) == 1 else names
+    texts = value if isinstance(value, list) else [value]
+    found = [parse_type(text) if isinstance(text, str) else TypeText({}, (repr(text),)) for text in texts]
+    for text, one in zip(texts, found, strict=True):
+        for part in one.unknown:
+            inside = f"{part[:60]!r} in {text[:60]!r}" if one.schema else f"{str(text)[:60]!r}"
+            note(f"{place}: unknown type {inside}; any value is allowed{' there' if one.schema else ''}")
+    for key, given in any_of([one.schema for one in found]).items():
+        schema.setdefault(key, given)  # what is said beside the type says more
 
 
 def _clean_required(schema: Schema, foreign: Mapping[Any, Any]) -> None:

@@ -27,6 +27,9 @@ SCHEMA_KEYWORDS = frozenset({"items", "additionalProperties", "not", "contains",
                               "unevaluatedItems", "unevaluatedProperties"})  # fmt: skip
 SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_COMPOSING = frozenset({"anyOf", "oneOf", "allOf", "$ref", "const", "not", "if"})
+_ASIDE = frozenset({"title", "description", "default", "examples", "readOnly", "writeOnly", "deprecated", "$defs",
+                    "definitions"})  # fmt: skip
 _PLAIN_TEXTS = frozenset({"title", "description", "$comment"})  # any text is allowed
 _UNCONSTRAINED = frozenset({"default", "const"})
 
@@ -42,6 +45,26 @@ def values_of(schema: Any, key: str) -> Iterator[Any]:
             waiting.extend(node.values())
         elif isinstance(node, (list, tuple)):
             waiting.extend(node)
+
+
+def admit_null(schema: Schema) -> Schema:
+    """The schema of the same values and null, texts and definitions where they are."""
+    composed, types = schema.keys() & _COMPOSING, schema.get("type")
+    if types is None and not composed and "enum" not in schema:
+        return schema
+    if composed == {"anyOf"} and types is None and "enum" not in schema:
+        null = {"type": "null"}
+        return schema if null in schema["anyOf"] else {**schema, "anyOf": [*schema["anyOf"], null]}
+    if composed:
+        aside = {key: value for key, value in schema.items() if key in _ASIDE}
+        return {**aside, "anyOf": [{k: v for k, v in schema.items() if k not in aside}, {"type": "null"}]}
+    admitted = dict(schema)
+    if types is not None:
+        listed = types if isinstance(types, list) else [types]
+        admitted["type"] = [*listed, *(["null"] if "null" not in listed else [])]
+    if "enum" in schema and None not in schema["enum"]:
+        admitted["enum"] = [*schema["enum"], None]
+    return admitted
 
 
 def check_schema(schema: Any) -> None:

@@ -145,3 +145,23 @@ def test_what_is_switched_off_is_named_and_not_read(tmp_path: Path, switch: dict
     (server,) = found.servers
     assert found.losses == () and found.notes == ("off: the file has this server disabled; it was not started",)
     assert [name for name in ("x", "y", "z") if server.ready.has(name)] == ["x"]
+
+
+def test_the_servers_of_claudes_projects_are_read_beside_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    projects = {
+        str(tmp_path / "app"): {"mcpServers": {"a": {"command": "other"}, "b": PLAIN}, "history": []},
+        str(tmp_path / "gone"): {"mcpServers": {"b": PLAIN, "c": PLAIN}},
+        "odd": {"mcpServers": None},
+        "odder": 3,
+    }
+    (tmp_path / "claude.json").write_text(json.dumps({"mcpServers": {"a": PLAIN}, "projects": projects}))
+    found = servers_at(str(tmp_path / "claude.json"))
+    app, plain = str(tmp_path / "app"), ("run", "--port", "8080")
+    assert [server.ready for server in found.servers] == [
+        McpServer("a", command=plain),
+        McpServer("a#2", command=("other",), cwd=app),
+        McpServer("b", command=plain, cwd=app),
+        McpServer("c", command=plain),
+    ]
+    assert found.losses == () and found.notes == ("a#2: the file has several servers of the name 'a'",)

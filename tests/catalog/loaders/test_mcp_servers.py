@@ -331,3 +331,25 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("toolgen.catalog.loaders.mcp_connection.version", lambda _: "1.30.0")
     with pytest.raises(MissingExtraError, match=r"toolgen\[mcp\]"):
         load_mcp("x")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("file:///tmp/mcp", "is file://;"),
+        ("ws://mcp.example/x", "is ws://;"),
+        ("stdio://run", "is stdio://;"),
+        ("http://", "is http:// without a host;"),
+        ("https:///mcp", "is https:// without a host;"),
+        ("http://user:pass@/mcp", "is http:// without a host;"),
+    ],
+)
+def test_an_address_that_mcp_does_not_know_is_named_and_not_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, reason: str
+) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("a name was looked up"))
+    with pytest.raises(CatalogError, match=reason) as alone:
+        load_mcp(url, timeout=20)
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"a": {"url": url}}}))
+    (loss,) = load_mcp(str(tmp_path / "mcp.json"), timeout=20).report.losses
+    assert reason in loss.reason and "pass" not in f"{alone.value} {loss.reason}"

@@ -115,6 +115,17 @@ SCHEMA = {"type": "object", "properties": CITY, "required": ["city"]}
         [{"name": "f", "parameter_definitions": {"city": {**CITY["city"], "required": True}}}],
         [{"name": "f", "parameters": CITY}],
         [{"type": "function", "function": {"name": "f", "inputSchema": SCHEMA}}],
+        [{"name": "f", "fn_schema_str": json.dumps(SCHEMA)}],
+        [{"name": "f", "parameters": json.dumps(CITY)}],
+        [{"metadata": {"name": "f", "fn_schema": SCHEMA}, "return_direct": False}],
+        {"modelId": "m", "toolConfig": {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": SCHEMA}}}]}},
+        {"f": {"description": "F.", "inputSchema": SCHEMA}},
+        {"tools": {"f": {"inputSchema": {"jsonSchema": SCHEMA}}}},
+        {
+            "tools": [
+                {"type": "namespace", "name": "crm", "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}]}
+            ]
+        },
     ],
 )
 def test_arguments_are_read_wherever_a_relative_of_the_form_keeps_them(tmp_path: Path, document: Any) -> None:
@@ -136,6 +147,21 @@ def test_arguments_under_a_key_that_is_not_read_are_named(tmp_path: Path) -> Non
     loaded = load_openai_functions(_write(tmp_path, json.dumps([{"name": "f", "arguments_model": SCHEMA}])))
     assert loaded.tools[0].properties == {}
     assert any("'arguments_model' is not read" in note for note in loaded.report.notes)
+
+
+@pytest.mark.parametrize("key", ["fn_schema_str", "schema_text"])
+def test_arguments_in_a_text_that_cannot_be_read_are_named(tmp_path: Path, key: str) -> None:
+    loaded = load_openai_functions(_write(tmp_path, json.dumps([{"name": "f", key: "class F(BaseModel): ..."}])))
+    assert loaded.tools[0].properties == {}
+    (note,) = loaded.report.notes
+    assert repr(key) in note and "\n" not in note
+
+
+def test_a_namespace_is_the_provider_of_its_tools(tmp_path: Path) -> None:
+    spaces = [{"type": "namespace", "name": name, "tools": [RESPONSES]} for name in ("crm", "erp")]
+    loaded = load_openai_functions(_write(tmp_path, json.dumps({"tools": [*spaces, RESPONSES]})))
+    assert [tool.id for tool in loaded.tools] == ["crm&&get_weather", "erp&&get_weather", "weather&&get_weather"]
+    assert loaded.report.losses == () == loaded.report.notes
 
 
 def test_a_broken_line_costs_itself_alone(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def load_tool_records(path: Path, kind: str, read_tool: ReadTool, provider: str 
     documents = read_values(path, lambda line, reason: losses.append(Loss(line, reason)), notes.append)
     for number, record in enumerate((record for document in documents for record in listed_records(document)), start=1):
         try:
-            tools.append(read_tool(record, provider, notes))
+            namespace = record.get("namespace") if isinstance(record, dict) else None
+            tools.append(read_tool(record, namespace if isinstance(namespace, str) else provider, notes))
         except CatalogError as error:
             losses.append(Loss(f"record {number}", str(error)))
     ids = unique_ids(tool.id for tool in tools)
@@ -62,23 +63,47 @@ def described_tool(record: dict[str, Any], parameters: Any, provider: str, form:
 
 
 LISTS = ("tools", "functions", "functionDeclarations", "function_declarations")
-"""Keys under which requests and answers list tools, also within `result` (JSON-RPC) and within each other (Gemini)."""
+"""Keys under which requests and answers list tools, also within each other (Gemini)."""
+AROUND = ("result", "toolConfig")
+"""Keys of objects that hold such a list: JSON-RPC, Bedrock."""
+_SCHEMAS = frozenset({"inputSchema", "parameters", "input_schema"})
 
 
 def listed_records(document: Any) -> Sequence[Any]:
-    """The records of a document, whatever it wraps them in."""
+    """The records of a document, whatever it wraps them in; those of an OpenAI namespace say its name as `namespace`."""
     if isinstance(document, list):
-        return [record for item in document for record in (listed_records(item) if _wrapped(item) else [item])]
+        return [record for item in document for record in (listed_records(item) if isinstance(item, dict) else [item])]
     wrapped = _wrapped(document)
-    return [document] if wrapped is None else listed_records(wrapped)
+    if wrapped is None:
+        return [document]
+    group = {"namespace": document["name"]} if "name" in document else {}
+    return [{**one, **group} if isinstance(one, dict) else one for one in listed_records(wrapped)]
 
 
 def _wrapped(document: Any) -> Any:
     """The list or object that a document wraps; None where it is a record itself."""
-    if not isinstance(document, dict) or "name" in document:
+    if not isinstance(document, dict) or ("name" in document and document.get("type") != "namespace"):
         return None
     for key in LISTS:
         if isinstance(document.get(key), list):
             return document[key]
-    result = document.get("result")
-    return result if isinstance(result, dict) else None
+        if _is_map(document.get(key)):
+            return _of_map(document[key])
+    for key in AROUND:
+        if isinstance(document.get(key), dict):
+            return document[key]
+    return _of_map(document) if _is_map(document) else None
+
+
+def _is_map(value: Any) -> bool:
+    """Whether this is the AI SDK's map from names to tools."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and not {"function", "toolSpec"} & value.keys()
+        and all(isinstance(one, dict) and "name" not in one and _SCHEMAS & one.keys() for one in value.values())
+    )
+
+
+def _of_map(tools: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, **tool} for name, tool in tools.items()]

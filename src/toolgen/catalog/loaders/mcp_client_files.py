@@ -12,22 +12,22 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from toolgen.catalog.loaders.mcp_endpoint import McpServer, filled_in
 from toolgen.catalog.loaders.report import Loss
+from toolgen.catalog.naming import unique_ids
 from toolgen.errors import CatalogError, InputError, UsageError
 from toolgen.foreign.data import parse_json, read_text
-from toolgen.foreign.web import is_url
 
 MAX_FILE = 16 << 20  # bytes: a client's settings may hold more than servers
 _ENDINGS = (".json", ".jsonc", ".json5", ".yaml", ".yml", ".toml")
 # Where the clients keep their servers. A path of keys, each of which may also be written as one key with dots.
 _KEYS = (
-    ("mcpServers",),  # Claude, Cursor, Windsurf, Cline, Gemini, Copilot CLI, Continue
+    ("mcpServers",),  # Claude (also in each of its projects), Cursor, Windsurf, Cline, Gemini, Copilot CLI, Continue
     ("servers",),  # VS Code, mcp.json
     ("mcp", "servers"),  # VS Code, settings.json
     ("context_servers",),  # Zed
@@ -36,6 +36,7 @@ _KEYS = (
     ("mcp",),  # opencode
 )
 _EXPECTED = "expected {'mcpServers': {name: {'command': ..., 'args': [...]} or {'url': ...}}}"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TEXT = r'"(?:\\.|[^"\\])*"?'
 _COMMENT = re.compile(rf"({_TEXT})|//[^\n]*|/\*.*?\*/", re.DOTALL)
 _LAST_COMMA = re.compile(rf"({_TEXT})|,(?=\s*[}}\]])", re.DOTALL)
@@ -62,7 +63,7 @@ class Servers:
 
 def servers_at(place: str) -> Servers:
     """The servers behind a place. UsageError for a place that is none, CatalogError for a file without servers."""
-    if is_url(place):
+    if _ADDRESS.match(place):
         return _only(McpServer(url=place, sse=_is_sse(place, "")))
     if place.lower().endswith(_ENDINGS) and Path(place).is_file():
         return _from_file(Path(place))
@@ -85,8 +86,9 @@ def _from_file(path: Path) -> Servers:
         raise CatalogError(f"{path} has no servers; {_EXPECTED}")
     servers: list[NamedServer] = []
     losses: list[Loss] = []
-    notes: list[str] = []
-    for name, entry in listed:
+    ids = unique_ids(name for name, _ in listed)
+    notes = [f"{new}: the file has several servers of the name {given!r}" for given, new in ids.renamed]
+    for name, (_, entry) in zip(ids.ids, listed, strict=True):
         if isinstance(entry, dict) and (_is_off(entry.get("disabled")) or entry.get("enabled") is False):
             notes.append(f"{name}: the file has this server disabled; it was not started")
             continue
@@ -126,19 +128,40 @@ def _yaml(text: str) -> Any:
 
 
 def _listed(content: Any) -> list[tuple[str, Any]]:
-    """The entries by name, wherever the clients keep them; a file may also be nothing but its entries."""
+    """The entries by name, wherever the clients keep them, those of Claude's projects too; a file may also be nothing but
+    its entries."""
     if not isinstance(content, dict):
         return []
-    for keys in _KEYS:
-        found = content.get(".".join(keys), content)
-        for key in keys if found is content else ():
-            found = found.get(key) if isinstance(found, dict) else None
-        if isinstance(found, list):  # Continue: a list of entries that say their names
-            return [(_name_of(entry, place), entry) for place, entry in enumerate(found, start=1)]
-        if isinstance(found, dict) and found:
-            return [(str(name), entry) for name, entry in found.items()]
-    plain = all(isinstance(entry, dict) and {"command", "url"} & entry.keys() for entry in content.values())
-    return [(str(name), entry) for name, entry in content.items()] if plain else []
+    listed = next(filter(None, (_under(content, keys) for keys in _KEYS)), [])
+    listed += _of_projects(content.get("projects"), listed)
+    if not listed and all(isinstance(entry, dict) and {"command", "url"} & entry.keys() for entry in content.values()):
+        return [(str(name), entry) for name, entry in content.items()]
+    return listed
+
+
+def _of_projects(projects: Any, known: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The entries of Claude's projects. Each is started in the folder of its project; one that several have is taken once."""
+    found: list[tuple[str, Any]] = []
+    seen = list(known)
+    for folder, project in projects.items() if isinstance(projects, dict) else ():
+        for name, entry in _under(project, _KEYS[0]) if isinstance(project, dict) else ():
+            if (name, entry) in seen:
+                continue
+            seen.append((name, entry))
+            if isinstance(entry, dict) and Path(folder).is_dir():
+                entry = {"cwd": folder, **entry}
+            found.append((name, entry))
+    return found
+
+
+def _under(content: dict[str, Any], keys: tuple[str, ...]) -> list[tuple[str, Any]]:
+    """The entries behind a path of keys."""
+    found: Any = content.get(".".join(keys), content)
+    for key in keys if found is content else ():
+        found = found.get(key) if isinstance(found, dict) else None
+    if isinstance(found, list):  # Continue: a list of entries that say their names
+        return [(_name_of(entry, place), entry) for place, entry in enumerate(found, start=1)]
+    return [(str(name), entry) for name, entry in found.items()] if isinstance(found, dict) else []
 
 
 def _name_of(entry: Any, place: int) -> str:

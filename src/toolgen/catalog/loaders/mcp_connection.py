@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-from toolgen.catalog.loaders.mcp_endpoint import McpServer
+from toolgen.catalog.loaders.mcp_endpoint import McpServer, check_address
 from toolgen.catalog.loaders.mcp_messages import readable
 from toolgen.errors import MissingExtraError
 from toolgen.foreign.data import clean_text
@@ -107,6 +107,7 @@ def _read_again(error: Exception) -> Any:
 
 def _transport(server: McpServer, errors: IO[bytes], options: Options) -> Any:
     if server.url:
+        check_address(server.url)
         from toolgen.catalog.loaders.mcp_http import http_transport
 
         return http_transport(

@@ -52,6 +52,19 @@ class McpServer:
         return tool not in self.without and (self.only is None or tool in self.only)
 
 
+def check_address(url: str) -> None:
+    """CatalogError unless MCP can be spoken at an address; no name is looked up."""
+    try:
+        scheme, host = urlsplit(url).scheme, urlsplit(url).hostname
+    except ValueError:
+        scheme, host = "", None
+    if is_url(url) and host:
+        return
+    given = f"{scheme}://" if "://" in url and scheme else "without a scheme"
+    given += " without a host" if is_url(url) else ""
+    raise CatalogError(f"its address is {given}; expected http://HOST or https://HOST")
+
+
 def filled_in(server: McpServer) -> McpServer:
     """The server with its variables taken from the environment. CatalogError that names the first one without a value."""
 

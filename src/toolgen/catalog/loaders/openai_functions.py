@@ -3,12 +3,14 @@
 Accepted records: `{"type": "function", "function": {"name", "description", "parameters"}}` (chat completions), the same
 fields flat beside `"type": "function"` (responses), and bare function objects; in a list, under the key `tools` or
 `functions`, or one a line. Their relatives, too: what MCP lists (`inputSchema`), Gemini's `functionDeclarations`, Bedrock's
-`toolSpec`, and the flat maps of parameters of LangChain (`args`), Cohere (`parameter_definitions`) and xLAM. Another key
-that could hold arguments is named in a note. Only reads: nothing is called, no reference is followed.
+`toolSpec`, LlamaIndex's `metadata`, the AI SDK's map of tools, and the flat maps of parameters of LangChain (`args`), Cohere
+(`parameter_definitions`) and xLAM. A schema may be a text of JSON. Another key that could hold arguments is named in a
+note. Only reads: nothing is called, no reference is followed.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from toolgen.catalog.flat_schema import flat_schema
 from toolgen.catalog.loaders.common import LoadedTools
 from toolgen.catalog.loaders.json_records import described_tool, load_tool_records
 from toolgen.catalog.tool import Tool
-from toolgen.errors import CatalogError
-from toolgen.foreign.data import Note
+from toolgen.errors import CatalogError, InputError
+from toolgen.foreign.data import Note, parse_json
 
 
 def load_openai_functions(path: Path, *, provider: str | None = None) -> LoadedTools:
@@ -37,15 +39,20 @@ SCHEMAS = (
     "args_schema",
     "parameters_json_schema",
     "arguments",
+    "fn_schema",
+    "fn_schema_str",
 )
-"""Keys of an argument schema, the usual one first."""
+"""Keys of an argument schema, the usual one first. It may be a text of JSON."""
+INNER = ("json", "jsonSchema")
+"""Keys of the schema in what Bedrock and the AI SDK put around it."""
 MAPS = ("args", "parameter_definitions")
 """Keys of a map from names to parameters."""
-WRAPPERS = ("function", "toolSpec")
+WRAPPERS = ("function", "toolSpec", "metadata")
 DESCRIPTIVE = frozenset(
     {"annotations", "_meta", "metadata", "outputSchema", "response", "returns", "execution", "cache_control"}
 )
 """Keys with objects that are no arguments."""
+_LIKE_ARGUMENTS = re.compile(r"schema|param|arg", re.IGNORECASE)
 
 
 def _tool(record: Any, provider: str, notes: list[str]) -> Tool:
@@ -58,7 +65,7 @@ def function_of(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise CatalogError(f"expected a function object, got {type(record).__name__}")
     for key in WRAPPERS:
-        if isinstance(record.get(key), dict):
+        if isinstance(record.get(key), dict) and not (key in DESCRIPTIVE and "name" in record):
             return dict(record[key])
     if record.get("type", "function") not in ("function", "custom"):
         raise CatalogError(f"type {record['type']!r} is not a function")
@@ -67,16 +74,24 @@ def function_of(record: Any) -> dict[str, Any]:
 
 def parameters_of(function: dict[str, Any], on_note: Note) -> Any:
     """The argument schema of a function; None where it has none."""
-    schema = next((function[key] for key in SCHEMAS if function.get(key) is not None), None)
-    if isinstance(schema, dict) and isinstance(schema.get("json"), dict):  # Bedrock
-        return schema["json"]
+    key = next((key for key in SCHEMAS if function.get(key) is not None), "")
+    schema = function.get(key)
+    if isinstance(schema, str):
+        try:
+            schema = parse_json(schema, key)
+        except InputError:
+            on_note(f"{function.get('name')}: {key!r} is a text that is not JSON; taken as no parameters")
+            return None
+    if isinstance(schema, dict):
+        schema = next((schema[key] for key in INNER if isinstance(schema.get(key), dict)), schema)
     if schema is not None:
         return flat_schema(schema) if _is_flat(schema) else schema
     for key in MAPS:
         if _is_flat(function.get(key)):
             return flat_schema(function[key])
     for key, value in function.items():
-        if isinstance(value, dict) and value and key not in DESCRIPTIVE:
+        is_object = isinstance(value, dict) and value and key not in DESCRIPTIVE
+        if is_object or (isinstance(value, str) and value.strip() and _LIKE_ARGUMENTS.search(key)):
             on_note(
                 f"{function.get('name')}: {key!r} is not read; arguments stand under {', '.join(SCHEMAS[:3])} or {MAPS[0]}"
             )
