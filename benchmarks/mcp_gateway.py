@@ -34,6 +34,8 @@ from toolgen.datasets.training_sets.catalogs import load_toucan
 from toolgen.evaluation.provenance import hardware
 from toolgen.fetching import resolve_base
 from toolgen.files import write_json
+from toolgen.serving.gateway import definition
+from toolgen.serving.savings import listing
 
 PYPI = {
     "mcp-server-time": ["mcp-server-time==2026.10.19"],
@@ -97,18 +99,13 @@ def servers_file(folder: Path, run: Path) -> Path:
     return path
 
 
-def definition(name: str, description: str, schema: Mapping[str, Any]) -> str:
-    """What a client gives its model of a tool."""
-    return json.dumps({"name": name, "description": description, "input_schema": schema}, ensure_ascii=False)
-
-
 async def through_gateway(options: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a client sees of `toolgen mcp`: the listed tools, and of each task the texts and whether the call succeeded."""
     parameters = StdioServerParameters(
         command=sys.executable, args=["-m", "toolgen", "mcp", *options], env=dict(os.environ)
     )
     async with Client(stdio_client(parameters)) as client:
-        listed = [definition(t.name, t.description or "", t.input_schema) for t in (await client.list_tools()).tools]
+        listed = [listing(tool.model_dump(by_alias=True)) for tool in (await client.list_tools()).tools]
         done = []
         for task in tasks:
             found = await client.call_tool("search_tools", {"query": task["request"]})
@@ -161,7 +158,7 @@ def measured(folder: Path, among: int, *, fit: bool) -> dict[str, Any]:
         "fitted": fit,
         "index_seconds": round(seconds, 1),
         "tokens": {
-            "all_listed": tokens([definition(tool.id, tool.description, tool.parameters) for tool in catalog]),
+            "all_listed": tokens([listing(definition(tool)) for tool in catalog]),
             "three_listed": tokens(seen["listed"]),
             "search_and_definition": [tokens(task["texts"]) for task in seen["tasks"]],
         },

@@ -17,9 +17,12 @@ import anyio
 import pytest
 from typer.testing import Result
 
+from toolgen.agent import McpEnvironment
 from toolgen.catalog import Catalog, Tool
 from toolgen.cli.index import indexed
 from toolgen.datasets import save_dataset
+from toolgen.retrieval import make_retriever
+from toolgen.serving import Gateway
 from toolgen.testing import tiny_dataset
 
 pytest.importorskip("mcp")
@@ -94,6 +97,25 @@ def test_a_client_calls_a_service_through_the_command(folder: Path, tmp_path: Pa
     assert "s3cret" not in log.read_text("utf-8")
 
 
+def test_a_client_that_cannot_ask_its_user_writes_nothing_under_confirm(folder: Path) -> None:
+    found = ask([str(folder), "--confirm"], "call_tool", {"name": "mail&&send"})
+    assert found.is_error
+    assert "elicitation" in found.content[0].text
+    unasked = ask([str(folder), "--confirm", "--yes"], "call_tool", {"name": "mail&&send"})
+    assert "not carried out here" in unasked.content[0].text  # no environment has it, but it was let through
+
+
+def test_a_report_tells_tokens_and_break_even(folder: Path, toolgen: Invoke, tmp_path: Path) -> None:
+    log = tmp_path / "calls.jsonl"
+    log.write_text('{"operation": "search", "tools": ["mail&&send"]}\n', encoding="utf-8")
+    done = toolgen("mcp", folder, "--report", "--log", log, "--json")
+    told = json.loads(done.stdout)
+    assert told["tools"] == 2
+    assert told["tokens"]["per_search"] == len("mail&&send: Send an e-mail") // 4
+    assert told["break_even_searches"] == 0
+    assert "break-even" in toolgen("mcp", folder, "--report").stdout
+
+
 def test_without_an_allowed_host_nothing_is_sent(folder: Path) -> None:
     found = ask([str(folder)], "call_tool", {"name": "weather&&forecast", "arguments": {"city": "Oslo"}})
     assert found.is_error
@@ -119,6 +141,7 @@ def test_settings_of_clients_are_printed_and_nothing_is_served(folder: Path, too
         (["--header", "nonsense"], "HOST: NAME: VALUE"),
         (["--server", "nonsense"], "PROVIDER=URL"),
         (["--include", "provider:nothing"], "none of the 2 tools"),
+        (["--yes"], "--confirm"),
     ],
 )
 def test_what_does_not_fit_is_said_at_once(folder: Path, toolgen: Invoke, options: list[str], said: str) -> None:
@@ -136,7 +159,7 @@ def test_sources_are_indexed_once_and_then_served(
     monkeypatch.setenv("TOOLGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("toolgen.cli.served.indexed", lambda catalog: indexed(catalog, str(base_folder), fit=False))
     served: list[int] = []
-    monkeypatch.setattr("toolgen.cli.mcp._serve", lambda gateway, _address: served.append(gateway.size))
+    monkeypatch.setattr("toolgen.cli.mcp._serve", lambda gateway, *_how: served.append(gateway.size))
     source = f"python:{tmp_path / 'mine.py'}"
     first, second = (toolgen("mcp", source) for _ in range(2))
     assert (first.exit_code, second.exit_code, served) == (0, 0, [1, 1])
@@ -145,10 +168,11 @@ def test_sources_are_indexed_once_and_then_served(
 
 
 SERVER = """
+from typing import Literal
 from mcp.server import MCPServer
 server = MCPServer("{name}")
 @server.tool()
-def {tool}(text: str) -> str:
+def {tool}(text: {kind}) -> str:
     \"\"\"{does}\"\"\"
     return "{name} got " + text
 server.run("stdio")
@@ -161,7 +185,9 @@ def test_a_file_of_servers_gets_to_a_client_by_the_commands_of_the_guide(tmp_pat
 
     servers = {}
     for name, tool, does in (("notes", "add_note", "Write a note down"), ("clock", "tell_time", "Say what time it is")):
-        (tmp_path / f"{name}.py").write_text(SERVER.format(name=name, tool=tool, does=does), encoding="utf-8")
+        (tmp_path / f"{name}.py").write_text(
+            SERVER.format(name=name, tool=tool, does=does, kind="str"), encoding="utf-8"
+        )
         servers[name] = {"command": sys.executable, "args": [str(tmp_path / f"{name}.py")]}
     (tmp_path / "servers.json").write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
 
@@ -190,4 +216,63 @@ def test_a_file_of_servers_gets_to_a_client_by_the_commands_of_the_guide(tmp_pat
                 return [done.content[0] for done in called]
 
     assert sorted(part.text for part in anyio.run(work)) == ["clock got x", "notes got x"]
-    assert len((tmp_path / "calls.jsonl").read_text("utf-8").splitlines()) == 2
+    operations = [json.loads(line)["operation"] for line in (tmp_path / "calls.jsonl").read_text("utf-8").splitlines()]
+    assert operations == ["search", "call", "call"]
+    report = json.loads(run("mcp", "tools", "--report", "--json", "--log", "calls.jsonl"))
+    assert report["unit"] == "tokens"
+    assert report["log"] == {"operations": {"search": 1, "call": 2}, "unknown": 0}
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_folder: Path) -> str:
+    """A source: the file of one server, whose tools are indexed with a tiny base."""
+    (tmp_path / "notes.py").write_text(
+        SERVER.format(name="notes", tool="add_note", does="Write a note down", kind="Literal['milk', 'bread']"),
+        encoding="utf-8",
+    )
+    entry = {"command": sys.executable, "args": [str(tmp_path / "notes.py")]}
+    (tmp_path / "servers.json").write_text(json.dumps({"mcpServers": {"notes": entry}}), encoding="utf-8")
+    monkeypatch.setenv("TOOLGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("toolgen.cli.served.indexed", lambda catalog: indexed(catalog, str(base_folder), fit=False))
+    return f"mcp:{tmp_path / 'servers.json'}"
+
+
+def test_the_tools_of_an_mcp_source_are_called_through_the_gateway(
+    toolgen: Invoke, monkeypatch: pytest.MonkeyPatch, notes: str
+) -> None:
+    said: list[str] = []
+
+    def use(gateway: Gateway, *_how: Any) -> None:
+        (found,) = gateway.search("write a note down").tools
+        said.append(gateway.call(found.name, {"text": "milk"}).content)
+
+    monkeypatch.setattr("toolgen.cli.mcp._serve", use)
+    done = toolgen("mcp", notes)
+    assert (done.exit_code, said) == (0, ["notes got milk"]), done.stderr
+
+
+def test_a_call_that_the_server_makes_of_an_mcp_source_is_carried_out_by_its_environment(
+    toolgen: Invoke, monkeypatch: pytest.MonkeyPatch, notes: str
+) -> None:
+    from fastapi.testclient import TestClient
+
+    said: list[str] = []
+
+    def use(app: Any, **_how: Any) -> None:
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            (tool,) = client.post("/v1/tools/search", json={"query": "write a note down"}).json()["data"]
+            forced = {"type": "function", "function": {"name": tool["name"]}}
+            body = {"messages": [{"role": "user", "content": "note: milk"}], "tool_choice": forced, "max_tokens": 400}
+            (choice,) = client.post("/v1/chat/completions", json=body).json()["choices"]
+            assert choice["message"]["tool_calls"], choice
+            (call,) = choice["message"]["tool_calls"]
+            catalog = Catalog.load(next(Path(os.environ["TOOLGEN_CACHE"]).glob("served/*/catalog.jsonl")))
+            environment = McpEnvironment(catalog, servers=[notes.removeprefix("mcp:")])
+            gateway = Gateway(catalog, make_retriever("bm25"), environment)
+            said.append(gateway.call(call["function"]["name"], json.loads(call["function"]["arguments"])).content)
+            gateway.close()
+
+    monkeypatch.setattr("uvicorn.run", use)
+    done = toolgen("serve", notes)
+    assert done.exit_code == 0, done.stderr
+    assert said[0] in ("notes got milk", "notes got bread")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
+from tests.serving.conftest import served
 
 from toolgen.agent import ToolResult
 from toolgen.catalog import Catalog, Tool
@@ -131,8 +133,43 @@ def test_only_reading_refuses_what_does_not_say_that_it_reads(recorder: Recorder
     assert [tool for tool, _ in recorder.calls] == [FORECAST.id]
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ({"kind": "http", "method": "get"}, None),
+        ({"kind": "http", "method": "POST"}, "may change something"),
+        ({"kind": "http", "method": "DELETE"}, "delete"),
+        ({"kind": "mcp", "annotations": {"readOnlyHint": True}}, None),
+        ({"kind": "mcp", "annotations": {"destructiveHint": False}}, "adds something"),
+        ({"kind": "mcp", "annotations": {"destructiveHint": True}}, "delete"),
+        ({"kind": "mcp", "annotations": {"readOnlyHint": "yes"}}, "delete"),
+        ({"kind": "mcp"}, "delete"),
+        ({"kind": "python"}, "delete"),
+        (None, "delete"),
+    ],
+)
+def test_a_question_says_what_a_call_may_do_and_with_what(
+    recorder: Recorder, endpoint: dict[str, Any] | None, expected: str | None
+) -> None:
+    tool = replace(MAIL, endpoint=endpoint)
+    question = Gateway(Catalog([tool]), make_retriever("bm25"), recorder).question(tool.id, {"to": "a\u202eb\n"})
+    if expected is None:
+        assert question is None
+    else:
+        assert question is not None
+        assert expected in question
+        assert tool.id in question
+        assert "\u202e" not in question
+
+
+def test_what_is_refused_anyway_is_not_asked(recorder: Recorder) -> None:
+    assert gateway_over(recorder).question("nothing", {}) is None
+    assert gateway_over(recorder).question(FORECAST.id, {"city": 5}) is None
+    assert gateway_over(recorder, read_only=True).question(MAIL.id, {}) is None
+
+
 def test_a_log_that_cannot_be_written_is_said_before_anything_is_served(recorder: Recorder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be logged"):
+    with pytest.raises(InputError, match="nothing can be logged"):
         gateway_over(recorder, log=tmp_path / "no folder" / "calls.jsonl")
 
 
@@ -141,7 +178,7 @@ def test_calls_are_logged_without_what_users_said_unless_asked(recorder: Recorde
     gateway_over(recorder, log=quiet).call(FORECAST.id, {"city": "Atlantis"})
     gateway_over(recorder, log=whole, log_contents=True).call("\udc80", {"city": "Oslo"})
     line = json.loads(quiet.read_text("utf-8"))
-    assert (line["tool"], line["status"]) == (FORECAST.id, "error")
+    assert (line["operation"], line["tools"], line["status"]) == ("call", [FORECAST.id], "error")
     assert "Atlantis" not in quiet.read_text("utf-8")
     assert json.loads(whole.read_text("utf-8"))["arguments"] == {"city": "Oslo"}
 
@@ -200,6 +237,103 @@ def test_what_a_model_can_mend_is_an_error_result(gateway: Gateway, tool: str, a
             assert found.content
 
     anyio.run(work)
+
+
+def confirmed(gateway: Gateway, confirm: Any, mode: Any, answer: str | None, arguments: dict[str, Any]) -> Any:
+    """The result of sending a mail with a client whose user gives `answer` (None: it cannot ask), and what it was asked."""
+    from mcp import Client
+    from mcp_types import ElicitResult
+
+    from toolgen.serving.mcp_gateway import mcp_server
+
+    asked: list[str] = []
+
+    async def ask(context: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action=cast(Any, answer))
+
+    async def work() -> Any:
+        callback = None if answer is None else ask
+        async with Client(mcp_server(gateway, confirm), mode=mode, elicitation_callback=callback) as client:
+            for _ in range(2):  # consent to one call is none to the next
+                found = await client.call_tool("call_tool", {"name": MAIL.id, "arguments": arguments})
+            await client.call_tool("call_tool", {"name": FORECAST.id, "arguments": {"city": "Oslo"}})
+            return found
+
+    return anyio.run(work), asked
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize(
+    ("confirm", "answer", "questions", "sent"),
+    [
+        ("always", "accept", 2, 2),
+        ("always", "decline", 2, 0),
+        ("always", "cancel", 2, 0),
+        ("always", None, 0, 0),
+        ("where possible", None, 0, 2),
+        ("where possible", "decline", 2, 0),
+        ("never", "decline", 0, 2),
+    ],
+)
+def test_a_person_confirms_what_may_change_something(
+    gateway: Gateway, recorder: Recorder, mode: Any, confirm: Any, answer: str | None, questions: int, sent: int
+) -> None:
+    pytest.importorskip("mcp")
+    found, asked = confirmed(gateway, confirm, mode, answer, {"to": "ada"})
+    assert len(asked) == questions
+    assert all(MAIL.id in question and '"ada"' in question for question in asked)
+    assert [tool for tool, _ in recorder.calls] == [MAIL.id] * sent + [FORECAST.id]
+    assert found.is_error is (sent == 0)
+
+
+def test_an_answer_to_another_call_is_no_consent(gateway: Gateway, recorder: Recorder) -> None:
+    pytest.importorskip("mcp")
+    from mcp import Client
+    from mcp_types import ElicitResult, InputRequiredResult
+
+    from toolgen.serving.mcp_gateway import mcp_server
+
+    async def no(context: Any, params: Any) -> ElicitResult:
+        raise AssertionError("the session is driven by hand")
+
+    async def work() -> None:
+        async with Client(mcp_server(gateway, "always"), elicitation_callback=no) as client:
+
+            async def call(to: str, answers: Any = None) -> Any:
+                given = {"name": MAIL.id, "arguments": {"to": to}}
+                return await client.session.call_tool(
+                    "call_tool", given, input_responses=answers, allow_input_required=True
+                )
+
+            asked = await call("ada")
+            assert isinstance(asked, InputRequiredResult)
+            yes = {key: ElicitResult(action="accept") for key in asked.input_requests or {}}
+            assert isinstance(await call("eve", yes), InputRequiredResult)
+            assert recorder.calls == []
+            assert not (await call("ada", yes)).is_error
+
+    anyio.run(work)
+
+
+def test_a_person_confirms_over_http_too(gateway: Gateway, recorder: Recorder) -> None:
+    pytest.importorskip("mcp")
+    from mcp import Client
+    from mcp_types import ElicitResult
+
+    from toolgen.serving.mcp_gateway import http_app
+
+    async def yes(context: Any, params: Any) -> ElicitResult:
+        return ElicitResult(action="accept")
+
+    async def work(url: str, mode: Any) -> None:
+        async with Client(f"{url}/mcp", mode=mode, elicitation_callback=yes) as client:
+            assert not (await client.call_tool("call_tool", {"name": MAIL.id, "arguments": {}})).is_error
+
+    with served(http_app(gateway, confirm="always")) as url:
+        for mode in ("auto", "legacy"):
+            anyio.run(work, url, mode)
+    assert len(recorder.calls) == 2
 
 
 def test_a_tool_that_the_gateway_does_not_have_is_a_protocol_error(gateway: Gateway) -> None:

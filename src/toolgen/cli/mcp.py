@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
 from toolgen.cli.calling import (
     AllowHostOption,
@@ -21,13 +22,18 @@ from toolgen.cli.calling import (
     ReadOnlyOption,
     ServerOption,
 )
-from toolgen.cli.console import message, progress, show
-from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, load_catalog, open_retriever
+from toolgen.cli.console import JsonOption, emit, message, progress, show
+from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, has_weights, load_catalog, open_retriever
 from toolgen.cli.served import ServedArgument, served_folder
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import MissingExtraError, UsageError
+from toolgen.fetching.opening import open_tokenizer
 from toolgen.serving import Gateway
 from toolgen.serving.addresses import LOOPBACK, in_url
+
+if TYPE_CHECKING:
+    from toolgen.serving.mcp_gateway import Confirm
+    from toolgen.serving.savings import Savings
 
 Client = Literal["claude", "cursor", "vscode", "codex"]
 SETTINGS: dict[Client, str] = {
@@ -37,6 +43,42 @@ SETTINGS: dict[Client, str] = {
     "codex": "~/.codex/config.toml",
 }
 """The file of each client that the printed lines belong into."""
+
+ConfirmOption = Annotated[
+    bool,
+    typer.Option(
+        "--confirm",
+        help="The client asks its user before each call that may change something (HTTP: all but GET and HEAD; MCP: without "
+        "readOnlyHint). Where a client cannot ask (elicitation), such calls are refused.",
+    ),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="With --confirm: where the client cannot ask, calls are made all the same.")
+]
+LogOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--log", metavar="FILE", help="Write a line for each search, definition and call: when, tools, outcome."
+    ),
+]
+LogContentsOption = Annotated[
+    bool, typer.Option("--log-contents", help="Arguments and results of calls go into the log, too.")
+]
+HttpOption = Annotated[bool, typer.Option("--http", help="Serve streamable HTTP at /mcp instead of stdio.")]
+HostOption = Annotated[str, typer.Option(help="With --http: an address of this machine's loopback.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="With --http.")]
+InstallOption = Annotated[
+    Client | None,
+    typer.Option("--install", help="Print what this client needs in its settings, and serve nothing."),
+]
+ReportOption = Annotated[
+    bool,
+    typer.Option(
+        "--report",
+        help="Print the tokens of listing all tools and of listing these three, and after how many searches they are even "
+        "(from what --log FILE holds), and serve nothing.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -59,20 +101,16 @@ def mcp(
     server: ServerOption = None,
     allow_private: AllowPrivateOption = False,
     mcp_server: McpServerOption = None,
-    log: Annotated[
-        Path | None,
-        typer.Option("--log", metavar="FILE", help="Write a line for each call: when, tool, outcome, seconds."),
-    ] = None,
-    log_contents: Annotated[
-        bool, typer.Option("--log-contents", help="Arguments and results go into the log, too.")
-    ] = False,
-    http: Annotated[bool, typer.Option("--http", help="Serve streamable HTTP at /mcp instead of stdio.")] = False,
-    host: Annotated[str, typer.Option(help="With --http: an address of this machine's loopback.")] = LOOPBACK[0],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="With --http.")] = 8765,
-    install: Annotated[
-        Client | None,
-        typer.Option("--install", help="Print what this client needs in its settings, and serve nothing."),
-    ] = None,
+    confirm: ConfirmOption = False,
+    yes: YesOption = False,
+    log: LogOption = None,
+    log_contents: LogContentsOption = False,
+    http: HttpOption = False,
+    host: HostOption = LOOPBACK[0],
+    port: PortOption = 8765,
+    install: InstallOption = None,
+    report: ReportOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve tools to any MCP client as three tools: search_tools, get_tool_details, call_tool.
 
@@ -87,21 +125,47 @@ def mcp(
         return
     if http and host not in LOOPBACK:
         raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
+    if yes and not confirm:
+        raise UsageError("--yes says what becomes of --confirm where a client cannot ask; give both")
     named = [*(mcp_server or ()), *(source.removeprefix("mcp:") for source in given if source.startswith("mcp:"))]
     calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, named)
     folder = served_folder(ctx, given)
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())
+    if report:
+        found = _savings(folder, catalog, log)
+        emit(found.to_dict(), as_json, found.lines)
+        return
     environment = calling.environment(catalog)
     with progress("indexing tools") as on_progress:
         finder = open_retriever(folder, retriever, add=add, encoder=encoder, on_progress=on_progress)
         gateway = Gateway(catalog, finder, environment, read_only=read_only, log=log, log_contents=log_contents)
     try:
-        _serve(gateway, (host, port) if http else None)
+        asks = confirm and not dry_run
+        _serve(gateway, (host, port) if http else None, "never" if not asks else "where possible" if yes else "always")
     finally:
         gateway.close()
 
 
-def _serve(gateway: Gateway, address: tuple[str, int] | None) -> None:
+def _savings(folder: Path, catalog: Catalog, log: Path | None) -> Savings:
+    from toolgen.serving.savings import savings
+
+    try:
+        from toolgen.serving.mcp_gateway import TOOLS
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "mcp", "mcp") from None
+    listed = [tool.model_dump(by_alias=True) for tool in TOOLS]
+    if not has_weights(folder):
+        return savings(catalog, listed, lambda texts: sum(map(len, texts)) // 4, unit="tokens of 4 characters", log=log)
+    tokenizer = open_tokenizer(folder)
+    return savings(
+        catalog,
+        listed,
+        lambda texts: sum(map(len, tokenizer(list(texts), add_special_tokens=False)["input_ids"])) if texts else 0,
+        log=log,
+    )
+
+
+def _serve(gateway: Gateway, address: tuple[str, int] | None, confirm: Confirm) -> None:
     try:
         import anyio
 
@@ -110,13 +174,13 @@ def _serve(gateway: Gateway, address: tuple[str, int] | None) -> None:
         raise MissingExtraError(error.name or "mcp", "mcp") from None
     if address is None:
         message(f"serving {gateway.size:,} tools over standard input and output")
-        anyio.run(serve_stdio, gateway)
+        anyio.run(serve_stdio, gateway, confirm)
         return
     import uvicorn
 
     host, port = address
     message(f"serving {gateway.size:,} tools at http://{in_url(host)}:{port}/mcp")
-    uvicorn.run(http_app(gateway, host), host=host, port=port, log_level="warning")
+    uvicorn.run(http_app(gateway, host, confirm), host=host, port=port, log_level="warning")
 
 
 def _command(typed: Sequence[str], full: Mapping[str, str]) -> list[str]:

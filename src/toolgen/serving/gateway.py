@@ -18,11 +18,12 @@ from typing import Any
 from toolgen.agent import Environment, ToolResult
 from toolgen.agent.environments.protocol import error_text
 from toolgen.catalog import Catalog, Tool
-from toolgen.catalog.effects import only_reads
+from toolgen.catalog.effects import effect_of, only_reads
 from toolgen.catalog.naming import wire_names
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets import Task
 from toolgen.errors import InputError
+from toolgen.foreign.shown import one_line
 from toolgen.retrieval import Retriever
 
 LARGEST = 50
@@ -31,6 +32,9 @@ LONGEST_REQUEST = 4000
 """Characters of a request."""
 BRIEF = 240
 """Characters of a description in an answer of a search."""
+SHOWN_ARGUMENTS = 1000
+"""Characters of arguments in a question to a person."""
+_MAY = {"adds": "adds something", "changes": "may change something", "deletes": "may change or delete something"}
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class Gateway:
     """Answers searches over `catalog` with `retriever`, which is indexed here, and carries out calls in `environment`.
 
     Safe to use from several threads: searches run one at a time, calls as the environment can. `read_only` refuses tools that
-    do not say that they only read. Calls are written to `log`, a line each: when, which tool, how it ended, how long it took;
-    arguments and results too with `log_contents`.
+    do not say that they only read. `log` gets a line for each operation: when, which tools, how it ended, how long it took;
+    arguments and results of calls too with `log_contents`.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class Gateway:
                 log.open("a", encoding="utf-8").close()
             except OSError as error:
                 raise InputError(
-                    f"calls cannot be logged to {log}: {error.strerror}; name a file that can be written"
+                    f"nothing can be logged to {log}: {error.strerror}; name a file that can be written"
                 ) from None
         retriever.index(catalog)
         self._catalog, self._retriever, self._environment = catalog, retriever, environment
@@ -98,40 +102,65 @@ class Gateway:
             raise InputError("the request is empty; say in plain language what is to be done")
         if not 1 <= limit <= LARGEST:
             raise InputError(f"the limit is {limit}; give 1 to {LARGEST}")
+        started = time.monotonic()
         with self._searching:
             ranking = self._retriever.search([text[:LONGEST_REQUEST]], limit)[0]
         pairs = zip(map(self._catalog.get, ranking.tools), ranking.scores, strict=True)
-        found = tuple(self._found(tool, score) for tool, score in pairs)
-        return Search(
-            found, is_declined=ranking.no_tool is not None and ranking.no_tool > max(ranking.scores, default=0.0)
-        )
+        found = tuple(Found(tool.id, brief(tool), score) for tool, score in pairs)
+        is_declined = ranking.no_tool is not None and ranking.no_tool > max(ranking.scores, default=0.0)
+        self._note("search", started, tools=ranking.tools, declined=is_declined)
+        return Search(found, is_declined)
 
     def details(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """The definitions of tools by name, as the Model Context Protocol writes them. InputError for an unknown name."""
-        return [_definition(self._tool(name)) for name in names]
+        started = time.monotonic()
+        tools = [self._tool(name) for name in names]
+        self._note("details", started, tools=[tool.id for tool in tools])
+        return [definition(tool) for tool in tools]
+
+    def question(self, name: str, arguments: Mapping[str, Any]) -> str | None:
+        """What a person is to be asked before this call; None where it only reads, or is refused anyway."""
+        try:
+            tool = self._checked(name, arguments)
+        except InputError:
+            return None
+        effect = effect_of(tool)
+        if effect == "reads":
+            return None
+        given = one_line(json.dumps(dict(arguments), ensure_ascii=False))
+        if len(given) > SHOWN_ARGUMENTS:
+            given = f"{given[:SHOWN_ARGUMENTS]} ... ({len(given) - SHOWN_ARGUMENTS:,} more characters)"
+        return f"{one_line(tool.id)} {_MAY[effect]}. Call it with {given}?"
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Carries out one call. A failure, an unknown tool and invalid arguments are results, too."""
         started = time.monotonic()
         try:
-            tool = self._tool(name)
-            result = self._carried_out(tool, arguments)
-            name = tool.id
+            tool = self._checked(name, arguments)
+            name, result = tool.id, self._environment.call(tool.id, arguments)
         except InputError as error:
             result = ToolResult(content=error_text(str(error)), status="error")
-        self._record(name, arguments, result, time.monotonic() - started)
+        self._note_call(name, arguments, result, started)
+        return result
+
+    def refuse(self, name: str, arguments: Mapping[str, Any], reason: str) -> ToolResult:
+        """The result of a call that is not made, which the log has as well."""
+        result = ToolResult(content=error_text(reason), status="error")
+        self._note_call(self._tool(name).id, arguments, result, time.monotonic())
         return result
 
     def close(self) -> None:
         """Frees what the environment holds."""
         self._environment.close()
 
-    def _carried_out(self, tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
+    def _checked(self, name: str, arguments: Mapping[str, Any]) -> Tool:
+        """The tool of a call that may be carried out; InputError says why not."""
+        tool = self._tool(name)
         if self._read_only and not only_reads(tool):
             raise InputError(f"{tool.id} does not say that it only reads, and nothing else is allowed here")
         if fault := best_fault(dict(arguments), tool.parameters):
             raise InputError(f"invalid arguments for {tool.id}: {fault}")
-        return self._environment.call(tool.id, arguments)
+        return tool
 
     def _tool(self, name: str) -> Tool:
         """By id or by wire name."""
@@ -140,27 +169,31 @@ class Gateway:
             raise InputError(f"there is no tool {name[:200]!r}; search for one and use its name as it stands there")
         return self._catalog.get(name)
 
-    @staticmethod
-    def _found(tool: Tool, score: float) -> Found:
-        words = " ".join(tool.description.split())
-        return Found(tool.id, words if len(words) <= BRIEF else words[: BRIEF - 1].rstrip() + "…", score)
+    def _note_call(self, tool: str, arguments: Mapping[str, Any], result: ToolResult, started: float) -> None:
+        contents = {"arguments": dict(arguments), "result": result.content} if self._log_contents else {}
+        self._note("call", started, tools=[tool], status=result.status, **contents)
 
-    def _record(self, tool: str, arguments: Mapping[str, Any], result: ToolResult, seconds: float) -> None:
+    def _note(self, operation: str, started: float, **facts: Any) -> None:
         if self._log is None:
             return
-        line: dict[str, Any] = {
+        line = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "tool": tool,
-            "status": result.status,
-            "seconds": round(seconds, 3),
+            "operation": operation,
+            "seconds": round(time.monotonic() - started, 3),
+            **facts,
         }
-        if self._log_contents:
-            line |= {"arguments": dict(arguments), "result": result.content}
         with self._logging, self._log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _definition(tool: Tool) -> dict[str, Any]:
+def brief(tool: Tool) -> str:
+    """A description as a search shows it: one line, cut."""
+    words = " ".join(tool.description.split())
+    return words if len(words) <= BRIEF else words[: BRIEF - 1].rstrip() + "…"
+
+
+def definition(tool: Tool) -> dict[str, Any]:
+    """A tool as the Model Context Protocol writes it."""
     annotations = (tool.endpoint or {}).get("annotations")
     return {
         "name": tool.id,

@@ -6,15 +6,17 @@ keep it, and its model's prompt with it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio.to_thread
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import is_version_at_least
 
 from toolgen import __version__
 from toolgen.agent import ToolResult
@@ -23,7 +25,10 @@ from toolgen.errors import InputError
 from toolgen.serving.gateway import LARGEST, Gateway
 
 if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
     from starlette.applications import Starlette
+
+    Context = ServerRequestContext[Any]
 
 AT_ONCE = 32
 """Calls that wait for their tools at the same time."""
@@ -94,9 +99,12 @@ TOOLS = (
     ),
 )
 _SCHEMAS = {tool.name: tool.input_schema for tool in TOOLS}
+Confirm = Literal["never", "where possible", "always"]
+"""Whether a person is asked before a call that may change something, and what happens where the client cannot ask: with
+"always" the call is refused."""
 
 
-def mcp_server(gateway: Gateway) -> Server[Any]:
+def mcp_server(gateway: Gateway, confirm: Confirm = "never") -> Server[Any]:
     """The server, not yet running: `Server.run` over streams, or `http_app`."""
     limiter = anyio.CapacityLimiter(AT_ONCE)
     work: Mapping[str, Callable[[Mapping[str, Any]], types.CallToolResult]] = {
@@ -108,13 +116,19 @@ def mcp_server(gateway: Gateway) -> Server[Any]:
     async def list_tools(_context: Any, _params: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=list(TOOLS))
 
-    async def call_tool(_context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(
+        context: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
         if params.name not in work:
             raise MCPError(types.INVALID_PARAMS, f"there is no tool {params.name!r}; there are {', '.join(work)}")
         given = params.arguments or {}
         if fault := best_fault(given, _SCHEMAS[params.name]):
             return _failed(f"invalid arguments for {params.name}: {fault}")
         try:
+            if confirm != "never" and params.name == "call_tool":
+                held = await _held(gateway, context, params, given, must_ask=confirm == "always")
+                if held is not None:
+                    return held
             # A client that goes away leaves the thread to its deadline: a tool cannot be taken back half done.
             return await anyio.to_thread.run_sync(work[params.name], given, limiter=limiter, abandon_on_cancel=True)
         except InputError as error:
@@ -130,18 +144,53 @@ def mcp_server(gateway: Gateway) -> Server[Any]:
     )
 
 
-async def serve_stdio(gateway: Gateway) -> None:
+async def _held(
+    gateway: Gateway, context: Context, params: types.CallToolRequestParams, given: Mapping[str, Any], *, must_ask: bool
+) -> types.CallToolResult | types.InputRequiredResult | None:
+    """What comes of a call that has to be confirmed first; None where it may be made.
+
+    Since 2026-07-28 a question is a result, and the client repeats the call with the answer; before, a request of its own.
+    """
+    name, arguments = given["name"], given.get("arguments") or {}
+    question = await anyio.to_thread.run_sync(gateway.question, name, arguments)
+    if question is None:
+        return None
+    if not _can_ask(context.session.client_capabilities):
+        reason = "a person has to confirm this call, and this client cannot ask one: it declares no elicitation"
+        return _result(gateway.refuse(name, arguments, reason)) if must_ask else None
+    form = types.ElicitRequestFormParams(message=question, requested_schema={"type": "object", "properties": {}})
+    answer: Any
+    if is_version_at_least(context.protocol_version, "2026-07-28"):
+        # The key is of this call alone: consent to another does not answer it.
+        key = hashlib.sha256(json.dumps([name, arguments], sort_keys=True).encode()).hexdigest()
+        answer = (params.input_responses or {}).get(key)
+        if answer is None:
+            return types.InputRequiredResult(input_requests={key: types.ElicitRequest(params=form)})
+    else:
+        answer = await context.session.elicit_form(question, form.requested_schema, context.request_id)
+    if isinstance(answer, types.ElicitResult) and answer.action == "accept":
+        return None
+    return _result(gateway.refuse(name, arguments, "the user did not agree to this call; do not try it again unasked"))
+
+
+def _can_ask(capabilities: types.ClientCapabilities | None) -> bool:
+    """Whether a client shows forms: `elicitation: {}` says so, too."""
+    found = capabilities.elicitation if capabilities else None
+    return found is not None and (found.form is not None or found.url is None)
+
+
+async def serve_stdio(gateway: Gateway, confirm: Confirm = "never") -> None:
     """Serves one client over this process's standard input and output, until it closes them."""
     from mcp.server.stdio import stdio_server
 
-    server = mcp_server(gateway)
+    server = mcp_server(gateway, confirm)
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())
 
 
-def http_app(gateway: Gateway, host: str = "127.0.0.1") -> Starlette:
+def http_app(gateway: Gateway, host: str = "127.0.0.1", confirm: Confirm = "never") -> Starlette:
     """The server over streamable HTTP, at /mcp. Requests to this machine's own addresses must name them (DNS rebinding)."""
-    return mcp_server(gateway).streamable_http_app(host=host)
+    return mcp_server(gateway, confirm).streamable_http_app(host=host)
 
 
 def _search(gateway: Gateway, given: Mapping[str, Any]) -> types.CallToolResult:
