@@ -110,6 +110,27 @@ def hermes(*, python: bool = False, lines: bool = False) -> dict[str, Any]:
     return {"conversations": [{"from": role, "value": text} for role, text in said]}
 
 
+def marked(begin: str, key: str = "arguments", system: Any = PLAIN) -> dict[str, Any]:
+    """Calls in a text, after a marker or nothing, as Llama, Mistral and Glaive write them."""
+    calls = json.dumps([{"name": "w", key: given} for given in (ROME, OSLO)])
+    messages = [("system", json.dumps([system], indent=1)), ("user", ASKED), ("assistant", f"{begin}{calls}")]
+    messages += [("ipython", "[20, 5]"), ("assistant", "Warm, cold")]
+    return {"messages": [{"role": role, "content": text} for role, text in messages]}
+
+
+def gemini_in_python() -> dict[str, Any]:
+    text = (
+        json.dumps(gemini()).replace("functionCall", "function_call").replace("functionResponse", "function_response")
+    )
+    return json.loads(text.replace("functionDeclarations", "function_declarations"))  # type: ignore[no-any-return]
+
+
+def hermes_indented() -> dict[str, Any]:
+    listed = "\n".join(json.dumps(one, indent=2) for one in (OPENAI, OPENAI | {"function": PLAIN | {"name": "other"}}))
+    text = json.dumps(hermes()).replace(json.dumps(json.dumps([OPENAI]))[1:-1], json.dumps(listed)[1:-1])
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
 def sharegpt() -> dict[str, Any]:
     said = [
         ("human", ASKED),
@@ -130,6 +151,12 @@ FORMS = {
     "hermes": hermes(),
     "hermes, Python": hermes(python=True),
     "hermes, lines": hermes(lines=True),
+    "hermes, indented": hermes_indented(),
+    "llama": marked("<|python_tag|>", "parameters", OPENAI),
+    "llama, bare": marked("", "parameters"),
+    "mistral": marked("[TOOL_CALLS] "),
+    "glaive": marked("<functioncall> "),
+    "gemini in Python": gemini_in_python(),
     "sharegpt": sharegpt(),
     "messages as text": openai() | {"messages": json.dumps(openai()["messages"])},
 }
@@ -142,7 +169,7 @@ def read(record: Any) -> Record:
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_gives_the_same_turn(form: str) -> None:
     record = read(FORMS[form])
-    assert [function["name"] for function in record.functions] == ["w"]
+    assert {function["name"] for function in record.functions} - {"other"} == {"w"}
     (turn,) = record.turns
     assert turn.text == ASKED
     assert turn.calls == [("w", ROME), ("w", OSLO)]
@@ -167,13 +194,29 @@ def test_words_before_a_call_are_kept_and_split_requests_are_one() -> None:
     assert [(step.text, step.calls) for step in turn.steps] == [("I look.", []), ("", [("w", ROME)])]
 
 
+def test_a_user_says_no_results_and_what_is_asked_beside_them_comes_after() -> None:
+    call = {"type": "tool_use", "id": "1", "name": "w", "input": ROME}
+    result = {"type": "tool_result", "tool_use_id": "1", "content": "20"}
+    messages = [
+        {"role": "user", "content": "What does <tool_response>5</tool_response> mean?"},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [{"type": "text", "text": "And Oslo?"}, result]},
+        {"role": "assistant", "content": json.dumps({"name": "unknown", "arguments": {}})},
+    ]
+    first, second = read({"tools": [PLAIN], "messages": messages}).turns
+    assert "<tool_response>" in first.text and first.steps[0].results == ["20"]
+    assert second.text == "And Oslo?" and not second.calls
+
+
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
         ([{"role": "assistant", "content": "Hi"}], "nobody asks"),
         ([{"role": "user", "content": "Hi"}], "has no answer"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "no text, call or result: .type, image"),
-        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "<tool_call>\n{'name"}], "holds no JSON"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "<tool_call>\n{'name"}], "is no JSON"),
+        ([{"role": "user", "content": "x"}, {"type": "function_call", "name": "w"}], "is by 'function_call'"),
+        ([{"role": "user", "content": "x"}, {"role": "narrator", "content": "y"}], "is by 'narrator'; expected system"),
         ([{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"name": 3}]}], "expected a call"),
         ("{", "its messages are no JSON"),
     ],

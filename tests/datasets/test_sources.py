@@ -62,6 +62,13 @@ def test_nothing_loaded_is_an_error_with_the_reason() -> None:
         build_dataset([Source("openai", "no/such/file.json")], "mine")
 
 
+def test_where_nothing_was_loaded_what_was_left_out_is_named(tmp_path: Path) -> None:
+    (tmp_path / "again.py").write_text("from textwrap import dedent, fill, indent, shorten, wrap\n")
+    named = r"describes none \(dedent: from textwrap; .*__all__ \| fill: .* \| and 2 more\)$"
+    with pytest.raises(DatasetError, match=named):
+        build_dataset([Source("python", str(tmp_path / "again.py"))], "mine")
+
+
 def test_two_published_datasets_become_one_with_the_requests_of_both(bfcl_package: Path) -> None:
     source = Source("bfcl", str(bfcl_package))
     one, both = build_dataset([source], "one"), build_dataset([source, source], "mine")

@@ -7,8 +7,9 @@
     {"messages": [...], "toolConfig": {"tools": [...]}}               Bedrock
     {"contents": [{"role", "parts"}, ...], "tools"}                   Gemini
 
-In texts, `<tools>`, `<tool_call>` and `<tool_response>` mean what Hermes and Qwen mean by them. `tools`, `answers` and the
-messages are JSON or its text. Knows no file and no dataset.
+In texts, `<tools>`, `<tool_call>` and `<tool_response>` mean what Hermes and Qwen mean by them; Llama, Mistral and Glaive begin
+calls with `<|python_tag|>`, `[TOOL_CALLS]` and `<functioncall>`. `tools`, `answers` and the messages are JSON or its text.
+Knows no file and no dataset.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from toolgen.catalog.loaders.json_records import listed_records
-from toolgen.catalog.loaders.openai_functions import function_of
+from toolgen.catalog.loaders.openai_functions import WRAPPERS, function_of
 from toolgen.catalog.tool import canonical_json
 from toolgen.datasets.call_text import literal, parse_calls
 from toolgen.errors import CatalogError
@@ -29,17 +30,24 @@ from toolgen.foreign.data import clean
 Json = dict[str, Any]
 NamedCall = tuple[str, Json]
 
-_ROLES: Mapping[str, Literal["user", "assistant", "call", "result"]] = {
+_ROLES: Mapping[str, Literal["system", "user", "assistant", "call", "result"]] = {
+    **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("human", "user"), "user"),
     **dict.fromkeys(("gpt", "assistant", "model"), "assistant"),
     **dict.fromkeys(("function_call", "tool_call"), "call"),
-    **dict.fromkeys(("observation", "tool", "tool_response", "function"), "result"),
+    **dict.fromkeys(("observation", "tool", "tool_response", "function", "ipython"), "result"),
 }
 _CHATS = ("conversations", "messages", "contents")
 _TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
-_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_CALL = re.compile(
+    r"<tool_call>(.*?)(?:</tool_call>|\Z)|(?:<\|python_tag\|>|\[TOOL_CALLS\]|<functioncall>)(.*?)(?:<\|\w+\|>|\Z)",
+    re.DOTALL,
+)
 _RESULT = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 _THOUGHT = re.compile(r"<(think|scratch_pad)>.*?</\1>", re.DOTALL)
+# Keys of parts of messages: Bedrock's, and Gemini's over HTTP and in Python.
+_CALL_PARTS = ("toolUse", "functionCall", "function_call")
+_RESULT_PARTS = ("toolResult", "functionResponse", "function_response")
 # Parts of messages that neither ask, call nor answer.
 _ASIDE = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoningContent", "cachePoint"})
 
@@ -167,7 +175,7 @@ def _offered(record: Json, messages: Sequence[Any], parsed: dict[str, tuple[Json
     given = next((one for one in declared if one), None)
     if given is not None:
         return _functions(given, parsed)
-    said = (one for one in messages if isinstance(one, dict) and _role(one) in ("system", "developer"))
+    said = (one for one in messages if isinstance(one, dict) and _ROLES.get(_role(one)) == "system")
     system = [_plain_text(record.get(key)) for key in ("system", "systemInstruction", "system_instruction")]
     return _functions_in("\n".join([*system, *(_plain_text(_content(one)) for one in said)]), parsed)
 
@@ -188,18 +196,33 @@ def _functions_in(system: str, parsed: dict[str, tuple[Json, ...]]) -> tuple[Jso
             found, _ = json.JSONDecoder().raw_decode(system, start.start())
         except (ValueError, RecursionError):
             continue
-        if all(isinstance(one, dict) and "name" in one for one in found):
+        if all(isinstance(one, dict) and {"name", *WRAPPERS} & one.keys() for one in found):
             return _functions(clean(found), parsed)
     raise Unreadable("it offers no functions: neither 'tools' nor a JSON list of them in 'system'")
 
 
 def _tagged(text: str) -> list[Any]:
-    """The values between two tags: a list, or one a line."""
+    """The values between two tags: a list, one a line, or JSON one after another."""
     try:
         value = literal(text)
         return value if isinstance(value, list) else [value]
     except ValueError:
+        pass
+    try:
         return [literal(line) for line in text.split("\n") if line.strip()]
+    except ValueError:
+        return list(_one_after_another(text))
+
+
+def _one_after_another(text: str) -> Iterator[Any]:
+    place = 0
+    while rest := text[place:].lstrip():
+        try:
+            value, end = json.JSONDecoder().raw_decode(rest)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        yield clean(value)
+        place = len(text) - len(rest) + end
 
 
 def _function(value: Any) -> Json:
@@ -216,7 +239,7 @@ def _function(value: Any) -> Json:
 
 
 def _role(message: Json) -> str:
-    return str(message.get("role", message.get("from")))
+    return str(message.get("role", message.get("from"))).lower()
 
 
 def _content(message: Json) -> Any:
@@ -225,7 +248,10 @@ def _content(message: Json) -> Any:
 
 def _events(message: Json, names: Sequence[str]) -> Iterator[_Event]:
     role, content = _ROLES.get(_role(message)), _content(message)
-    if role is None:  # a system prompt
+    if role is None:
+        given = message.get("role", message.get("from", message.get("type")))
+        raise Unreadable(f"a message of it is by {given!r:.60}; expected system, user, assistant or tool")
+    if role == "system":
         return
     if role == "result" and not _holds_results(content):
         yield from _results(_plain_text(content), str(message.get("tool_call_id") or message.get("name") or ""))
@@ -234,10 +260,9 @@ def _events(message: Json, names: Sequence[str]) -> Iterator[_Event]:
     texts = [
         part if isinstance(part, str) else part["text"] for part in parts if isinstance(part, str) or "text" in part
     ]
-    yield from _said(role, "\n".join(texts).strip(), names)
-    for part in parts:
-        if not isinstance(part, str) and "text" not in part:
-            yield from _part(part)
+    others = [event for part in parts if not isinstance(part, str) and "text" not in part for event in _part(part)]
+    said = _said(role, "\n".join(texts).strip(), names)
+    yield from (*others, *said) if role == "user" else (*said, *others)  # results come before what is asked next
     called = message.get("tool_calls") or [message["function_call"]] if message.get("function_call") else []
     for call in message.get("tool_calls") or called:
         yield _call(call.get("function", call), call.get("id"))
@@ -253,27 +278,38 @@ def _said(role: str, text: str, names: Sequence[str]) -> Iterator[_Event]:
     if role == "call":
         for call in _tagged(text):
             yield _call(call)
-    elif "<tool_response>" in text:
+    elif "<tool_response>" in text and not _RESULT.sub("", text).strip():
         yield from _results(text, "")
     elif role == "user" and text:
         yield _Event("user", text)
     elif role == "assistant":
         text = _THOUGHT.sub("", text).strip()
-        tagged = [call for inside in _CALL.findall(text) for call in _tagged_call(inside.strip())]
-        written = [] if tagged else parse_calls(text, names)
-        if rest := "" if written else _CALL.sub("", text).strip():
+        tagged = [call for found in _CALL.findall(text) for call in _tagged_calls("".join(found).strip())]
+        bare = [] if tagged else _bare_calls(text, names)
+        if rest := "" if bare else _CALL.sub("", text).strip():
             yield _Event("assistant", rest)
-        yield from tagged
-        yield from (_Event("call", call=(name, clean(arguments))) for name, arguments in written)
+        yield from (_Event("call", call=call) for call in tagged or bare)
 
 
-def _tagged_call(text: str) -> Iterator[_Event]:
+def _tagged_calls(text: str) -> list[NamedCall]:
     try:
         calls = _tagged(text)
     except ValueError:
-        raise Unreadable(f"its <tool_call> holds no JSON: {text[:60]!r}") from None
-    for call in calls:
-        yield _call(call)
+        raise Unreadable(f"a call in its text is no JSON: {text[:60]!r}") from None
+    return [_named_call(call) for call in calls]
+
+
+def _bare_calls(text: str, names: Sequence[str]) -> list[NamedCall]:
+    """The calls of a text that is nothing but calls of functions on offer, as JSON or as `name(key=value)`."""
+    try:
+        values = _tagged(text) if text[:1] in ("{", "[") else []
+    except ValueError:
+        values = []
+    if values and all(isinstance(one, dict) and {"arguments", "parameters"} & one.keys() for one in values):
+        calls = [_named_call(one) for one in values if one.get("name") in names]
+        if len(calls) == len(values):
+            return calls
+    return [(name, clean(arguments)) for name, arguments in parse_calls(text, names)]
 
 
 def _results(text: str, key: str) -> Iterator[_Event]:
@@ -283,7 +319,7 @@ def _results(text: str, key: str) -> Iterator[_Event]:
 
 def _part(part: Json) -> Iterator[_Event]:
     """The call or result that a part of a message holds, as Anthropic, Bedrock and Gemini write them."""
-    call = part if part.get("type") == "tool_use" else part.get("toolUse") or part.get("functionCall")
+    call = part if part.get("type") == "tool_use" else next((part[key] for key in _CALL_PARTS if part.get(key)), None)
     if call is not None:
         yield _call(call, call.get("id") or call.get("toolUseId") or call.get("name"))
     elif result := _result_of(part):
@@ -294,7 +330,9 @@ def _part(part: Json) -> Iterator[_Event]:
 
 
 def _result_of(part: Json) -> Any:
-    return part if part.get("type") == "tool_result" else part.get("toolResult") or part.get("functionResponse")
+    return (
+        part if part.get("type") == "tool_result" else next((part[key] for key in _RESULT_PARTS if part.get(key)), None)
+    )
 
 
 def _plain_text(value: Any) -> str:

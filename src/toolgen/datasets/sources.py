@@ -50,6 +50,7 @@ DATASET_KINDS = {
     "sealtools": Kind("toolgen.datasets.seal_tools", "import_seal_tools", "seal-tools/"),
 }
 KINDS = TOOL_KINDS | DATASET_KINDS
+_NOTES = 3  # shown of what was left out where that is everything
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,12 @@ def _shown(source: Source) -> str:
 
 def _first_reason(reports: Sequence[LoadReport]) -> str:
     reasons = [f"{loss.name}: {loss.reason}" for report in reports for loss in report.losses]
-    return reasons[0] if reasons else f"{', '.join(report.source for report in reports)} describes none"
+    if reasons:
+        return reasons[0]
+    notes = [note for report in reports for note in report.notes]
+    more = [f"and {len(notes) - _NOTES} more"] if len(notes) > _NOTES else []
+    named = f" ({' | '.join([*notes[:_NOTES], *more])})" if notes else ""
+    return f"{', '.join(report.source for report in reports)} describes none{named}"
 
 
 def _place(error: Exception) -> str:

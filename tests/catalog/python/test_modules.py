@@ -56,6 +56,7 @@ def test_a_module_is_looked_for_in_the_working_folder_too(tmp_path: Path, monkey
         ("import os; os._exit(4)\n", "it ends the process .exit status 4"),
         ("class E(BaseException):\n    def __str__(self): 1/0\nraise E\n", "E: .its text cannot be read"),
         ("__all__ = 5\n", "cannot read"),
+        ("import not_there\n", "No module named 'not_there'$"),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_one_line(tmp_path: Path, content: str, reason: str) -> None:
@@ -115,6 +116,7 @@ class Record:
 
 call_me = Adder()
 sub = Calculator().sub
+no_object = Calculator.sub
 unknown = Framework()
 LIMIT = 5
 log = logging.getLogger("x")
@@ -146,6 +148,7 @@ def test_tool_objects_methods_partials_and_objects_that_can_be_called_are_tools(
     assert [loss.name for loss in loaded.report.losses] == ["stream"]
     named = {note.partition(":")[0]: note for note in loaded.report.notes}
     assert "its methods need an object" in named["Calculator"]
+    assert "a method without its object" in named["no_object"]
     assert "an object of type Framework, not a function" in named["unknown"]
     assert not {"LIMIT", "log", "Numbers", "Record", "dumps", "Annotated"} & named.keys()
 

@@ -77,7 +77,7 @@ def result_text(value: object) -> str:
     """A function's result as text of at most `MAX_RESULT` characters: strings as they are, all else as JSON, or as `str()`
     has it where JSON cannot. Numbers that JSON lacks become strings ("NaN"); of an iterator no more is read than fits."""
     if isinstance(value, str):
-        return shortened(clean_text(str.__str__(value)), MAX_RESULT)
+        return _text(str.__str__(value), MAX_RESULT)
     if isinstance(value, Iterator):
         value = list(islice(value, MAX_RESULT))
     return shortened(_json_text(value), MAX_RESULT)
@@ -87,10 +87,15 @@ def error_text(error: BaseException, *, named: bool = True) -> str:
     """An exception in one text of at most `MAX_ERROR` characters, with its type's name first if `named`."""
     kind = type(error).__name__
     try:
-        text = clean_text(str.__str__(str(error)))
+        text = _text(str.__str__(str(error)), MAX_ERROR)
     except BaseException as other:
         text, named = f"(its text cannot be read: {type(other).__name__})", True
     return shortened(": ".join(filter(None, (kind, text))) if named else text, MAX_ERROR)
+
+
+def _text(text: str, limit: int) -> str:
+    """A clean text, cut before it is looked at: that takes seconds for 100 MB."""
+    return shortened(clean_text(text[: limit + 1]), limit)
 
 
 def _json_text(value: object) -> str:
@@ -102,7 +107,7 @@ def _json_text(value: object) -> str:
             return json.dumps(_sound(plain), ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError, RecursionError):  # of bytes that are no text, of a circle, of a deep nesting
             continue
-    return clean_text(str.__str__(str(value)))
+    return _text(str.__str__(str(value)), MAX_RESULT)
 
 
 def _sound(value: Any) -> Any:

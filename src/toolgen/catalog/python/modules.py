@@ -58,7 +58,8 @@ def import_source(source: str) -> ModuleType:
     except BaseException as error:  # whatever a module raises, it cannot be imported
         from toolgen.catalog.python.calls import error_text
 
-        advice = "; a file is given by its path, ending in .py" if isinstance(error, ModuleNotFoundError) else ""
+        missing = isinstance(error, ModuleNotFoundError) and source.startswith(error.name or source)
+        advice = "; a file is given by its path, ending in .py" if missing and not is_file(source) else ""
         reason = " ".join(error_text(error).split())
         raise CatalogError(f"cannot import {source!r}: {reason}{advice}") from error
 
@@ -130,6 +131,8 @@ def member_of(value: Any, attribute: str = "", *, home: str = "") -> Member:
     be called, whose class is of the module `home` if that is given. CatalogError says why something is none of them."""
     if inspect.isclass(value):
         raise CatalogError("a class; its methods need an object: name `method = Class().method`")
+    if inspect.isfunction(value) and _lacks_object(value):
+        raise CatalogError("a method without its object; give `object.method`")
     name = attribute or _name_of(value)
     if isinstance(value, functools.partial) or inspect.isroutine(value):
         return Member(attribute, name, value)
@@ -143,6 +146,11 @@ def member_of(value: Any, attribute: str = "", *, home: str = "") -> Member:
     if callable(value) and inspect.isfunction(kind.__call__) and home in ("", kind.__module__):
         return Member(attribute, name, value)
     raise CatalogError(f"an object of type {kind.__name__}, not a function")
+
+
+def _lacks_object(function: Any) -> bool:
+    *_, name = function.__qualname__.rpartition("<locals>.")
+    return "." in name and function.__code__.co_varnames[:1] == ("self",)
 
 
 def _name_of(value: Any) -> str:
