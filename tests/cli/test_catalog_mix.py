@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Invoke
 
 from toolgen.datasets import load_dataset
@@ -50,4 +51,26 @@ def test_an_unknown_set_is_one_line_and_writes_nothing(toolgen: Invoke, tmp_path
 
     assert result.exit_code == 2
     assert "did you mean 'clinc150'" in " ".join(result.output.split())
+    assert not (tmp_path / "mix").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "chosen", "says"),
+    [
+        (None, ["--set", "clinc150"], "has no folder clinc150"),
+        (None, [], "holds no training set"),
+        (b"{", ["--set", "clinc150"], "cannot read"),
+        (gzip.compress(b"{"), [], "not JSON"),
+        (gzip.compress(b"[1]"), [], "is not in the form of clinc150"),
+    ],
+)
+def test_a_set_that_is_missing_or_damaged_is_one_line_and_the_code_of_bad_input(
+    toolgen: Invoke, tmp_path: Path, content: bytes | None, chosen: list[str], says: str
+) -> None:
+    if content is not None:
+        (clinc(tmp_path / "sets") / "clinc150" / "data_full.json.gz").write_bytes(content)
+    result = toolgen("catalog", "mix", tmp_path / "sets", "-o", tmp_path / "mix", *chosen)
+
+    assert result.exit_code == 1
+    assert says in " ".join(result.stderr.split()) and "unexpected" not in result.stderr
     assert not (tmp_path / "mix").exists()

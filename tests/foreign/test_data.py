@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from toolgen.foreign.data import (
     decode,
     parse_json,
     read_bytes,
+    read_gzip,
     read_lines,
     read_objects,
     read_text,
@@ -173,3 +176,15 @@ def test_any_bytes_are_a_value_or_one_line(data: bytes) -> None:
         parse_json(decode(data, "it"), "it")
     except InputError as error:
         assert str(error).startswith("it: ")
+
+
+def test_what_a_gzip_file_holds_is_counted_while_it_is_unpacked(tmp_path: Path) -> None:
+    packed = tmp_path / "a.gz"
+    packed.write_bytes(gzip.compress(bytes(50_000_000)))
+    assert packed.stat().st_size < 60_000
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a\.gz holds more than 1 MB; at most that much is unpacked"):
+        read_gzip(packed, 1 << 20)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    assert len(read_gzip(packed)) == 50_000_000

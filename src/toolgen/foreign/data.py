@@ -13,11 +13,13 @@ What was changed on the way is told to `on_note`, one line each. Errors are Inpu
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
 import re
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,6 +54,19 @@ def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > limit:
         raise InputError(f"{path} has more than {limit >> 20:,} MB; at most that much is read")
+    return data
+
+
+def read_gzip(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
+    """What a gzip file holds, unpacked no further than `limit` bytes: 1 MB can hold 1 GB. InputError as for `read_bytes`, or
+    if it is damaged."""
+    try:
+        with open_file(path) as file, gzip.open(file) as packed:
+            data = packed.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    if len(data) > limit:
+        raise InputError(f"{path} holds more than {limit >> 20:,} MB; at most that much is unpacked")
     return data
 
 
@@ -127,7 +142,7 @@ def read_json(path: Path, on_note: Note | None = None) -> Any:
 def read_objects(path: Path, on_loss: OnLoss, on_note: Note | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and object of each line of JSON lines. A line that holds none is told to `on_loss`; InputError as for
     `read_bytes`."""
-    for number, value in _values(read_bytes(path), str(path), on_loss, on_note):
+    for number, value in line_values(read_bytes(path), str(path), on_loss, on_note):
         if isinstance(value, dict):
             yield number, value
         else:
@@ -146,7 +161,7 @@ def read_values(path: Path, on_loss: OnLoss, on_note: Note | None = None) -> lis
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ").removeprefix("not JSON: ")
     broken: list[tuple[str, str]] = []
-    values = [value for _, value in _values(data, str(path), lambda *loss: broken.append(loss), on_note)]
+    values = [value for _, value in line_values(data, str(path), lambda *loss: broken.append(loss), on_note)]
     if sum(isinstance(value, dict) for value in values) <= len(broken):
         raise InputError(f"{path} is neither JSON nor JSON lines: {reason}")
     for loss in broken:
@@ -154,7 +169,8 @@ def read_values(path: Path, on_loss: OnLoss, on_note: Note | None = None) -> lis
     return values
 
 
-def _values(data: bytes, place: str, on_loss: OnLoss, on_note: Note | None) -> Iterator[tuple[int, Any]]:
+def line_values(data: bytes, place: str, on_loss: OnLoss, on_note: Note | None = None) -> Iterator[tuple[int, Any]]:
+    """Number and value of each line of JSON lines that is not blank; one that cannot be read is told to `on_loss`."""
     for number, line in _lines(data, place, on_loss):
         try:
             yield number, _parsed(line, on_note)

@@ -19,7 +19,7 @@ from toolgen.datasets.training_sets.mix import build_mix, clean, texts_of
 from toolgen.datasets.training_sets.near_copies import NearCopies
 from toolgen.datasets.training_sets.reading import LoadedSet, make_tool
 from toolgen.datasets.validate import validate_dataset
-from toolgen.errors import UsageError
+from toolgen.errors import DatasetError, UsageError
 
 TOOL = make_tool("book", "hotel", "Books.", {"type": "object", "properties": {"city": {"type": "string"}}}, "s")
 TWIN = make_tool("book", "hotel", "Books a room in a hotel.", TOOL.parameters, "s")
@@ -128,7 +128,7 @@ def test_sets_that_are_not_there_are_refused(tmp_path: Path) -> None:
         (["hammerbench"], "has no folder hammerbench"),
         ([], "holds no training set"),
     ):
-        with pytest.raises(UsageError, match=reason):
+        with pytest.raises((UsageError, DatasetError), match=reason):
             build_mix(tmp_path, names, "mix", NearCopies([]))
 
 

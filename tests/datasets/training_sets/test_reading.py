@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,9 @@ from toolgen.datasets.training_sets.reading import (
     function_tool,
     make_tool,
     observed_schema,
-    read_records,
     words_of,
 )
-from toolgen.errors import DatasetError
+from toolgen.errors import DatasetError, InputError
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}, "m": {"type": "integer"}}, "required": ["n", "m"]}
 COUNT = make_tool("count", "", "Counts.", SCHEMA, "set")
@@ -156,16 +156,26 @@ def test_names_become_words() -> None:
     assert [words_of(name) for name in ("AddToPlaylist", "add_to-playlist")] == ["Add to playlist"] * 2
 
 
-def test_lines_are_parted_at_newlines_alone(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress('"one\u2028line"\n\n"two"\n'.encode()))
+def test_lines_are_parted_at_newlines_alone_and_a_broken_one_costs_nothing_else(tmp_path: Path) -> None:
+    lines = ['"one\u2028line"', "", '{"cut', "[" * 100_000, '"two"', "NaN"]
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode() + b'\n"\xff"\n"three"'))
+    intake = Intake("set")
 
-    assert list(read_records(tmp_path / "a.jsonl.gz")) == [("a-1", "one\u2028line"), ("a-3", "two")]
+    read = list(intake.records(tmp_path / "a.jsonl.gz"))
+
+    assert read == [("a-1", "one\u2028line"), ("a-5", "two"), ("a-6", None), ("a-8", "three")]
+    assert [loss.name for loss in intake.losses] == [f"a.jsonl.gz, line {number}" for number in (3, 4, 7)]
 
 
 def test_a_file_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
+    whole = gzip.compress(json.dumps(list(range(1000))).encode())
     (tmp_path / "b.jsonl.gz").write_bytes(b"no gzip")
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole[:-20])
+    (tmp_path / "bad.jsonl.gz").write_bytes(whole[:40] + b"\xff" * 40 + whole[80:])
+    (tmp_path / "zero.jsonl.gz").symlink_to("/dev/zero")
 
     with pytest.raises(DatasetError, match=r"has no a\.jsonl\.gz"):
-        list(read_records(tmp_path / "a.jsonl.gz"))
-    with pytest.raises(DatasetError, match=r"cannot read .*b\.jsonl\.gz"):
-        list(read_records(tmp_path / "b.jsonl.gz"))
+        list(Intake("set").records(tmp_path / "a.jsonl.gz"))
+    for name, reason in (("b", "cannot read"), ("cut", "cannot read"), ("bad", "cannot read"), ("zero", "a pipe or a")):
+        with pytest.raises(InputError, match=rf"{reason}|{name}.jsonl.gz is {reason}"):
+            list(Intake("set").records(tmp_path / f"{name}.jsonl.gz"))

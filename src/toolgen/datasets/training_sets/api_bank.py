@@ -17,7 +17,7 @@ from typing import Any
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.call_text import parse_calls
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Step, Turn
-from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, function_tool, read_records
+from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, function_tool
 from toolgen.foreign.data import clean, read_text
 
 NAME = "api-bank"
@@ -31,7 +31,7 @@ def load(folder: Path) -> LoadedSet:
     intake = Intake(NAME)
     tools = {tool.name: tool for tool in _tools(folder / "all_apis.csv", intake)}
     intake.take(
-        read_records(folder / "lv1-lv2-dialogues.jsonl.gz"),
+        intake.records(folder / "lv1-lv2-dialogues.jsonl.gz"),
         lambda identifier, record: _dialogue(identifier, record, tools),
     )
     intake.take(_longest(folder / "lv3-train.jsonl.gz", intake), _chain)
@@ -87,7 +87,7 @@ def _longest(path: Path, intake: Intake) -> Iterator[tuple[str, Any]]:
     """The records of level 3 are prefixes of chains, one a call; the longest of each request holds all of it."""
     found: dict[str, tuple[str, Any]] = {}
     count = 0
-    for identifier, record in read_records(path):
+    for identifier, record in intake.records(path):
         count += 1
         user = record["input"].partition("\nUser: ")[2].partition("\n")[0]
         if user not in found or len(record["input"]) >= len(found[user][1]["input"]):

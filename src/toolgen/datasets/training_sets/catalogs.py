@@ -9,7 +9,7 @@ from typing import Any
 
 from toolgen.catalog.loaders.report import Loss
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool, read_records
+from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool
 
 _CRAWLED = re.compile(r"^Deploy Server .*Try in Playground\s*\S*\s*", re.DOTALL)  # buttons of the directory's page
 _NO_DESCRIPTION = "Description not available"
@@ -77,7 +77,7 @@ def _load(name: str, path: Path, tools_of: Callable[[Any], Any], read: Callable[
     """Reads every tool of every record; one whose id occurs again is a loss."""
     intake = Intake(name)
     tools: dict[str, Tool] = {}
-    for identifier, record in read_records(path):
+    for identifier, record in intake.records(path):
         for number, one in enumerate(tools_of(record) or (), start=1):
             tool = intake.attempt(f"{identifier}-{number}", read, record, one)
             if tool and tool.id in tools:

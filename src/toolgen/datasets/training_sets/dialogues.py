@@ -5,7 +5,6 @@ A tool's parameters are those of its calls, its description is written here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from toolgen.catalog.loaders.report import Loss
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets import descriptions
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Step, Turn
-from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool, read_records, words_of
-from toolgen.foreign.data import clean
+from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool, words_of
+from toolgen.foreign.data import parse_json
 
 # --- Taskmaster-4 -----------------------------------------------------------------------------------------------------
 
@@ -25,7 +24,7 @@ _COFFEE = "taskmaster4-coffee"
 def load_taskmaster4(folder: Path) -> LoadedSet:
     """`dialogues.jsonl.gz`: orders in a coffee shop, each turn with its calls and results."""
     intake = Intake(_COFFEE)
-    tools = intake.take_undescribed(read_records(folder / "dialogues.jsonl.gz"), _coffee, _coffee_tool)
+    tools = intake.take_undescribed(intake.records(folder / "dialogues.jsonl.gz"), _coffee, _coffee_tool)
     return intake.loaded(tools)
 
 
@@ -50,7 +49,7 @@ def _coffee_calls(utterance: Any) -> Iterator[Action]:
     for one in utterance.get("annotations", ()):
         parts.setdefault(one["context"].rpartition("_")[2], {})[one["name"]] = one["value"]
     for part in parts.values():
-        arguments = clean(json.loads(part.get("request", "{}")))
+        arguments = parse_json(part.get("request", "{}"), "request")
         yield Action(tool=part["api_call"], arguments=arguments, result=part["response"])
 
 
@@ -63,7 +62,7 @@ def load_tau_bench(folder: Path) -> LoadedSet:
     """`retail_tasks_train.jsonl.gz`: what a customer wants, and the calls that do it. The airline runs belong to tasks
     that tau2 evaluates, and the few-shot examples show no calls: neither is read."""
     intake = Intake(_TAU)
-    tools = intake.take_undescribed(read_records(folder / "retail_tasks_train.jsonl.gz"), _retail, _retail_tool)
+    tools = intake.take_undescribed(intake.records(folder / "retail_tasks_train.jsonl.gz"), _retail, _retail_tool)
     intake.notes.append("gpt-4o-airline.success: not read, tau2 evaluates the same tasks")
     intake.notes.append("few_shot: not read, its calls are not shown")
     return intake.loaded(tools)
@@ -92,7 +91,7 @@ def load_obsidian(folder: Path) -> LoadedSet:
     """All files: one request a record with the tools' calls. The `context` that every call repeats (session, memory,
     goal) is made up again each time and left out. Rejected halves of pairs are losses."""
     intake = Intake(_OBSIDIAN)
-    records = [record for path in sorted(folder.glob("*.jsonl.gz")) for record in read_records(path)]
+    records = [record for path in sorted(folder.glob("*.jsonl.gz")) for record in intake.records(path)]
     intake.losses += [
         Loss(identifier, "the rejected half of a pair") for identifier, one in records if one.get("label") is False
     ]
@@ -128,5 +127,5 @@ def _obsidian(identifier: str, record: Any) -> Conversation:
 
 
 def _without_context(call: Any) -> dict[str, Any]:
-    arguments = clean(json.loads(call["function"]["arguments"]))
+    arguments = parse_json(call["function"]["arguments"], "arguments")
     return {key: value for key, value in arguments.items() if key != "context"}

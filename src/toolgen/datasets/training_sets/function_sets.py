@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Ending, Step, Turn
-from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, function_tool, read_records
-from toolgen.foreign.data import clean
+from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, function_tool
+from toolgen.foreign.data import parse_json
 
 # --- xLAM -------------------------------------------------------------------------------------------------------------
 
@@ -19,7 +18,7 @@ from toolgen.foreign.data import clean
 def load_xlam(folder: Path) -> LoadedSet:
     """`messages.jsonl.gz`: one request a record with its calls and candidate functions."""
     intake = Intake("xlam-sample-qwenstar")
-    intake.take(read_records(folder / "messages.jsonl.gz"), _xlam)
+    intake.take(intake.records(folder / "messages.jsonl.gz"), _xlam)
     return intake.loaded()
 
 
@@ -46,14 +45,14 @@ def load_glaive(folder: Path) -> LoadedSet:
     """The ms-swift sample (`glaive-1000`) and LLaMA-Factory's demo: conversations with calls, results and declines."""
     intake = Intake("glaive-v2-sample")
     for name in ("glaive-1000", "llamafactory_glaive_toolcall_en_demo"):
-        intake.take(read_records(folder / f"{name}.jsonl.gz"), _glaive)
+        intake.take(intake.records(folder / f"{name}.jsonl.gz"), _glaive)
     return intake.loaded()
 
 
 def _glaive(identifier: str, record: Any) -> Conversation:
     messages = [(m["role"], m["content"]) for m in record.get("messages", ())]
     messages += [(_GLAIVE_ROLES[m["from"]], m["value"]) for m in record.get("conversations", ())]
-    tools = _functions(json.loads(record.get("tools") or "[]"), "glaive-v2-sample")
+    tools = _functions(parse_json(record.get("tools") or "[]", "tools"), "glaive-v2-sample")
     if not tools:
         raise Unusable("it offers no tool: small talk or knowledge alone")
     turns: list[tuple[str, list[Step]]] = []
@@ -74,9 +73,11 @@ def _glaive(identifier: str, record: Any) -> Conversation:
 
 
 def _glaive_call(content: str) -> Action:
-    call = clean(json.loads(content))
+    call = parse_json(content, "call")
     arguments = call["arguments"]
-    return Action(tool=call["name"], arguments=json.loads(arguments) if isinstance(arguments, str) else arguments)
+    return Action(
+        tool=call["name"], arguments=parse_json(arguments, "arguments") if isinstance(arguments, str) else arguments
+    )
 
 
 def _with_results(step: Step, result: str) -> Step:
@@ -108,13 +109,13 @@ def load_toolrl(folder: Path) -> LoadedSet:
     """`rlla_sft.jsonl.gz`: dialogues whose last answer holds a thought, calls or a response; half of the names are
     random letters (Hammer's masking). The records of `rlla_test.parquet` are a test and are not read."""
     intake = Intake("toolrl-rlla-sft")
-    intake.take(read_records(folder / "rlla_sft.jsonl.gz"), _toolrl)
+    intake.take(intake.records(folder / "rlla_sft.jsonl.gz"), _toolrl)
     return intake.loaded()
 
 
 def _toolrl(identifier: str, record: Any) -> Conversation:
     listed = [
-        {"name": name.strip(), "description": description, "parameters": json.loads(parameters)}
+        {"name": name.strip(), "description": description, "parameters": parse_json(parameters, "parameters")}
         for name, description, parameters in _LISTED.findall(record["instruction"])
     ]
     if not listed:
@@ -137,7 +138,7 @@ def _toolrl(identifier: str, record: Any) -> Conversation:
 def _lines_of_calls(text: str) -> Iterator[Action]:
     for line in text.split("\n"):
         if line.strip():
-            call = clean(json.loads(line))
+            call = parse_json(line, "call")
             yield Action(tool=call["name"], arguments=call["parameters"])
 
 

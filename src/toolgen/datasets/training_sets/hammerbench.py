@@ -12,7 +12,7 @@ from typing import Any
 
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Step, Turn
-from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool, read_records
+from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool
 
 NAME = "hammerbench"
 _NO_TOOL = "no tool is suitable"
@@ -20,9 +20,9 @@ _NO_TOOL = "no tool is suitable"
 
 def load(folder: Path) -> LoadedSet:
     """The set of the folder: `en.jsonl.gz` and `tools.jsonl.gz`."""
-    tools = {record["name"]: _tool(record) for _, record in read_records(folder / "tools.jsonl.gz")}
     intake = Intake(NAME)
-    intake.take(read_records(folder / "en.jsonl.gz"), lambda identifier, record: _read(identifier, record, tools))
+    tools = {record["name"]: _tool(record) for _, record in intake.records(folder / "tools.jsonl.gz")}
+    intake.take(intake.records(folder / "en.jsonl.gz"), lambda identifier, record: _read(identifier, record, tools))
     intake.relax()
     return intake.loaded(tools.values())
 

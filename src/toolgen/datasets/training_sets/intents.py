@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from toolgen.datasets.training_sets.reading import (
     LoadedSet,
     Unusable,
     make_tool,
-    read_gzip,
-    read_records,
+    read_set_text,
     words_of,
 )
-from toolgen.foreign.data import clean
+from toolgen.foreign.data import parse_json
 
 MOST = 1000
 """Requests that are taken of SNIPS and of HWU64: 71 intents need no more."""
@@ -29,7 +27,7 @@ MOST = 1000
 def load_snips(folder: Path) -> LoadedSet:
     """`utterances.jsonl.gz`: seven intents with exact values, at most MOST requests, evenly over the intents."""
     intake = Intake("snips")
-    records = list(read_records(folder / "utterances.jsonl.gz"))
+    records = list(intake.records(folder / "utterances.jsonl.gz"))
     slots = _slots((r["intent"], part["entity"]) for _, r in records for part in r["data"] if "entity" in part)
     names = sorted({record["intent"] for _, record in records})
     tools = {intent: _intent_tool(intent, "", slots.get(intent, ()), "snips") for intent in names}
@@ -48,7 +46,7 @@ def _snips(identifier: str, record: Any, tools: Mapping[str, Tool]) -> Conversat
 def load_hwu64(folder: Path) -> LoadedSet:
     """`annotated.jsonl.gz`: a home assistant's intents. The small talk of `general_...` calls nothing and is a loss."""
     intake = Intake("hwu64")
-    records = list(read_records(folder / "annotated.jsonl.gz"))
+    records = list(intake.records(folder / "annotated.jsonl.gz"))
     slots = _slots((r["intent"], e["entity"]) for _, r in records for e in r["entities"])
     names = sorted({record["intent"] for _, record in records if not record["intent"].startswith("general_")})
     tools = {}
@@ -109,7 +107,7 @@ def load_clinc150(folder: Path) -> LoadedSet:
     """`data_full.json.gz`: the requests that are out of scope, as requests that no tool fits. The 150 intents are the
     tools, ten of them (by hash) the candidates of each request; requests within scope have no arguments and are left out."""
     intake = Intake("clinc150")
-    data = clean(json.loads(read_gzip(folder / "data_full.json.gz")))
+    data = parse_json(read_set_text(folder / "data_full.json.gz"), "data_full.json.gz")
     intents = sorted({intent for _, intent in data["train"]})
     tools = [make_tool(intent, "", f"{words_of(intent)}.", None, "clinc150") for intent in intents]
     parts = [(f"{part}-{n}", text) for part in data if part.startswith("oos") for n, (text, _) in enumerate(data[part])]
@@ -133,7 +131,7 @@ def _out_of_scope(identifier: str, text: str, tools: Sequence[Tool]) -> Conversa
 def load_in3(folder: Path) -> LoadedSet:
     """`train.jsonl.gz`: vague tasks with the question that asks for the most important missing detail. No tools."""
     intake = Intake("in3")
-    intake.take(read_records(folder / "train.jsonl.gz"), _in3)
+    intake.take(intake.records(folder / "train.jsonl.gz"), _in3)
     return intake.loaded()
 
 

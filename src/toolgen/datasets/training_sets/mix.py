@@ -24,11 +24,11 @@ from toolgen.datasets.task import Task, Turn
 from toolgen.datasets.training_sets.conversation import Conversation, Request, calls_of
 from toolgen.datasets.training_sets.evidence import is_evidenced
 from toolgen.datasets.training_sets.near_copies import NearCopies
-from toolgen.datasets.training_sets.reading import LoadedSet
+from toolgen.datasets.training_sets.reading import NOT_IN_FORM, LoadedSet
 from toolgen.datasets.training_sets.registry import TRAINING_SETS
 from toolgen.datasets.trajectory import Trajectory
 from toolgen.datasets.transforms import join
-from toolgen.errors import UsageError, nearest
+from toolgen.errors import DatasetError, ToolgenError, UsageError, nearest
 
 NEAR_COPY = "a near copy of a request that must not be trained on"
 
@@ -43,15 +43,27 @@ def build_mix(
 ) -> Dataset:
     """The dataset of some sets (all that `folder` holds, if none is named), each in the folder of its name.
 
-    One report a set says what was taken and lost. UsageError names an unknown set, or one that is not there.
+    One report a set says what was taken and lost. UsageError names an unknown set, DatasetError one that is not there or not in
+    its publisher's form.
     """
     parts = []
     for one in _chosen(Path(folder), names):
         if on_message:
             on_message(f"reading {one}")
-        parts.append(clean(one, TRAINING_SETS[one].load(Path(folder) / one), near))
+        parts.append(clean(one, _load(one, Path(folder) / one), near))
     source = "; ".join(f"{part.name}: {part.source}, {TRAINING_SETS[part.name].share}" for part in parts)
     return join(parts, name=name, source=source)
+
+
+def _load(name: str, folder: Path) -> LoadedSet:
+    try:
+        return TRAINING_SETS[name].load(folder)
+    except ToolgenError:
+        raise
+    except NOT_IN_FORM as error:  # of what describes the tools; a damaged request is a loss
+        raise DatasetError(
+            f"{folder} is not in the form of {name} ({type(error).__name__}: {str(error)[:80]})"
+        ) from error
 
 
 def texts_of(datasets: Iterable[Dataset]) -> Iterator[str]:
@@ -193,10 +205,10 @@ def _chosen(folder: Path, names: Sequence[str]) -> list[str]:
                 f"unknown training set {name!r}; sets are {', '.join(TRAINING_SETS)}{nearest(name, TRAINING_SETS)}"
             )
         if not (folder / name).is_dir():
-            raise UsageError(f"{folder} has no folder {name}; put the files of the set there")
+            raise DatasetError(f"{folder} has no folder {name}; put the files of the set there")
     found = [name for name in TRAINING_SETS if name in names or (not names and (folder / name).is_dir())]
     if not found:
-        raise UsageError(
+        raise DatasetError(
             f"{folder} holds no training set; expected a folder named like one: {', '.join(TRAINING_SETS)}"
         )
     return found

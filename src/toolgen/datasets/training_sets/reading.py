@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import gzip
+import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from toolgen.catalog.flat_schema import flat_schema
-from toolgen.catalog.loaders.report import LoadReport, Loss
+from toolgen.catalog.loaders.report import LoadReport, Loss, lines_lost
 from toolgen.catalog.naming import tool_id
 from toolgen.catalog.normalization import merge_schemas, normalize_schema
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets.conversation import Conversation, Step
 from toolgen.errors import DatasetError, ToolgenError
-from toolgen.foreign.data import parse_json
+from toolgen.foreign.data import decode, line_values, read_gzip
 
 Json = Any
 Result = TypeVar("Result")
@@ -37,6 +37,10 @@ class LoadedSet:
     report: LoadReport
 
 
+NOT_IN_FORM = (ToolgenError, LookupError, TypeError, AttributeError, ValueError, SyntaxError, RecursionError, csv.Error)
+"""What reading a record raises that is not as its publisher's others are."""
+
+
 class Unusable(Exception):
     """Why a record cannot be taken, in a few words."""
 
@@ -49,6 +53,14 @@ class Intake:
     conversations: list[Conversation] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def records(self, path: Path) -> Iterator[tuple[str, Json]]:
+        """An id (file and line) and the JSON value of each line of a `.jsonl.gz` file. A line that is none is a loss;
+        DatasetError if the file is missing, InputError if it is damaged."""
+        stem = path.name.removesuffix(".jsonl.gz")
+        losses = lines_lost(path.name, self.losses)
+        for number, value in line_values(_unpacked(path), str(path), losses):
+            yield f"{stem}-{number}", value
 
     def take(self, records: Iterable[tuple[str, Json]], read: Callable[[str, Json], Conversation]) -> None:
         """Reads each record (its id, its content) with `read`; one that is damaged does not cost the others."""
@@ -86,7 +98,7 @@ class Intake:
             return read(*what)
         except Unusable as error:
             reason = str(error)
-        except (ToolgenError, LookupError, TypeError, AttributeError, ValueError, SyntaxError) as error:
+        except NOT_IN_FORM as error:
             reason = f"not in the publisher's form ({type(error).__name__}: {str(error)[:80]})"
         self.losses.append(Loss(identifier, reason))
         return None
@@ -166,22 +178,15 @@ def _with_tools(conversation: Conversation, tools: Mapping[str, Tool], fewest: i
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def read_records(path: Path) -> Iterator[tuple[str, Json]]:
-    """An id (file and line) and the JSON value of each line of a `.jsonl.gz` file; DatasetError if it cannot be read."""
-    stem = path.name.removesuffix(".jsonl.gz")
-    for number, line in enumerate(read_gzip(path).split("\n"), start=1):
-        if line.strip():
-            yield f"{stem}-{number}", parse_json(line, f"{path}, line {number}")
+def read_set_text(path: Path) -> str:
+    """The text of a gzip file; DatasetError if it is missing, InputError if it is damaged or no text."""
+    return decode(_unpacked(path), str(path))
 
 
-def read_gzip(path: Path) -> str:
-    """The text of a gzip file; DatasetError if it is missing, damaged or not UTF-8."""
-    try:
-        return gzip.decompress(path.read_bytes()).decode("utf-8")
-    except FileNotFoundError:
-        raise DatasetError(f"{path.parent} has no {path.name}; is it the folder of another set?") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read {path}: {error}") from error
+def _unpacked(path: Path) -> bytes:
+    if not path.exists():
+        raise DatasetError(f"{path.parent} has no {path.name}; is it the folder of another set?")
+    return read_gzip(path)
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import csv
 import io
-import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -21,11 +20,11 @@ from toolgen.datasets.training_sets.reading import (
     function_tool,
     make_tool,
     observed_schema,
-    read_gzip,
-    read_records,
+    read_set_text,
     words_of,
 )
-from toolgen.foreign.data import clean
+from toolgen.errors import InputError
+from toolgen.foreign.data import clean, parse_json
 
 # --- SeqAPIBlend ------------------------------------------------------------------------------------------------------
 
@@ -35,10 +34,10 @@ def load_seq_apiblend(folder: Path) -> LoadedSet:
     intake = Intake("seq-apiblend")
     described: list[Tool] = []
     for part in ("SeqMultiWOZ", "SeqSNIPS"):
-        functions = [record for _, record in read_records(folder / f"{part}.functions.jsonl.gz")]
+        functions = [record for _, record in intake.records(folder / f"{part}.functions.jsonl.gz")]
         tools = {one["name"]: function_tool(one, "seq-apiblend", part.removeprefix("Seq")) for one in functions}
         described += tools.values()
-        intake.take(read_records(folder / f"{part}.jsonl.gz"), partial(_seq_apiblend, tools))
+        intake.take(intake.records(folder / f"{part}.jsonl.gz"), partial(_seq_apiblend, tools))
     return intake.loaded(described)
 
 
@@ -67,7 +66,7 @@ _T_EVAL_TYPES = {"STRING": "string", "NUMBER": "number", "INTEGER": "integer", "
 def load_t_eval(folder: Path) -> LoadedSet:
     """`plan_json_v1.jsonl.gz`: plans of calls. `plan_str` repeats its requests and `review_str` holds none."""
     intake = Intake("t-eval")
-    intake.take(read_records(folder / "plan_json_v1.jsonl.gz"), _t_eval)
+    intake.take(intake.records(folder / "plan_json_v1.jsonl.gz"), _t_eval)
     intake.notes.append("plan_str_v1: not read, it repeats the requests of plan_json_v1")
     intake.notes.append("review_str_v1: not read, it judges results and holds no request")
     return intake.loaded()
@@ -105,7 +104,7 @@ _CHOSEN = re.compile(r'CALLTOOL\["(.*?)"\]')
 def load_toolverifier(folder: Path) -> LoadedSet:
     """`train.csv.gz`: a request, eight described tools and the chosen one; no arguments."""
     intake = Intake("toolverifier")
-    rows = csv.DictReader(io.StringIO(read_gzip(folder / "train.csv.gz")))
+    rows = csv.DictReader(io.StringIO(read_set_text(folder / "train.csv.gz")))
     intake.take(((f"train-{number}", row["text"]) for number, row in enumerate(rows, 1)), _toolverifier)
     return intake.loaded()
 
@@ -133,14 +132,14 @@ _ACTION_INPUT = re.compile(r"Action Input:\s*(\{[\s\S]*\})\s*$")
 def load_shortcutsbench(folder: Path) -> LoadedSet:
     """`queries.jsonl.gz` with actions, `apis.jsonl.gz` with one-line descriptions. Parameters are those of the calls."""
     intake = Intake("shortcutsbench-toolllm")
-    queries = list(read_records(folder / "queries.jsonl.gz"))
+    queries = list(intake.records(folder / "queries.jsonl.gz"))
     seen: dict[str, list[Any]] = {}
     for _, record in queries:
         for step in record["action_seqs"]:
             if step["api_name"] != "Finish" and (arguments := _action_input(step)):
                 seen.setdefault(step["api_name"], []).append(arguments)
     tools = {}
-    for _, record in read_records(folder / "apis.jsonl.gz"):
+    for _, record in intake.records(folder / "apis.jsonl.gz"):
         name, _, provider = record["id"].rpartition("_for_")
         schema = observed_schema(seen.get(record["id"], ()))
         description = record["info"].strip() or words_of(name)
@@ -152,8 +151,8 @@ def load_shortcutsbench(folder: Path) -> LoadedSet:
 def _action_input(step: Any) -> Any:
     found = _ACTION_INPUT.search(step["api_action"] or "")
     try:
-        value = clean(json.loads(found[1])) if found else None
-    except ValueError:
+        value = parse_json(found[1], "Action Input") if found else None
+    except InputError:
         return None
     return value if isinstance(value, dict) else None
 

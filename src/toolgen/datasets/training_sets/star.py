@@ -12,7 +12,7 @@ from typing import Any
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets import descriptions
 from toolgen.datasets.training_sets.conversation import Action, Conversation, Ending, Step, Turn
-from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool, read_records, words_of
+from toolgen.datasets.training_sets.reading import Intake, LoadedSet, Unusable, make_tool, words_of
 from toolgen.foreign.data import read_json
 
 NAME = "rasa-star"
@@ -27,7 +27,7 @@ def load(folder: Path) -> LoadedSet:
     tools = {name: _tool(name, api) for name, api in described.items()}
     intake = Intake(NAME)
     intake.take(
-        read_records(folder / "dialogues.jsonl.gz"), lambda identifier, record: _read(identifier, record, tools)
+        intake.records(folder / "dialogues.jsonl.gz"), lambda identifier, record: _read(identifier, record, tools)
     )
     return intake.loaded(tools.values())
 
