@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from toolgen.agent import Action
+from toolgen.catalog.naming import wire_name
 from toolgen.checkpoint import Checkpoint
+from toolgen.datasets.messages import FINISH
+from toolgen.datasets.trajectory import Message
 from toolgen.testing import tiny_checkpoint
+
+ALERTS = "weather&&get_alerts"
+LETTER = 'Grüße 🚕 "quoted" \\ and\nlines'
 
 
 @contextmanager
@@ -38,3 +46,84 @@ def served(app: Any) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
     return tiny_checkpoint(max_position_embeddings=2048)
+
+
+@pytest.fixture(scope="module")
+def script(checkpoint: Checkpoint) -> Script:
+    return Script(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def address(checkpoint: Checkpoint, script: Script) -> Iterator[str]:
+    from toolgen.serving.app import make_app
+    from toolgen.serving.assistant import Assistant
+    from toolgen.serving.service import Service
+
+    assistant = Assistant(checkpoint, running=2, waiting=1, seconds=20)
+    service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
+    assistant._policy = script  # type: ignore[assignment]
+    with served(make_app(service, on_close=assistant.close)) as url:
+        yield url
+
+
+class Script:
+    """Stands where the policy does: gives the next of its actions, letter by letter, and remembers what it was asked."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.actions: list[Action] = []
+        self.asked: list[dict[str, Any]] = []
+        self.hold = threading.Event()
+        self.hold.set()
+        self.cancelled = threading.Event()
+
+    def for_task(self, _task: str, work: Any, options: Any) -> Script:
+        self.work, self.options = work, options
+        return self
+
+    def act(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[str] | None,
+        *,
+        prompt: Sequence[int],
+        tokens: int,
+        required: bool,
+        on_text: Callable[[str, str], bool | None],
+    ) -> Action:
+        self.asked.append(
+            {"messages": messages, "tools": tools, "tokens": tokens, "required": required, "options": self.options}
+        )
+        while not self.hold.wait(0.02):
+            try:
+                self.work._ticket.check()
+            except BaseException:
+                self.cancelled.set()
+                raise
+        action = self.actions.pop(0)
+        if action.stuck != "context_full":
+            on_text(action.tool, "")
+            text = json.dumps(dict(action.arguments))
+            for end in (*range(0, len(text) + 1, 3), len(text)):
+                if on_text(action.tool, text[:end]):
+                    return Action(tool=action.tool, stuck="arguments_cut", fault="stopped", tokens=action.tokens)
+        return action
+
+
+def call(tool: str = ALERTS, **arguments: Any) -> Action:
+    return Action(tool=tool, arguments=arguments or {"region": "Oslo"}, tokens=7)
+
+
+def answer(text: str = LETTER) -> Action:
+    return Action(tool=FINISH, arguments={"answer": text}, tokens=5)
+
+
+def wire(checkpoint: Checkpoint, tool: str = ALERTS) -> str:
+    return wire_name(checkpoint.catalog.get(tool))
+
+
+def said(message: Mapping[str, Any]) -> tuple[str, Any]:
+    """Role and text of a message, or tool and arguments of the call in it."""
+    for made in message.get("tool_calls") or ():
+        return made["function"]["name"], json.loads(made["function"]["arguments"])
+    return message["role"], message["content"]

@@ -5,82 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
+from tests.serving.conftest import ALERTS, LETTER, Script, answer, call, said, served, wire
 
 from toolgen.agent import Action
-from toolgen.catalog.naming import wire_name
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets.messages import FINISH, NO_TOOL
-from toolgen.datasets.trajectory import Message
-
-openai = pytest.importorskip("openai")
-pytest.importorskip("fastapi")
-
-from tests.serving.conftest import served  # noqa: E402
-
-from toolgen.serving.app import Service, make_app  # noqa: E402
-from toolgen.serving.assistant import Assistant  # noqa: E402
-from toolgen.serving.guard import hashed  # noqa: E402
-
-ALERTS = "weather&&get_alerts"
-LETTER = 'Grüße 🚕 "quoted" \\ and\nlines'
-
-
-class Script:
-    """Stands where the policy does: gives the next of its actions, letter by letter, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.actions: list[Action] = []
-        self.asked: list[dict[str, Any]] = []
-        self.hold = threading.Event()
-        self.hold.set()
-        self.cancelled = threading.Event()
-
-    def for_task(self, _task: str, work: Any, options: Any) -> Script:
-        self.work, self.options = work, options
-        return self
-
-    def act(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[str] | None,
-        *,
-        tokens: int,
-        required: bool,
-        on_text: Callable[[str, str], None],
-    ) -> Action:
-        self.asked.append({"messages": messages, "tools": tools, "tokens": tokens, "required": required})
-        while not self.hold.wait(0.02):
-            try:
-                self.work._ticket.check()
-            except BaseException:
-                self.cancelled.set()
-                raise
-        action = self.actions.pop(0)
-        if action.stuck != "context_full":
-            on_text(action.tool, "")
-            text = json.dumps(dict(action.arguments))
-            for end in range(0, len(text) + 1, 3):
-                on_text(action.tool, text[:end])
-            on_text(action.tool, text)
-        return action
-
-
-@pytest.fixture(scope="module")
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture(scope="module")
-def address(checkpoint: Checkpoint, script: Script) -> Iterator[str]:
-    assistant = Assistant(checkpoint, running=2, waiting=1, seconds=20)
-    service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
-    assistant._policy = script  # type: ignore[assignment]
-    with served(make_app(service, on_close=assistant.close)) as url:
-        yield url
+from toolgen.serving.app import make_app
+from toolgen.serving.assistant import Assistant
+from toolgen.serving.guard import hashed
+from toolgen.serving.service import Service
 
 
 @pytest.fixture
@@ -96,21 +34,9 @@ def _called(arguments: str) -> dict[str, Any]:
     return {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": function}]}
 
 
-def call(tool: str = ALERTS, **arguments: Any) -> Action:
-    return Action(tool=tool, arguments=arguments or {"region": "Oslo"}, tokens=7)
-
-
-def answer(text: str = LETTER) -> Action:
-    return Action(tool=FINISH, arguments={"answer": text}, tokens=5)
-
-
 def ask(client: Any, **options: Any) -> Any:
     settings = {"model": "tiny", "messages": [{"role": "user", "content": "storms?"}], **options}
     return client.chat.completions.create(**settings)
-
-
-def wire(checkpoint: Checkpoint, tool: str = ALERTS) -> str:
-    return wire_name(checkpoint.catalog.get(tool))
 
 
 # --- chat --------------------------------------------------------------------------------------------------------------
@@ -155,7 +81,7 @@ def test_a_conversation_comes_back_as_it_was(client: Any, script: Script, checkp
             {"role": "tool", "tool_call_id": "a", "content": "storm"},
         ],
     )
-    told = [_said(message) for message in script.asked[0]["messages"]]
+    told = [said(message) for message in script.asked[0]["messages"]]
     assert told == [
         ("system", "Be brief."),
         ("user", "first"),
@@ -166,12 +92,6 @@ def test_a_conversation_comes_back_as_it_was(client: Any, script: Script, checkp
         (ALERTS, {"region": "b"}),
         ("tool", "calm"),
     ]
-
-
-def _said(message: Mapping[str, Any]) -> tuple[str, Any]:
-    for made in message.get("tool_calls") or ():
-        return made["function"]["name"], json.loads(made["function"]["arguments"])
-    return message["role"], message["content"]
 
 
 @pytest.mark.parametrize(
@@ -355,7 +275,7 @@ def test_a_response_goes_on_with_results(client: Any, script: Script, checkpoint
     items.append({"type": "function_call_output", "call_id": made.call_id, "output": "storm"})
     done = client.responses.create(model="tiny", input=items, tools=[{"type": "tool_search"}], instructions="Be kind.")
     assert done.output_text == "Stay in."
-    told = [_said(message) for message in script.asked[1]["messages"]]
+    told = [said(message) for message in script.asked[1]["messages"]]
     assert told == [("system", "Be kind."), ("user", "storms?"), (ALERTS, {"region": "Oslo"}), ("tool", "storm")]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
     from toolgen.inference.passes import Passes
 
-OnText = Callable[[str, str], None]
+OnText = Callable[[str, str], bool | None]
 StuckReason = Literal["", "context_full", "arguments_cut", "invalid_arguments"]
 
 
@@ -133,18 +133,20 @@ class GenerativePolicy:
         messages: Sequence[Message],
         tools: Sequence[str] | None = None,
         *,
+        prompt: Sequence[int] | None = None,
         tokens: int | None = None,
         given: str | None = None,
         required: bool = False,
         on_text: OnText | None = None,
     ) -> Action:
         """See `Policy`. With `given` the tool is not chosen but taken; with `required` it is a tool, neither "finish" nor
-        "no_tool". `on_text` hears the chosen tool and the arguments written so far, empty at first."""
+        "no_tool". `prompt` are the token ids of the messages, where they are known. `on_text` hears the chosen tool and the
+        arguments written so far, empty at first; if it says so, they end there."""
         from toolgen.decoding import ContextFullError
 
         self._written = 0
         try:
-            self._session.sync(self.decoder.protocol.prompt(messages))
+            self._session.sync(self.decoder.protocol.prompt(messages) if prompt is None else prompt)
             thought = self._think() if self.think else ""
             choice = self.decoder.choose(self._session, tools, required=required)
             tool = given or choice.tool

@@ -1,4 +1,4 @@
-"""`toolgen serve`: a checkpoint behind OpenAI's interfaces, for clients that exist."""
+"""`toolgen serve`: a checkpoint behind OpenAI's and Anthropic's interfaces, for clients that exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from toolgen.serving.addresses import LOOPBACK, in_url
 
 if TYPE_CHECKING:
     from toolgen.retrieval import Retriever
-    from toolgen.serving.app import Service
+    from toolgen.serving.service import Service
 
 _KEY_LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})")
 
@@ -62,7 +62,7 @@ def serve(
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
 ) -> None:
-    """Serve /v1/chat/completions, /v1/responses with tool_search, /v1/models and /v1/tools/search, /health and /metrics.
+    """Serve /v1/chat/completions, /v1/responses and /v1/messages with tool search, /v1/tools/search, /v1/models and /metrics.
 
     The catalog's tools need not be listed in requests: the model finds them, and the client carries the calls out. SIGTERM ends
     the server once all accepted requests are answered.
@@ -101,8 +101,8 @@ def _service(
     include: list[str] | None,
     exclude: list[str] | None,
 ) -> tuple[Service, Callable[[], None]]:
-    from toolgen.serving.app import Service
     from toolgen.serving.assistant import Assistant
+    from toolgen.serving.service import Service
 
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())
     assistant = None

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from toolgen.inference.passes import Passes
 
 ArgumentStatus = Literal["ok", "cut", "invalid"]
-OnText = Callable[[str], None]
+OnText = Callable[[str], bool | None]
+"""Hears what is written so far; whether it ends there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +194,8 @@ class ToolDecoder:
     ) -> Arguments:
         """The argument object of `action` where the session ends; afterwards the session may end inside it: `sync`.
 
-        `tokens` bounds it further than the option `argument_tokens` does; `on_text` hears what is written so far.
+        `tokens` bounds it further than the option `argument_tokens` does; `on_text` hears what is written so far and
+        may end it.
         """
         if action == NO_TOOL:
             return Arguments(value={}, text="{}", status="ok")
@@ -242,8 +244,8 @@ class _ArgumentRun:
     def run(self, grammar: ArgumentGrammar, schema: Mapping[str, Any], on_text: OnText | None) -> Arguments:
         while not (self._matcher.complete or self._matcher.stuck) and self._left > 0:
             self._advance()
-            if on_text:
-                on_text(self._matcher.text)
+            if on_text and on_text(self._matcher.text):
+                break
         text, steps = self._matcher.text, len(self._matcher.tokens)
         status: ArgumentStatus = "ok"
         value: Mapping[str, Any] | None = None

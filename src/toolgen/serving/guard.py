@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.exceptions import HTTPException
 
 from toolgen.serving.addresses import LOOPBACK, in_url
+from toolgen.serving.errors import error_body
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -115,7 +116,7 @@ class Guard:
         if not length.isdecimal() or int(length[:20]) > self._largest_body:
             return 413, "too_large", f"a request has at most {self._largest_body:,} bytes"
         if self._keys and path not in OPEN_PATHS and not self._is_known(headers):
-            return 401, "invalid_api_key", "give a key of this server: Authorization: Bearer KEY"
+            return 401, "invalid_api_key", "give a key of this server: Authorization: Bearer KEY, or x-api-key: KEY"
         return None
 
     def _is_known(self, headers: Mapping[str, str]) -> bool:
@@ -153,14 +154,7 @@ def _host(header: str) -> str:
 
 
 async def _refuse(send: Send, status: int, code: str, text: str) -> None:
-    body = json.dumps(error_body(text, code=code)).encode()
+    body = json.dumps(error_body(status, text, code=code)).encode()
     head: list[Any] = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
-
-
-def error_body(
-    text: str, *, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None
-) -> dict[str, Any]:
-    """An error as OpenAI's clients read it."""
-    return {"error": {"message": text, "type": kind, "param": param, "code": code}}

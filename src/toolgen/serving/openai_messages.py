@@ -7,9 +7,8 @@ types of its SDK 3.54 give it. Knows no server and no model.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from toolgen.catalog import Catalog
@@ -18,27 +17,18 @@ from toolgen.datasets.messages import FINISH, call_message, result_message, user
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import InputError
 from toolgen.foreign.data import parse_json
-
-DECLINED = "No tool of the catalog fits this request."
-"""What a client reads when the model declines."""
-_ANSWER = re.compile(r'^\s*\{\s*"answer"\s*:\s*"((?:[^"\\]|\\.)*)', re.S)
-_HALF_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\u?[0-9a-fA-F]{0,3}|\\)?$|\\u[0-9a-fA-F]{0,3}$")
-
-
-class FormatError(InputError):
-    """A request that does not fit; `param` says where."""
-
-    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.param, self.code = param, code
+from toolgen.serving.errors import FormatError
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which tools may be called (None: all), and whether one has to be."""
+    """Which tools may be called (None: all of the catalog), and whether one has to be. `listed` are those that the request
+    lists; with `searches` the catalog's others are searched for it."""
 
     tools: tuple[str, ...] | None = None
     required: bool = False
+    listed: tuple[str, ...] = ()
+    searches: bool = False
 
 
 class Names:
@@ -74,13 +64,18 @@ class Names:
         return wire_name(self.catalog.get(tool_id))
 
 
-def chat_messages(given: Sequence[Mapping[str, Any]], names: Names) -> list[Message]:
+def chat_messages(given: Sequence[Mapping[str, Any]], names: Names, places: Sequence[str] = ()) -> list[Message]:
     """The messages of a chat request. An answer in its middle becomes the call of `finish` that it was; several calls of one
-    message are put before their results, one at a time."""
+    message are put before their results, one at a time. `places` are what errors call the messages."""
     messages: list[Message] = []
-    results = _results(given)
-    for place, one in enumerate(given):
-        where, role = f"messages[{place}]", one.get("role")
+    labelled = [*zip(places or [f"messages[{place}]" for place in range(len(given))], given, strict=True)]
+    results = {
+        str(one.get("tool_call_id")): (_text(one.get("content"), where), where)
+        for where, one in labelled
+        if one.get("role") == "tool"
+    }
+    for where, one in labelled:
+        role = one.get("role")
         if role in ("system", "developer"):
             messages.append({"role": "system", "content": _text(one.get("content"), where)})
         elif role == "user":
@@ -89,29 +84,35 @@ def chat_messages(given: Sequence[Mapping[str, Any]], names: Names) -> list[Mess
             messages += _assistant(one, where, names, results)
         elif role != "tool":
             raise FormatError(f"{where} has the role {role!r}; known are system, user, assistant and tool", where)
+    for call_id, (_, where) in results.items():
+        raise FormatError(f"{where} answers the call {call_id[:60]!r}, which no message before it makes", where)
     if not messages or messages[-1]["role"] == "assistant":
         raise FormatError("the messages end with the assistant's own; end with a user's or a tool's", "messages")
     return messages
 
 
 def chat_choice(tools: Sequence[Any] | None, choice: Any, names: Names) -> Choice:
-    """What `tools` and `tool_choice` of a request allow. Without tools the whole catalog may be called."""
-    listed = None if tools is None else tuple(names.id_of(_name(one, i), f"tools[{i}]") for i, one in enumerate(tools))
+    """What `tools` and `tool_choice` of a request allow. The whole catalog may be called without tools, and with a tool of the
+    type `tool_search`."""
+    searches = any(isinstance(tool, Mapping) and tool.get("type") == "tool_search" for tool in tools or ())
+    functions = [tool for tool in tools or () if not (isinstance(tool, Mapping) and tool.get("type") == "tool_search")]
+    listed = tuple(names.id_of(_name(one, i), f"tools[{i}]") for i, one in enumerate(functions))
+    allowed = Choice(listed if functions and not searches else None, False, listed, searches)
     if choice in (None, "auto"):
-        return Choice(listed)
+        return allowed
     if choice == "none":
-        return Choice(())
+        return replace(allowed, tools=())
     if choice == "required":
-        return Choice(listed, required=True)
+        return replace(allowed, required=True)
     if isinstance(choice, Mapping):
         kind = choice.get("type")
         inner = choice.get(str(kind)) or choice
         if kind == "function" and isinstance(inner, Mapping):
-            return Choice((names.id_of(inner.get("name"), "tool_choice"),), required=True)
-        listed = inner.get("tools") if isinstance(inner, Mapping) else None
-        if kind == "allowed_tools" and isinstance(listed, list):
-            allowed = [names.id_of(_name(one, i), "tool_choice") for i, one in enumerate(listed)]
-            return Choice(tuple(allowed), required=inner.get("mode") == "required")
+            return replace(allowed, tools=(names.id_of(inner.get("name"), "tool_choice"),), required=True)
+        some = inner.get("tools") if isinstance(inner, Mapping) else None
+        if kind == "allowed_tools" and isinstance(some, list):
+            ids = tuple(names.id_of(_name(one, i), "tool_choice") for i, one in enumerate(some))
+            return replace(allowed, tools=ids, required=inner.get("mode") == "required")
     raise FormatError(
         "tool_choice is none, auto, required, a function by name or allowed_tools; "
         f"got {json.dumps(choice, default=str)[:100]}",
@@ -122,47 +123,29 @@ def chat_choice(tools: Sequence[Any] | None, choice: Any, names: Names) -> Choic
 def response_messages(given: Any, instructions: str | None, names: Names) -> list[Message]:
     """The messages of a Responses request: a text, or items. Items of tool search say nothing that the model does not know."""
     items: Sequence[Mapping[str, Any]] = [{"role": "user", "content": given}] if isinstance(given, str) else given
-    chat: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
+    chat: list[tuple[str, dict[str, Any]]] = []
+    if instructions:
+        chat.append(("instructions", {"role": "system", "content": instructions}))
     for place, item in enumerate(items):
-        kind = item.get("type") or "message"
+        kind, where = item.get("type") or "message", f"input[{place}]"
         if kind == "message":
-            chat.append({"role": item.get("role"), "content": item.get("content")})
+            chat.append((where, {"role": item.get("role"), "content": item.get("content")}))
         elif kind == "function_call":
             function = {"name": item.get("name"), "arguments": item.get("arguments")}
-            chat.append({"role": "assistant", "tool_calls": [{"id": item.get("call_id"), "function": function}]})
+            calls = [{"id": item.get("call_id"), "function": function}]
+            chat.append((where, {"role": "assistant", "tool_calls": calls}))
         elif kind == "function_call_output":
-            output = item.get("output")
-            chat.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
+            result = {"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")}
+            chat.append((where, result))
         elif kind not in ("tool_search_call", "tool_search_output", "reasoning"):
-            raise FormatError(
-                f"input[{place}] is an item of the type {str(kind)[:60]!r}, which is not known here", "input"
-            )
-    return chat_messages(chat, names)
+            raise FormatError(f"{where} is an item of the type {str(kind)[:60]!r}, which is not known here", "input")
+    return chat_messages([one for _, one in chat], names, [where for where, _ in chat])
 
 
-def answer_so_far(arguments: str) -> str:
-    """The answer's text in the arguments of `finish`, as far as they are written."""
-    found = _ANSWER.match(arguments)
-    if not found:
-        return ""
-    text = _HALF_PAIR.sub("", found[1])
-    while text:
-        try:
-            return str(json.loads(f'"{text}"'))
-        except ValueError:
-            text = text[:-1]
-    return ""
-
-
-def _results(given: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    results = {}
-    for place, one in enumerate(given):
-        if one.get("role") == "tool":
-            results[str(one.get("tool_call_id"))] = _text(one.get("content"), f"messages[{place}]")
-    return results
-
-
-def _assistant(one: Mapping[str, Any], where: str, names: Names, results: Mapping[str, str]) -> Iterable[Message]:
+def _assistant(
+    one: Mapping[str, Any], where: str, names: Names, results: dict[str, tuple[str, str]]
+) -> Iterable[Message]:
+    """The calls of a message, each with its result, which is taken out of `results`; or its answer."""
     calls = one.get("tool_calls") or ()
     if not isinstance(calls, list | tuple):
         raise FormatError(f"{where}.tool_calls is no list", where)
@@ -182,7 +165,7 @@ def _assistant(one: Mapping[str, Any], where: str, names: Names, results: Mappin
         if call_id not in results:
             raise FormatError(f"{where}.tool_calls has the call {call_id[:60]!r} without a tool message for it", where)
         yield call_message(names.id_of(function.get("name"), where), arguments, call_id)
-        yield result_message(call_id, results[call_id])
+        yield result_message(call_id, results.pop(call_id)[0])
 
 
 def _text(content: Any, where: str) -> str:
@@ -199,7 +182,11 @@ def _text(content: Any, where: str) -> str:
 
 def _name(tool: Any, place: int) -> Any:
     """The name of a function in either API's form."""
-    function = (tool.get("function") or tool) if isinstance(tool, Mapping) and tool.get("type") == "function" else None
+    where = f"tools[{place}]"
+    if not isinstance(tool, Mapping) or tool.get("type") != "function":
+        kind = tool.get("type") if isinstance(tool, Mapping) else tool
+        raise FormatError(f"{where} is of the type {str(kind)[:60]!r}; known are function and tool_search", where)
+    function = tool.get("function") or tool
     if not isinstance(function, Mapping):
-        raise FormatError(f"tools[{place}] is no function", f"tools[{place}]")
+        raise FormatError(f"{where} is no function", where)
     return function.get("name")

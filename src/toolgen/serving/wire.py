@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from toolgen.agent import Action
-from toolgen.datasets.messages import FINISH, NO_TOOL
-from toolgen.serving.assistant import Written
-from toolgen.serving.openai_messages import DECLINED, Names, answer_so_far
+from toolgen.serving.openai_messages import Names
+from toolgen.serving.steps import Begun, Piece, Reply
 
 Json = dict[str, Any]
+
+
+class Answer(Protocol):
+    """A step's answer in the form of one protocol. Every event is to be given to `events`, then the reply to `end`: what they
+    yield are the events of a stream, and what is no stream is `whole`, afterwards."""
+
+    def events(self, event: Begun | Piece) -> Iterator[Json]:
+        """What a stream tells of an event."""
+
+    def end(self, reply: Reply) -> Iterator[Json]:
+        """What closes a stream."""
+
+    def whole(self, reply: Reply) -> Json:
+        """The answer at once."""
 
 
 def new_id(prefix: str) -> str:
@@ -22,120 +33,80 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid.uuid4().hex}"
 
 
-def arguments_text(action: Action) -> str:
-    """The arguments of a call as the wire has them."""
-    return json.dumps(dict(action.arguments), ensure_ascii=False)
-
-
-def content_of(action: Action) -> str:
-    """What the user reads of an action that is no call of a tool."""
-    if action.is_finish:
-        return str(action.arguments.get("answer", ""))
-    return DECLINED if action.is_decline else ""
-
-
-def is_call(action: Action) -> bool:
-    """Whether a tool is called."""
-    return not (action.stuck or action.is_finish or action.is_decline)
-
-
 @dataclass
-class Pieces:
-    """What is new in each event of a step: the tool's name once, then pieces of its arguments, or pieces of the answer."""
-
-    tool: str = ""
-    sent: int = 0
-
-    def of(self, event: Written) -> tuple[bool, str]:
-        """Whether the tool is new, and the piece of text that is."""
-        is_new, self.tool = event.tool != self.tool, event.tool
-        text = answer_so_far(event.arguments) if event.tool == FINISH else event.arguments
-        if event.tool == NO_TOOL:
-            text = DECLINED
-        piece, self.sent = text[self.sent :], max(self.sent, len(text))
-        return is_new, piece
-
-
-@dataclass(frozen=True)
 class ChatAnswer:
-    """One answer of Chat Completions."""
+    """One answer of Chat Completions; `usage`: a stream ends with its tokens."""
 
     model: str
     names: Names
-    prompt_tokens: int
+    usage: bool = False
     id: str = field(default_factory=lambda: new_id("chatcmpl"))
     call_id: str = field(default_factory=lambda: new_id("call"))
     created: int = field(default_factory=lambda: int(time.time()))
+    _is_called: bool = False
 
-    def whole(self, action: Action) -> Json:
+    def whole(self, reply: Reply) -> Json:
         """`chat.completion`."""
         message: Json = {"role": "assistant", "content": None, "refusal": None}
-        if is_call(action):
-            function = {"name": self.names.wire(action.tool), "arguments": arguments_text(action)}
+        if reply.end == "call":
+            function = {"name": self.names.wire(str(reply.tool)), "arguments": reply.text}
             message["tool_calls"] = [{"id": self.call_id, "type": "function", "function": function}]
+        elif reply.tool is None:
+            message["content"] = reply.text
+        choice = {"index": 0, "message": message, "finish_reason": _finish_reason(reply), "logprobs": None}
+        return self._head("chat.completion") | {"choices": [choice], "usage": _chat_usage(reply)}
+
+    def events(self, event: Begun | Piece) -> Iterator[Json]:
+        """Chunks."""
+        if isinstance(event, Begun):
+            yield self._chunk({"role": "assistant", "content": None})
+        elif event.tool is None:
+            if event.text:
+                yield self._chunk({"content": event.text})
         else:
-            message["content"] = content_of(action)
-        choice = {"index": 0, "message": message, "finish_reason": finish_reason(action), "logprobs": None}
-        return self._head("chat.completion") | {"choices": [choice], "usage": self.usage(action)}
+            if not self._is_called:
+                function = {"name": self.names.wire(event.tool), "arguments": ""}
+                yield self._call_chunk(id=self.call_id, type="function", function=function)
+            if event.text:
+                yield self._call_chunk(function={"arguments": event.text})
+            self._is_called = True
 
-    def first(self) -> Json:
-        """The chunk that opens a stream."""
-        return self._chunk({"role": "assistant", "content": None})
-
-    def piece(self, pieces: Pieces, event: Written) -> Iterator[Json]:
-        """The chunks of an event."""
-        is_new, text = pieces.of(event)
-        if event.tool in (FINISH, NO_TOOL):
-            if text:
-                yield self._chunk({"content": text})
-            return
-        if is_new:
-            function = {"name": self.names.wire(event.tool), "arguments": ""}
-            yield self._chunk(
-                {"tool_calls": [{"index": 0, "id": self.call_id, "type": "function", "function": function}]}
-            )
-        if text:
-            yield self._chunk({"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
-
-    def last(self, action: Action, usage: bool) -> Iterator[Json]:
-        """The chunks that close a stream."""
-        yield self._chunk({}, finish_reason(action))
-        if usage:
-            yield self._head("chat.completion.chunk") | {"choices": [], "usage": self.usage(action)}
-
-    def usage(self, action: Action) -> Json:
-        """Tokens read and written."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": action.tokens,
-            "total_tokens": self.prompt_tokens + action.tokens,
-        }
+    def end(self, reply: Reply) -> Iterator[Json]:
+        """The last chunks."""
+        yield self._chunk({}, _finish_reason(reply))
+        if self.usage:
+            yield self._head("chat.completion.chunk") | {"choices": [], "usage": _chat_usage(reply)}
 
     def _head(self, kind: str) -> Json:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def _call_chunk(self, **call: Any) -> Json:
+        return self._chunk({"tool_calls": [{"index": 0, **call}]})
 
     def _chunk(self, delta: Json, finish: str | None = None) -> Json:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return self._head("chat.completion.chunk") | {"choices": [choice]}
 
 
-def finish_reason(action: Action) -> str:
-    """Why an answer ends."""
-    if is_call(action):
-        return "tool_calls"
-    return "length" if action.stuck == "arguments_cut" else "stop"
+def _finish_reason(reply: Reply) -> str:
+    return {"call": "tool_calls", "length": "length"}.get(reply.end, "stop")
+
+
+def _chat_usage(reply: Reply) -> Json:
+    return {
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.tokens,
+        "total_tokens": reply.prompt_tokens + reply.tokens,
+    }
 
 
 @dataclass
 class ResponseAnswer:
-    """One answer of the Responses API. `searches`: the request asked for tool search, so a call shows what was found.
-
-    Items are built as the events of a stream come; `whole` puts them together.
-    """
+    """One answer of the Responses API. `searches`: the request asked for tool search, so a call of a tool that is not `listed`
+    shows what was found for the request `query`. `echo` is what a response repeats of its request."""
 
     model: str
     names: Names
-    prompt_tokens: int
     query: str
     searches: bool = False
     listed: frozenset[str] = frozenset()
@@ -145,39 +116,35 @@ class ResponseAnswer:
     output: list[Json] = field(default_factory=list)
     _number: int = 0
 
-    def whole(self, action: Action) -> Json:
-        """`response`, after all events of it."""
-        cut = action.stuck == "arguments_cut"
+    def whole(self, reply: Reply) -> Json:
+        """`response`."""
+        cut = reply.end == "length"
         return self._response("incomplete" if cut else "completed") | {
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
             "usage": {
-                "input_tokens": self.prompt_tokens,
+                "input_tokens": reply.prompt_tokens,
                 "input_tokens_details": {"cached_tokens": 0},
-                "output_tokens": action.tokens,
+                "output_tokens": reply.tokens,
                 "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": self.prompt_tokens + action.tokens,
+                "total_tokens": reply.prompt_tokens + reply.tokens,
             },
         }
 
-    def first(self) -> Iterator[Json]:
-        """The events that open a stream."""
-        yield self._event("response.created", response=self._response("in_progress"))
-        yield self._event("response.in_progress", response=self._response("in_progress"))
+    def events(self, event: Begun | Piece) -> Iterator[Json]:
+        """Items begin, and their texts grow."""
+        if isinstance(event, Begun):
+            yield self._event("response.created", response=self._response("in_progress"))
+            yield self._event("response.in_progress", response=self._response("in_progress"))
+            return
+        if not self.output:
+            yield from self._open_message() if event.tool is None else self._open_call(event.tool)
+        if event.text:
+            yield self._delta(event.text, event.tool is None)
 
-    def piece(self, pieces: Pieces, event: Written) -> Iterator[Json]:
-        """The events of one step's event."""
-        is_new, text = pieces.of(event)
-        answers = event.tool in (FINISH, NO_TOOL)
-        if is_new:
-            yield from self._open_message() if answers else self._open_call(event.tool)
-        if text:
-            yield self._delta(text, answers)
-
-    def last(self, action: Action) -> Iterator[Json]:
-        """The events that close a stream."""
-        if self.output and self.output[-1].get("status") == "in_progress":
-            yield from self._close(action)
-        whole = self.whole(action)
+    def end(self, reply: Reply) -> Iterator[Json]:
+        """The item ends, and the response."""
+        yield from self._close(reply)
+        whole = self.whole(reply)
         yield self._event(f"response.{whole['status']}", response=whole)
 
     def _open_call(self, tool: str) -> Iterator[Json]:
@@ -205,9 +172,9 @@ class ResponseAnswer:
         self.output[-1]["arguments"] += text
         return self._event("response.function_call_arguments.delta", **self._place(), delta=text)
 
-    def _close(self, action: Action) -> Iterator[Json]:
+    def _close(self, reply: Reply) -> Iterator[Json]:
         item = self.output[-1]
-        item["status"] = "incomplete" if action.stuck else "completed"
+        item["status"] = "incomplete" if reply.end == "length" else "completed"
         if item["type"] == "message":
             (part,) = item["content"]
             place = self._place(content=True)

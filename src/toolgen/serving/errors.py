@@ -1,0 +1,57 @@
+"""What goes wrong with a request, and how clients are told: one body that OpenAI's and Anthropic's clients both read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from toolgen.errors import DeadlineError, InputError, ToolgenError
+
+KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+"""The type of an error by its status; others are `invalid_request_error` below 500 and `api_error` from there."""
+
+
+class FormatError(InputError):
+    """A request that does not fit; `param` says where."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param, self.code = param, code
+
+
+class BusyError(ToolgenError):
+    """As many requests wait already as may."""
+
+
+class NoCallError(ToolgenError):
+    """The model wrote no valid arguments."""
+
+
+def error_body(status: int, text: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """An error: OpenAI's clients read `error`, Anthropic's `type` too."""
+    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"message": text, "type": kind, "param": param, "code": code}}
+
+
+def told(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Status and body of an error."""
+    if isinstance(error, FormatError):
+        return 400, error_body(400, str(error), param=error.param, code=error.code)
+    if isinstance(error, HTTPException):
+        return error.status_code, error_body(error.status_code, str(error.detail))
+    for kind, status, code in (
+        (BusyError, 429, "busy"),
+        (DeadlineError, 504, "deadline"),
+        (NoCallError, 500, "no_call"),
+    ):
+        if isinstance(error, kind):
+            return status, error_body(status, str(error), code=code)
+    return 400, error_body(400, str(error))

@@ -1,0 +1,129 @@
+"""Service: what the routes of the HTTP server share. Knows the tools, how they are searched, and who answers; no route."""
+
+from __future__ import annotations
+
+import functools
+from concurrent.futures import CancelledError
+from copy import copy
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from toolgen.catalog import Catalog
+from toolgen.catalog.effects import only_reads
+from toolgen.catalog.naming import wire_name
+from toolgen.catalog.transforms import select_tools
+from toolgen.inference.engine import Handle
+from toolgen.retrieval import Retriever
+from toolgen.retrieval.protocol import unit_of
+from toolgen.serving.assistant import Assistant
+from toolgen.serving.errors import FormatError
+from toolgen.serving.gateway import BRIEF, LARGEST, LONGEST_REQUEST
+from toolgen.serving.openai_messages import Names
+from toolgen.serving.steps import Reply
+
+FILTERS = 16
+"""Parts of the catalog that stay prepared for searches."""
+HEARD_SECONDS = 0.2
+"""How often it is looked whether a client still waits."""
+
+
+class Given(BaseModel):
+    """A request; what it holds besides is not for this server, and is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class SearchRequest(Given):
+    """A search: a request in plain language, how many tools, and which may be found."""
+
+    query: str = Field(min_length=1, max_length=LONGEST_REQUEST)
+    limit: int = Field(5, ge=1, le=LARGEST)
+    include: list[str] = Field(default=[], description="only these, as `toolgen search --include` has them")
+    exclude: list[str] = Field(default=[], description="without these")
+    read_only: bool = Field(default=False, description="only tools that say that they only read")
+
+
+class Service:
+    """The tools, how they are searched, and the assistant, if there is a checkpoint."""
+
+    def __init__(self, name: str, catalog: Catalog, retriever: Retriever, assistant: Assistant | None) -> None:
+        self.name, self.catalog, self._retriever, self._assistant = name, catalog, retriever, assistant
+        self.names = Names(catalog)
+        self._part = functools.lru_cache(FILTERS)(self._prepared)
+        self._searching = anyio.CapacityLimiter(1 if assistant is None else 64)
+        self.waiting = anyio.CapacityLimiter(512)
+
+    @property
+    def assistant(self) -> Assistant:
+        """HTTPException where a dataset is served, which can only be searched."""
+        if self._assistant is None:
+            raise HTTPException(501, "a dataset is served here, which can only be searched; serve a trained checkpoint")
+        return self._assistant
+
+    @property
+    def load(self) -> int:
+        """How many conversations are being answered or wait."""
+        return self._assistant.load if self._assistant else 0
+
+    async def search(self, given: SearchRequest) -> dict[str, Any]:
+        """The tools for a request, with scores in the unit of the method, and the score of declining if it has one."""
+        return await anyio.to_thread.run_sync(self._search, given, limiter=self._searching)
+
+    def _search(self, given: SearchRequest) -> dict[str, Any]:
+        retriever = self._part(tuple(given.include), tuple(given.exclude), given.read_only)
+        ranking = retriever.search([given.query], given.limit)[0]
+        pairs = zip(map(self.catalog.get, ranking.tools), ranking.scores, strict=True)
+        found = [
+            {
+                "name": wire_name(tool),
+                "id": tool.id,
+                "provider": tool.provider,
+                "description": " ".join(tool.description.split())[:BRIEF],
+                "score": score,
+            }
+            for tool, score in pairs
+        ]
+        return {"data": found, "unit": unit_of(retriever), "no_tool": ranking.no_tool}
+
+    def _prepared(self, include: tuple[str, ...], exclude: tuple[str, ...], read_only: bool) -> Retriever:
+        if not (include or exclude or read_only):
+            return self._retriever
+        part = select_tools(self.catalog, include, exclude)
+        if read_only:
+            part = Catalog(tool for tool in part if only_reads(tool))
+        if not len(part):
+            raise FormatError("no tool is left by include, exclude and read_only", "include")
+        retriever = copy(self._retriever)
+        retriever.index(part)
+        return retriever
+
+    async def reply(self, handle: Handle[Reply], request: Request) -> Reply:
+        """What comes of a step, unless the client goes away: then nothing goes on."""
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                while not await request.is_disconnected():
+                    await anyio.sleep(HEARD_SECONDS)
+                handle.cancel()
+
+            group.start_soon(watch)
+            outcome = await anyio.to_thread.run_sync(_outcome, handle, limiter=self.waiting)
+            group.cancel_scope.cancel()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def _outcome(handle: Handle[Reply]) -> Reply | Exception:
+    """What a step came to, errors too: a task group would wrap them."""
+    try:
+        return handle.result()
+    except CancelledError:
+        return HTTPException(499, "the client has gone")
+    except Exception as error:
+        return error

@@ -1,0 +1,177 @@
+"""The next step of a conversation: what is asked for, what is heard meanwhile and what comes of it. Every protocol has its
+requests made into these, and its answers out of these. Knows no wire format."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from toolgen.agent import Action, GenerativePolicy
+from toolgen.datasets.messages import FINISH, NO_TOOL
+from toolgen.datasets.trajectory import Message
+from toolgen.decoding import DecodingOptions
+from toolgen.inference.engine import Work
+from toolgen.inference.sampling import Sampling
+from toolgen.serving.errors import FormatError, NoCallError
+
+DECLINED = "No tool of the catalog fits this request."
+"""What a client reads when the model declines."""
+_ANSWER = re.compile(r'^\s*\{\s*"answer"\s*:\s*"((?:[^"\\]|\\.)*)', re.S)
+_HALF_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\u?[0-9a-fA-F]{0,3}|\\)?$|\\u[0-9a-fA-F]{0,3}$")
+
+
+End = Literal["call", "answer", "stop", "length"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What is asked for: the assistant's next action after `messages`.
+
+    `tools` are those that it may call (None: the whole catalog); with `required` it has to call one of them. `tokens` bounds
+    what is written. An answer ends before the first of the texts `stop` that is written.
+    """
+
+    messages: Sequence[Message]
+    tools: tuple[str, ...] | None = None
+    required: bool = False
+    tokens: int = 1024
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The first event: how many tokens the model reads."""
+
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Any other event: more text, of the arguments of a call of `tool`, or of the answer (None). The first may be empty."""
+
+    tool: str | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What came of a step: a call of `tool` with `text` as its arguments, or (None) the answer `text`. A call that `tokens` cut
+    is none: `end` is "length" then. `stop` is the text that ended an answer."""
+
+    tool: str | None
+    text: str
+    end: End
+    stop: str | None
+    prompt_tokens: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class StepWork:
+    """A step as the engine carries it out: `Begun` and `Piece` are its events, a `Reply` its result.
+
+    FormatError where the conversation does not fit into the model, NoCallError where no legal call was found.
+    """
+
+    policy: GenerativePolicy
+    step: Step
+
+    def run(self, work: Work) -> Reply:
+        """See `Request`."""
+        step = self.step
+        prompt = self.policy.checkpoint.protocol.prompt(step.messages)
+        work.emit(Begun(len(prompt)))
+        writing = _Writing(step.stop, work.emit)
+        action = self.policy.for_task("", work, DecodingOptions(sampling=step.sampling)).act(
+            step.messages,
+            step.tools,
+            prompt=prompt,
+            tokens=step.tokens,
+            required=step.required,
+            on_text=writing.hear,
+        )
+        if action.stuck == "context_full":
+            raise FormatError(action.fault, "messages", "context_length_exceeded")
+        if action.stuck == "invalid_arguments":
+            raise NoCallError(f"the model wrote no valid arguments for {action.tool}: {action.fault}")
+        return writing.reply(action, len(prompt))
+
+
+class _Writing:
+    """What is written: tells of it piece by piece, and where it has to end."""
+
+    def __init__(self, stop: Sequence[str], tell: Callable[[Any], None]) -> None:
+        self._stop, self._tell = stop, tell
+        self._tool: str | None = None
+        self._text, self._sent, self._is_open = "", 0, False
+        self._found: str | None = None
+
+    def hear(self, tool: str, arguments: str) -> bool:
+        """Takes the chosen action and the text of its arguments so far; whether it ends here."""
+        answers = tool in (FINISH, NO_TOOL)
+        self._tool = None if answers else tool
+        self._text = arguments if not answers else answer_so_far(arguments) if tool == FINISH else DECLINED
+        hidden = 0
+        if tool == FINISH and self._stop:
+            self._found, at = first_stop(self._text, self._stop)
+            if self._found is not None:
+                self._text = self._text[:at]
+            hidden = len(self._text) - at
+        self._send(len(self._text) - hidden)
+        return self._found is not None
+
+    def reply(self, action: Action, prompt_tokens: int) -> Reply:
+        """What came of it, once the action is made."""
+        if action.is_finish and not action.stuck and self._found is None:
+            self._text = str(action.arguments["answer"])
+        self._send(len(self._text))
+        end: End = "answer" if self._tool is None else "call"
+        if self._found is not None:
+            end = "stop"
+        elif action.stuck:
+            end = "length"
+        return Reply(
+            tool=self._tool,
+            text=self._text,
+            end=end,
+            stop=self._found,
+            prompt_tokens=prompt_tokens,
+            tokens=action.tokens,
+        )
+
+    def _send(self, until: int) -> None:
+        """Tells of the text up to there, and at first of what is begun."""
+        piece = self._text[self._sent : until]
+        if piece or not self._is_open:
+            self._tell(Piece(self._tool, piece))
+        self._sent, self._is_open = max(self._sent, until), True
+
+
+def first_stop(text: str, stop: Sequence[str]) -> tuple[str | None, int]:
+    """The text of `stop` that comes first, and where; or None and the place from where one of them may have begun."""
+    found = min(((at, one) for one in stop if (at := text.find(one)) >= 0), default=None)
+    if found:
+        return found[1], found[0]
+    longest = max(map(len, stop), default=1) - 1
+    for at in range(max(0, len(text) - longest), len(text)):
+        if any(one.startswith(text[at:]) for one in stop):
+            return None, at
+    return None, len(text)
+
+
+def answer_so_far(arguments: str) -> str:
+    """The answer's text in the arguments of `finish`, as far as they are written."""
+    found = _ANSWER.match(arguments)
+    if not found:
+        return ""
+    text = _HALF_PAIR.sub("", found[1])
+    while text:
+        try:
+            return str(json.loads(f'"{text}"'))
+        except ValueError:
+            text = text[:-1]
+    return ""
