@@ -161,7 +161,7 @@ def test_only_reading_means_only_reading(address: str) -> None:
 def test_answers_are_bounded_in_bytes_and_seconds(address: str) -> None:
     assert "more than" in shop(tool("big", address)).call("shop&&big", {}).content
     started = time.monotonic()
-    assert shop(tool("slow", address, "POST"), seconds=0.3).call("shop&&slow", {}).status == "timeout"
+    assert shop(tool("slow", address, "POST")).call("shop&&slow", {}, within=0.3).status == "timeout"
     assert time.monotonic() - started < 0.9
 
 

@@ -140,7 +140,7 @@ Call = Callable[..., ToolResult]
 def call(script: Path) -> Iterator[Call]:
     """Calls a tool of the raw server."""
     place = shlex.join([sys.executable, str(script)])
-    environment = McpEnvironment(Catalog(load_mcp(place).tools), servers=[place], seconds=20)
+    environment = McpEnvironment(Catalog(load_mcp(place).tools), servers=[place])
 
     def execute(name: str, **arguments: object) -> ToolResult:
         return environment.call(f"raw&&{name}", arguments)
@@ -162,7 +162,7 @@ def test_a_catalog_alone_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         asked.append(shown)
         return True
 
-    environment = McpEnvironment(Catalog.load(tmp_path / "catalog.jsonl"), approve=agree, seconds=30)
+    environment = McpEnvironment(Catalog.load(tmp_path / "catalog.jsonl"), approve=agree)
     try:
         refused = environment.call("mine&&add", {"a": 1})
         assert refused.is_error and "needs the environment variable K, which is not set" in refused.content
@@ -189,8 +189,8 @@ def test_a_server_over_http(tmp_path: Path) -> None:
                     break
             time.sleep(0.05)
         catalog = Catalog(load_mcp(place).tools)
-        own = McpEnvironment(catalog, servers=[place], seconds=20)
-        foreign = McpEnvironment(catalog, approve=lambda _: True, seconds=20)
+        own = McpEnvironment(catalog, servers=[place])
+        foreign = McpEnvironment(catalog, approve=lambda _: True)
         assert json.loads(own.call("sums&&add", {"a": 1}).content) == {"total": 3}
         assert "is at 127.0.0.1, which is no public address" in foreign.call("sums&&add", {"a": 1}).content
     finally:
@@ -255,10 +255,10 @@ def test_an_answer_that_breaks_the_protocol_is_an_error_and_the_server_goes_on(c
 
 def test_a_tool_that_hangs_ends_at_the_deadline_and_nothing_of_it_is_left(script: Path) -> None:
     place = shlex.join([sys.executable, str(script)])
-    environment = McpEnvironment(Catalog(load_mcp(place).tools), servers=[place], seconds=4)
+    environment = McpEnvironment(Catalog(load_mcp(place).tools), servers=[place])
     assert environment.call("raw&&count", {}).content == "1"
     begin = time.monotonic()
-    result = environment.call("raw&&hang", {})
+    result = environment.call("raw&&hang", {}, within=4)
     assert result.status == "timeout" and "no answer within 4 seconds" in result.content
     assert time.monotonic() - begin < 15
     assert environment.call("raw&&count", {}).content == "1"  # of a new one

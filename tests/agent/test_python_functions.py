@@ -69,7 +69,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def functions(file: Path) -> Iterator[PythonEnvironment]:
-    with closing(PythonEnvironment(file, timeout=1)) as environment:
+    with closing(PythonEnvironment(file)) as environment:
         yield environment
 
 
@@ -104,7 +104,7 @@ def test_a_function_that_hangs_is_ended_and_the_next_call_works_with_a_fresh_mod
 ) -> None:
     assert [functions.call("functions&&count", {}).content for _ in range(2)] == ["1", "2"]
     started = time.monotonic()
-    result = functions.call("functions&&wait", {})
+    result = functions.call("functions&&wait", {}, within=1)
     assert result.status == "timeout" and "unknown" in result.content
     assert time.monotonic() - started < 4
     assert functions.call("functions&&count", {}).content == "1"
@@ -190,8 +190,8 @@ def test_two_functions_of_one_name_are_refused() -> None:
 
 def test_a_function_in_memory_that_hangs_is_left_to_itself() -> None:
     released = threading.Event()
-    environment = PythonEnvironment({"wait": lambda: released.wait(20), "add": add}, timeout=0.2)
-    assert environment.call("wait", {}).status == "timeout"
+    environment = PythonEnvironment({"wait": lambda: released.wait(20), "add": add})
+    assert environment.call("wait", {}, within=0.2).status == "timeout"
     assert environment.call("add", {"a": 1}).content == "2"
     environment.close()
     released.set()

@@ -54,7 +54,7 @@ class Recorder:
     def start_turn(self, turn: Turn) -> None:
         pass
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = 60) -> ToolResult:
         self.calls.append((tool_id, dict(arguments)))
         if arguments.get("city") == "Atlantis":
             return ToolResult(content='{"error": "no such city"}', status="error")

@@ -3,6 +3,7 @@ Out: a trajectory: everything that was said and done, and how it ended.
 """
 
 from toolgen.agent.agent import Agent, AgentRun
+from toolgen.agent.calls import Confirm, asking_before_changes
 from toolgen.agent.environments import (
     BfclEnvironment,
     ComposedEnvironment,
@@ -21,7 +22,7 @@ from toolgen.agent.environments import (
 )
 from toolgen.agent.loop import AgentEvent, Budget, run_agent
 from toolgen.agent.policy import Action, GenerativePolicy, GivenTools, Policy, ScriptedPolicy
-from toolgen.agent.record import RunRecorder, read_run, recorded_results
+from toolgen.agent.record import RunRecorder, Unfinished, read_run, recorded_results, unfinished
 from toolgen.agent.recording import record_trajectories
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "BfclEnvironment",
     "Budget",
     "ComposedEnvironment",
+    "Confirm",
     "DryRunEnvironment",
     "Environment",
     "GenerativePolicy",
@@ -48,9 +50,12 @@ __all__ = [
     "ScriptedPolicy",
     "SimulatedEnvironment",
     "ToolResult",
+    "Unfinished",
+    "asking_before_changes",
     "environment_for",
     "read_run",
     "record_trajectories",
     "recorded_results",
     "run_agent",
+    "unfinished",
 ]

@@ -5,14 +5,19 @@ What it does is `run_agent` with the model's policy; what it may call are Python
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolgen.agent.calls import Confirm, asking_before_changes
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.environments.python_functions import Given, PythonEnvironment
 from toolgen.agent.loop import AgentEvent, Budget, OnEvent, run_agent
 from toolgen.agent.policy import GenerativePolicy, Policy
+from toolgen.agent.record import RunRecorder, unfinished
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task
@@ -26,10 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentRun:
-    """What became of one request: all that was said and done (`trajectory`), and its steps as they happened (`events`)."""
+    """What became of one request: all that was said and done (`trajectory`), its steps as they happened (`events`), and the
+    `file` that has them, where the agent records."""
 
     trajectory: Trajectory
     events: tuple[AgentEvent, ...]
+    file: Path | None = None
 
     @property
     def answer(self) -> str | None:
@@ -43,7 +50,7 @@ class AgentRun:
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """The calls that were carried out, in order."""
+        """The calls, in order; `results` say what became of each."""
         made = (event.action for event in self.events if event.kind == "result" and event.action)
         return tuple(Call(tool=action.tool, arguments=action.arguments) for action in made)
 
@@ -58,11 +65,14 @@ class Agent:
 
     `functions` are what `PythonEnvironment` takes: functions, modules or files, or a mapping from tool ids to functions. Each
     must be a tool of the checkpoint: by its id, by where it is defined, or as the only tool of its name with its parameters.
-    UsageError names one that is none. They run for at most `timeout` seconds a call. The model chooses among them alone.
+    UsageError names one that is none. The model chooses among them alone.
 
-    `budget` bounds each request, `think` lets the model write a thought before each action, `options` say how it decodes. An
-    agent has one conversation at a time. Leaving the context ends what was started for the functions; an environment that was
-    given stays open.
+    `budget` bounds each request and each call, `think` lets the model write a thought before each action, `options` say how it
+    decodes. `confirm` is asked before each call of a tool that does not say that it only reads. `record` is a folder, made if
+    need be, into which each run writes its steps as they happen, a file a run (`AgentRun.file`).
+
+    An agent has one conversation at a time. Leaving the context ends what was started for the functions; an environment that
+    was given stays open.
 
         with Agent(checkpoint, functions=[get_forecast]) as agent:
             print(agent.run("Will it rain in Oslo?").answer)
@@ -77,11 +87,12 @@ class Agent:
         budget: Budget | None = None,
         think: bool = False,
         options: DecodingOptions | None = None,
-        timeout: float = 30.0,
+        confirm: Confirm | None = None,
+        record: Path | None = None,
     ) -> None:
         self._own: Environment | None = None
         if functions is not None and environment is None:
-            self._own = environment = _environment(functions, checkpoint.catalog, timeout)
+            self._own = environment = _environment(functions, checkpoint.catalog)
         elif functions is not None or environment is None:
             raise UsageError(
                 "an agent needs functions=[...] or an environment=..., one of the two; "
@@ -90,23 +101,59 @@ class Agent:
         self.environment = environment
         self.policy: Policy = GenerativePolicy(checkpoint, think=think, options=options)
         self.budget = budget or Budget()
+        self._confirm = asking_before_changes(checkpoint.catalog, confirm) if confirm else None
+        self._record = None if record is None else Path(record)
 
-    def run(self, request: str | Task, *, on_event: OnEvent | None = None) -> AgentRun:
-        """Carries out a request; `on_event` hears of each step as it happens. A call that fails is a result that the model
-        sees, and a budget that is used up a status: neither is an exception."""
+    def run(
+        self, request: str | Task, *, on_event: OnEvent | None = None, cancel: threading.Event | None = None
+    ) -> AgentRun:
+        """Carries out a request; `on_event` hears of each step as it happens, and the run ends when `cancel` is set. A call
+        that fails is a result that the model sees, and a budget that is used up a status: neither is an exception."""
         if isinstance(request, str) and request.strip():
             request = Task.from_text(request)
         if not isinstance(request, Task):
             raise UsageError(f"an agent runs a text that is not empty, or a Task; got {request!r:.60}")
-        events: list[AgentEvent] = []
+        recorder = RunRecorder.in_folder(self._record) if self._record else None
+        return self._run(request, (), recorder, on_event, cancel)
+
+    def resume(
+        self, file: Path | str, *, on_event: OnEvent | None = None, cancel: threading.Event | None = None
+    ) -> AgentRun:
+        """Goes on with a recorded run where it was broken off, and writes to its file. No call is made again; of one that was
+        under way the model is told that nobody knows whether it took effect. UsageError for a run that is done."""
+        past = unfinished(Path(file))
+        return self._run(past.task, past.events, RunRecorder(Path(file), resume=True), on_event, cancel)
+
+    def _run(
+        self,
+        task: Task,
+        past: tuple[AgentEvent, ...],
+        recorder: RunRecorder | None,
+        on_event: OnEvent | None,
+        cancel: threading.Event | None,
+    ) -> AgentRun:
+        events = [*past]
+        listeners = [one for one in (recorder, on_event) if one]
 
         def notify(event: AgentEvent) -> None:
+            for listener in listeners:
+                listener(event)
             events.append(event)
-            if on_event:
-                on_event(event)
 
-        trajectory = run_agent(self.policy, self.environment, request, budget=self.budget, on_event=notify)
-        return AgentRun(trajectory=trajectory, events=tuple(events))
+        with ExitStack() as stack:
+            if recorder:
+                stack.callback(recorder.close)
+            trajectory = run_agent(
+                self.policy,
+                self.environment,
+                task,
+                budget=self.budget,
+                on_event=notify,
+                confirm=self._confirm,
+                cancel=cancel,
+                past=past,
+            )
+        return AgentRun(trajectory=trajectory, events=tuple(events), file=recorder.path if recorder else None)
 
     def close(self) -> None:
         """Ends what was started for the functions."""
@@ -120,9 +167,9 @@ class Agent:
         self.close()
 
 
-def _environment(functions: Any, catalog: Catalog, timeout: float) -> PythonEnvironment:
+def _environment(functions: Any, catalog: Catalog) -> PythonEnvironment:
     """The functions, all of them tools of the catalog."""
-    environment = PythonEnvironment(functions, catalog=catalog, timeout=timeout)
+    environment = PythonEnvironment(functions, catalog=catalog)
     if environment.unknown:
         environment.close()
         name = environment.unknown[0]

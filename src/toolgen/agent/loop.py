@@ -1,17 +1,22 @@
 """The agent loop: a policy acts in an environment until it finishes, declines or a budget is used up.
 
 Everything that can go wrong on the way - a failing tool, no answer in time, no legal call, no budget - is an outcome
-that the trajectory records, not an exception. Knows neither what the policy is nor what the environment does.
+that the trajectory records, not an exception. What ends the run from outside, such as Ctrl-C, is told to `on_event` too. Knows
+neither what the policy is nor what the environment does.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from toolgen.agent.environments.protocol import Environment, ToolResult
+from toolgen.agent.calls import Confirm, carry_out, interrupted, refused
+from toolgen.agent.environments.protocol import CALL_SECONDS, Environment, ToolResult
 from toolgen.agent.policy import Action, Policy
 from toolgen.datasets.messages import (
     RESULT_LIMIT,
@@ -22,6 +27,7 @@ from toolgen.datasets.messages import (
     result_message,
     user_message,
 )
+from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import (
     TURN_DONE,
@@ -37,7 +43,8 @@ from toolgen.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much a task may take: `steps` actions in each turn of the user, `tokens` generated and `seconds` in all.
+    """How much a task may take: `steps` actions in each turn of the user, `tokens` generated and `seconds` in all, and
+    `call_within` seconds for each call.
 
     Arguments that would go beyond `tokens` are cut there, and the call is not carried out.
     """
@@ -45,15 +52,17 @@ class Budget:
     steps: int = 10
     tokens: int = 4096
     seconds: float = 600.0
+    call_within: float = CALL_SECONDS
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.tokens, self.seconds) <= 0:
+        if min(self.steps, self.tokens, self.seconds, self.call_within) <= 0:
             raise UsageError(f"a budget must be above zero; got {self}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentEvent:
-    """Something that just happened: `kind` says which of `text`, `action` and `result` is filled."""
+    """Something that just happened: `kind` says which of `text`, `action` and `result` is filled. The text of an `end` is the
+    status of the last turn."""
 
     kind: Literal["user", "action", "result", "end"]
     turn: int
@@ -75,94 +84,132 @@ def run_agent(
     restrict: bool = True,
     result_limit: int = RESULT_LIMIT,
     on_event: OnEvent | None = None,
+    confirm: Confirm | None = None,
+    cancel: threading.Event | None = None,
+    past: Sequence[AgentEvent] = (),
 ) -> Trajectory:
     """Carries out one task, turn by turn, and returns all that was said and done.
 
     `restrict` lets the policy choose only among what the environment can execute now; without it a call of another tool
     gets an error result. Results are cut to `result_limit` characters.
+
+    `on_event` is told of each step, `confirm` is asked before each call, and `cancel` ends the run when it is set. `past` are
+    the events of a run of this task that was broken off, which goes on from there: nothing is done or told again. Where it
+    ended during a call, the model is told that nobody knows whether that took effect.
     """
-    notify = on_event or (lambda _event: None)
-    return _Run(policy, environment, task, budget or Budget(), restrict, result_limit, notify).trajectory()
+    return _Run(
+        policy=policy,
+        environment=environment,
+        task=task,
+        budget=budget or Budget(),
+        restrict=restrict,
+        result_limit=result_limit,
+        on_event=on_event or (lambda _event: None),
+        confirm=confirm or (lambda _call: True),
+        cancel=cancel or threading.Event(),
+        past=deque(event for event in past if event.kind != "end"),
+        messages=opening(task),
+    ).trajectory()
 
 
+@dataclass(kw_only=True)
 class _Run:
     """The state of one task while it runs."""
 
-    def __init__(
-        self,
-        policy: Policy,
-        environment: Environment,
-        task: Task,
-        budget: Budget,
-        restrict: bool,
-        result_limit: int,
-        on_event: OnEvent,
-    ) -> None:
-        self._policy = policy
-        self._environment = environment
-        self._task = task
-        self._budget = budget
-        self._restrict = restrict
-        self._result_limit = result_limit
-        self._on_event = on_event
-        self._messages: list[Message] = opening(task)
-        self._turns: list[TurnOutcome] = []
-        self._decisions: list[Decision] = []
-        self._results: list[ToolResult] = []
-        self._tokens = 0
-        self._started = time.monotonic()
+    policy: Policy
+    environment: Environment
+    task: Task
+    budget: Budget
+    restrict: bool
+    result_limit: int
+    on_event: OnEvent
+    confirm: Confirm
+    cancel: threading.Event
+    past: deque[AgentEvent]
+    messages: list[Message]
+    turns: list[TurnOutcome] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    results: list[ToolResult] = field(default_factory=list)
+    tokens: int = 0
+    is_past: bool = False  # whether the current action was taken in the past
+    started: float = field(default_factory=time.monotonic)
 
     def trajectory(self) -> Trajectory:
-        self._environment.reset(self._task)
-        for place, turn in enumerate(self._task.turns):
-            self._environment.start_turn(turn)
-            self._messages.append(user_message(turn.text))
-            self._on_event(AgentEvent(kind="user", turn=place, text=turn.text))
+        try:
+            self._take_turns()
+        except (
+            BaseException
+        ) as error:  # Ctrl-C, a policy or a listener that fails: what was told so far has an end, too
+            with suppress(Exception):
+                self._end("cancelled" if isinstance(error, KeyboardInterrupt) else "error")
+            raise
+        return Trajectory(id=self.task.id, query=self.task.id, messages=tuple(self.messages), outcome=self._outcome())
+
+    def _take_turns(self) -> None:
+        self.environment.reset(self.task)
+        for place, turn in enumerate(self.task.turns):
+            self.environment.start_turn(turn)
+            self.messages.append(user_message(turn.text))
+            if self._next_past("user") is None:
+                self.on_event(AgentEvent(kind="user", turn=place, text=turn.text))
             self._take_turn(place)
-            if self._turns[-1].status not in TURN_DONE:
+            if self.turns[-1].status not in TURN_DONE:
                 break
-        last = self._turns[-1]
-        self._on_event(AgentEvent(kind="end", turn=len(self._turns) - 1, text=last.status))
-        return Trajectory(
-            id=self._task.id, query=self._task.id, messages=tuple(self._messages), outcome=self._outcome()
-        )
+        self._end(self.turns[-1].status)
+
+    def _end(self, status: Status) -> None:
+        self.on_event(AgentEvent(kind="end", turn=max(0, len(self.turns) - 1), text=status))
+
+    def _next_past(self, kind: str) -> AgentEvent | None:
+        """The next event of the past, if it is of this kind."""
+        return self.past.popleft() if self.past and self.past[0].kind == kind else None
 
     def _take_turn(self, turn: int) -> None:
-        """Actions until the turn is over; its status and answer go to `self._turns`."""
+        """Actions until the turn is over; its status and answer go to `self.turns`."""
         status: Status = "step_limit"
         answer: str | None = None
         step = 0
-        for step in range(1, self._budget.steps + 1):
-            over = self._budget_status()
+        while step < self.budget.steps:
+            over = None if self.past else self._limit()
             if over is not None:
-                status, step = over, step - 1
+                status = over
                 break
+            step += 1
             action = self._act(turn, step)
             ended = self._ending(action)
             if ended is not None:
                 status, answer = ended
                 break
             if action.stuck:
-                self._messages.append(notice_message(cut_text(not_carried_out(action), self._result_limit)))
+                self.messages.append(notice_message(cut_text(not_carried_out(action), self.result_limit)))
             else:
-                self._call(action, turn, step)
-        self._turns.append(TurnOutcome(status=status, answer=answer, steps=step))
+                step += self._call(action, turn, step) - 1
+        self.turns.append(TurnOutcome(status=status, answer=answer, steps=step))
 
-    def _budget_status(self) -> Status | None:
-        if self._tokens >= self._budget.tokens:
+    def _limit(self) -> Status | None:
+        """What ends the run before its next action."""
+        if self.cancel.is_set():
+            return "cancelled"
+        if self.tokens >= self.budget.tokens:
             return "token_limit"
-        if time.monotonic() - self._started >= self._budget.seconds:
-            return "time_limit"
-        return None
+        return "time_limit" if self._seconds_left() <= 0 else None
+
+    def _seconds_left(self) -> float:
+        return self.budget.seconds - (time.monotonic() - self.started)
 
     def _act(self, turn: int, step: int) -> Action:
-        tools = self._environment.tools if self._restrict else None
-        action = self._policy.act(self._messages, tools, tokens=self._budget.tokens - self._tokens)
-        self._tokens += action.tokens
-        self._decisions.append(Decision(turn=turn, stuck=action.stuck, diagnostics=action.diagnostics))
-        self._on_event(AgentEvent(kind="action", turn=turn, step=step, action=action))
+        recorded = self._next_past("action")
+        self.is_past = recorded is not None
+        if recorded is not None and recorded.action is not None:
+            action = recorded.action
+        else:
+            tools = self.environment.tools if self.restrict else None
+            action = self.policy.act(self.messages, tools, tokens=self.budget.tokens - self.tokens)
+            self.on_event(AgentEvent(kind="action", turn=turn, step=step, action=action))
+        self.tokens += action.tokens
+        self.decisions.append(Decision(turn=turn, stuck=action.stuck, diagnostics=action.diagnostics))
         if not action.stuck:
-            self._messages.append(call_message(action.tool, action.arguments, self._call_id(), action.thought))
+            self.messages.append(call_message(action.tool, action.arguments, self._call_id(), action.thought))
         return action
 
     @staticmethod
@@ -176,25 +223,56 @@ class _Run:
             return ("gave_up" if action.arguments.get("gave_up") else "finished"), action.arguments.get("answer")
         return None
 
-    def _call(self, action: Action, turn: int, step: int) -> None:
-        result = self._environment.call(action.tool, action.arguments)
-        self._messages.append(result_message(self._call_id(), result.content, self._result_limit))
-        self._results.append(result)
-        self._on_event(AgentEvent(kind="result", turn=turn, step=step, action=action, result=result))
+    def _call(self, action: Action, turn: int, step: int) -> int:
+        """Carries out the calls of an action, as far as there are steps for them; how many that were. In the messages each call
+        is followed by its result, whatever went on at the same time."""
+        actions = (action, *action.parallel)[: self.budget.steps - step + 1]
+        for place, (one, result) in enumerate(zip(actions, self._results_of(actions, turn, step), strict=True)):
+            if place:
+                self.decisions.append(Decision(turn=turn, diagnostics=one.diagnostics))
+                self.messages.append(call_message(one.tool, one.arguments, self._call_id(), one.thought))
+            self.messages.append(result_message(self._call_id(), result.content, self.result_limit))
+            self.results.append(result)
+        return len(actions)
+
+    def _results_of(self, actions: Sequence[Action], turn: int, step: int) -> list[ToolResult]:
+        """What the calls came back with, or once came back with."""
+        results = []
+        found = [self._next_past("result") for _ in actions] if self.is_past else [None] * len(actions)
+        live = iter([interrupted()] * len(actions) if self.is_past else self._carried_out(actions))
+        for action, event in zip(actions, found, strict=True):
+            result = event.result if event else None
+            if result is None:
+                result = next(live)
+                alone = replace(action, parallel=())
+                self.on_event(AgentEvent(kind="result", turn=turn, step=step, action=alone, result=result))
+            results.append(result)
+        return results
+
+    def _carried_out(self, actions: Sequence[Action]) -> list[ToolResult]:
+        calls = [Call(tool=action.tool, arguments=action.arguments) for action in actions]
+        asked = time.monotonic()
+        agreed = [self.confirm(call) for call in calls]
+        self.started += time.monotonic() - asked  # a person's time to answer is not the run's
+        within = max(0.1, min(self.budget.call_within, self._seconds_left()))
+        wanted = [call for call, agrees in zip(calls, agreed, strict=True) if agrees]
+        made = iter(carry_out(self.environment, wanted, within, self.cancel))
+        return [next(made) if agrees else refused() for agrees in agreed]
 
     def _call_id(self) -> str:
-        return f"call_{len(self._decisions)}"
+        return f"call_{len(self.decisions)}"
 
     def _outcome(self) -> Outcome:
+        made = [result for result in self.results if result.status != "refused"]
         return Outcome(
-            turns=tuple(self._turns),
-            environment=self._environment.name,
-            calls=len(self._results),
-            tool_errors=_count(self._results, "error"),
-            timeouts=_count(self._results, "timeout"),
-            tokens=self._tokens,
-            seconds=round(time.monotonic() - self._started, 3),
-            decisions=tuple(self._decisions),
+            turns=tuple(self.turns),
+            environment=self.environment.name,
+            calls=len(made),
+            tool_errors=_count(made, "error"),
+            timeouts=_count(made, "timeout"),
+            tokens=self.tokens,
+            seconds=round(time.monotonic() - self.started, 3),
+            decisions=tuple(self.decisions),
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.datasets.trajectory import Diagnostics, Message
+from toolgen.errors import UsageError
 
 if TYPE_CHECKING:
     from toolgen.catalog.tool import Definition
@@ -29,7 +30,8 @@ class Action:
     """The assistant's next step: the call of a tool, "finish" or "no_tool".
 
     `stuck` is empty unless no legal call could be completed; such an action is not carried out, and `fault` says why in a
-    line. `tokens` counts what was generated, `diagnostics` says how, where a decoder decided.
+    line. `tokens` counts what was generated, `diagnostics` says how, where a decoder decided. `parallel` are further calls of
+    the same step, none of which needs another's result: they are carried out at the same time.
     """
 
     tool: str
@@ -39,6 +41,16 @@ class Action:
     fault: str = ""
     tokens: int = 0
     diagnostics: Diagnostics | None = None
+    parallel: tuple[Action, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.parallel and not all(one.is_call for one in (self, *self.parallel)):
+            raise UsageError("only calls of tools can be parallel, and none that is stuck")
+
+    @property
+    def is_call(self) -> bool:
+        """Whether a tool is called."""
+        return not (self.stuck or self.is_finish or self.is_decline)
 
     @property
     def is_finish(self) -> bool:

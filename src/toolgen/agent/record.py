@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from toolgen.agent.environments.protocol import ToolResult
 from toolgen.agent.loop import AgentEvent
 from toolgen.datasets.query import Call
+from toolgen.datasets.task import Task
+from toolgen.datasets.trajectory import TURN_DONE
 from toolgen.errors import InputError, OutputError, UsageError
 from toolgen.files import check_file
 from toolgen.foreign.data import decode, parse_json, read_bytes
@@ -24,8 +27,16 @@ from toolgen.foreign.typed import typed
 FORMAT = {"format": "toolgen run", "version": 1}
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that was broken off: its task and the events so far."""
+
+    task: Task
+    events: tuple[AgentEvent, ...]
+
+
 class RunRecorder:
-    """Writes the events of a run to a new file. It is an `on_event`.
+    """Writes the events of a run to a new file, or to that of a run which is resumed. It is an `on_event`.
 
     OutputError where the file cannot be written: the run ends there, and the file holds all events before.
 
@@ -33,20 +44,39 @@ class RunRecorder:
             run_agent(policy, environment, task, on_event=recorder)
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
         check_file(path)
-        self._path, self._end = path, 0
+        self.path, self._end = path, 0
         try:
-            self._file = path.open("xb", buffering=0)
+            self._file = path.open("r+b" if resume else "xb", buffering=0)
+            if resume:
+                self._end = self._file.seek(_whole(read_bytes(path)))
+                self._file.truncate(self._end)
         except FileExistsError:
             raise UsageError(f"{path} exists; give another file to record the run in") from None
         except OSError as error:
             raise OutputError(path, error.strerror or str(error)) from error
         try:
-            self._write(FORMAT)
+            if not resume:
+                self._write(FORMAT)
         except OutputError:
             self.close()
             raise
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> RunRecorder:
+        """In a new file of a folder, `run-1.jsonl`, `run-2.jsonl`, ..."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(folder, error.strerror or str(error)) from error
+        number = 1
+        while True:
+            path = folder / f"run-{number}.jsonl"
+            if not path.exists():
+                with suppress(UsageError):  # somebody else was faster
+                    return cls(path)
+            number += 1
 
     def __call__(self, event: AgentEvent) -> None:
         self._write({key: value for key, value in asdict(event).items() if value not in (None, "")})
@@ -70,7 +100,7 @@ class RunRecorder:
                 left = left[self._file.write(left) or 0 :]
         except OSError as error:
             self._file.truncate(self._end)
-            raise OutputError(self._path, error.strerror or str(error)) from error
+            raise OutputError(self.path, error.strerror or str(error)) from error
         self._end += len(line)
 
 
@@ -81,6 +111,18 @@ def read_run(path: Path) -> tuple[AgentEvent, ...]:
     if not lines or parse_json(decode(lines[0], f"{path}, line 1"), f"{path}, line 1") != FORMAT:
         raise InputError(f"{path} is no file of a run; expected one that 'toolgen run --record FILE' wrote")
     return tuple(_event(line, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2))
+
+
+def unfinished(path: Path) -> Unfinished:
+    """A recorded run to go on with. UsageError for one that is done, or of several turns: what is said next is not known."""
+    events = read_run(path)
+    users = [event for event in events if event.kind == "user"]
+    if len(users) != 1:
+        raise UsageError(f"{path} has {len(users)} requests; only a run of one request can be resumed")
+    last = events[-1]
+    if last.kind == "end" and last.text in TURN_DONE:
+        raise UsageError(f"the run in {path} is done ({last.text.replace('_', ' ')}); begin a new one")
+    return Unfinished(Task.from_text(users[0].text), events)
 
 
 def recorded_results(events: Iterable[AgentEvent]) -> list[tuple[Call, ToolResult]]:

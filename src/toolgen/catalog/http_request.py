@@ -58,7 +58,7 @@ def build_request(tool: Tool, arguments: JsonObject, *, server: str | None = Non
         headers = _headers(by_place)
         kind, body = write_body(endpoint.get("body") or {}, by_place.get("body", []))
         query = [pair for name, value, how in by_place.get("query", ()) for pair in _query(name, value, how)]
-        url = _server(tool, endpoint, server) + _path(str(endpoint["path"]), by_place.get("path", []))
+        url = server_address(tool, server) + _path(str(endpoint["path"]), by_place.get("path", []))
     except InputError as error:
         raise InputError(f"the call of {tool.id!r}: {error}") from None
     if kind:
@@ -86,7 +86,9 @@ def _by_place(tool: Tool, endpoint: JsonObject, arguments: JsonObject) -> dict[s
     return by_place
 
 
-def _server(tool: Tool, endpoint: JsonObject, given: str | None) -> str:
+def server_address(tool: Tool, given: str | None = None) -> str:
+    """Where a tool's path begins: `given`, or what the description says; InputError if that is no full address."""
+    endpoint = tool.endpoint or {}
     declared = str(endpoint.get("server") or "").rstrip("/")
     base = str(given or declared).rstrip("/")
     if given and declared and "://" not in declared and not urlsplit(base).path:

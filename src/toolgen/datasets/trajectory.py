@@ -16,7 +16,7 @@ from toolgen.foreign.typed import typed
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant", "tool")
 """Who writes messages. Prompts name the role as it is, so there are no others."""
-Status = Literal["finished", "gave_up", "declined", "step_limit", "token_limit", "time_limit", "error"]
+Status = Literal["finished", "gave_up", "declined", "step_limit", "token_limit", "time_limit", "cancelled", "error"]
 # After these the user can go on; after a limit or an error, as in BFCL, the task ends.
 TURN_DONE = frozenset[Status]({"finished", "gave_up", "declined"})
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from toolgen.agent import Environment, ToolResult
-from toolgen.agent.environments.protocol import error_text
+from toolgen.agent.environments.protocol import CALL_SECONDS, error_text
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.effects import effect_of, only_reads
 from toolgen.catalog.naming import wire_names
@@ -63,8 +63,8 @@ class Gateway:
     """Answers searches over `catalog` with `retriever`, which is indexed here, and carries out calls in `environment`.
 
     Safe to use from several threads: searches run one at a time, calls as the environment can. `read_only` refuses tools that
-    do not say that they only read. `log` gets a line for each operation: when, which tools, how it ended, how long it took;
-    arguments and results of calls too with `log_contents`.
+    do not say that they only read. A call may take `call_within` seconds. `log` gets a line for each operation: when, which
+    tools, how it ended, how long it took; arguments and results of calls too with `log_contents`.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Gateway:
         environment: Environment,
         *,
         read_only: bool = False,
+        call_within: float = CALL_SECONDS,
         log: Path | None = None,
         log_contents: bool = False,
     ) -> None:
@@ -87,6 +88,7 @@ class Gateway:
         retriever.index(catalog)
         self._catalog, self._retriever, self._environment = catalog, retriever, environment
         self._read_only, self._log, self._log_contents = read_only, log, log_contents
+        self._call_within = call_within
         self._names = wire_names(catalog)
         self._searching, self._logging = threading.Lock(), threading.Lock()
         environment.reset(Task.from_text("calls of clients"))
@@ -137,7 +139,7 @@ class Gateway:
         started = time.monotonic()
         try:
             tool = self._checked(name, arguments)
-            name, result = tool.id, self._environment.call(tool.id, arguments)
+            name, result = tool.id, self._environment.call(tool.id, arguments, within=self._call_within)
         except InputError as error:
             result = ToolResult(content=error_text(str(error)), status="error")
         self._note_call(name, arguments, result, started)

@@ -17,7 +17,7 @@ from threading import Lock
 from types import ModuleType
 from typing import Any
 
-from toolgen.agent.environments.protocol import ToolResult, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.bfcl import CLASS_DOCUMENTS, first_package
 from toolgen.datasets.payloads import BfclSystems
@@ -137,7 +137,7 @@ class BfclEnvironment:
             if class_name in self.instances and tool_id not in turn.held_back
         )
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         class_name, method = self._methods.get(tool_id, ("", ""))
         if class_name not in self.instances:
             return not_available(tool_id, self.name)

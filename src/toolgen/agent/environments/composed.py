@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from toolgen.agent.environments.protocol import Environment, ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, Environment, ToolResult, error_text, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.task import Task, Turn
 
@@ -33,7 +33,7 @@ class ComposedEnvironment:
         for environment in self._by_kind.values():
             environment.start_turn(turn)
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         kind = self._kinds.get(tool_id)
         if kind is None:
             return not_available(tool_id, self.name)
@@ -41,7 +41,7 @@ class ComposedEnvironment:
             known = ", ".join(self._by_kind) or "none"
             text = f"tool {tool_id} is of the kind {kind!r}, which is not carried out here; carried out are {known}"
             return ToolResult(content=error_text(text), status="error")
-        return self._by_kind[kind].call(tool_id, arguments)
+        return self._by_kind[kind].call(tool_id, arguments, within=within)
 
     def close(self) -> None:
         with ExitStack() as stack:  # one that fails to close does not keep the others open

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets.query import Call
@@ -37,7 +37,7 @@ class DryRunEnvironment:
     def start_turn(self, turn: Turn) -> None:
         pass
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._catalog:
             return not_available(tool_id, self.name)
         self.calls.append(Call(tool=tool_id, arguments=arguments))

@@ -16,11 +16,12 @@ from fnmatch import fnmatch
 from typing import Any
 from urllib.parse import urlsplit
 
-from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, no_answer, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.effects import SAFE_METHODS
-from toolgen.catalog.http_request import HttpRequest, build_request
+from toolgen.catalog.http_request import HttpRequest, build_request, server_address
 from toolgen.catalog.schema import best_fault
+from toolgen.catalog.tool import Tool
 from toolgen.datasets.task import Task, Turn
 from toolgen.errors import InputError, UsageError
 from toolgen.foreign.web import Answer, exchange
@@ -72,7 +73,6 @@ class HttpOptions:
     servers: Mapping[str, str] = field(default_factory=dict)
     private: bool = False
     read_only: bool = False
-    seconds: float = 30.0
     max_bytes: int = 1 << 20
 
     def allows(self, host: str) -> bool:
@@ -81,7 +81,8 @@ class HttpOptions:
 
 
 class HttpEnvironment:
-    """Sends the calls of a catalog's HTTP tools. `variables` are the environment's by default."""
+    """Sends the calls of a catalog's HTTP tools; offers those whose host and method are allowed. `variables` are the
+    environment's by default."""
 
     name = "http"
 
@@ -96,10 +97,11 @@ class HttpEnvironment:
         self._tools = {tool.id: tool for tool in catalog if (tool.endpoint or {}).get("kind") == "http"}
         self._options, self._wait = options, wait
         self._variables = os.environ if variables is None else variables
+        self._offered = tuple(tool_id for tool_id, tool in self._tools.items() if self._is_allowed(tool))
 
     @property
     def tools(self) -> tuple[str, ...]:
-        return tuple(self._tools)
+        return self._offered
 
     def reset(self, task: Task) -> None:
         pass
@@ -110,13 +112,13 @@ class HttpEnvironment:
     def close(self) -> None:
         pass
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._tools:
             return not_available(tool_id, self.name)
         try:
-            return _result(self._sent(self.request(tool_id, arguments)))
-        except TimeoutError as error:
-            return ToolResult(content=error_text(str(error)), status="timeout")
+            return _result(self._sent(self.request(tool_id, arguments), time.monotonic() + within))
+        except TimeoutError:
+            return no_answer(within)
         except InputError as error:
             return ToolResult(content=error_text(str(error)), status="error")
 
@@ -127,19 +129,30 @@ class HttpEnvironment:
         if fault := best_fault(dict(arguments), tool.parameters):
             raise InputError(f"invalid arguments: {fault}")
         request = build_request(tool, dict(arguments), server=self._options.servers.get(tool.provider))
-        host = (urlsplit(request.url).hostname or "").lower()
-        if not self._options.allows(host):
-            raise InputError(f"the host {host!r} is not allowed; whoever runs this can allow it")
-        if self._options.read_only and request.method.upper() not in SAFE_METHODS:
-            raise InputError(f"{request.method} can change something, and only reading is allowed; it was not sent")
+        self._check(request.url, request.method)
         return request
 
-    def _sent(self, request: HttpRequest) -> Answer:
+    def _check(self, url: str, method: str) -> None:
+        host = (urlsplit(url).hostname or "").lower()
+        if not self._options.allows(host):
+            raise InputError(f"the host {host!r} is not allowed; whoever runs this can allow it")
+        if self._options.read_only and method.upper() not in SAFE_METHODS:
+            raise InputError(f"{method} can change something, and only reading is allowed; it was not sent")
+
+    def _is_allowed(self, tool: Tool) -> bool:
+        try:
+            self._check(
+                server_address(tool, self._options.servers.get(tool.provider)), str((tool.endpoint or {})["method"])
+            )
+        except (InputError, KeyError, TypeError, ValueError):  # an endpoint is whatever a catalog's file says
+            return False
+        return True
+
+    def _sent(self, request: HttpRequest, end: float) -> Answer:
         host = (urlsplit(request.url).hostname or "").lower()
         own = {one.name: one.resolved(self._variables) for one in self._options.headers if fnmatch(host, one.host)}
         whole = replace(request, headers={**request.headers, **own})
         safe = request.method.upper() in SAFE_METHODS
-        end = time.monotonic() + self._options.seconds
         try:
             answer = self._once(whole, end)
         except InputError:
@@ -167,7 +180,7 @@ class HttpEnvironment:
             )
         except InputError:
             if time.monotonic() >= end:
-                raise TimeoutError(f"no answer within {self._options.seconds:g} seconds") from None
+                raise TimeoutError from None
             raise
 
 

@@ -7,15 +7,17 @@ answer in time, a server that ends or sends nonsense are results; the server is 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, no_answer, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.mcp_client_files import NamedServer, servers_at
 from toolgen.catalog.loaders.mcp_connection import (
@@ -34,7 +36,9 @@ from toolgen.errors import CatalogError
 from toolgen.foreign.data import clean_text
 
 if TYPE_CHECKING:
-    from anyio import Event
+    from asyncio import AbstractEventLoop
+
+    from anyio import CancelScope, Event
     from anyio.from_thread import BlockingPortal
     from mcp import Client
     from mcp_types import CallToolResult
@@ -50,9 +54,9 @@ class McpEnvironment:
     """Calls the MCP tools of a catalog.
 
     `servers` are the places that the user names, as for `toolgen catalog build mcp:`: commands, addresses, clients' files
-    (`losses` are entries of these that cannot be used). Of any other that the catalog names `approve` is asked once, and
-    without it none is started. An answer may take `seconds`, and so may the start of a server. What a server holds in
-    memory lasts for one task; `reset` does not undo what it has written elsewhere.
+    (`losses` are entries of these that cannot be used). Of any other that the catalog names `approve` is asked once, by
+    `agree` or at its first call, and without it none is started. The time of a call holds the start of its server. What a
+    server holds in memory lasts for one task; `reset` does not undo what it has written elsewhere.
     """
 
     name = "mcp"
@@ -63,7 +67,6 @@ class McpEnvironment:
         *,
         servers: Iterable[str] = (),
         approve: Approve | None = None,
-        seconds: float = 60.0,
     ) -> None:
         require_sdk()
         places = [servers_at(place) for place in servers]
@@ -78,7 +81,7 @@ class McpEnvironment:
                 continue
             key = json.dumps([endpoint.get(part) for part in ("server", "command", "env", "cwd", "url", "headers")])
             if key not in known:
-                known[key] = _Server(endpoint, own.ready if own else None, approve, seconds)
+                known[key] = _Server(endpoint, own.ready if own else None, approve)
             self._tools[tool.id] = (tool, known[key])
 
     @property
@@ -91,11 +94,16 @@ class McpEnvironment:
     def start_turn(self, turn: Turn) -> None:
         pass
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._tools:
             return not_available(tool_id, self.name)
         tool, server = self._tools[tool_id]
-        return server.call(str((tool.endpoint or {}).get("tool") or tool.name), dict(arguments))
+        return server.call(str((tool.endpoint or {}).get("tool") or tool.name), dict(arguments), within)
+
+    def agree(self, tool_id: str) -> bool:
+        """Whether the server of a tool may be started; `approve` is asked now if it has to be. A person takes time to answer,
+        which should not be that of a call."""
+        return tool_id not in self._tools or self._tools[tool_id][1].agree()
 
     def close(self) -> None:
         for server in {id(server): server for _, server in self._tools.values()}.values():
@@ -113,26 +121,35 @@ def _is_named(named: NamedServer, endpoint: Mapping[str, Any]) -> bool:
 class _Server:
     """One server, running or not. Its connection lives in a thread of its own, which ends with this process."""
 
-    def __init__(
-        self, endpoint: Mapping[str, Any], own: McpServer | None, approve: Approve | None, seconds: float
-    ) -> None:
-        self._endpoint, self._own, self._approve, self._seconds = endpoint, own, approve, seconds
+    def __init__(self, endpoint: Mapping[str, Any], own: McpServer | None, approve: Approve | None) -> None:
+        self._endpoint, self._own, self._approve = endpoint, own, approve
         self._name = str(endpoint.get("server") or "")
         self._lock = threading.Lock()
         self._running: _Running | None = None
         self.refused = False
 
-    def call(self, tool: str, arguments: dict[str, Any]) -> ToolResult:
+    def call(self, tool: str, arguments: dict[str, Any], within: float) -> ToolResult:
         """The result of a call; the server is started before if it is not running."""
-        with self._lock:
-            try:
-                running = self._started()
-            except Exception as error:  # the SDK, the transport and the system all have families of their own
-                return _error(f"the server of this tool cannot be used: {fault_of(error, self._seconds)}")
-        result = running.call(tool, arguments, self._seconds)
+        end = time.monotonic() + within
+        try:
+            with self._lock:
+                running = self._started(within)
+            running.wait()
+        except Exception as error:  # the SDK, the transport and the system all have families of their own
+            return _error(f"the server of this tool cannot be used: {fault_of(error, within)}")
+        result = running.call(tool, arguments, max(0.1, end - time.monotonic()))
         if running.is_over:
-            self.stop()
-        return result
+            running.stop()
+        return no_answer(within) if result.status == "timeout" else result
+
+    def agree(self) -> bool:
+        """Whether it may be started."""
+        try:
+            with self._lock:
+                self._ask(server_of(self._name, self._endpoint))
+        except CatalogError:
+            return False
+        return True
 
     def stop(self) -> None:
         """Ends the server, if it is running."""
@@ -141,27 +158,30 @@ class _Server:
         if running is not None:
             running.stop()
 
-    def _started(self) -> _Running:
+    def _started(self, within: float) -> _Running:
         if self._running is not None and self._running.is_over:  # it has ended since the last call
             self._running.stop()
             self._running = None
         if self._running is None:
-            server = self._own or server_of(self._name, self._endpoint)
-            if self._own is None:
-                self._ask(shown_server(server))
+            server = self._own
+            if server is None:
+                server = server_of(self._name, self._endpoint)
+                self._ask(server)
                 server = filled_in(server)
-            self._running = _Running(server, self._seconds, trusted=self._own is not None)
+            self._running = _Running(server, within, trusted=self._own is not None)
         return self._running
 
-    def _ask(self, shown: str) -> None:
-        if self.refused or self._approve is None or not self._approve(shown):
+    def _ask(self, server: McpServer) -> None:
+        if self._own is not None:
+            return
+        if self.refused or self._approve is None or not self._approve(shown_server(server)):
             self.refused = True
             raise CatalogError("the user did not agree to start it")
         self._approve = lambda _shown: True
 
 
 class _Running:
-    """A connection that is open until it is stopped or the server ends. Raises what happens when it is opened."""
+    """A connection, begun but not waited for, that is open until it is stopped or the server ends."""
 
     def __init__(self, server: McpServer, seconds: float, *, trusted: bool) -> None:
         self.is_over = False
@@ -170,15 +190,20 @@ class _Running:
         self._portal: BlockingPortal | None = None
         self._client: Client | None = None
         self._done: Event | None = None
+        self._loop: AbstractEventLoop | None = None
+        self._starting: CancelScope | None = None
         self._fault: BaseException | None = None
         self._words = ""
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"MCP server {server}")
         self._thread.start()
+
+    def wait(self) -> None:
+        """Until it is open; raises why it cannot be opened."""
         self._opened.wait()
         if self._client is None:
             self._thread.join()
-            raise CatalogError(with_words(fault_of(self._fault or TimeoutError(), seconds), self._words))
+            raise CatalogError(with_words(fault_of(self._fault or TimeoutError(), self._seconds), self._words))
 
     def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> ToolResult:
         """The result of one call."""
@@ -191,8 +216,7 @@ class _Running:
             return _result(self._portal.call(self._call, tool, arguments, seconds))
         except TimeoutError:
             self.is_over = True  # it may never listen again
-            note = f"no answer within {seconds:g} seconds; whether the call took effect is unknown"
-            return ToolResult(content=error_text(note), status="timeout")
+            return no_answer(seconds)
         except ValidationError as error:
             return _error(f"its answer is no result of MCP: {fault_of(error, seconds)}")
         except MCPError as error:
@@ -207,12 +231,18 @@ class _Running:
             return _error(f"the connection to the server broke: {fault_of(error, seconds)}")
 
     def stop(self) -> None:
-        """Ends the server and waits for that."""
+        """Ends the server, one that is being started too, and waits for that."""
         self.is_over = True
-        if self._portal is not None and self._done is not None:
+        if self._loop is not None:
             with suppress(RuntimeError):  # it has ended already
-                self._portal.start_task_soon(self._done.set)
+                self._loop.call_soon_threadsafe(self._let_go)
         self._thread.join()
+
+    def _let_go(self) -> None:
+        if self._done is not None:
+            self._done.set()
+        elif self._starting is not None:
+            self._starting.cancel()
 
     def _run(self) -> None:
         import anyio
@@ -233,6 +263,9 @@ class _Running:
 
         transport = connection(self._server, errors, self._options, on_end=self._end)
         with anyio.CancelScope(deadline=anyio.current_time() + self._seconds) as starting:
+            self._starting, self._loop = starting, asyncio.get_running_loop()
+            if self.is_over:  # stopped before it began
+                return
             async with BlockingPortal() as portal, Client(transport, cache=None) as client:
                 starting.deadline = math.inf
                 self._done = anyio.Event()

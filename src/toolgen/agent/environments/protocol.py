@@ -13,15 +13,18 @@ from typing import Any, Literal, Protocol
 
 from toolgen.datasets.task import Task, Turn
 
-ResultStatus = Literal["ok", "error", "timeout"]
+ResultStatus = Literal["ok", "error", "timeout", "refused"]
+
+CALL_SECONDS = 60.0
+"""What one call may take, where nobody says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolResult:
     """What one call came back with.
 
-    `status` is "ok"; "error" when the tool refused or failed; "timeout" when no answer came in time, so that it is
-    unknown whether the call took effect.
+    `status` is "ok"; "error" when the tool failed; "timeout" when no answer came in time, so that it is unknown whether the
+    call took effect; "refused" when the user did not agree to it, so that it was not carried out.
     """
 
     content: str
@@ -37,7 +40,7 @@ class Environment(Protocol):
     """Executes calls. One task at a time: `reset`, then for each turn of the user `start_turn` and any number of calls.
 
     `tools` are the ids that can be called now; it may differ after `reset` and `start_turn`. A call of another tool
-    gets an error result.
+    gets an error result. Calls may come from several threads at once; `close` ends those that are under way, if it can.
     """
 
     name: str
@@ -51,8 +54,8 @@ class Environment(Protocol):
     def start_turn(self, turn: Turn) -> None:
         """The user's next turn begins; state is kept. Most environments have nothing to do here."""
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
-        """Executes one call; never raises for a failing tool."""
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
+        """Executes one call, in at most `within` seconds; never raises for a failing tool."""
 
     def close(self) -> None:
         """Frees what the environment holds."""
@@ -62,6 +65,12 @@ def not_available(tool_id: str, environment: str) -> ToolResult:
     """The result of calling a tool that the environment cannot execute (now)."""
     message = f"tool {tool_id} is not available in the environment {environment}"
     return ToolResult(content=error_text(message), status="error")
+
+
+def no_answer(within: float) -> ToolResult:
+    """The result of a call that did not come back in time."""
+    note = f"no answer within {within:g} seconds; whether the call took effect is unknown"
+    return ToolResult(content=error_text(note), status="timeout")
 
 
 def error_text(message: str) -> str:

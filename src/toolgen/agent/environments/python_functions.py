@@ -12,11 +12,12 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, no_answer, not_available
 from toolgen.catalog.loaders.python_functions import load_module, tool_from_function
 from toolgen.catalog.python.calls import Answer, Functions
 from toolgen.catalog.python.modules import member_of, members_of
@@ -58,10 +59,10 @@ class PythonEnvironment:
     `unknown` the ids of those among them that the catalog lacks.
 
     Arguments are converted to the types of the function's hints (dates, enumerations, dataclasses); coroutines are run to
-    their end. A call that takes longer than `timeout` seconds ends with the status "timeout". A file or module given by
-    name is then ended with its process, and the next call begins with a new one. Functions in memory share this process:
-    they run one after another in a thread of their own, which cannot be ended, so that one without an answer goes on and
-    may still take effect, and one that calls `os._exit` ends the program. State lives in the user's module: `reset` does
+    their end. The functions of a file or module, and those in memory, run one after another. A call that takes too long
+    ends with the status "timeout". A file or module given by name is then ended with its process, and the next call begins
+    with a new one. Functions in memory share this process: they run in a thread of their own, which cannot be ended, so
+    that one without an answer goes on and may still take effect, and one that calls `os._exit` ends the program. State lives in the user's module: `reset` does
     not undo it.
 
         with closing(PythonEnvironment(["tools.py", my_function])) as environment:
@@ -75,9 +76,7 @@ class PythonEnvironment:
         functions: Given | Sequence[Given] | Mapping[str, Callable[..., Any]],
         *,
         catalog: Iterable[Tool] | None = None,
-        timeout: float = 30.0,
     ) -> None:
-        self._timeout = timeout
         self._callers: list[_Caller] = []
         try:
             own = _by_id(self._offers(functions))
@@ -103,14 +102,13 @@ class PythonEnvironment:
     def start_turn(self, turn: Turn) -> None:
         pass
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._offered:
             return not_available(tool_id, self.name)
         offer = self._offered[tool_id]
-        answer = offer.caller.call(offer.function, arguments, self._timeout)
+        answer = offer.caller.call(offer.function, arguments, within)
         if answer is None:
-            note = f"no answer within {self._timeout:g} seconds; whether the call took effect is unknown"
-            return ToolResult(content=error_text(note), status="timeout")
+            return no_answer(within)
         if answer.failed:
             return ToolResult(content=error_text(answer.text), status="error")
         return ToolResult(content=answer.text)
@@ -142,25 +140,36 @@ class _InMemory:
 
     def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
         self._functions = functions
+        self._lock = threading.Lock()
         self._calls: queue.SimpleQueue[_Call | None] | None = None
 
     def call(self, function: str, arguments: Mapping[str, Any], timeout: float) -> Answer | None:
-        if self._calls is None:
-            self._calls = queue.SimpleQueue()
-            self._stop = weakref.finalize(self, self._calls.put, None)
-            thread = threading.Thread(
-                target=_serve, args=(self._functions, self._calls), daemon=True, name="toolgen functions"
-            )
-            thread.start()
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self._calls.put((function, arguments, answers))
+        with self._lock:
+            if self._calls is None:
+                self._begin()
+            calls = self._calls
+            assert calls is not None
+            calls.put((function, arguments, answers))
         try:
             return answers.get(timeout=timeout)
         except queue.Empty:
-            self.close()
+            with self._lock:
+                if self._calls is calls:
+                    self._end()
             return None
 
     def close(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _begin(self) -> None:
+        self._calls = queue.SimpleQueue()
+        self._stop = weakref.finalize(self, self._calls.put, None)
+        serve = partial(_serve, self._functions, self._calls)
+        threading.Thread(target=serve, daemon=True, name="toolgen functions").start()
+
+    def _end(self) -> None:
         if self._calls is not None:
             self._stop()
         self._calls = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from random import Random
+from threading import Lock
 from typing import Any
 
-from toolgen.agent.environments.protocol import ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets.plausible import value_for
@@ -33,6 +34,7 @@ class RecordedEnvironment:
             recorded[call.tool] = None
         self._tools = tuple(recorded) if catalog is None else catalog.ids
         self._used: dict[str, int] = {}
+        self._lock = Lock()
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ class RecordedEnvironment:
     def start_turn(self, turn: Turn) -> None:
         pass
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._tools:
             return not_available(tool_id, self.name)
         key = _key(tool_id, arguments)
@@ -52,8 +54,9 @@ class RecordedEnvironment:
         if found is None:
             text = f"no call of {tool_id} with these arguments was recorded; it was not carried out"
             return ToolResult(content=error_text(text), status="error")
-        place = self._used.get(key, 0)
-        self._used[key] = place + 1
+        with self._lock:
+            place = self._used.get(key, 0)
+            self._used[key] = place + 1
         return found[min(place, len(found) - 1)]
 
     def close(self) -> None:
@@ -82,7 +85,7 @@ class SimulatedEnvironment:
     def start_turn(self, turn: Turn) -> None:
         pass
 
-    def call(self, tool_id: str, arguments: Mapping[str, Any]) -> ToolResult:
+    def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._catalog:
             return not_available(tool_id, self.name)
         tool = self._catalog.get(tool_id)

@@ -41,9 +41,9 @@ class PythonProcess:
 
     def __init__(self, source: str, *, start_timeout: float = START_TIMEOUT) -> None:
         self._source = source
-        self._start_timeout = start_timeout
         self._one_at_a_time = threading.Lock()
-        self._worker, self.loaded = self._start()
+        self._closed = False
+        self._worker, self.loaded = self._start(start_timeout)
 
     def call(self, function: str, arguments: Mapping[str, Any], timeout: float) -> Answer | None:
         """The answer, or None if there was none within `timeout` seconds."""
@@ -51,31 +51,48 @@ class PythonProcess:
             request = json.dumps({"function": function, "arguments": dict(arguments)})
         except (TypeError, ValueError, RecursionError) as error:
             return Answer(f"invalid arguments: they are no JSON: {error}", failed=True)
-        with self._one_at_a_time:
-            if self._worker is None:
-                try:
-                    self._worker, _ = self._start()
-                except CatalogError as error:
-                    return Answer(f"the function cannot be called any more: {error}", failed=True)
-            answer = self._ask(request, timeout)
-            if answer is None:
-                return None
-            if "ended" in answer:
-                return Answer(f"the function ended its own process ({_status(answer['ended'])})", failed=True)
-            return Answer(answer["text"], answer["failed"])
+        end = time.monotonic() + timeout
+        if not self._one_at_a_time.acquire(timeout=timeout):
+            return Answer("other calls of this module took all the time; it was not carried out", failed=True)
+        try:
+            return self._answer(request, end)
+        finally:
+            self._one_at_a_time.release()
 
     def close(self) -> None:
-        """Ends the process; the module's exit handlers have a second."""
-        with self._one_at_a_time:
+        """Ends the process, and with it a call that is under way; else the module's exit handlers have a second."""
+        self._closed = True
+        if not self._one_at_a_time.acquire(blocking=False):
+            if (worker := self._worker) is not None:
+                worker.end()
+            self._one_at_a_time.acquire()
+        try:
             if self._worker is not None:
                 self._worker.close()
             self._worker = None
+        finally:
+            self._one_at_a_time.release()
 
-    def _start(self) -> tuple[_Worker | None, LoadedTools]:
-        self._worker = _Worker()
-        answer = self._ask(json.dumps({"source": self._source, "path": list(map(str, sys.path))}), self._start_timeout)
+    def _answer(self, request: str, end: float) -> Answer | None:
+        if self._closed:
+            return Answer("the function's process was closed; it was not carried out", failed=True)
+        if self._worker is None:
+            try:
+                self._worker, _ = self._start(end - time.monotonic())
+            except CatalogError as error:
+                return Answer(f"the function cannot be called any more: {error}", failed=True)
+        answer = self._ask(request, end - time.monotonic())
         if answer is None:
-            raise CatalogError(f"cannot import {self._source!r}: not done within {self._start_timeout:g} seconds")
+            return None
+        if "ended" in answer:
+            return Answer(f"the function ended its own process ({_status(answer['ended'])})", failed=True)
+        return Answer(answer["text"], answer["failed"])
+
+    def _start(self, timeout: float) -> tuple[_Worker | None, LoadedTools]:
+        self._worker = _Worker()
+        answer = self._ask(json.dumps({"source": self._source, "path": list(map(str, sys.path))}), timeout)
+        if answer is None:
+            raise CatalogError(f"cannot import {self._source!r}: not done within {timeout:.3g} seconds")
         if "ended" in answer:
             raise CatalogError(f"cannot import {self._source!r}: it ends the process ({_status(answer['ended'])})")
         if "error" in answer:
