@@ -6,13 +6,14 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 from toolgen.agent import Action, ScriptedPolicy
-from toolgen.catalog import Catalog
+from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders.mcp_servers import load_mcp
 from toolgen.catalog.loaders.python_functions import load_python_functions
 from toolgen.checkpoint import Checkpoint
@@ -38,11 +39,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def invoke(*arguments: object) -> Result:
+def invoke(*arguments: object, answers: str | None = None) -> Result:
     app = typer.Typer(cls=CommandGroup)
     command.register(app)
     app.command("other")(lambda: None)
-    return CliRunner().invoke(app, ["run", *map(str, arguments)], obj={"debug": False})
+    return CliRunner().invoke(app, ["run", *map(str, arguments)], obj={"debug": False}, input=answers)
 
 
 def test_the_whole_trajectory_is_printed_for_programs(folder: Path) -> None:
@@ -53,9 +54,7 @@ def test_the_whole_trajectory_is_printed_for_programs(folder: Path) -> None:
 
 
 def test_steps_are_shown_as_lines(folder: Path) -> None:
-    result = invoke(
-        folder / "ckpt", "Rain in Oslo?", "--environment", f"python:{folder / 'tools.py'}", "--max-steps", 2
-    )
+    result = invoke(folder / "ckpt", "Rain in Oslo?", "--python", folder / "tools.py", "--yes", "--max-steps", 2)
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["request", "Rain", "in", "Oslo?"]
     assert lines[-1].split()[0] == "outcome"
@@ -64,9 +63,13 @@ def test_steps_are_shown_as_lines(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["Hi", "--environment", "moon"], "dry-run, simulated, recorded:FILE, python:FILE"),
+        (["Hi", "--environment", "moon"], "endpoints, dry-run, simulated, recorded:FILE"),
         ([], "give a task"),
-        (["--environment", "python:tools.py"], "give a task"),
+        (["--python", "tools.py"], "give a task"),
+        (["Hi", "--python", "tools.py", "--environment", "simulated"], "simulated calls nothing"),
+        (["Hi", "--environment", "endpoints"], "its tools can be: 1 by --python FILE"),
+        (["Hi", "--python", "tools.py", "--read-only"], "none says that it only reads"),
+        (["Hi", "--resume", "run.jsonl"], "give it alone"),
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused(folder: Path, arguments: list[str], text: str) -> None:
@@ -87,7 +90,7 @@ def test_tools_that_are_excluded_are_not_called(tmp_path: Path) -> None:
 
 def test_functions_that_the_model_has_no_token_for_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "more.py").write_text('def snow() -> str:\n    """Snow."""\n    return "no"\n')
-    result = invoke(folder / "ckpt", "Snow?", "--environment", f"python:{tmp_path / 'more.py'}")
+    result = invoke(folder / "ckpt", "Snow?", "--python", tmp_path / "more.py")
     assert result.exit_code == 2
     assert "catalog build" in " ".join(result.output.split())
 
@@ -131,12 +134,66 @@ def test_tools_of_mcp_servers_are_called_where_the_user_names_the_server(
     actions = [Action(tool="sky&&rain", arguments={"city": "Oslo"}), Action(tool="finish", arguments={"answer": "no"})]
     monkeypatch.setattr(command, "GenerativePolicy", lambda *_, **__: ScriptedPolicy(actions))
 
-    result = invoke(tmp_path / "ckpt", "Rain in Oslo?", "--environment", f"mcp:{place}")
+    result = invoke(tmp_path / "ckpt", "Rain in Oslo?", "--mcp-server", place, "--yes")
     assert "No rain in Oslo." in result.stdout and "1 calls  0 errors" in result.stdout.replace(",", " ")
-    asked = invoke(tmp_path / "ckpt", "Rain in Oslo?", "--environment", "mcp")
-    assert asked.exit_code == 2 and "no terminal to ask; name them" in " ".join(asked.output.split())
-    other = invoke(tmp_path / "ckpt", "Rain in Oslo?", "--environment", "mcp:another server")
-    assert other.exit_code == 2 and "knows no tool of another server" in " ".join(other.output.split())
+    for options in (["--environment", "endpoints"], ["--mcp-server", "another server"]):
+        unnamed = invoke(tmp_path / "ckpt", "Rain in Oslo?", *options, "--yes")
+        assert unnamed.exit_code == 2 and "1 by --mcp-server SERVER" in " ".join(unnamed.output.split())
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, *actions: tuple[str, dict[str, Any]]) -> None:
+    monkeypatch.setattr(command, "GenerativePolicy", lambda *_, **__: ScriptedPolicy(actions))
+
+
+def test_a_person_is_asked_before_a_call_that_may_change_something_and_before_a_server_of_the_catalog(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rain = ("tools&&rain", {"city": "Oslo"})
+    scripted(monkeypatch, rain)
+    alone = invoke(folder / "ckpt", "Rain?", "--python", folder / "tools.py")
+    assert alone.exit_code == 2 and "there is no terminal to ask before it is called" in " ".join(alone.output.split())
+
+    monkeypatch.setattr("toolgen.cli.run_places.is_person_there", lambda: True)
+    for answer, said in (("y\n", "No rain in Oslo."), ("n\n", "the user did not agree to this call")):
+        scripted(monkeypatch, rain)
+        result = invoke(folder / "ckpt", "Rain?", "--python", folder / "tools.py", answers=answer)
+        assert (
+            said in result.stdout
+            and 'tools&&rain may change or delete something. Call it with {"city": "Oslo"}?' in result.stderr
+        )
+    endpoint = {"kind": "mcp", "server": "sky", "command": ["sky-server"], "tool": "see"}
+    see = Tool(id="see", provider="sky", name="see", endpoint={**endpoint, "annotations": {"readOnlyHint": True}})
+    tiny_checkpoint(catalog=Catalog([see]), max_position_embeddings=2048).save(tmp_path / "ckpt")
+    scripted(monkeypatch, ("see", {}))
+    result = invoke(tmp_path / "ckpt", "Look.", "--environment", "endpoints", answers="n\n")
+    assert "did not agree" in result.stdout and "the catalog names an MCP server: sky-server" in result.stderr
+
+
+def test_a_run_that_was_broken_off_goes_on_from_its_file_and_calls_nothing_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls, a limit of steps; then the rest. The function counts how often it is called."""
+    (tmp_path / "tools.py").write_text(
+        "from pathlib import Path\n\n"
+        'def rain(city: str) -> str:\n    """Rain in a city."""\n'
+        "    with Path(__file__).with_name('calls').open('a') as file:\n        file.write(city + '\\n')\n"
+        "    return f'No rain in {city}.'\n"
+    )
+    options = ["--python", tmp_path / "tools.py", "--yes"]
+    scripted(monkeypatch, ("tools&&rain", {"city": "Oslo"}), ("tools&&rain", {"city": "Rome"}))
+    first = invoke(folder / "ckpt", "Rain?", *options, "--record", tmp_path / "run.jsonl", "--max-steps", 2)
+    assert first.exit_code == 1 and "step limit" in first.stdout
+    scripted(monkeypatch, ("tools&&rain", {"city": "Bergen"}), ("finish", {"answer": "None."}))
+    second = invoke(folder / "ckpt", "--resume", tmp_path / "run.jsonl", *options, "--json")
+    assert second.exit_code == 0
+    record = json.loads(second.stdout)
+    assert (record["outcome"]["calls"], record["outcome"]["answer"]) == (3, "None.")
+    assert [one["content"] for one in record["messages"] if one["role"] == "tool"] == [
+        f"No rain in {city}." for city in ("Oslo", "Rome", "Bergen")
+    ]
+    assert (tmp_path / "calls").read_text().split() == ["Oslo", "Rome", "Bergen"]
+    done = invoke(folder / "ckpt", "--resume", tmp_path / "run.jsonl", *options)
+    assert done.exit_code == 2 and "is done" in done.output
 
 
 def test_a_run_is_recorded_shown_again_and_its_results_replayed(folder: Path, tmp_path: Path) -> None:

@@ -6,13 +6,24 @@ specification calls hints.
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from toolgen.catalog.tool import Tool
+from toolgen.foreign.shown import one_line
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """HTTP requests that only read: they may be sent again."""
 Effect = Literal["reads", "adds", "changes", "deletes"]
+SHOWN_ARGUMENTS = 1000
+"""Characters of arguments in a question to a person."""
+_MAY: Mapping[Effect, str] = {
+    "reads": "only reads",
+    "adds": "adds something",
+    "changes": "may change something",
+    "deletes": "may change or delete something",
+}
 
 
 def effect_of(tool: Tool) -> Effect:
@@ -28,6 +39,14 @@ def effect_of(tool: Tool) -> Effect:
     if hints.get("readOnlyHint") is True:
         return "reads"
     return "adds" if hints.get("destructiveHint") is False else "deletes"
+
+
+def question(tool: Tool, arguments: Mapping[str, Any]) -> str:
+    """What a person is asked before a call, in one line."""
+    given = one_line(json.dumps(dict(arguments), ensure_ascii=False, default=str))
+    if len(given) > SHOWN_ARGUMENTS:
+        given = f"{given[:SHOWN_ARGUMENTS]} ... ({len(given) - SHOWN_ARGUMENTS:,} more characters)"
+    return f"{one_line(tool.id)} {_MAY[effect_of(tool)]}. Call it with {given}?"
 
 
 def only_reads(tool: Tool) -> bool:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from toolgen.agent.environments.protocol import CALL_SECONDS
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
 from toolgen.cli.calling import (
     AllowHostOption,
     AllowPrivateOption,
     Calling,
+    CallWithinOption,
     DryRunOption,
     HeaderOption,
     McpServerOption,
+    PythonOption,
     ReadOnlyOption,
     ServerOption,
 )
@@ -101,6 +105,8 @@ def mcp(
     server: ServerOption = None,
     allow_private: AllowPrivateOption = False,
     mcp_server: McpServerOption = None,
+    python: PythonOption = None,
+    call_within: CallWithinOption = CALL_SECONDS,
     confirm: ConfirmOption = False,
     yes: YesOption = False,
     log: LogOption = None,
@@ -118,17 +124,16 @@ def mcp(
     names. Without --http the client starts this command itself and speaks to it over standard input and output.
     """
     if install:
-        full = {place: _full(place) for place in (*given, *(mcp_server or ()))}
-        full |= {str(path): str(path.resolve()) for path in (log, encoder) if path}
-        show(_settings(install, _command(sys.argv[1:], full)).split("\n"))
-        message(f"goes into {SETTINGS[install]}")
+        _tell_settings(
+            install, (*given, *(mcp_server or ()), *(python or ())), [path for path in (log, encoder) if path]
+        )
         return
     if http and host not in LOOPBACK:
         raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
     if yes and not confirm:
         raise UsageError("--yes says what becomes of --confirm where a client cannot ask; give both")
-    named = [*(mcp_server or ()), *(source.removeprefix("mcp:") for source in given if source.startswith("mcp:"))]
-    calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, named)
+    named, files = _places(mcp_server, given, "mcp:"), _places(python, given, "python:")
+    calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, named, files)
     folder = served_folder(ctx, given)
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())
     if report:
@@ -138,12 +143,24 @@ def mcp(
     environment = calling.environment(catalog)
     with progress("indexing tools") as on_progress:
         finder = open_retriever(folder, retriever, add=add, encoder=encoder, on_progress=on_progress)
-        gateway = Gateway(catalog, finder, environment, read_only=read_only, log=log, log_contents=log_contents)
+        logging = partial(Gateway, log=log, log_contents=log_contents)
+        gateway = logging(catalog, finder, environment, read_only=read_only, call_within=call_within)
     try:
         asks = confirm and not dry_run
         _serve(gateway, (host, port) if http else None, "never" if not asks else "where possible" if yes else "always")
     finally:
         gateway.close()
+
+
+def _tell_settings(client: Client, places: Sequence[str], files: Sequence[Path]) -> None:
+    full = {place: _full(place) for place in places} | {str(path): str(path.resolve()) for path in files}
+    show(_settings(client, _command(sys.argv[1:], full)).split("\n"))
+    message(f"goes into {SETTINGS[client]}")
+
+
+def _places(named: Sequence[str] | None, given: Sequence[str], kind: str) -> list[str]:
+    """What was named, and the sources of a kind: they may be called as they were read."""
+    return [*(named or ()), *(source.removeprefix(kind) for source in given if source.startswith(kind))]
 
 
 def _savings(folder: Path, catalog: Catalog, log: Path | None) -> Savings:

@@ -18,7 +18,7 @@ from typing import Any
 from toolgen.agent import Environment, ToolResult
 from toolgen.agent.environments.protocol import CALL_SECONDS, error_text
 from toolgen.catalog import Catalog, Tool
-from toolgen.catalog.effects import effect_of, only_reads
+from toolgen.catalog.effects import only_reads, question
 from toolgen.catalog.naming import wire_names
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets import Task
@@ -32,9 +32,6 @@ LONGEST_REQUEST = 4000
 """Characters of a request."""
 BRIEF = 240
 """Characters of a description in an answer of a search."""
-SHOWN_ARGUMENTS = 1000
-"""Characters of arguments in a question to a person."""
-_MAY = {"adds": "adds something", "changes": "may change something", "deletes": "may change or delete something"}
 
 
 @dataclass(frozen=True)
@@ -126,13 +123,7 @@ class Gateway:
             tool = self._checked(name, arguments)
         except InputError:
             return None
-        effect = effect_of(tool)
-        if effect == "reads":
-            return None
-        given = one_line(json.dumps(dict(arguments), ensure_ascii=False))
-        if len(given) > SHOWN_ARGUMENTS:
-            given = f"{given[:SHOWN_ARGUMENTS]} ... ({len(given) - SHOWN_ARGUMENTS:,} more characters)"
-        return f"{one_line(tool.id)} {_MAY[effect]}. Call it with {given}?"
+        return None if only_reads(tool) else question(tool, arguments)
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Carries out one call. A failure, an unknown tool and invalid arguments are results, too."""

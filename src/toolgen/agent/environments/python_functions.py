@@ -62,8 +62,8 @@ class PythonEnvironment:
     their end. The functions of a file or module, and those in memory, run one after another. A call that takes too long
     ends with the status "timeout". A file or module given by name is then ended with its process, and the next call begins
     with a new one. Functions in memory share this process: they run in a thread of their own, which cannot be ended, so
-    that one without an answer goes on and may still take effect, and one that calls `os._exit` ends the program. State lives in the user's module: `reset` does
-    not undo it.
+    that one without an answer goes on and may still take effect, and one that calls `os._exit` ends the program. State
+    lives in the user's module: `reset` does not undo it.
 
         with closing(PythonEnvironment(["tools.py", my_function])) as environment:
             environment.call("my_function", {"x": 1})
