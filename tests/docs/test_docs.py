@@ -222,7 +222,7 @@ def test_the_python_of_the_readme_runs(
 
 
 def _smaller(arguments: list[str], base: Path) -> list[str]:
-    """The same command with a tiny base, one step, and no encoder to fetch."""
+    """The same command with a tiny base, few steps, nobody to ask and no encoder to fetch."""
     match arguments:
         case ["virtualize", *_]:
             return [*arguments, "--base", str(base)]
@@ -231,7 +231,7 @@ def _smaller(arguments: list[str], base: Path) -> list[str]:
         case [*before, "--teacher", "dense"]:
             return before
         case ["run", *_]:
-            return [*arguments, "--max-steps", "2"]
+            return [*arguments, "--max-steps", "2", "--yes"]
     return arguments
 
 
