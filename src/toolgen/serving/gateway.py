@@ -23,7 +23,6 @@ from toolgen.catalog.naming import wire_names
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets import Task
 from toolgen.errors import InputError
-from toolgen.foreign.shown import one_line
 from toolgen.retrieval import Retriever
 
 LARGEST = 50
