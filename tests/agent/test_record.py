@@ -111,7 +111,11 @@ def test_simulated_answers_are_marked_follow_the_schema_and_repeat() -> None:
     answers = [environment.call("w", {"city": str(number)}).content for number in range(20)]
     assert {json.loads(answer)["result"]["unit"] for answer in answers} == {"C", "F"}
     assert answers == [SimulatedEnvironment(catalog).call("w", {"city": str(number)}).content for number in range(20)]
-    assert json.loads(environment.call("n", {}).content) == {"simulated": True, "result": None}
+    bare = SimulatedEnvironment(catalog, marked=False)
+    assert json.loads(environment.call("n", {}).content) == {
+        "simulated": True,
+        "result": json.loads(bare.call("n", {}).content),
+    }
     assert environment.call("w", {}).is_error
     policy = ScriptedPolicy([("w", {"city": "Oslo"})])
     assert run_agent(policy, environment, TASK).outcome.environment == "simulated"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -122,8 +122,10 @@ def wire(checkpoint: Checkpoint, tool: str = ALERTS) -> str:
     return wire_name(checkpoint.catalog.get(tool))
 
 
-def said(message: Mapping[str, Any]) -> tuple[str, Any]:
-    """Role and text of a message, or tool and arguments of the call in it."""
-    for made in message.get("tool_calls") or ():
-        return made["function"]["name"], json.loads(made["function"]["arguments"])
-    return message["role"], message["content"]
+def said(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, Any]]:
+    """Role and text of each message, or tool and arguments of each call in it."""
+    told: list[tuple[str, Any]] = []
+    for message in messages:
+        made = [call["function"] for call in message.get("tool_calls") or ()]
+        told += [(one["name"], json.loads(one["arguments"])) for one in made] or [(message["role"], message["content"])]
+    return told

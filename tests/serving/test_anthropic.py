@@ -97,14 +97,14 @@ def test_a_conversation_comes_back_as_it_was(client: Any, script: Script, checkp
             },
         ],
     )
-    assert [said(message) for message in script.asked[0]["messages"]] == [
+    assert said(script.asked[0]["messages"]) == [
         ("system", "Be brief."),
         ("user", "first"),
         (FINISH, {"answer": "An answer."}),
         ("user", "storms in a and b?"),
         (ALERTS, {"region": "a"}),
-        ("tool", "storm"),
         (ALERTS, {"region": "b"}),
+        ("tool", "storm"),
         ("tool", "calm"),
         ("user", "and now?"),
     ]
@@ -150,7 +150,7 @@ def test_tool_search_is_carried_out_here(
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": made.id, "content": "storm"}]}
     done = ask(client, tools=[tool], messages=[*REQUEST["messages"], first.to_param(), result])  # type: ignore[misc]
     assert done.content[0].text == "Stay in."
-    told = [said(message) for message in script.asked[1]["messages"]]
+    told = said(script.asked[1]["messages"])
     assert told == [("user", "storms?"), (ALERTS, {"region": "Oslo"}), ("tool", "storm")]
 
 

@@ -18,7 +18,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_dataset, tiny_model, tiny_tokenizer
 from toolgen.virtualization import PromptProtocol
-from toolgen.virtualization.protocol import MAX_DOCUMENTATION
+from toolgen.virtualization.protocol import MAX_DOCUMENTATION, MAX_RESULT_TOKENS
 from toolgen.virtualization.tokenizer import TURN_END, TURN_START
 
 Messages = list[dict[str, Any]]
@@ -35,6 +35,12 @@ def call(tool_id: str, arguments: Mapping[str, Any] | str, thought: str = "") ->
     }
 
 
+def several(*calls: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Calls that stand in one message."""
+    made = [call(tool_id, arguments)["tool_calls"][0] | {"id": str(i)} for i, (tool_id, arguments) in enumerate(calls)]
+    return {"role": "assistant", "content": "", "tool_calls": made}
+
+
 def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
@@ -46,6 +52,8 @@ LONG: Messages = [
     {"role": "tool", "tool_call_id": "1", "content": '{"alerts": ["a < b", "x<<y"]}'},
     call("travel&&book_trip", {"destination": "Ålesund", "guests": [{"name": "Ada"}]}),
     {"role": "tool", "tool_call_id": "1", "content": "booked"},
+    several(("weather&&get_alerts", {"region": "Oslo"}), ("clock&&now", {}), ("clock&&now", {"zone": "CET"})),
+    *({"role": "tool", "tool_call_id": name, "content": f"result {name}"} for name in "123"),
     call(FINISH, {"answer": "There is one."}),
     user("And the opposite?"),
     call(NO_TOOL, ""),
@@ -81,32 +89,39 @@ def behind(checkpoint: Checkpoint, before: str, text: str) -> list[int]:
 def step_by_step(checkpoint: Checkpoint, messages: Sequence[Mapping[str, Any]]) -> list[int]:
     """A conversation of user, calls, results put together as an agent does it, piece by piece."""
     protocol, vocabulary = checkpoint.protocol, checkpoint.vocabulary
-    ids = protocol.prompt(messages[:1])
+    ids, before = protocol.prompt(messages[:1]), list(messages[:1])
+    results: list[str] = []
     for message in messages[1:]:
         if message["role"] == "tool":
-            ids += protocol.tool_result(message["content"])
-        elif message["role"] == "user":
+            results.append(message["content"])
+            continue
+        if results:
+            ids += protocol.tool_result(*results)
+            results = []
+        if message["role"] == "user":
             ids += protocol.user_turn(message["content"])
         else:
-            function = message["tool_calls"][0]["function"]
-            name = function["name"]
             ids += behind(checkpoint, f"{TURN_START}assistant\n", message["content"]) if message["content"] else []
-            ids += [vocabulary.token_id(name), *protocol.after_tool(name)]
-            if name != NO_TOOL:
-                place = vocabulary.token(name) if name == FINISH else f"{TURN_START}assistant\n"
-                ids += behind(checkpoint, place, function["arguments"])
+            for item in message["tool_calls"]:
+                name, arguments = item["function"]["name"], item["function"]["arguments"]
+                shown = protocol.after_tool(name, before)
+                ids += [vocabulary.token_id(name), *shown]
+                if name != NO_TOOL:
+                    place = f"{TURN_START}assistant\n" if shown else vocabulary.token(name)
+                    ids += behind(checkpoint, place, arguments)
+                before.append({"role": "assistant", "tool_calls": [item]})
             ids += protocol.after_arguments()
     return ids
 
 
-@pytest.mark.parametrize("messages", [*TRAJECTORIES[::7], LONG[1:9]])
+@pytest.mark.parametrize("messages", [*TRAJECTORIES[::7], LONG[1:13]])
 def test_the_pieces_of_a_conversation_equal_the_whole(checkpoint: Checkpoint, messages: Messages) -> None:
     assert step_by_step(checkpoint, messages) == checkpoint.protocol.supervised(messages)[0]
 
 
 def test_a_prompt_is_the_beginning_of_the_conversation(checkpoint: Checkpoint) -> None:
     whole, _ = checkpoint.protocol.supervised(LONG)
-    for stop in (2, 4, 6, 8):
+    for stop in (2, 4, 6, 10, 12):
         prompt = checkpoint.protocol.prompt(LONG[:stop])
         assert whole[: len(prompt)] == prompt
 
@@ -136,6 +151,8 @@ def test_the_loss_falls_on_what_the_assistant_writes_and_on_nothing_else() -> No
     assert written == (
         f"I look it up.{vocabulary.token('weather&&get_alerts')}" + '{"region": "Tromsø 北"}<|im_end|>'
         f"{vocabulary.token('travel&&book_trip')}" + '{"destination": "Ålesund", "guests": [{"name": "Ada"}]}<|im_end|>'
+        f"{vocabulary.token('weather&&get_alerts')}" + '{"region": "Oslo"}'
+        f"{vocabulary.token('clock&&now')}" + "{}" + vocabulary.token("clock&&now") + '{"zone": "CET"}<|im_end|>'
         '<<finish>>{"answer": "There is one."}<|im_end|><<no_tool>><|im_end|>Hello.<|im_end|>'
     )
 
@@ -175,7 +192,7 @@ def test_a_conversation_begins_with_the_bases_token_of_the_beginning_where_the_b
     protocol, bos = checkpoint.protocol, checkpoint.tokenizer.bos_token_id
     whole, mask = protocol.supervised(LONG)
     assert [i for i, token in enumerate(whole) if token == bos] == [0] and not mask[0]
-    assert step_by_step(checkpoint, LONG[1:9]) == protocol.supervised(LONG[1:9])[0]
+    assert step_by_step(checkpoint, LONG[1:13]) == protocol.supervised(LONG[1:13])[0]
     cut = protocol.prompt([user("find a taxi " * 100)], max_tokens=40)
     assert len(cut) == 40 and cut[0] == bos
     checkpoint.tokenizer.save_pretrained(tmp_path)
@@ -189,6 +206,24 @@ def test_a_conversation_begins_with_the_bases_token_of_the_beginning_where_the_b
 def test_a_token_of_the_beginning_that_the_base_does_not_send_is_not_sent() -> None:
     checkpoint = with_bos(by="nobody")
     assert checkpoint.tokenizer.bos_token_id not in checkpoint.protocol.supervised(LONG)[0]
+
+
+def test_documentation_stands_once_in_a_conversation() -> None:
+    checkpoint = shared()
+    text = checkpoint.tokenizer.decode(checkpoint.protocol.supervised(LONG)[0])
+    for name in ("weather&&get_alerts", "clock&&now", "travel&&book_trip"):
+        assert text.count(checkpoint.protocol.documentation(name)) == 1
+
+
+def test_a_long_result_is_cut_to_its_own_budget_and_says_so() -> None:
+    checkpoint = shared()
+    protocol, text = checkpoint.protocol, "Ærlig talt, 北 " * 300
+    shown = checkpoint.tokenizer.decode(protocol.tool_result(text))
+    kept = shown.partition("tool\n")[2].partition("... [cut: ")[0]
+    assert text.startswith(kept) and f"{len(text) - len(kept):,} more characters]" in shown
+    ids = checkpoint.tokenizer(kept, add_special_tokens=False)["input_ids"]
+    assert MAX_RESULT_TOKENS - 4 <= len(ids) <= MAX_RESULT_TOKENS + 4
+    assert "tool\nshort<|im_end|>" in checkpoint.tokenizer.decode(protocol.tool_result("short"))
 
 
 hostile = st.lists(

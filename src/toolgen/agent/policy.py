@@ -164,7 +164,7 @@ class GenerativePolicy:
             tool = given or choice.tool
             if on_text:
                 on_text(tool, "")
-            arguments = self._arguments(tool, tokens, on_text)
+            arguments = self._arguments(tool, messages, tokens, on_text)
         except ContextFullError:
             fault = "the conversation does not fit into the model's context"
             return Action(tool="", stuck="context_full", fault=fault, tokens=self._written)
@@ -175,10 +175,12 @@ class GenerativePolicy:
         self._written += len(ids)
         return str(self.checkpoint.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
-    def _arguments(self, tool: str, tokens: int | None, on_text: OnText | None) -> Arguments:
+    def _arguments(
+        self, tool: str, messages: Sequence[Message], tokens: int | None, on_text: OnText | None
+    ) -> Arguments:
         self._written += len(self.checkpoint.vocabulary.sequence(tool))
         if tool != NO_TOOL:
-            self.decoder.begin_call(self._session, tool)
+            self.decoder.begin_call(self._session, tool, messages)
         left = None if tokens is None else max(0, tokens - self._written)
         tell = partial(on_text, tool) if on_text else None
         return self.decoder.arguments(self._session, tool, tokens=left, on_text=tell)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
-from toolgen.agent.environments.dry_run import RECORDED
+from toolgen.agent.environments.dry_run import DryRunEnvironment
 from toolgen.agent.environments.protocol import Environment, ToolResult
+from toolgen.agent.environments.recorded import SimulatedEnvironment
 from toolgen.agent.environments.registry import NO_PACKAGES, Packages, environment_for
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.folder import Dataset
@@ -20,19 +22,19 @@ from toolgen.datasets.messages import (
     NO_TOOL,
     RESULT_LIMIT,
     call_message,
+    calls_message,
     opening,
     result_message,
     user_message,
 )
 from toolgen.datasets.query import Call
+from toolgen.datasets.results import answer_for
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Message, Outcome, Status, Trajectory, TurnOutcome
-from toolgen.errors import InputError
-from toolgen.foreign.data import parse_json
 
-# The longest result that an answer repeats, in characters.
-ANSWER_LIMIT = 160
-
+DRY_RUNS = 0.1
+"""Share of the requests without an environment of their own whose calls are recorded and not answered, so that the model also
+knows a dry run."""
 MISSING_INFORMATION = "Some information is missing. Please give me the details that this needs."
 
 
@@ -45,8 +47,10 @@ def record_trajectories(
 ) -> Dataset:
     """The dataset with one trajectory for each task and other request, `id` that of the request, in their order.
 
-    A turn with calls: the calls with the results of the task's environment, then `finish`. A turn without: `no_tool` where no
-    tool fits or one is held back, else `finish` that gives up and asks for what is missing.
+    A turn with calls: the calls with their results, then `finish` with an answer that uses them. A turn without: `no_tool`
+    where no tool fits or one is held back, else `finish` that gives up and asks for what is missing. The results are those of
+    the task's environment. Where it has none they are made up, from the response schema of a tool that has one, and the
+    calls of a turn are taken for independent: they stand in one message.
 
     `outcome.tool_errors` counts ground-truth calls that the environment answered with an error; such a trajectory is
     kept. Tasks without known calls are left out, and those that need a package which is not among `packages`.
@@ -68,20 +72,30 @@ def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int)
     """The trajectory of a task, or None if its calls are not known or cannot be executed here."""
     if not task.has_known_calls or (task.package and task.package not in packages):
         return None
-    with closing(environment_for(task, catalog, packages, validate=False)) as environment:
+    catalog = catalog.redefined(task.definitions)
+    with closing(_environment(task, catalog, packages)) as environment:
         environment.reset(task)
-        transcript = _Transcript(catalog.redefined(task.definitions), environment, result_limit, opening(task))
+        transcript = _Transcript(catalog, environment, result_limit, opening(task))
         for turn in task.turns:
             environment.start_turn(turn)
             transcript.messages.append(user_message(turn.text))
             if turn.calls:
-                results = transcript.execute(turn.calls)
-                transcript.end(FINISH, {"answer": _answer(results)}, "finished")
+                transcript.execute(turn.calls, at_once=not task.package)
+                transcript.end(FINISH, {"answer": transcript.answer(len(turn.calls))}, "finished")
             elif task.no_tool_fits or turn.held_back:
                 transcript.end(NO_TOOL, {}, "declined")
             else:
                 transcript.end(FINISH, {"answer": MISSING_INFORMATION, "gave_up": True}, "gave_up")
         return transcript.trajectory(task)
+
+
+def _environment(task: Task, catalog: Catalog, packages: Packages) -> Environment:
+    """The task's own, else one that makes results up or, for some tasks and those whose calls are not valid, a dry run."""
+    if task.package:
+        return environment_for(task, catalog, packages, validate=False)
+    if task.faults or Random(f"dry run {task.id}").random() < DRY_RUNS:
+        return DryRunEnvironment(catalog, validate=False)
+    return SimulatedEnvironment(catalog, marked=False)
 
 
 @dataclass
@@ -96,17 +110,25 @@ class _Transcript:
     results: list[ToolResult] = field(default_factory=list)
     actions: int = 0
 
-    def execute(self, calls: Sequence[Call]) -> list[ToolResult]:
-        """Carries out the calls of one turn."""
-        results = []
-        for call in calls:
-            result = self.environment.call(call.tool, call.arguments)
-            arguments = in_schema_order(call.arguments, self.catalog.get(call.tool).parameters)
-            self.messages.append(call_message(call.tool, arguments, self._next_id()))
-            self.messages.append(result_message(f"call_{self.actions}", result.content, self.limit))
-            results.append(result)
-        self.results += results
-        return results
+    def execute(self, calls: Sequence[Call], *, at_once: bool) -> None:
+        """Carries out the calls of one turn, in one message or one after the other."""
+        for together in [calls] if at_once else [[call] for call in calls]:
+            made = [
+                (call.tool, in_schema_order(call.arguments, self.catalog.get(call.tool).parameters), self._next_id())
+                for call in together
+            ]
+            self.messages.append(calls_message(made))
+            for tool, arguments, name in made:
+                self.results.append(self.environment.call(tool, arguments))
+                self.messages.append(result_message(name, self.results[-1].content, self.limit))
+
+    def answer(self, calls: int) -> str:
+        """What is said after the last calls."""
+        results = self.results[-calls:]
+        if self.environment.name == DryRunEnvironment.name:
+            return "The call was recorded." if calls == 1 else f"The {calls} calls were recorded."
+        contents = [result.content for result in results]
+        return answer_for(contents, Random(contents[-1]), failed=results[-1].is_error)
 
     def end(self, action: str, arguments: dict[str, Any], status: Status) -> None:
         """Ends a turn."""
@@ -138,28 +160,3 @@ def in_schema_order(value: Any, schema: Mapping[str, Any]) -> Any:
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         return [in_schema_order(item, schema["items"]) for item in value]
     return value
-
-
-def answer_from(result: ToolResult) -> str:
-    """A short, true sentence about the last result of a turn; the source has no answers of its own."""
-    opening_words = "The last call failed." if result.is_error else "Done."
-    return f"{opening_words} {_facts(result.content)}".strip()
-
-
-def _answer(results: Sequence[ToolResult]) -> str:
-    """What is said after the calls of a turn; a dry run executed nothing."""
-    if results[-1].content != RECORDED:
-        return answer_from(results[-1])
-    return "The call was recorded." if len(results) == 1 else f"The {len(results)} calls were recorded."
-
-
-def _facts(content: str) -> str:
-    """A small flat result as text, `temperature: 21.5, unit: C.`; nothing for what is long or nested."""
-    try:
-        value = parse_json(content, "result")
-    except InputError:
-        value = None
-    if not isinstance(value, dict) or any(isinstance(item, (dict, list)) for item in value.values()):
-        return ""
-    text = ", ".join(f"{key}: {item}" for key, item in value.items() if item not in ("", None)).rstrip(".")
-    return f"{text}." if text and len(text) <= ANSWER_LIMIT else ""

@@ -21,7 +21,7 @@ from toolgen.catalog.schema import Schema, schema_errors
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.call_records import Json, Record, Unreadable, read_record
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
+from toolgen.datasets.messages import FINISH, call_message, calls_message, result_message, user_message
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import split_queries, text_group
 from toolgen.datasets.trajectory import Message, Outcome, Trajectory, TurnOutcome
@@ -174,9 +174,12 @@ def _trajectory(record: Record, tools: Mapping[str, Tool]) -> Trajectory | None:
                 continue  # said before a call
             if (results := step.results) is None:
                 return None
-            for (name, arguments), result in zip(step.calls, results, strict=True):
-                call = f"call_{len(messages)}"
-                messages += [call_message(tools[name].id, arguments, call), result_message(call, result)]
+            made = [
+                (tools[name].id, arguments, f"call_{len(messages)}_{number}")
+                for number, (name, arguments) in enumerate(step.calls)
+            ]
+            messages.append(calls_message(made))
+            messages += [result_message(call, result) for (_, _, call), result in zip(made, results, strict=True)]
         if not turn.steps or not turn.steps[-1].text:
             return None
         answer = turn.steps[-1].text

@@ -1,12 +1,13 @@
 """The chat messages of a trajectory, in the one form that importers, loop, recording and training share.
 
-OpenAI chat messages; `function.name` is the tool id, "finish" or "no_tool"; one call a message. Knows no model.
+OpenAI chat messages; `function.name` is the tool id, "finish" or "no_tool". The calls of one message do not depend on each
+other, and their results follow in the same order. Knows no model.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from toolgen.datasets.query import Call
@@ -44,12 +45,20 @@ def user_message(text: str) -> Message:
 
 def call_message(action: str, arguments: Mapping[str, Any], call_id: str, thought: str = "") -> Message:
     """The assistant's message with one call; `action` is a tool id, "finish" or "no_tool"."""
-    function = {"name": action, "arguments": json.dumps(clean(dict(arguments)), ensure_ascii=False)}
-    return {
-        "role": "assistant",
-        "content": thought,
-        "tool_calls": [{"id": call_id, "type": "function", "function": function}],
-    }
+    return calls_message([(action, arguments, call_id)], thought)
+
+
+def calls_message(calls: Iterable[tuple[str, Mapping[str, Any], str]], thought: str = "") -> Message:
+    """The assistant's message with calls that do not depend on each other: tool id, arguments and call id of each."""
+    made = [
+        {
+            "id": call_id,
+            "type": "function",
+            "function": {"name": action, "arguments": json.dumps(clean(dict(arguments)), ensure_ascii=False)},
+        }
+        for action, arguments, call_id in calls
+    ]
+    return {"role": "assistant", "content": thought, "tool_calls": made}
 
 
 def notice_message(text: str) -> Message:

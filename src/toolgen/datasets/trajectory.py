@@ -112,7 +112,7 @@ class Outcome:
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """One run. `messages` are user, assistant (`content`, `tool_calls`) and tool (`tool_call_id`, `content`) messages;
-    an assistant makes one call a message. `query` is the id of the query or task."""
+    the calls of one message do not depend on each other, and their results follow. `query` is the id of the query or task."""
 
     id: str
     query: str

@@ -184,10 +184,11 @@ class ToolDecoder:
         tool = legal.names[int(legal.trie.rows_M[node])]
         return ToolChoice(tool=tool, probability=probability, tool_exists=exists, tool_allowed=permitted)
 
-    def begin_call(self, session: Session, action: str) -> None:
-        """Appends the action's tokens and what the protocol puts between them and its arguments (the documentation)."""
+    def begin_call(self, session: Session, action: str, messages: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Appends the action's tokens and what the protocol puts between them and its arguments (the documentation, unless
+        the `messages` before show it)."""
         sequence = self.checkpoint.vocabulary.sequence(action)
-        session.extend([*sequence, *self.protocol.after_tool(action)])
+        session.extend([*sequence, *self.protocol.after_tool(action, messages)])
 
     def arguments(
         self, session: Session, action: str, *, tokens: int | None = None, on_text: OnText | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.naming import wire_name, wire_names
-from toolgen.datasets.messages import FINISH, call_message, result_message, user_message
+from toolgen.datasets.messages import FINISH, call_message, calls_message, result_message, user_message
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import InputError
 from toolgen.foreign.data import parse_json
@@ -145,12 +145,14 @@ def response_messages(given: Any, instructions: str | None, names: Names) -> lis
 def _assistant(
     one: Mapping[str, Any], where: str, names: Names, results: dict[str, tuple[str, str]]
 ) -> Iterable[Message]:
-    """The calls of a message, each with its result, which is taken out of `results`; or its answer."""
+    """The calls of a message, then their results, which are taken out of `results`; or its answer."""
     calls = one.get("tool_calls") or ()
     if not isinstance(calls, list | tuple):
         raise FormatError(f"{where}.tool_calls is no list", where)
     if not calls:
         yield call_message(FINISH, {"answer": _text(one.get("content"), where)}, f"answer_{where}")
+        return
+    made, contents = [], []
     for call in calls:
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping):
@@ -164,8 +166,10 @@ def _assistant(
         call_id = str(call.get("id"))
         if call_id not in results:
             raise FormatError(f"{where}.tool_calls has the call {call_id[:60]!r} without a tool message for it", where)
-        yield call_message(names.id_of(function.get("name"), where), arguments, call_id)
-        yield result_message(call_id, results.pop(call_id)[0])
+        made.append((names.id_of(function.get("name"), where), arguments, call_id))
+        contents.append(results.pop(call_id)[0])
+    yield calls_message(made)
+    yield from (result_message(call_id, text) for (_, _, call_id), text in zip(made, contents, strict=True))
 
 
 def _text(content: Any, where: str) -> str:

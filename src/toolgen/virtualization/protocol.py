@@ -1,8 +1,8 @@
 """PromptProtocol: conversations to token ids, through the chat template that the checkpoint carries.
 
 The turns are the paper's (ToolGen, section 3.3): request; thought (optional); tool token; the documentation of that one
-tool; arguments; result; ... until `finish`. The template in `chat_template.jinja` is the only place that knows their
-text; this file only fills it. Knows no model.
+tool, once in a conversation; arguments; further calls that need no result of the first; results; ... until `finish`.
+The template in `chat_template.jinja` is the only place that knows their text; this file only fills it. Knows no model.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ RESPONSE_TEMPLATE: Mapping[str, Any] = {
 
 MAX_DOCUMENTATION = 2000
 """Characters of one tool's documentation that the model is shown; the longest hundred of BFCL are cut by it."""
+
+MAX_RESULT_TOKENS = 256
+"""Tokens of one tool's result that the model is shown, so that one result does not push the conversation out of its context."""
 
 
 def chat_template(*, bos: bool = False) -> str:
@@ -92,22 +95,24 @@ class PromptProtocol:
         tail = [*self.after_arguments(), *self._header]
         return [*ids[: max(0, max_tokens - len(tail))], *tail]
 
-    def after_tool(self, tool_id: str) -> list[int]:
-        """Token ids between a tool token and its arguments: the documentation turn; nothing for an action."""
+    def after_tool(self, tool_id: str, messages: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """Token ids between a tool token and its arguments: the documentation turn; nothing for an action, nor for a tool whose
+        documentation the `messages` before show."""
         if tool_id in ACTIONS:
             return []
         call = {"role": "assistant", "tool_calls": [{"function": {"name": tool_id}}]}
-        text = self._render([call], add_generation_prompt=False)
+        before = [message for message in messages if tool_id in _called(message)]
+        text = self._render([*before, call], add_generation_prompt=False)
         token = self._vocabulary.token(tool_id)
-        return self._encode(text[text.index(token) + len(token) :])
+        return self._encode(text[text.rindex(token) + len(token) :])
 
     def after_arguments(self) -> list[int]:
         """Closes the assistant's turn."""
         return list(self._after_arguments)
 
-    def tool_result(self, text: str) -> list[int]:
-        """The turn with a tool's result and the header of the next assistant turn."""
-        return self._next_turn("tool", text)
+    def tool_result(self, *texts: str) -> list[int]:
+        """The turns with the results of the calls of one message, and the header of the next assistant turn."""
+        return self._next_turn("tool", *texts)
 
     def user_turn(self, text: str) -> list[int]:
         """A further request of the user and the header of the next assistant turn."""
@@ -138,8 +143,9 @@ class PromptProtocol:
         encoded = self.encoder.encode(text, self._own)
         return encoded.ids, encoded.within(spans)
 
-    def _next_turn(self, role: str, text: str) -> list[int]:
-        return self._encode(self._render([{"role": role, "content": text}], add_generation_prompt=True))
+    def _next_turn(self, role: str, *texts: str) -> list[int]:
+        messages = [{"role": role, "content": text} for text in texts]
+        return self._encode(self._render(messages, add_generation_prompt=True))
 
     def _encode(self, text: str) -> list[int]:
         return self.encoder.encode(text, self._own).ids
@@ -172,10 +178,16 @@ class PromptProtocol:
         if message["role"] not in (*ROLES, DOCUMENTATION):
             raise InputError(f"a message's role is {message['role']!r}; expected one of {', '.join(ROLES)}")
         calls = message.get("tool_calls") or ()
+        if message["role"] == "tool":
+            return {**message, "content": self._cut(message["content"] or "")}
         if not calls:
             return message
         prepared = self._call(*(call["function"] for call in calls))
         return {**prepared, "content": message.get("content") or ""}
+
+    def _cut(self, result: str) -> str:
+        kept = self.encoder.beginning(result, MAX_RESULT_TOKENS)
+        return result if kept == result else f"{kept}... [cut: {len(result) - len(kept):,} more characters]"
 
     def _call(self, *functions: Mapping[str, Any]) -> dict[str, Any]:
         """An assistant message whose calls carry token names and documentation, as the template wants them."""
@@ -191,3 +203,8 @@ class PromptProtocol:
                 prepared["arguments"] = function["arguments"]
             calls.append({"type": "function", "function": prepared})
         return {"role": "assistant", "content": "", "tool_calls": calls}
+
+
+def _called(message: Mapping[str, Any]) -> set[str]:
+    """The names of the tools and actions that a message calls."""
+    return {call["function"]["name"] for call in message.get("tool_calls") or ()}

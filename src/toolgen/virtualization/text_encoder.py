@@ -131,6 +131,13 @@ class TextEncoder:
         encodings = self._twin.encode_batch([*map(_clean, texts)], add_special_tokens=False)
         return [self._finished(encoding.ids, ())[0] for encoding in encodings]
 
+    def beginning(self, text: str, tokens: int) -> str:
+        """The text up to the end of its token number `tokens`; all of a shorter one."""
+        if len(text.encode("utf-8", "replace")) <= tokens:  # no tokenizer needs more than one token a byte
+            return text
+        encoding = self._twin.encode(_clean(text), add_special_tokens=False)
+        return text if len(encoding.ids) <= tokens else text[: encoding.offsets[tokens - 1][1]]
+
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Token ids of messages in the tokenizer's own chat template, up to where the assistant answers; their contents come
         from outside. The template is shown a number for each of them, so that none can be taken for a part of it."""

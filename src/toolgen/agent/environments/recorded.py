@@ -11,8 +11,8 @@ from typing import Any
 from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.schema import best_fault
-from toolgen.datasets.plausible import value_for
 from toolgen.datasets.query import Call
+from toolgen.datasets.results import result_for
 from toolgen.datasets.task import Task, Turn
 
 
@@ -64,16 +64,16 @@ class RecordedEnvironment:
 
 
 class SimulatedEnvironment:
-    """Answers with values made up from the tool's response schema (`returns`) and its examples.
+    """Answers with values made up from the tool's response schema (`returns`) and its examples, or else from its name.
 
-    The same tool, arguments and `seed` give the same answer. Each says that it is simulated: `{"simulated": true, "result":
-    ...}`; `result` is null where the schema says nothing. Arguments that do not fit the tool's schema are an error.
+    The same tool, arguments and `seed` give the same answer. Each says that it is simulated, `{"simulated": true, "result":
+    ...}`, unless they are not `marked`. Arguments that do not fit the tool's schema are an error.
     """
 
     name = "simulated"
 
-    def __init__(self, catalog: Catalog, *, seed: int = 0) -> None:
-        self._catalog, self._seed = catalog, seed
+    def __init__(self, catalog: Catalog, *, seed: int = 0, marked: bool = True) -> None:
+        self._catalog, self._seed, self._marked = catalog, seed, marked
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class SimulatedEnvironment:
             return ToolResult(content=error_text(f"invalid arguments: {fault}"), status="error")
         random = Random(f"{self._seed} {_key(tool_id, arguments)}")
         try:
-            value = value_for(tool.name, tool.returns, random) if tool.returns else None
+            value = result_for(tool, arguments, random)
         except (
             AttributeError,
             KeyError,
@@ -102,7 +102,8 @@ class SimulatedEnvironment:
             ValueError,
         ):  # a catalog's response schema is never checked
             return ToolResult(content=error_text(f"the response schema of {tool_id} is not valid"), status="error")
-        return ToolResult(content=json.dumps({"simulated": True, "result": value}, ensure_ascii=False))
+        shown = {"simulated": True, "result": value} if self._marked else value
+        return ToolResult(content=json.dumps(shown, ensure_ascii=False))
 
     def close(self) -> None:
         pass

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.messages import FINISH, NO_TOOL, call_message, result_message, user_message
+from toolgen.datasets.messages import FINISH, NO_TOOL, call_message, calls_message, result_message, user_message
 from toolgen.datasets.query import Call
 from toolgen.datasets.trajectory import Message, Outcome, Trajectory, TurnOutcome
 
@@ -136,17 +136,19 @@ class Conversation:
                 yield Request(id=name, text=turn.text, tools=tools, calls=None, asks_back=True, follows=follows)
 
     def trajectory(self) -> Trajectory | None:
-        """The whole conversation, one call a message and each turn ended by its answer; None unless `is_complete`."""
+        """The whole conversation, each turn ended by its answer; None unless `is_complete`."""
         if not self.is_complete:
             return None
         messages: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         for turn in self.turns:
             messages.append(user_message(turn.text))
             for step in turn.steps:
-                for number, action in enumerate(step.actions):
-                    call = f"call_{len(messages)}"
-                    messages.append(call_message(action.tool, action.arguments, call, "" if number else step.text))
-                    messages.append(result_message(call, action.result or ""))
+                names = [f"call_{len(messages)}_{number}" for number in range(len(step.actions))]
+                if names:
+                    made = [(one.tool, one.arguments, name) for one, name in zip(step.actions, names, strict=True)]
+                    messages.append(calls_message(made, step.text))
+                    results = zip(names, step.actions, strict=True)
+                    messages += [result_message(name, one.result or "") for name, one in results]
             if turn.ending == "declined":
                 messages.append(call_message(NO_TOOL, {}, f"call_{len(messages)}"))
             else:
