@@ -46,20 +46,22 @@ def test_defaults_are_told_where_they_are_asked_for_and_the_description_does_not
         "unit": {"type": "string", "default": "metric", "description": "Of length."},
         "days": {"type": "integer", "default": 3, "enum": [3, 7]},
         "full": {"default": False, "description": "All of it. The default is false."},
+        "loud": {"type": "integer", "default": 50, "description": "The default if left out."},
         "note": {"type": "string", "default": ""},
         "text": {"type": "string", "default": "word " * 40},
     }
     tool = Tool(id="n", provider="", name="n", parameters={"type": "object", "properties": properties})
     assert "default metric" not in document(tool)
     lines = document(tool, defaults=True).splitlines()[1:]
-    assert lines[:4] == [
+    assert lines[:5] == [
         "- unit (string, default metric): Of length.",
         "- days (integer, one of 3 | 7, default 3)",
         "- full (any): All of it. The default is false.",
+        "- loud (integer, default 50): The default if left out.",
         "- note (string)",
     ]
-    assert lines[4].startswith("- text (string, default word word") and lines[4].endswith("...)")
-    assert len(lines[4]) < 100
+    assert lines[5].startswith("- text (string, default word word") and lines[5].endswith("...)")
+    assert len(lines[5]) < 100
 
 
 def test_parts_that_all_hold_are_named_together() -> None:

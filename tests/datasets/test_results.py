@@ -35,6 +35,9 @@ def test_without_a_response_schema_the_name_says_what_comes_back() -> None:
     assert made("geo.get_country", city="Rome").keys() == {"city", "country"}
     assert made("book_table", name="Ada").keys() == {"name", "status", "id"}
     assert made("12") and made("Größe")
+    assert made("Events_3_FindEvents").keys() == {"events", "count"}
+    solving = Tool(id="s", provider="solve", name="quadratic_equation", description="Solve a quadratic equation.")
+    assert result_for(solving, {"a": 1}, Random(0)).keys() == {"quadratic_equation"}
     assert made("get_country", city="Rome") == made("get_country", city="Rome")
 
 

@@ -123,10 +123,10 @@ def _default(schema: Any) -> str:
     """`default metric`; nothing where the description tells it or there is nothing to tell."""
     if not isinstance(schema, Mapping) or schema.get("default") in (None, "", [], {}):
         return ""
-    if "default" in str(schema.get("description") or "").lower():
-        return ""
-    value = schema["default"]
+    value, description = schema["default"], str(schema.get("description") or "").lower()
     text = _one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    if "default" in description and text.lower() in description:
+        return ""
     return f"default {text if len(text) <= MAX_DEFAULT else text[:MAX_DEFAULT] + ELLIPSIS}"
 
 

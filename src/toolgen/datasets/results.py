@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.phrasing import base_form, spoken
+from toolgen.datasets.phrasing import base_form, instruction, spoken
 from toolgen.datasets.plausible import value_for, words_of
 from toolgen.errors import InputError
 from toolgen.foreign.data import parse_json
@@ -36,16 +36,14 @@ def result_for(tool: Tool, arguments: Mapping[str, Any], random: Random) -> Any:
     """A made-up result of a call; what is raised where the response schema is none comes through."""
     if tool.returns:
         return value_for(tool.name, tool.returns, random)
-    verb, _, rest = words_of(tool.name.rpartition(".")[2]).partition(" ")
-    noun = rest or verb
-    known = base_form(verb)
+    known, noun = _verb_and_noun(tool)
     given = _echo(arguments)
     if known in _NUMERIC:
-        return {"result" if known == verb and not rest else _key(noun): _number(random)}
+        return {_key(noun): _number(random)}
     if known in _LISTING:
         found = random.sample(_THINGS, random.randint(1, 3))
         return {**given, _key(noun): found, "count": len(found)}
-    if known in _FACTUAL or known is None:
+    if known in _FACTUAL or not known:
         guess = value_for(noun, {"type": "string"}, random)
         return {**given, _key(noun): _number(random) if guess is None else guess}
     return {**given, "status": random.choice(("success", "done", "completed")), "id": random.randint(1000, 99999)}
@@ -81,6 +79,15 @@ def facts_of(content: str) -> str:
             return ""
         text = ", ".join(f"{words_of(str(key))} {spoken(item)}" for key, item in told.items())
     return text.rstrip(".") if len(text) <= ANSWER_LIMIT else ""
+
+
+def _verb_and_noun(tool: Tool) -> tuple[str, str]:
+    """What the tool does and with what, by its name, and where that has no verb by its description; the verb may be empty."""
+    words = [word for word in words_of(tool.name).split() if not word.isdecimal()]
+    place = next((place for place, word in enumerate(words) if base_form(word)), None)
+    if place is None:
+        return instruction(tool).partition(" ")[0], " ".join(words)
+    return base_form(words[place]) or "", " ".join(words[place + 1 :] or words[:place])
 
 
 def _is_flat(value: Any) -> bool:
