@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolgen.catalog.normalization import close_object, merge_schemas, normalize_schema, normalize_value_schema
+from toolgen.catalog.merging import merge_schemas
+from toolgen.catalog.normalization import close_object, normalize_schema, normalize_value_schema
 from toolgen.catalog.schema import MAX_DEPTH, SchemaChecks, check_schema, schema_errors
 from toolgen.errors import CatalogError
 

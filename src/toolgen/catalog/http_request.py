@@ -13,7 +13,15 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from toolgen.catalog.request_body import DELIMITERS, is_undefined, scalar_text, styled, write_body, write_value
+from toolgen.catalog.request_body import (
+    DELIMITERS,
+    is_undefined,
+    joined_inside,
+    scalar_text,
+    styled,
+    write_body,
+    write_value,
+)
 from toolgen.catalog.tool import JsonObject, Tool
 from toolgen.errors import InputError
 
@@ -116,7 +124,8 @@ def _simple(name: str, value: Any, how: JsonObject) -> str:
     if "content" in how:
         text = write_value(value, str(how["content"])).decode("utf-8", "replace")
     else:
-        text = _joined(value, DELIMITERS.get(str(how.get("style")), ","), how.get("explode") is True, str)
+        delimiter = DELIMITERS.get(str(how.get("style")), ",")
+        text = _joined(joined_inside(value, how), delimiter, how.get("explode") is True, str)
     if _CONTROL.search(text):
         raise InputError(f"the value of {name!r} has a control character, which no header can hold")
     return text
@@ -156,6 +165,7 @@ def _path_value(name: str, value: Any, how: JsonObject) -> str:
     )
     if "content" in how:
         return encode(write_value(value, str(how["content"])).decode("utf-8", "replace"))
+    value = joined_inside(value, how)
     if style == "label":
         return "." + _joined(value, "." if explode else ",", explode, encode)
     if style != "matrix":

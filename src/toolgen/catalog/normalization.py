@@ -1,4 +1,4 @@
-"""Foreign parameter descriptions to JSON Schema 2020-12, and the merge of several descriptions of one function.
+"""Foreign parameter descriptions to JSON Schema 2020-12.
 
 Foreign means: types in text, as Python, Java and TypeScript write them (`type_texts`), older JSON Schema drafts and OpenAPI
 3.0 (`nullable`, `items` as a list, boolean `exclusiveMinimum`). Knows no tool and no file.
@@ -6,12 +6,22 @@ Foreign means: types in text, as Python, Java and TypeScript write them (`type_t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from toolgen.catalog.merging import join_schemas, merge_schemas
 from toolgen.catalog.patterns import is_pattern
-from toolgen.catalog.schema import MAX_DEPTH, SCHEMA_KEYWORDS, SCHEMA_LISTS, SCHEMA_MAPS, Note, Schema, values_of
+from toolgen.catalog.schema import (
+    MAX_DEPTH,
+    SCHEMA_KEYWORDS,
+    SCHEMA_LISTS,
+    SCHEMA_MAPS,
+    Note,
+    Schema,
+    admit_null,
+    values_of,
+)
 from toolgen.catalog.secrets import looks_secret
 from toolgen.catalog.tool import canonical_json
 from toolgen.catalog.type_texts import TypeText, any_of, parse_type
@@ -28,10 +38,28 @@ _COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minPrope
 _LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _TEXTS = frozenset({"title", "description", "format", "$ref", "$id", "$schema", "$anchor", "$comment",
                     "contentEncoding", "contentMediaType"})  # fmt: skip
-ANNOTATIONS = frozenset({"description", "title", "default", "readOnly", "format"})
-_MERGEABLE = frozenset({"type", "properties", "required", "description", "title", "readOnly", "default",
-                        "additionalProperties", "unevaluatedProperties"})  # fmt: skip
 _FLAGS = frozenset({"uniqueItems", "deprecated", "readOnly", "writeOnly"})
+_NULLABLE = ("nullable", "x-nullable")
+# OpenAPI 3.0.3 lets it count beside `type` alone, but those who write it mean it, and their services answer and take null.
+_NULL_ADMITTED = "'nullable' stands beside '$ref' or 'allOf' instead of 'type'; null is allowed there"
+
+
+class _Place(NamedTuple):
+    """Where a schema stands: its path for notes, and the name of the value that it describes."""
+
+    path: str
+    name: str
+
+    def inside(self, key: str) -> _Place:
+        """The place of a schema that a keyword holds."""
+        return _Place(f"{self.path}.{key}", self.name)
+
+    def member(self, name: str) -> _Place:
+        """The place of a named schema."""
+        return _Place(f"{self.path}.{name}", name)
+
+    def __str__(self) -> str:
+        return self.path
 
 
 def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
@@ -40,7 +68,8 @@ def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
     What cannot be expressed is left out and told to `on_note` (one line each); nothing is refused.
     """
     note = on_note or (lambda _line: None)
-    schema = _normalize(foreign, "arguments", note, 0) if isinstance(foreign, Mapping) else {}
+    schema = _normalize(foreign, _Place("arguments", "arguments"), note, 0) if isinstance(foreign, Mapping) else {}
+    schema.pop("nullable", None)  # arguments are never null
     if foreign is not None and not isinstance(foreign, Mapping):
         note(f"arguments: expected a schema object, got {type(foreign).__name__}; taken as no parameters")
     if any(values_of(schema, "$ref")):
@@ -49,14 +78,14 @@ def normalize_schema(foreign: Any, *, on_note: Note | None = None) -> Schema:
     if "allOf" in schema or "$ref" in schema:
         schema = _written_out(schema)
     types = schema.get("type", "object")
-    if types != "object" and not (isinstance(types, list) and "object" in types):  # arguments are never null
+    if types != "object" and not (isinstance(types, list) and "object" in types):
         note(f"arguments: type {types!r} instead of 'object'; wrapped as the parameter 'value'")
         definitions: Schema = {key: schema.pop(key) for key in ("$defs", "definitions") if key in schema}
         schema = {"properties": {"value": schema}, "required": ["value"], **definitions}
     properties = _properties_of_branches(schema) | schema.get("properties", {})
     first: Schema = {"type": "object", "properties": properties}
-    whole: Schema = _require_declared_everywhere(first | schema | first, note)
-    _clean_enumeration(whole, "arguments", note)
+    whole: Schema = _settled(first | schema | first, note)
+    _clean_enumeration(whole, _Place("arguments", "arguments"), note)
     return whole
 
 
@@ -125,7 +154,7 @@ def _add_parts(schema: Any, whole: Schema, parts: list[Schema], seen: list[Any])
     for inner in schema.get("allOf", ()):
         _add_parts(inner, whole, parts, seen)
     inside = _pointed(schema.get("$ref"), whole) is None  # an anchor is left where it is
-    left_out = {"allOf", "$defs", "definitions"} | (set() if inside else {"$ref"})
+    left_out = {"allOf", "$defs", "definitions", "nullable"} | (set() if inside else {"$ref"})
     if rest := {key: value for key, value in schema.items() if key not in left_out}:
         parts.append(rest)
 
@@ -139,12 +168,15 @@ def without_secrets(name: str, schema: Schema, note: Note) -> Schema:
     return {key: value for key, value in schema.items() if key not in found}
 
 
-def normalize_value_schema(foreign: Any, *, on_note: Note | None = None, is_part: bool = False) -> Schema:
-    """The same for a schema of any type, such as that of a result. A schema that is only a part of what holds at its place
-    (`is_part`) may require names that another part declares."""
+def normalize_value_schema(
+    foreign: Any, *, on_note: Note | None = None, is_part: bool = False, name: str = "value"
+) -> Schema:
+    """The same for a schema of any type, such as that of a result, whose value is called `name`. A schema that is only a
+    part of what holds at its place (`is_part`) may require names that another part declares, and says `nullable` itself
+    where the others say the type."""
     note = on_note or (lambda _line: None)
-    schema = _normalize(foreign, "value", note, 0)
-    result: Schema = schema if is_part else _require_declared_everywhere(schema, note)
+    schema = _normalize(foreign, _Place(name, name), note, 0)
+    result: Schema = schema if is_part else _settled(schema, note)
     return result
 
 
@@ -158,109 +190,7 @@ def close_object(schema: Mapping[str, Any]) -> Schema:
     return closed
 
 
-def join_schemas(parts: Sequence[Schema]) -> Schema:
-    """Schemas that all hold as one, where that can be said without `allOf`: plain objects (how OpenAPI writes inheritance),
-    and one schema with texts beside it (how 3.0 describes a reference)."""
-    texts: Schema = {}
-    main: list[Schema] = []
-    for part in parts:
-        if part.keys() <= ANNOTATIONS:
-            texts |= part
-        else:
-            main.append(part)
-    if len(main) < 2:
-        return {**(main[0] if main else {}), **texts}
-    if any(not _is_mergeable(part) for part in main):
-        return {"allOf": main, **texts}
-    properties: Schema = {}
-    required: list[str] = []
-    for part in main:
-        for name, inner in part.get("properties", {}).items():
-            old = properties.get(name)
-            properties[name] = inner if old is None or _same(old, inner) else {"allOf": [old, inner]}
-        required += part.get("required", ())
-    merged = {"type": "object", "properties": properties} if properties else {"type": "object"}
-    found = {key: part[key] for part in main for key in ("description", "title", "readOnly") if key in part}
-    more: Schema = {"additionalProperties": True} if any("additionalProperties" in part for part in main) else {}
-    if any(part.get("unevaluatedProperties") is False for part in main):
-        more = {"additionalProperties": False}
-    return merged | found | texts | more | ({"required": list(dict.fromkeys(required))} if required else {})
-
-
-def _is_mergeable(part: Schema) -> bool:
-    """Whether a schema is a plain object that forbids no further members; `unevaluatedProperties` knows those of all parts."""
-    types, more = part.get("type", "object"), part.get("additionalProperties", True)
-    plain = types == "object" or (isinstance(types, list) and set(types) == {"object", "null"})
-    takes_any = more is True or (isinstance(more, dict) and more.keys() <= ANNOTATIONS)
-    return plain and takes_any and part.keys() <= _MERGEABLE
-
-
-def _same(one: Schema, other: Schema) -> bool:
-    """Whether two schemas are equal, as far as that is cheap: written out, they share parts and can be immense."""
-    return one is other or (not any(isinstance(value, (dict, list)) for value in one.values()) and one == other)
-
-
-def merge_schemas(schemas: Sequence[Mapping[str, Any]]) -> Schema:
-    """One schema that admits what each of `schemas` admits (at least one is needed).
-
-    Objects: union of the properties, intersection of the required ones; arrays: merged items; enumerations: union, or
-    none if one schema has none; different types: `anyOf`. The longest description is kept, and the first default. One
-    exception to "what each admits": a member that only some objects declare keeps its declared type in all.
-    """
-    distinct = list({canonical_json(schema): schema for schema in schemas}.values())
-    if len(distinct) == 1:
-        return dict(distinct[0])
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for schema in distinct:
-        for alternative in schema.get("anyOf") or [schema]:
-            groups.setdefault(canonical_json(alternative.get("type")), []).append(alternative)
-    if "null" in groups:  # canonical JSON of an absent type: one of the schemas admits anything
-        return _annotations(distinct)
-    if {'"integer"', '"number"'} <= set(groups):
-        groups['"number"'] += groups.pop('"integer"')
-    merged = [_merge_same_type(group) for group in groups.values()]
-    if len(merged) == 1:
-        return merged[0] | _annotations(distinct)
-    alternatives = [{key: value for key, value in one.items() if key != "description"} for one in merged]
-    return {"anyOf": alternatives} | _annotations(distinct)
-
-
-def _merge_same_type(schemas: Sequence[Mapping[str, Any]]) -> Schema:
-    if len(schemas) == 1:
-        return dict(schemas[0])
-    shared = {key: value for key, value in schemas[0].items() if all(other.get(key, ...) == value for other in schemas)}
-    merged: Schema = {"type": schemas[0]["type"]} | _annotations(schemas) | shared
-    if all("enum" in schema for schema in schemas):
-        merged["enum"] = list({canonical_json(v): v for schema in schemas for v in schema["enum"]}.values())
-    if any("properties" in schema for schema in schemas):
-        merged |= _merge_properties(schemas)
-    if all("items" in schema for schema in schemas):
-        merged["items"] = merge_schemas([schema["items"] for schema in schemas])
-    return merged
-
-
-def _merge_properties(schemas: Sequence[Mapping[str, Any]]) -> Schema:
-    names = dict.fromkeys(name for schema in schemas for name in schema.get("properties", {}))
-    properties = {
-        name: merge_schemas([s["properties"][name] for s in schemas if name in s.get("properties", {})])
-        for name in names
-    }
-    required = [name for name in names if all(name in schema.get("required", ()) for schema in schemas)]
-    return {"properties": properties} | ({"required": required} if required else {})
-
-
-def _annotations(schemas: Iterable[Mapping[str, Any]]) -> Schema:
-    """The longest description and the first default: what informs but does not constrain."""
-    schemas = list(schemas)
-    result: Schema = {}
-    if descriptions := [schema["description"] for schema in schemas if schema.get("description")]:
-        result["description"] = max(descriptions, key=len)
-    if defaults := [schema["default"] for schema in schemas if "default" in schema]:
-        result["default"] = defaults[0]
-    return result
-
-
-def _normalize(foreign: Any, place: str, note: Note, depth: int) -> Schema:
+def _normalize(foreign: Any, place: _Place, note: Note, depth: int) -> Schema:
     if not isinstance(foreign, Mapping):
         if foreign is not True:
             note(f"{place}: expected a schema object, got {type(foreign).__name__}; anything is allowed there")
@@ -273,16 +203,18 @@ def _normalize(foreign: Any, place: str, note: Note, depth: int) -> Schema:
     for key, value in foreign.items():
         _copy_keyword(schema, str(key), value, place, note, depth)
     _clean_required(schema, foreign)
-    _apply_old_keywords(schema, foreign)
+    schema = _with_old_keywords(schema, foreign, note)
     _clean_enumeration(schema, place, note)
     _clean_default(schema)
-    return without_secrets(place.rpartition(".")[2], schema, note)
+    return without_secrets(place.name, schema, note)
 
 
 def _modern(foreign: Mapping[str, Any]) -> Mapping[str, Any]:
     """A schema with the keywords of drafts 4 to 7 that 2020-12 has renamed: a list of `items` with `additionalItems`, and
-    `dependencies`."""
+    `dependencies`. Alternatives that a `discriminator` tells apart need not exclude each other."""
     modern = dict(foreign)
+    if "discriminator" in foreign and "oneOf" in foreign and "anyOf" not in foreign:
+        modern["anyOf"] = modern.pop("oneOf")
     further = modern.pop("additionalItems", None)
     if isinstance(foreign.get("items"), list):
         modern["prefixItems"] = modern.pop("items")
@@ -298,19 +230,19 @@ def _modern(foreign: Mapping[str, Any]) -> Mapping[str, Any]:
     return modern
 
 
-def _copy_keyword(schema: Schema, key: str, value: Any, place: str, note: Note, depth: int) -> None:
+def _copy_keyword(schema: Schema, key: str, value: Any, place: _Place, note: Note, depth: int) -> None:
     """Copies one keyword into `schema` in its 2020-12 form, or notes why it is left out."""
-    inside = f"{place}.{key}"
+    inside = place.inside(key)
     if key == "type":
         _copy_type(schema, value, place, note)
-    elif key in ("required", "optional", "nullable") or (key.startswith("exclusive") and isinstance(value, bool)):
-        return  # read together with their neighbours by _clean_required and _apply_old_keywords
+    elif key in ("required", "optional", *_NULLABLE) or (key.startswith("exclusive") and isinstance(value, bool)):
+        return  # read together with their neighbours by _clean_required and _with_old_keywords
     elif key in SCHEMA_KEYWORDS:
         schema[key] = value if isinstance(value, bool) else _normalize(value, inside, note, depth + 1)
     elif key in SCHEMA_LISTS and isinstance(value, list) and value:
         schema[key] = [_normalize(item, inside, note, depth + 1) for item in value]
     elif key in SCHEMA_MAPS and isinstance(value, Mapping):
-        members = {str(k): _normalize(v, f"{place}.{k}", note, depth + 1) for k, v in value.items()}
+        members = {str(k): _normalize(v, place.member(str(k)), note, depth + 1) for k, v in value.items()}
         invalid = [name for name in members if key == "patternProperties" and not is_pattern(name)]
         for name in invalid:
             note(f"{place}: the pattern {name[:60]!r} of 'patternProperties' is not a regular expression; left out")
@@ -348,7 +280,7 @@ def _is_valid_plain(key: str, value: Any) -> bool:
     return not key.startswith("$")
 
 
-def _copy_type(schema: Schema, value: Any, place: str, note: Note) -> None:
+def _copy_type(schema: Schema, value: Any, place: _Place, note: Note) -> None:
     texts = value if isinstance(value, list) else [value]
     found = [parse_type(text) if isinstance(text, str) else TypeText({}, (repr(text),)) for text in texts]
     for text, one in zip(texts, found, strict=True):
@@ -387,36 +319,42 @@ def require_declared(schema: Schema, note: Note) -> Schema:
     return rest | {"required": kept} if kept else rest
 
 
-def _require_declared_everywhere(schema: Any, note: Note, *, alone: bool = True) -> Any:
-    """The same at every depth; what is not `alone` at its place, such as a part of `allOf`, is left as it is."""
+def _settled(schema: Any, note: Note, *, alone: bool = True) -> Any:
+    """The same at every depth, and null admitted where `nullable` is left; what is not `alone` at its place, such as a part
+    of `allOf`, requires what it requires."""
     if not isinstance(schema, dict):
         return schema
     result: Schema = {}
     for key, value in schema.items():
         inner_alone = key not in _IN_PLACE
         if key in SCHEMA_KEYWORDS:
-            value = _require_declared_everywhere(value, note, alone=inner_alone)
+            value = _settled(value, note, alone=inner_alone)
         elif key in SCHEMA_LISTS:
-            value = [_require_declared_everywhere(one, note, alone=inner_alone) for one in value]
+            value = [_settled(one, note, alone=inner_alone) for one in value]
         elif key in SCHEMA_MAPS:
-            value = {n: _require_declared_everywhere(one, note, alone=inner_alone) for n, one in value.items()}
+            value = {n: _settled(one, note, alone=inner_alone) for n, one in value.items()}
         result[key] = value
+    if result.pop("nullable", False):
+        result = admit_null(result)
     return require_declared(result, note) if alone else result
 
 
-def _apply_old_keywords(schema: Schema, foreign: Mapping[Any, Any]) -> None:
-    """OpenAPI 3.0's `nullable` and draft 4's boolean exclusive limits."""
-    if foreign.get("nullable") is True and "type" in schema:
-        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        schema["type"] = [*types, *(["null"] if "null" not in types else [])]
-        if "enum" in schema and None not in schema["enum"]:
-            schema["enum"] = [*schema["enum"], None]
+def _with_old_keywords(schema: Schema, foreign: Mapping[Any, Any], note: Note) -> Schema:
+    """OpenAPI 3.0's `nullable` and draft 4's boolean exclusive limits. Where others say the type, `nullable` is left to whoever
+    puts them together."""
+    if any(foreign.get(key) is True for key in _NULLABLE):
+        if schema.keys() & {"$ref", "allOf"}:
+            schema["nullable"] = True
+            note(_NULL_ADMITTED)
+        else:
+            schema = admit_null(schema)
     for old, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if foreign.get(old) is True and limit in schema:
             schema[old] = schema.pop(limit)
+    return schema
 
 
-def _clean_enumeration(schema: Schema, place: str, note: Note) -> None:
+def _clean_enumeration(schema: Schema, place: _Place, note: Note) -> None:
     """An enumeration whose values are all of another type than the declared one admits nothing at all: that of an array
     is meant for its items, others are converted where that is possible and left out where not."""
     values, declared = schema.get("enum"), schema.get("type")

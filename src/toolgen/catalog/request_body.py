@@ -124,6 +124,7 @@ def styled(name: str, value: Any, how: JsonObject) -> list[Styled]:
     """A value as what its style makes of it in a query or form."""
     style = str(how.get("style", "form"))
     explode = how.get("explode", style == "form")
+    value = joined_inside(value, how)
     if is_undefined(value):
         return []
     if not isinstance(value, (list, Mapping)):
@@ -138,6 +139,16 @@ def styled(name: str, value: Any, how: JsonObject) -> list[Styled]:
         return [Styled(name, [part for pair in pairs for part in pair], delimiter)]
     texts = [scalar_text(one) for one in value if one is not None]
     return [Styled(name, [text]) for text in texts] if explode else [Styled(name, texts, delimiter)]
+
+
+def joined_inside(value: Any, how: JsonObject) -> Any:
+    """A list with the lists inside it as texts, where `inner` says in which styles (Swagger 2.0)."""
+    styles = how.get("inner")
+    if not styles or not isinstance(value, list):
+        return value
+    inside = [joined_inside(one, {"inner": styles[1:]}) for one in value]
+    delimiter = DELIMITERS.get(str(styles[0]), ",")
+    return [delimiter.join(map(scalar_text, one)) if isinstance(one, list) else one for one in inside]
 
 
 def _deep(path: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -191,19 +202,24 @@ def _multipart(fields: JsonObject, encoding: JsonObject, schemas: JsonObject) ->
 
 
 def _parts(name: str, value: Any, how: JsonObject, file: bool) -> list[_Part]:
-    """The parts of one property. An object, or a list with objects, is one part of JSON; other lists are one part for
-    each value; a content type that is given makes one part of that type."""
+    """The parts of one property. A list is one part for each value, an object one of JSON; a content type that is given makes
+    one part of that type."""
     if "style" in how or "explode" in how:
         return [_Part(key, text.encode("utf-8", "replace")) for key, text in _fields(name, value, how)]
     kind = _content_type(how)
     several = value if isinstance(value, list) else [value]
-    if isinstance(value, Mapping) or any(isinstance(one, (list, Mapping)) for one in several):
-        kind = kind or "application/json"
     if kind and not file:
         return [_Part(name, write_value(value, kind), kind)]
     kind = kind or ("application/octet-stream" if file else "")
-    texts = [scalar_text(one).encode("utf-8", "replace") for one in several if one is not None]
-    return [_Part(name, text, kind, file) for text in texts]
+    return [
+        _Part(name, scalar_text(one).encode("utf-8", "replace"), kind or _default_type(one), file)
+        for one in several
+        if one is not None
+    ]
+
+
+def _default_type(value: Any) -> str:
+    return "application/json" if isinstance(value, (list, Mapping)) else ""
 
 
 def _content_type(how: JsonObject) -> str:

@@ -22,8 +22,9 @@ from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.report import LoadReport
+from toolgen.catalog.merging import merge_schemas
 from toolgen.catalog.naming import tool_id, unique_ids
-from toolgen.catalog.normalization import close_object, merge_schemas, normalize_schema, normalize_value_schema
+from toolgen.catalog.normalization import close_object, normalize_schema, normalize_value_schema
 from toolgen.catalog.schema import Schema, schema_errors
 from toolgen.catalog.tool import Definition, Tool, canonical_json
 from toolgen.datasets.folder import Dataset

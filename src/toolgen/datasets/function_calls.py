@@ -15,8 +15,9 @@ from typing import Any
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.openai_functions import parameters_of
 from toolgen.catalog.loaders.report import LoadReport, Loss, lines_lost
+from toolgen.catalog.merging import merge_schemas
 from toolgen.catalog.naming import tool_id, unique_ids
-from toolgen.catalog.normalization import merge_schemas, normalize_schema
+from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.schema import Schema, schema_errors
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.call_records import Json, Record, Unreadable, read_record

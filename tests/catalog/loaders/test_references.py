@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from toolgen.catalog.loaders.references import MAX_FOREIGN_ADDRESSES, MAX_HOPS, References, SchemaWriter
+from toolgen.catalog.loaders.references import MAX_FOREIGN_ADDRESSES, References
+from toolgen.catalog.loaders.schema_writer import MAX_HOPS, SchemaWriter
 from toolgen.catalog.schema import check_schema
 from toolgen.foreign.web import Download
 

@@ -151,7 +151,9 @@ class HttpEnvironment:
     def _sent(self, request: HttpRequest, end: float) -> Answer:
         host = (urlsplit(request.url).hostname or "").lower()
         own = {one.name: one.resolved(self._variables) for one in self._options.headers if fnmatch(host, one.host)}
-        whole = replace(request, headers={**request.headers, **own})
+        taken = {name.lower() for name in own}  # a credential wins over an argument of its name
+        kept = {name: value for name, value in request.headers.items() if name.lower() not in taken}
+        whole = replace(request, headers=kept | own)
         safe = request.method.upper() in SAFE_METHODS
         try:
             answer = self._once(whole, end)

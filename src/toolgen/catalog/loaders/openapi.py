@@ -22,7 +22,7 @@ from urllib.parse import urljoin, urlsplit
 from toolgen.catalog.catalog import garbage_collection_paused
 from toolgen.catalog.loaders.common import LoadedTools, shortened
 from toolgen.catalog.loaders.documents import RawDocument, parse_document, read_documents
-from toolgen.catalog.loaders.references import References, SchemaWriter
+from toolgen.catalog.loaders.references import References
 from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.loaders.request_arguments import (
     Argument,
@@ -33,6 +33,7 @@ from toolgen.catalog.loaders.request_arguments import (
     text_of,
     texts_of,
 )
+from toolgen.catalog.loaders.schema_writer import SchemaWriter
 from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.request_body import best_type, is_json
 from toolgen.catalog.schema import Schema
@@ -317,10 +318,8 @@ class _Description:
                 target = self._references.follow(mapping_of(content.value).get(kind), content.base)
             schema = mapping_of(target.value).get("schema")
             if schema is not None:
-                written = self._schemas.fit(schema, RETURNS_LIMIT, target.base, request=False)
-                if written.size <= RETURNS_LIMIT:
-                    return written.schema, written.size
-                return self._schemas.outline(schema, target.base), RETURNS_LIMIT
+                written = self._schemas.fit_answer(schema, RETURNS_LIMIT, target.base)
+                return written.schema, written.size
         return None, 0
 
 

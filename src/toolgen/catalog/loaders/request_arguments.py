@@ -11,10 +11,11 @@ from typing import Any
 
 from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.path_templates import PathTemplate, settle_path
-from toolgen.catalog.loaders.references import References, SchemaWriter
+from toolgen.catalog.loaders.references import References
+from toolgen.catalog.loaders.schema_writer import SchemaWriter
 from toolgen.catalog.normalization import without_secrets
 from toolgen.catalog.request_body import MULTIPART, URLENCODED, best_type, is_form, is_json, media_type, takes_values
-from toolgen.catalog.schema import Schema
+from toolgen.catalog.schema import MAX_DEPTH, Schema
 from toolgen.catalog.tool import JsonObject
 from toolgen.foreign.data import Note
 
@@ -88,6 +89,7 @@ class ArgumentReader:
         self._document, self._references, self._schemas, self._note = document, references, schemas, note
         self._old = old
         self._parameters: dict[tuple[str, str], Argument | None] = {}
+        self._credentials = self._headers_of_credentials()
 
     def read(self, path: str, owners: Sequence[Owner]) -> Request:
         """The request of one operation. `owners` are where it may say something, the operation last."""
@@ -160,8 +162,11 @@ class ArgumentReader:
             return None
         if place == "header" and name.lower() in _IGNORED_HEADERS:
             return None  # the specification says so: they are set by other means
+        if place == "header" and name.lower() in self._credentials:
+            self._note(f"the header {name!r} is a credential and no argument; whoever calls the tool gives it")
+            return None
         schema, wire = self._parameter_schema(declared, name, place, base)
-        written = self._schemas.fit(schema, ARGUMENT_LIMIT, base)
+        written = self._schemas.fit(schema, ARGUMENT_LIMIT, base, name=name)
         described = dict(without_secrets(name, written.schema, self._note))
         if text := text_of(declared.get("description")):
             described["description"] = text = shortened(text, ARGUMENT_LIMIT)
@@ -181,10 +186,10 @@ class ArgumentReader:
                 schema = {**mapping_of(schema), "type": "string", "format": "binary"}
             if mapping_of(schema).get("type") != "array":
                 return schema, {}
-            style = _COLLECTIONS.get(collection, "form")
+            style, inner = _COLLECTIONS.get(collection, "form"), _inner_styles(schema)
             if place in ("path", "header"):
-                return schema, {} if style == "form" else {"style": style}
-            return schema, {"style": style, "explode": collection == "multi"}
+                return schema, inner | ({} if style == "form" else {"style": style})
+            return schema, {"style": style, "explode": collection == "multi"} | inner
         wire: dict[str, Any] = {}
         style = text_of(declared.get("style"))
         if style and style != _DEFAULT_STYLE[place]:
@@ -195,6 +200,15 @@ class ArgumentReader:
         if declared.get("allowReserved") is True and place in ("query", "path"):
             wire["allowReserved"] = True
         return schema, wire
+
+    def _headers_of_credentials(self) -> frozenset[str]:
+        """The names of the headers that are API keys, in small letters."""
+        components = self._document if self._old else mapping_of(self._document.get("components"))
+        schemes = self._references.follow(components.get("securityDefinitions" if self._old else "securitySchemes"))
+        found = [
+            mapping_of(self._references.follow(one, schemes.base).value) for one in mapping_of(schemes.value).values()
+        ]
+        return frozenset(text_of(one.get("name")).lower() for one in found if one.get("in") == "header")
 
     def _schema_of(self, owner: JsonObject, what: str) -> Any:
         """The schema of a parameter or body. Swagger 2.0 has it among the keys of a parameter, OpenAPI 3 under `schema`; of
@@ -218,7 +232,8 @@ class ArgumentReader:
         """How the form of Swagger 2.0 is sent."""
         consumes = texts_of(operation.get("consumes")) or texts_of(self._document.get("consumes"))
         files = any(one.schema.get("format") == "binary" for one in forms)
-        kind = MULTIPART if files or URLENCODED not in map(media_type, consumes or [URLENCODED]) else URLENCODED
+        kinds = [media_type(kind) for kind in consumes]
+        kind = MULTIPART if files or (MULTIPART in kinds and URLENCODED not in kinds) else URLENCODED
         encoding = {one.name: dict(one.wire) for one in forms if one.wire}
         return {"type": kind} | ({"encoding": encoding} if encoding else {})
 
@@ -255,7 +270,7 @@ class ArgumentReader:
     def _body_of(self, schema: Any, how: JsonObject, required: bool, base: str, description: str) -> Body:
         """The properties of a body that is an object, else the body as one argument."""
         kind = how["type"]
-        written = self._schemas.fit(schema, BODY_LIMIT, base)
+        written = self._schemas.fit(schema, BODY_LIMIT, base, name="body")
         body = written.schema
         inlined = is_json(kind) or is_form(kind)
         types = body.get("type", "object")
@@ -272,6 +287,16 @@ class ArgumentReader:
         if description and "description" not in body:
             body = body | {"description": description[:ARGUMENT_LIMIT]}
         return Body([Argument("body", "body", body, required, written.size)], {**how, "whole": True})
+
+
+def _inner_styles(schema: Any) -> JsonObject:
+    """How the lists inside a list of Swagger 2.0 are joined, from the outermost on; csv is the default."""
+    styles: list[str] = []
+    inner = mapping_of(mapping_of(schema).get("items"))
+    while inner.get("type") == "array" and len(styles) < MAX_DEPTH:
+        styles.append(_COLLECTIONS.get(text_of(inner.get("collectionFormat")), "form"))
+        inner = mapping_of(inner.get("items"))
+    return {"inner": styles} if styles else {}
 
 
 def _encoding(declared: Any) -> dict[str, JsonObject]:

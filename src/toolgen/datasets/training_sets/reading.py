@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from toolgen.catalog.flat_schema import flat_schema
 from toolgen.catalog.loaders.report import LoadReport, Loss, lines_lost
+from toolgen.catalog.merging import merge_schemas
 from toolgen.catalog.naming import tool_id
-from toolgen.catalog.normalization import merge_schemas, normalize_schema
+from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.training_sets.conversation import Conversation, Step
 from toolgen.errors import DatasetError, ToolgenError
