@@ -103,6 +103,13 @@ def test_secrets_come_from_variables_and_go_to_their_host_alone(address: str) ->
     assert "X-Other" not in SEEN[0]["headers"]
 
 
+@pytest.mark.parametrize("name", ["X-Key", "x-key"])
+def test_a_credential_wins_over_an_argument_of_its_name(address: str, name: str) -> None:
+    asked = tool("a", address, places={"note": "header"}, wire={"note": {"name": name}})
+    shop(asked, headers=[Header.parse("127.0.0.1: X-Key: ${KEY}")]).call("shop&&a", {"note": "made up"})
+    assert [value for key, value in SEEN[0]["headers"].items() if key.lower() == "x-key"] == ["s3cret"]
+
+
 def test_a_variable_that_is_not_set_is_named_and_nothing_is_sent(address: str) -> None:
     found = shop(tool("a", address), headers=[Header.parse("127.0.0.1: X-Key: ${NOT_SET}")]).call("shop&&a", {})
     assert found.is_error

@@ -119,14 +119,19 @@ def test_a_multipart_form_is_read_by_others() -> None:
     ]
 
 
-def test_objects_in_a_multipart_form_are_parts_of_json() -> None:
-    assert parts({"meta": {"a": 1}, "rows": [{"b": 1}, {"b": 2}]}) == [
+def test_each_object_in_a_multipart_form_is_a_part_of_json() -> None:
+    assert parts({"meta": {"a": 1}, "rows": [{"b": 1}, {"b": 2}, None, "x"]}) == [
         ("meta", None, "application/json", b'{"a": 1}'),
-        ("rows", None, "application/json", b'[{"b": 1}, {"b": 2}]'),
+        ("rows", None, "application/json", b'{"b": 1}'),
+        ("rows", None, "application/json", b'{"b": 2}'),
+        ("rows", None, "", b"x"),
     ]
 
 
 def test_the_encoding_of_a_multipart_form_gives_the_type_of_a_part() -> None:
+    assert parts({"rows": [{"b": 1}]}, {"rows": {"contentType": "application/json"}}) == [
+        ("rows", None, "application/json", b'[{"b": 1}]')
+    ]
     encoding = {"all": {"contentType": "application/json"}, "x": {"contentType": "application/xml"}}
     assert parts({"all": ["x", "y"], "x": "<a/>"}, encoding) == [
         ("all", None, "application/json", b'["x", "y"]'),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from toolgen.catalog.loaders.openapi import load_openapi
 from toolgen.checkpoint import Checkpoint
 from toolgen.decoding.grammar import GrammarCompiler
 from toolgen.decoding.lowering import Relaxed
@@ -179,3 +180,29 @@ def test_a_foreign_schema_is_compiled_without_a_look_outside_and_its_patterns_in
         matcher.allowed_V()
     watching = False
     assert seen == [] and time.monotonic() - start < 5
+
+
+def test_alternatives_that_a_discriminator_tells_apart_are_written_with_their_own_value(
+    compiler: GrammarCompiler, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    pet = {"type": "object", "required": ["kind"], "properties": {"kind": {"type": "string"}}}
+    parent = {"$ref": "#/components/schemas/Pet"}
+    components = {"Pet": pet} | {
+        name: {"allOf": [parent, {"type": "object", "properties": {own: {"type": "integer"}}}]}
+        for name, own in (("Cat", "lives"), ("Dog", "barks"))
+    }
+    either = {
+        "oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Cat", "Dog")],
+        "discriminator": {"propertyName": "kind"},
+    }
+    operation = {"requestBody": {"required": True, "content": {"application/json": {"schema": either}}}}
+    document = {"openapi": "3.0.3", "paths": {"/x": {"post": operation}}, "components": {"schemas": components}}
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    (tool,) = load_openapi(tmp_path / "api.json").tools
+    assert not compiler.compile(tool.parameters).relaxed
+    for value, legal in (
+        ({"kind": "Cat", "lives": 3}, True),
+        ({"kind": "Dog"}, True),
+        ({"kind": "Fish"}, False),
+    ):
+        assert accepts(compiler, checkpoint, tool.parameters, {"body": value}) == legal

@@ -52,18 +52,18 @@ def admit_null(schema: Schema) -> Schema:
     composed, types = schema.keys() & _COMPOSING, schema.get("type")
     if types is None and not composed and "enum" not in schema:
         return schema
+    null = {"type": "null"}
     if composed == {"anyOf"} and types is None and "enum" not in schema:
-        null = {"type": "null"}
         return schema if null in schema["anyOf"] else {**schema, "anyOf": [*schema["anyOf"], null]}
-    if composed:
-        aside = {key: value for key, value in schema.items() if key in _ASIDE}
-        return {**aside, "anyOf": [{k: v for k, v in schema.items() if k not in aside}, {"type": "null"}]}
     admitted = dict(schema)
     if types is not None:
         listed = types if isinstance(types, list) else [types]
         admitted["type"] = [*listed, *(["null"] if "null" not in listed else [])]
     if "enum" in schema and None not in schema["enum"]:
         admitted["enum"] = [*schema["enum"], None]
+    if composed and schema_errors(None, admitted):
+        aside = {key: value for key, value in schema.items() if key in _ASIDE}
+        return {**aside, "anyOf": [{key: value for key, value in schema.items() if key not in aside}, null]}
     return admitted
 
 

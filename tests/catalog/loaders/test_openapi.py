@@ -718,6 +718,75 @@ def test_collection_formats_of_swagger_hold_everywhere(tmp_path: Path) -> None:
     assert (request.headers["h"], request.body) == ("a|b", b"f=a%2Cb&g=a&g=b&k=a%7Cb")
 
 
+def test_lists_inside_a_list_of_swagger_are_joined_in_their_own_way(tmp_path: Path) -> None:
+    def nested(name: str, place: str, outer: str, inner: str | None) -> dict[str, Any]:
+        how = {"collectionFormat": inner} if inner else {}
+        items = {"type": "array", "items": {"type": "integer"}, **how}
+        return {"name": name, "in": place, "type": "array", "collectionFormat": outer, "items": items}
+
+    parameters = [
+        nested("p", "path", "csv", "pipes"),
+        nested("q", "query", "pipes", "csv"),
+        nested("r", "query", "multi", None),
+        nested("h", "header", "ssv", "pipes"),
+        nested("f", "formData", "multi", "tsv"),
+    ]
+    document = {"swagger": "2.0", "host": "x.example", "paths": {"/{p}": {"post": {"parameters": parameters}}}}
+    (tool,) = load(tmp_path, document).tools
+    assert "collectionFormat" not in json.dumps(tool.to_dict())
+    request = build_request(tool, {key: [[1, 2], [3]] for key in "pqrhf"})
+    assert request.full_url == "https://x.example/1%7C2,3?q=1%2C2%7C3&r=1%2C2&r=3"
+    assert (request.headers["h"], request.body) == ("1|2 3", b"f=1%092&f=3")
+
+
+@pytest.mark.parametrize(
+    ("consumes", "kind", "sent"),
+    [
+        (["application/json"], "string", "application/x-www-form-urlencoded"),
+        ([], "string", "application/x-www-form-urlencoded"),
+        (["multipart/form-data"], "string", "multipart/form-data"),
+        (["application/x-www-form-urlencoded", "multipart/form-data"], "string", "application/x-www-form-urlencoded"),
+        (["application/json"], "file", "multipart/form-data"),
+    ],
+)
+def test_a_form_of_swagger_without_a_file_is_urlencoded_whatever_else_is_consumed(
+    tmp_path: Path, consumes: list[str], kind: str, sent: str
+) -> None:
+    parameters = [{"name": "a", "in": "formData", "type": kind}]
+    operation = {"consumes": consumes, "parameters": parameters}
+    document = {"swagger": "2.0", "host": "x.example", "paths": {"/a": {"post": operation}}}
+    request = build_request(load(tmp_path, document).tools[0], {"a": "1"})
+    assert request.headers["Content-Type"].partition(";")[0] == sent
+
+
+@pytest.mark.parametrize("version", [{"openapi": "3.0.3"}, {"swagger": "2.0"}])
+def test_a_header_that_is_an_api_key_is_not_asked_of_a_model(tmp_path: Path, version: dict[str, str]) -> None:
+    schemes = {"key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}, "odd": 3}
+    text: dict[str, Any] = {"schema": {"type": "string"}} if "openapi" in version else {"type": "string"}
+    names = ("X-API-KEY", "X-Trace")
+    operation = {"parameters": [{"name": name, "in": "header", "required": True, **text} for name in names]}
+    where = {"components": {"securitySchemes": schemes}} if "openapi" in version else {"securityDefinitions": schemes}
+    loaded = load(tmp_path, {**version, "paths": {"/a": {"get": operation}}, **where})
+    assert loaded.tools[0].required == ("X-Trace",)
+    assert any("'X-API-KEY' is a credential and no argument" in note for note in loaded.report.notes)
+
+
+def test_the_note_about_a_secret_names_what_had_it(tmp_path: Path) -> None:
+    key = "sk-" + "abcdefghijklmnopqrstuvwx"
+    parameter = {"name": "plan", "in": "query", "schema": {"type": "string", "default": key}}
+    listed = {"name": "plans", "in": "query", "schema": {"type": "array", "items": {"default": key}}}
+    shared = {"name": "other", "in": "query", "schema": {"$ref": "#/components/schemas/Plan"}}
+    document = with_operation({"parameters": [parameter, listed, shared]})
+    loaded = load(tmp_path, document | {"components": {"schemas": {"Plan": {"anyOf": [{"const": key}]}}}})
+    assert key not in json.dumps(loaded.tools[0].to_dict())
+    said = [note.partition(": ")[2] for note in loaded.report.notes]
+    assert said == [
+        "the default of 'plan' looks like a secret; left out",
+        "the default of 'plans' looks like a secret; left out",
+        "the const of 'Plan' looks like a secret; left out",
+    ]
+
+
 def test_reserved_characters_are_kept_where_the_description_allows_it(tmp_path: Path) -> None:
     parameters = [{"name": name, "in": "query", "allowReserved": name == "p", "schema": {}} for name in "pr"]
     tool = load(tmp_path, with_operation({"parameters": parameters})).tools[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolgen.catalog.schema import Schema
+from toolgen.catalog.schema import Schema, schema_errors
 
 
 def property_of(discriminator: Any) -> str:
@@ -28,7 +28,7 @@ def values_for(discriminator: Mapping[str, Any], reference: str) -> list[str]:
 
 def with_values(schema: Any, name: str, values: Sequence[str]) -> Any:
     """An object schema, or the part of its `allOf` that declares the property, with these values alone. It stays as it is
-    where it does not declare the property as a text, or lists other values."""
+    where it does not declare the property, or admits none of them there."""
     if not isinstance(schema, dict):
         return schema
     inner = schema.get("properties", {}).get(name)
@@ -44,9 +44,8 @@ def with_values(schema: Any, name: str, values: Sequence[str]) -> Any:
 
 
 def _narrowed(schema: Schema, values: Sequence[str]) -> Schema:
-    listed = [schema["const"]] if "const" in schema else schema.get("enum", values)
-    allowed = [value for value in values if value in listed]
-    if not allowed or schema.get("type", "string") != "string":
+    allowed = [value for value in values if not schema_errors(value, schema)]
+    if not allowed:
         return schema
     rest = {key: value for key, value in schema.items() if key not in ("const", "enum", "default")}
     return rest | ({"const": allowed[0]} if len(allowed) == 1 else {"enum": allowed})

@@ -281,19 +281,21 @@ class SchemaWriter:
     def _told_apart(self, part: _Part, key: str, written: list[Any]) -> list[Any] | None:
         """The alternatives of a part as they are written, each with its own value of the discriminator that the part has, or
         that all of them have from a parent; None without one."""
-        own, alternatives = part.schema.get("discriminator"), part.schema[key]
-        given = [own if property_of(own) else self._inherited(one, part.base) for one in alternatives]
-        if not all(map(property_of, given)):
-            return None
-        return [
-            with_values(schema, property_of(told), values_for(told, one["$ref"])) if "$ref" in one else schema
-            for one, told, schema in zip(alternatives, given, written, strict=True)
-        ]
+        own = part.schema.get("discriminator")
+        told = list(written)
+        for place, one in enumerate(part.schema[key]):
+            if "$ref" not in one:  # it has no name that a discriminator could hold
+                continue
+            found = own if property_of(own) else self._inherited(one, part.base)
+            if not property_of(found):
+                return None
+            told[place] = with_values(written[place], property_of(found), values_for(found, one["$ref"]))
+        return told if property_of(own) or told != written else None
 
     def _inherited(self, schema: Schema, base: str) -> Any:
         """The discriminator of a schema's parents."""
-        parts = self._parts(schema, base)[0] if "$ref" in schema else ()
-        return next((found for part in parts if property_of(found := part.schema.get("discriminator"))), None)
+        found = (part.schema.get("discriminator") for part in self._parts(schema, base)[0])
+        return next(filter(property_of, found), None)
 
     def _hidden(self, part: _Part, request: bool) -> frozenset[str]:
         """The names that the sender of an object does not give."""
