@@ -39,6 +39,7 @@ _LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum
 _TEXTS = frozenset({"title", "description", "format", "$ref", "$id", "$schema", "$anchor", "$comment",
                     "contentEncoding", "contentMediaType"})  # fmt: skip
 _FLAGS = frozenset({"uniqueItems", "deprecated", "readOnly", "writeOnly"})
+_ELSEWHERE_TYPED = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 _NULLABLE = ("nullable", "x-nullable")
 # OpenAPI 3.0.3 lets it count beside `type` alone, but those who write it mean it, and their services answer and take null.
 _NULL_ADMITTED = "'nullable' stands beside '$ref' or 'allOf' instead of 'type'; null is allowed there"
@@ -343,9 +344,10 @@ def _with_old_keywords(schema: Schema, foreign: Mapping[Any, Any], note: Note) -
     """OpenAPI 3.0's `nullable` and draft 4's boolean exclusive limits. Where others say the type, `nullable` is left to whoever
     puts them together."""
     if any(foreign.get(key) is True for key in _NULLABLE):
-        if schema.keys() & {"$ref", "allOf"}:
-            schema["nullable"] = True
+        if schema.keys() & {"$ref", "allOf"} and "type" not in schema:
             note(_NULL_ADMITTED)
+        if schema.keys() & _ELSEWHERE_TYPED:
+            schema["nullable"] = True
         else:
             schema = admit_null(schema)
     for old, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):

@@ -49,22 +49,19 @@ def values_of(schema: Any, key: str) -> Iterator[Any]:
 
 def admit_null(schema: Schema) -> Schema:
     """The schema of the same values and null, texts and definitions where they are."""
-    composed, types = schema.keys() & _COMPOSING, schema.get("type")
-    if types is None and not composed and "enum" not in schema:
-        return schema
-    null = {"type": "null"}
-    if composed == {"anyOf"} and types is None and "enum" not in schema:
-        return schema if null in schema["anyOf"] else {**schema, "anyOf": [*schema["anyOf"], null]}
+    composed, types, null = schema.keys() & _COMPOSING, schema.get("type"), {"type": "null"}
     admitted = dict(schema)
     if types is not None:
         listed = types if isinstance(types, list) else [types]
         admitted["type"] = [*listed, *(["null"] if "null" not in listed else [])]
     if "enum" in schema and None not in schema["enum"]:
         admitted["enum"] = [*schema["enum"], None]
-    if composed and schema_errors(None, admitted):
-        aside = {key: value for key, value in schema.items() if key in _ASIDE}
-        return {**aside, "anyOf": [{key: value for key, value in schema.items() if key not in aside}, null]}
-    return admitted
+    if not composed or not schema_errors(None, admitted):
+        return admitted
+    if composed == {"anyOf"} and types is None and "enum" not in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], null]}
+    aside = {key: value for key, value in schema.items() if key in _ASIDE}
+    return {**aside, "anyOf": [{key: value for key, value in schema.items() if key not in aside}, null]}
 
 
 def check_schema(schema: Any) -> None:

@@ -190,7 +190,7 @@ class SchemaWriter:
         return replace(written, schema=admit_null(written.schema)) if self._is_nullable(schema, base) else written
 
     def _is_nullable(self, schema: Schema, base: str) -> bool:
-        """Whether `nullable` stands where only `$ref` or `allOf` says the type, or where the `$ref` leads to."""
+        """Whether `nullable` is left beside other schemas of the same place, or where a `$ref` leads to."""
         for _ in range(MAX_CHAIN):
             if schema.get("nullable") is True or "$ref" not in schema or "allOf" in schema:
                 return schema.get("nullable") is True
