@@ -43,6 +43,11 @@ class Reader:
     def __init__(self, document: Any) -> None:
         self.document = document
         self.old = "swagger" in document
+        holder = document if self.old else mapping(document.get("components"))
+        schemes = mapping(self.resolve(holder.get("securityDefinitions" if self.old else "securitySchemes")))
+        found = [mapping(self.resolve(one)) for one in schemes.values()]
+        keys = [str(one.get("name")).lower() for one in found if one.get("in") == "header"]
+        self.ignored = {*IGNORED_HEADERS, *keys}  # what the caller sends, whatever the arguments
 
     def resolve(self, node: Any) -> Any:
         for _ in range(20):
@@ -108,7 +113,7 @@ class Reader:
         for (place, name), one in parameters.items():
             if place == "path" and f"{{{name}}}" not in path:
                 continue
-            if place == "header" and name.lower() in IGNORED_HEADERS:
+            if place == "header" and name.lower() in self.ignored:
                 continue
             key = (place, name.lower() if place == "header" else name)
             counted.arguments.add(key)
