@@ -71,7 +71,7 @@ def test_other_notations_mean_the_same_as_those_of_python(text: str, same: str) 
 @pytest.mark.parametrize(
     "text",
     ["Date", "np.ndarray", "Callable[[int], str]", "dict(str, int)", "{a: string}", "List[", "List[" * 9_999, "Literal[b'x']",
-     "int|" * 2_400 + "int", "Required[()]", "a\0b", "int int", "Literal[x]"],
+     "int|" * 2_400 + "int", "Required[()]", "list of " * 9_999, "a\0b", "int int", "Literal[x]"],
 )  # fmt: skip
 def test_what_is_no_type_allows_anything_and_is_said(text: str) -> None:
     parsed = parse_type(text)

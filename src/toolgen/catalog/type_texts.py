@@ -34,7 +34,7 @@ _WRAPPERS = frozenset({"annotated", "required", "notrequired", "readonly", "fina
 _LIST_OF = re.compile(r"(?:list|array|set|sequence) of (.+)", re.IGNORECASE | re.DOTALL)
 _FOREIGN = re.compile(r"""('[^']*'|"[^"]*")|\.?<|>|\[\s*\]""")  # what Java and TypeScript write otherwise than Python
 _AS_PYTHON = {"<": "[", ".<": "[", ">": "]"}
-_MAX_TEXT = 10_000  # characters; no type is longer
+_MAX_TEXT = 2_000  # characters; no type is longer
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ def parse_type(text: str) -> TypeText:
     text = text.strip()
     if (kind := _TYPE_OF.get(text.lower())) or text.lower() in _ANY:
         return TypeText({"type": kind} if kind else {})
+    if len(text) > _MAX_TEXT:
+        return TypeText({}, (text,))
     if listed := _LIST_OF.fullmatch(text):
         plural = listed[1].lower().endswith("s") and listed[1][:-1].lower() in _TYPE_OF  # "list of strings"
         inner = parse_type(listed[1][:-1] if plural else listed[1])
         return TypeText(_array(inner.schema), inner.unknown)
-    python = _FOREIGN.sub(lambda found: found[1] or _AS_PYTHON.get(found[0], "[...]"), text[: _MAX_TEXT + 1])
+    python = _FOREIGN.sub(lambda found: found[1] or _AS_PYTHON.get(found[0], "[...]"), text)
     unknown: list[str] = []
     try:
-        if len(text) > _MAX_TEXT:
-            raise ValueError(text)
         with warnings.catch_warnings(action="ignore"):  # of the parser, about escapes
             tree = ast.parse(python, mode="eval").body
         return TypeText(_schema(tree, unknown), tuple(unknown))

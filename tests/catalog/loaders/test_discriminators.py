@@ -83,7 +83,13 @@ def test_alternatives_of_a_tool_list_with_a_discriminator_need_not_exclude_each_
 
 
 def test_a_schema_that_does_not_declare_the_property_as_a_text_stays_as_it_is() -> None:
-    for schema in ({"type": "object"}, {"properties": {"kind": {"type": "integer"}}}, {"properties": {"x": {}}}, True):
+    others: list[Any] = [
+        {"type": "object"},
+        {"properties": {"kind": {"type": "integer"}}},
+        {"properties": {"x": {}}},
+        True,
+    ]
+    for schema in others:
         assert with_values(schema, "kind", ["Cat"]) == schema
     closed = {"allOf": [{"properties": {"x": {}}}, {"properties": {"kind": {"type": "string", "default": "Pet"}}}]}
     kind = with_values(closed, "kind", ["a", "b"])["allOf"][1]["properties"]["kind"]

@@ -18,7 +18,7 @@ def property_of(discriminator: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
-def values_for(discriminator: Mapping[str, Any], reference: str) -> list[str]:
+def values_for(discriminator: Any, reference: str) -> list[str]:
     """What the property holds for the schema that a `$ref` names: what `mapping` says, else the schema's own name."""
     name = reference.rpartition("/")[2]
     mapping = discriminator.get("mapping")

@@ -289,7 +289,7 @@ class ArgumentReader:
         return Body([Argument("body", "body", body, required, written.size)], {**how, "whole": True})
 
 
-def _inner_styles(schema: Any) -> JsonObject:
+def _inner_styles(schema: Any) -> dict[str, Any]:
     """How the lists inside a list of Swagger 2.0 are joined, from the outermost on; csv is the default."""
     styles: list[str] = []
     inner = mapping_of(mapping_of(schema).get("items"))
