@@ -14,8 +14,10 @@ import pytest
 from toolgen.agent import Action
 from toolgen.catalog.naming import wire_name
 from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.layout import StageRecord
 from toolgen.datasets.messages import FINISH
 from toolgen.datasets.trajectory import Message
+from toolgen.decoding.decoder import ToolChoice
 from toolgen.testing import tiny_checkpoint
 
 ALERTS = "weather&&get_alerts"
@@ -66,6 +68,14 @@ def address(checkpoint: Checkpoint, script: Script) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def trained() -> Checkpoint:
+    """As `checkpoint`, and its history says that it has learned to act."""
+    made = tiny_checkpoint(max_position_embeddings=2048)
+    made.stages = (StageRecord(stage="agent"),)
+    return made
+
+
 class Script:
     """Stands where the policy does: gives the next of its actions, letter by letter, and remembers what it was asked."""
 
@@ -77,18 +87,19 @@ class Script:
         self.hold.set()
         self.cancelled = threading.Event()
 
-    def for_task(self, _task: str, work: Any, options: Any) -> Script:
+    def for_task(self, _task: str, work: Any, options: Any = None) -> Script:
         self.work, self.options = work, options
         return self
 
     def act(
         self,
         messages: Sequence[Message],
-        tools: Sequence[str] | None,
+        tools: Sequence[str] | None = None,
         *,
-        prompt: Sequence[int],
-        tokens: int,
-        required: bool,
+        prompt: Sequence[int] | None = None,
+        tokens: int | None = None,
+        required: bool = False,
+        on_choice: Callable[[ToolChoice], None] | None = None,
         on_text: Callable[[str, str], bool | None],
     ) -> Action:
         self.asked.append(
@@ -101,6 +112,8 @@ class Script:
                 self.cancelled.set()
                 raise
         action = self.actions.pop(0)
+        if on_choice:
+            on_choice(chosen(action.tool))
         if action.stuck != "context_full":
             on_text(action.tool, "")
             text = json.dumps(dict(action.arguments))
@@ -108,6 +121,13 @@ class Script:
                 if on_text(action.tool, text[:end]):
                     return Action(tool=action.tool, stuck="arguments_cut", fault="stopped", tokens=action.tokens)
         return action
+
+
+def chosen(tool: str) -> ToolChoice:
+    """A choice that was sure by 75%."""
+    others = [(other, 0.05) for other in ("mail&&send", "clock&&now") if other != tool]
+    candidates = ((tool, 0.75), *others)
+    return ToolChoice(tool=tool, probability=0.75, tool_exists=True, tool_allowed=True, candidates=candidates)
 
 
 def call(tool: str = ALERTS, **arguments: Any) -> Action:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from toolgen.inference.passes import Passes
 
 OnText = Callable[[str, str], bool | None]
+OnChoice = Callable[["ToolChoice"], None]
 StuckReason = Literal["", "context_full", "arguments_cut", "invalid_arguments"]
 
 
@@ -149,11 +150,12 @@ class GenerativePolicy:
         tokens: int | None = None,
         given: str | None = None,
         required: bool = False,
+        on_choice: OnChoice | None = None,
         on_text: OnText | None = None,
     ) -> Action:
         """See `Policy`. With `given` the tool is not chosen but taken; with `required` it is a tool, neither "finish" nor
-        "no_tool". `prompt` are the token ids of the messages, where they are known. `on_text` hears the chosen tool and the
-        arguments written so far, empty at first; if it says so, they end there."""
+        "no_tool". `prompt` are the token ids of the messages, where they are known. `on_choice` hears how the tool was chosen,
+        `on_text` the chosen tool and the arguments written so far, empty at first; if it says so, they end there."""
         from toolgen.decoding import ContextFullError
 
         self._written = 0
@@ -162,6 +164,8 @@ class GenerativePolicy:
             thought = self._think() if self.think else ""
             choice = self.decoder.choose(self._session, tools, required=required)
             tool = given or choice.tool
+            if on_choice:
+                on_choice(choice)
             if on_text:
                 on_text(tool, "")
             arguments = self._arguments(tool, messages, tokens, on_text)

@@ -65,7 +65,7 @@ def serve(
     """Serve /v1/chat/completions, /v1/responses and /v1/messages with tool search, /v1/tools/search, /v1/models and /metrics.
 
     The catalog's tools need not be listed in requests: the model finds them, and the client carries the calls out. SIGTERM ends
-    the server once all accepted requests are answered.
+    the server once all accepted requests are answered. At / there is a page to search, to chat and to see all tools on a map.
     """
     try:
         import uvicorn
@@ -88,7 +88,7 @@ def serve(
     )
     hosts = [*LOOPBACK_NAMES, *(names or ())] if is_local or names else []
     app = make_app(service, hosts=hosts, keys=known, on_close=close)
-    message(f"serving {len(service.catalog):,} tools at http://{in_url(host)}:{port}/v1")
+    message(f"serving {len(service.catalog):,} tools at http://{in_url(host)}:{port}/v1, a page at /")
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(seconds) + 1)
 
 

@@ -30,6 +30,8 @@ from toolgen.inference.trie import ROOT, Trie
 from toolgen.virtualization.vocabulary import ACTIONS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from toolgen.catalog.tool import Definition
     from toolgen.checkpoint import Checkpoint
     from toolgen.inference.passes import Passes
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 ArgumentStatus = Literal["ok", "cut", "invalid"]
 OnText = Callable[[str], bool | None]
 """Hears what is written so far; whether it ends there."""
+CANDIDATES = 8
+"""How many actions a choice tells of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +65,15 @@ class ToolChoice:
     `tool_exists`: the token that the model rated highest over its whole vocabulary is one that a tool, finish or no_tool begins
     with (and so on behind it, where a tool is several tokens). Otherwise an unconstrained model would have written text here,
     that is, no call or one of a name it makes up. `tool_allowed`: that token also was among those allowed here.
+
+    `candidates`: the likeliest legal actions and their shares, best first, if each is one token; else none.
     """
 
     tool: str
     probability: float
     tool_exists: bool
     tool_allowed: bool
+    candidates: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +105,13 @@ class _Actions(NamedTuple):
 
     trie: Trie
     names: tuple[str, ...]
+
+    def likeliest(self, scores_L: Tensor) -> tuple[tuple[str, float], ...]:
+        """The likeliest of them and their shares, by the scores of their first tokens; none where one has several tokens."""
+        rows_L = self.trie.rows_M[self.trie.children(ROOT)]
+        shares, places = scores_L.softmax(0).topk(min(CANDIDATES, len(scores_L)))
+        pairs = [(int(rows_L[place]), share) for place, share in zip(places.tolist(), shares.tolist(), strict=True)]
+        return tuple((self.names[row], share) for row, share in pairs) if min(pairs)[0] >= 0 else ()
 
 
 class ToolDecoder:
@@ -167,11 +181,14 @@ class ToolDecoder:
         )
         start, node, place = list(session.ids), ROOT, ROOT  # in the trie of what is legal, and in that of everything
         probability, exists, permitted = 1.0, True, True
+        candidates: tuple[tuple[str, float], ...] = ()
         while legal.trie.rows_M[node] < 0:
             logits_V, children = session.logits_V, legal.trie.children(node)
             tokens_L = legal.trie.tokens_M[children]
             scores_L = logits_V[torch.from_numpy(tokens_L).to(logits_V.device)]
             index = pick(scores_L, self.options.sampling, session.generator)
+            if node == ROOT:
+                candidates = legal.likeliest(scores_L)
             best, token = int(logits_V.argmax()), int(tokens_L[index])
             exists = exists and every.trie.child(place, best) is not None
             permitted = permitted and legal.trie.child(node, best) is not None
@@ -182,7 +199,9 @@ class ToolDecoder:
         if len(session.ids) > len(start):
             session.sync(start)
         tool = legal.names[int(legal.trie.rows_M[node])]
-        return ToolChoice(tool=tool, probability=probability, tool_exists=exists, tool_allowed=permitted)
+        return ToolChoice(
+            tool=tool, probability=probability, tool_exists=exists, tool_allowed=permitted, candidates=candidates
+        )
 
     def begin_call(self, session: Session, action: str, messages: Sequence[Mapping[str, Any]] = ()) -> None:
         """Appends the action's tokens and what the protocol puts between them and its arguments (the documentation, unless

@@ -20,6 +20,7 @@ from toolgen.errors import DeadlineError, InputError, UsageError
 from toolgen.serving.conversations import CHAT, MESSAGES, RESPONSES, add_chat, add_messages, add_responses
 from toolgen.serving.errors import BusyError, NoCallError, error_body, told
 from toolgen.serving.guard import LOOPBACK_NAMES, Guard, Meters
+from toolgen.serving.playground import add_playground
 from toolgen.serving.service import SearchRequest, Service
 
 SEARCH = "/v1/tools/search"
@@ -49,6 +50,7 @@ def make_app(
     add_chat(app, service)
     add_responses(app, service)
     add_messages(app, service)
+    add_playground(app, service)
     return app
 
 

@@ -7,15 +7,19 @@ without end, and what nobody waits for any more is cancelled.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from toolgen.agent import GenerativePolicy
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import UsageError
-from toolgen.inference.engine import Engine, Handle
+from toolgen.inference.engine import Engine, Handle, Request
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.serving.errors import BusyError
 from toolgen.serving.steps import Reply, Step, StepWork
+
+T = TypeVar("T")
 
 
 class Assistant:
@@ -39,7 +43,7 @@ class Assistant:
         self._tools = None if tools == checkpoint.catalog.ids else tools
         self._most, self._seconds = running + waiting, seconds
         self._lock = threading.Lock()
-        self._open: set[Handle[Reply]] = set()
+        self._open: set[Handle[Any]] = set()
 
     @property
     def load(self) -> int:
@@ -50,10 +54,14 @@ class Assistant:
 
     def submit(self, step: Step) -> Handle[Reply]:
         """Begins a step. BusyError at once if too many wait; see `StepWork` for the handle's events and errors."""
+        whole = step if step.tools is not None else replace(step, tools=self._tools)
+        return self.begin(lambda policy: StepWork(policy, whole))
+
+    def begin(self, make: Callable[[GenerativePolicy], Request[T]]) -> Handle[T]:
+        """Begins what `make` makes of the model's policy, under the same limits."""
         if self.load >= self._most:
             raise BusyError(f"{self._most} requests are being answered or wait already; try again in a second")
-        whole = step if step.tools is not None else replace(step, tools=self._tools)
-        handle = self.engine.submit(StepWork(self._policy, whole), deadline=self._seconds)
+        handle = self.engine.submit(make(self._policy), deadline=self._seconds)
         with self._lock:
             self._open.add(handle)
         return handle

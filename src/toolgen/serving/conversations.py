@@ -210,8 +210,7 @@ async def _answered(
     """Takes a step; answers at once or, as it comes, in a `stream` of Chat Completions or of named events."""
     handle = service.assistant.submit(step)
     if stream:
-        lines = _lines(answer, handle, service.waiting, is_named=stream == "events")
-        return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return streamed(_events(answer, handle), handle, service.waiting, is_named=stream == "events")
     reply = await service.reply(handle, request)
     for event in handle:
         for _ in answer.events(event):
@@ -221,11 +220,17 @@ async def _answered(
     return JSONResponse(answer.whole(reply))
 
 
-async def _lines(
-    answer: Answer, handle: Handle[Reply], waiting: anyio.CapacityLimiter, *, is_named: bool
-) -> AsyncIterator[str]:
+def streamed(
+    events: Iterator[dict[str, Any]], handle: Handle[Any], waiting: anyio.CapacityLimiter, *, is_named: bool
+) -> StreamingResponse:
     """Server-sent events; when the client goes, the work ends."""
-    upcoming = _events(answer, handle)
+    lines = _lines(events, handle, waiting, is_named)
+    return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _lines(
+    upcoming: Iterator[dict[str, Any]], handle: Handle[Any], waiting: anyio.CapacityLimiter, is_named: bool
+) -> AsyncIterator[str]:
     try:
         # A thread that waits for an event is left behind when the client goes: cancelling the work ends it, too.
         while event := await anyio.to_thread.run_sync(next, upcoming, None, limiter=waiting, abandon_on_cancel=True):

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("toolgen.serving")
 LARGEST_BODY = 1 << 20
-OPEN_PATHS = frozenset({"/health", "/ready"})
-"""Answered to whoever asks: they say nothing but that the server runs."""
+PAGE_FILES = {"/": "index.html", "/playground/style.css": "style.css", "/playground/script.js": "script.js"}
+"""The files of the playground's page by their paths."""
+OPEN_PATHS = frozenset({"/health", "/ready", *PAGE_FILES})
+"""Answered to whoever asks: they say nothing but that the server runs, and the page asks for a key itself."""
 LOOPBACK_NAMES = tuple(map(in_url, LOOPBACK))
 """What a Host header calls them."""
 

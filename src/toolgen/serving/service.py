@@ -52,7 +52,7 @@ class Service:
     """The tools, how they are searched, and the assistant, if there is a checkpoint."""
 
     def __init__(self, name: str, catalog: Catalog, retriever: Retriever, assistant: Assistant | None) -> None:
-        self.name, self.catalog, self._retriever, self._assistant = name, catalog, retriever, assistant
+        self.name, self.catalog, self.retriever, self._assistant = name, catalog, retriever, assistant
         self.names = Names(catalog)
         self._part = functools.lru_cache(FILTERS)(self._prepared)
         self._searching = anyio.CapacityLimiter(1 if assistant is None else 64)
@@ -66,6 +66,11 @@ class Service:
         return self._assistant
 
     @property
+    def has_assistant(self) -> bool:
+        """Whether a checkpoint is served."""
+        return self._assistant is not None
+
+    @property
     def load(self) -> int:
         """How many conversations are being answered or wait."""
         return self._assistant.load if self._assistant else 0
@@ -75,7 +80,10 @@ class Service:
         return await anyio.to_thread.run_sync(self._search, given, limiter=self._searching)
 
     def _search(self, given: SearchRequest) -> dict[str, Any]:
-        retriever = self._part(tuple(given.include), tuple(given.exclude), given.read_only)
+        return self.found_by(self._part(tuple(given.include), tuple(given.exclude), given.read_only), given)
+
+    def found_by(self, retriever: Retriever, given: SearchRequest) -> dict[str, Any]:
+        """What a retriever that has indexed the catalog finds."""
         ranking = retriever.search([given.query], given.limit)[0]
         pairs = zip(map(self.catalog.get, ranking.tools), ranking.scores, strict=True)
         found = [
@@ -92,13 +100,13 @@ class Service:
 
     def _prepared(self, include: tuple[str, ...], exclude: tuple[str, ...], read_only: bool) -> Retriever:
         if not (include or exclude or read_only):
-            return self._retriever
+            return self.retriever
         part = select_tools(self.catalog, include, exclude)
         if read_only:
             part = Catalog(tool for tool in part if only_reads(tool))
         if not len(part):
             raise FormatError("no tool is left by include, exclude and read_only", "include")
-        retriever = copy(self._retriever)
+        retriever = copy(self.retriever)
         retriever.index(part)
         return retriever
 

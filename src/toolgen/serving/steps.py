@@ -85,7 +85,7 @@ class StepWork:
         step = self.step
         prompt = self.policy.checkpoint.protocol.prompt(step.messages)
         work.emit(Begun(len(prompt)))
-        writing = _Writing(step.stop, work.emit)
+        writing = Writing(step.stop, work.emit)
         action = self.policy.for_task("", work, DecodingOptions(sampling=step.sampling)).act(
             step.messages,
             step.tools,
@@ -101,7 +101,7 @@ class StepWork:
         return writing.reply(action, len(prompt))
 
 
-class _Writing:
+class Writing:
     """What is written: tells of it piece by piece, and where it has to end."""
 
     def __init__(self, stop: Sequence[str], tell: Callable[[Any], None]) -> None:
