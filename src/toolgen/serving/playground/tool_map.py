@@ -102,8 +102,7 @@ def _arranged(places_N2: Floats, near_NK: npt.NDArray[np.int64], random: np.rand
 def _unit(vectors_ND: Floats) -> Floats:
     """Each vector at length 1; one without length stays."""
     lengths_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-    unit: Floats = vectors_ND / np.where(lengths_N1 > 0, lengths_N1, 1)
-    return unit
+    return (vectors_ND / np.where(lengths_N1 > 0, lengths_N1, 1)).astype(np.float32)
 
 
 def _scaled(places_N2: Floats) -> Floats:
