@@ -192,7 +192,7 @@ def test_a_run_can_be_stopped_and_leaves_no_work_behind(browser: Any, trained: C
 
 def places_on(page: Any) -> dict[str, tuple[float, float]]:
     """Where the tools are on the canvas, from what the server says: the whole map fits it with a margin of 24 pixels."""
-    drawn = page.request.get("/playground/map").json()
+    drawn = page.request.get(page.url.partition("#")[0] + "playground/map").json()
     size = page.locator("canvas").bounding_box()
     xs, ys = zip(*drawn["places"], strict=True)
     scale = min((size["width"] - 50) / (max(xs) - min(xs)), (size["height"] - 50) / (max(ys) - min(ys)))
