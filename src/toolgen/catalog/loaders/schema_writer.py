@@ -280,22 +280,25 @@ class SchemaWriter:
 
     def _told_apart(self, part: _Part, key: str, written: list[Any]) -> list[Any] | None:
         """The alternatives of a part as they are written, each with its own value of the discriminator that the part has, or
-        that all of them have from a parent; None without one."""
+        that all alternatives of a `oneOf` have from a parent; None without one."""
         own = part.schema.get("discriminator")
         told = list(written)
         for place, one in enumerate(part.schema[key]):
             if "$ref" not in one:  # it has no name that a discriminator could hold
                 continue
-            found = own if property_of(own) else self._inherited(one, part.base)
+            found = own if property_of(own) or key == "anyOf" else self._inherited(one, part.base)
             if not property_of(found):
                 return None
             told[place] = with_values(written[place], property_of(found), values_for(found, one["$ref"]))
         return told if property_of(own) or told != written else None
 
     def _inherited(self, schema: Schema, base: str) -> Any:
-        """The discriminator of a schema's parents."""
-        found = (part.schema.get("discriminator") for part in self._parts(schema, base)[0])
-        return next(filter(property_of, found), None)
+        """The discriminator of a schema's parents. Its own would tell its children apart."""
+        target = self._references.look_up(schema["$ref"], base)
+        parents = (
+            part for part in self._parts(schema, base)[0] if part.key not in (None, (target.base, target.pointer))
+        )
+        return next(filter(property_of, (part.schema.get("discriminator") for part in parents)), None)
 
     def _hidden(self, part: _Part, request: bool) -> frozenset[str]:
         """The names that the sender of an object does not give."""
