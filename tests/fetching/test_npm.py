@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from toolgen.errors import FetchError, UsageError
+from toolgen.errors import FetchError, InputError, UsageError
 from toolgen.fetching import read_origin
 from toolgen.fetching.artifacts import DATASETS, Artifact
 from toolgen.fetching.fetcher import Fetcher
@@ -186,7 +186,7 @@ def test_a_local_archive_or_folder_can_be_given(world: World) -> None:
     assert files_of(world.fetch(source=mine)) == {"a.json": b"mine"}
     other = world.folder / "x.whl"
     other.write_text("")
-    with pytest.raises(UsageError, match=r"expected a folder, tiny@1\.0 as a \.tgz file"):
+    with pytest.raises(InputError, match=r"expected a folder, tiny@1\.0 as a \.tgz file"):
         world.fetch(source=other)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from toolgen.errors import InputError
 from toolgen.foreign import web
-from toolgen.foreign.web import download, is_public, public_addresses, shown_url
+from toolgen.foreign.web import download, exchange, is_public, public_addresses, shown_url
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -70,6 +70,19 @@ def server() -> Iterator[str]:
 def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_looking_up_a_name_is_under_the_deadline_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own look-up waits for a name server for as long as it is set to."""
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
+    begin = time.monotonic()
+    with pytest.raises(InputError, match=r"slow\.example.* (was not resolved|was still sending)"):
+        exchange("GET", "http://slow.example/x", {}, None, limit=10, trusted=False, seconds=0.3)
+    with pytest.raises(InputError, match=r"'slow\.example' was not resolved within 0\.2 seconds"):
+        public_addresses("slow.example", 80, seconds=0.2)
+    assert time.monotonic() - begin < 5
+    over.set()
 
 
 @pytest.mark.parametrize(

