@@ -17,9 +17,15 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
 
-from toolgen.catalog import Catalog
+from toolgen.agent.environments.protocol import ToolResult
+from toolgen.agent.loop import AgentEvent
+from toolgen.agent.policy import Action
+from toolgen.agent.record import RunRecorder, read_run, recorded_results
+from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
+from toolgen.cli.steps import LEDGER, Graph
 from toolgen.datasets import Dataset, load_dataset, save_dataset
 from toolgen.datasets.query import Call, Query, Synthetic
 from toolgen.datasets.validate import validate_dataset
@@ -27,12 +33,16 @@ from toolgen.errors import ToolgenError
 from toolgen.evaluation import evaluate_retrieval, load_result
 from toolgen.evaluation.agent_results import AgentRecord, AgentResult, Effort, summarize
 from toolgen.evaluation.report import write_report
+from toolgen.evaluation.report.training import curves
 from toolgen.evaluation.scorers import Score
 from toolgen.evaluation.validity import Validity
+from toolgen.fetching.cache import Origin, read_origin, write_origin
+from toolgen.inference.row_maker import RowMaker
 from toolgen.retrieval.bm25 import BM25Retriever
 from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_dataset
+from toolgen.training.saving import Progress, StateWriter, put_curve_back, resume, tensors_of, trained_parameters
 
-SECONDS = float(os.environ.get("TOOLGEN_FUZZ_SECONDS", "8")) / 3
+SECONDS = float(os.environ.get("TOOLGEN_FUZZ_SECONDS", "8")) / 6
 SEED = int(os.environ.get("TOOLGEN_FUZZ_SEED", "0"))
 
 VALUES: tuple[Any, ...] = (
@@ -184,12 +194,82 @@ def test_results_with_faults(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_checkpoints_with_faults(tmp_path: Path) -> None:
     folder = tmp_path / "ckpt"
-    tiny_checkpoint(catalog=Catalog(tiny_catalog()[:4])).save(folder)
+    checkpoint = tiny_checkpoint(catalog=Catalog(tiny_catalog()[:4]))
+    checkpoint.metrics = [{"stage": "agent", "step": step, "loss": 1 / step, "dev_recall@5": 0.5} for step in (1, 2)]
+    width = checkpoint.model.config.hidden_size
+    checkpoint.row_maker = RowMaker(width).state_dict()
+    checkpoint.row_map = {"center": torch.zeros(width), "map": torch.zeros(2 * width + 1, width)}
+    checkpoint.text_states = torch.zeros(3, width).half()
+    checkpoint.save(folder)
     names = ["toolgen.json", "catalog.jsonl", "config.json", "tokenizer_config.json", "generation_config.json"]
-    assert attacked(folder, names, lambda: Checkpoint.load(folder).search("weather", k=2))
+    names += ["metrics.jsonl", "row_maker.safetensors", "row_map.safetensors", "text_states.safetensors"]
+    new = Tool(id="new&&tool", provider="new", name="tool", description="Tells the tide.")
+
+    def use() -> None:
+        loaded = Checkpoint.load(folder)
+        loaded.search("weather", k=2)
+        curves(loaded.metrics)
+        loaded.with_tools([new])
+        RowMaker.load(folder, width)
+
+    assert attacked(folder, names, use)
     content = (folder / "model.safetensors").read_bytes()
     for cut in (0, 7, 100, len(content) - 1):
         (folder / "model.safetensors").write_bytes(content[:cut])
         with pytest.raises(ToolgenError):
             Checkpoint.load(folder)
     shutil.rmtree(folder)
+
+
+def test_states_of_stopped_trainings_with_faults(tmp_path: Path) -> None:
+    module = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    (tmp_path / "curve.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+    trained, state = trained_parameters(module), tmp_path / "state"
+    with StateWriter(state, in_place=True) as writer:
+        writer.start(tensors_of(trained, optimizer), Progress(1, 2, 3.0), tmp_path / "curve.jsonl")
+
+    def use() -> None:
+        assert resume(state, trained, optimizer) == Progress(1, 2, 3.0)
+        put_curve_back(state, tmp_path / "curve.jsonl")
+
+    def use_or_name_the_way_out() -> None:
+        try:
+            use()
+        except ToolgenError as error:
+            assert "--restart" in str(error)
+            raise
+
+    attacked(state, [file.name for file in state.iterdir()], use_or_name_the_way_out)
+    use()
+
+
+def test_files_of_runs_with_faults(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    action, result = Action(tool="a&&b", arguments={"city": "Rome"}), ToolResult(content="20")
+    with RunRecorder(folder / "run.jsonl") as record:
+        record(AgentEvent(kind="action", turn=1, action=action))
+        record(AgentEvent(kind="result", turn=1, action=action, result=result))
+    call = Call(tool="a&&b", arguments={"city": "Rome"})
+    assert recorded_results(read_run(folder / "run.jsonl")) == [(call, result)]
+    assert attacked(folder, ["run.jsonl"], lambda: recorded_results(read_run(folder / "run.jsonl")))
+
+
+def test_memories_of_what_was_done_with_faults(tmp_path: Path) -> None:
+    """A damaged one is as good as none."""
+    folder = tmp_path / "memories"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(b"12345")
+    write_origin(folder, Origin(name="n", route="hub", source="s", sha256=None, licence="MIT"))
+    record = {"key": "k", "seconds": 1.5, "finished": "2026-01-01T00:00:00"}
+    (folder / LEDGER).write_text(json.dumps({"steps": {"one": record}}))
+
+    def use() -> None:
+        Graph(folder, [], {}, title="test")
+        origin = read_origin(folder)
+        assert origin is None or isinstance(origin.licence, str)
+
+    assert attacked(folder, [LEDGER, "origin.json"], use)

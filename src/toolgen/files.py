@@ -143,15 +143,6 @@ def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
             file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file, one a line; none where there is no such file. A last line without its end was cut off by a
-    crash and does not count."""
-    if not path.exists():
-        return []
-    with path.open("rb") as file:
-        return [json.loads(line) for line in file if line.endswith(b"\n")]
-
-
 def sha256_of(path: Path) -> str:
     """The sha256 of a file, 64 hex digits."""
     with path.open("rb") as file:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from toolgen.checkpoint.layout import MARKERS, Kind, is_kind, saved_step, work_folder
+from toolgen.checkpoint.layout import MARKERS, Kind, is_kind, read_metrics, saved_step, work_folder
 from toolgen.datasets import save_dataset
+from toolgen.errors import CheckpointError
+from toolgen.files import write_records
 from toolgen.testing import tiny_checkpoint, tiny_dataset
 
 
@@ -23,6 +26,23 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
 @pytest.mark.parametrize("kind", ["checkpoint", "dataset"])
 def test_a_folder_is_of_the_kind_that_was_written(folders: dict[Kind, Path], kind: Kind) -> None:
     assert [found for found in MARKERS if is_kind(folders[kind], found)] == [kind]
+
+
+def test_steps_come_back_and_one_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
+    steps: list[dict[str, Any]] = [{"stage": "agent", "step": 1, "loss": 0.5}, {"text": "Größe\u2028"}]
+    path = tmp_path / "metrics.jsonl"
+    write_records(path, steps)
+    with path.open("a") as file:
+        file.write('{"st')
+    assert read_metrics(path) == steps
+    assert read_metrics(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "null", '{"step": "one"}', '{"step": null}', "\xff", "[" * 9999])
+def test_a_line_that_is_no_step_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line.encode("latin-1") + b"\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 2: .*restore the file, or remove it"):
+        read_metrics(tmp_path / "metrics.jsonl")
 
 
 def test_a_folder_of_something_else_is_of_no_kind(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from toolgen.errors import DatasetError, InputError
+from toolgen.errors import DatasetError, DivergenceError, InputError
 from toolgen.retrieval import Resources, make_retriever
 from toolgen.testing import tiny_dataset, tiny_encoder
 from toolgen.training.encoder import EncoderConfig, encoder_steps, ranking_loss, train_encoder
@@ -51,6 +51,17 @@ def test_training_learns_writes_an_encoder_and_repeats(base: Path, tmp_path: Pat
         found.append(sum(one.tools[0] in query.tools for query, one in zip(queries, rankings, strict=True)))
     assert found[1] > found[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "cache", "trained"]
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_nothing_is_written(base: Path, tmp_path: Path) -> None:
+    for rate, step in ((1e30, "step 2"), (math.inf, "step [12]")):
+        config = EncoderConfig(epochs=2, batch_size=4, learning_rate=rate, warmup=0.0)
+        with pytest.raises(DivergenceError, match=rf"diverged at {step}: .*lower the learning rates"):
+            train_encoder(base, tiny_dataset(), tmp_path / "out", config)
+    one_step = EncoderConfig(epochs=1, batch_size=1000, learning_rate=math.inf, warmup=0.0)
+    with pytest.raises(DivergenceError, match="holds NaN or infinity"):
+        train_encoder(base, tiny_dataset(), tmp_path / "out", one_step)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_to_learn_from_and_no_encoder_are_one_clear_line(base: Path, tmp_path: Path) -> None:

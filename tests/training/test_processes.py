@@ -16,9 +16,8 @@ import pytest
 import torch
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.checkpoint.layout import METRICS, STATE, work_folder
+from toolgen.checkpoint.layout import METRICS, STATE, read_metrics, work_folder
 from toolgen.datasets import Dataset, save_dataset
-from toolgen.files import read_records
 from toolgen.testing import tiny_checkpoint
 
 from .conftest import TINY, Runner
@@ -68,7 +67,7 @@ def _finish(run: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str,
 
 def _curve(folder: Path) -> list[dict[str, Any]]:
     keys = ("step", "loss", "choice_loss", "text_loss", "gradient_norm", "tokens")
-    return [{key: record[key] for key in keys} for record in read_records(folder / METRICS)]
+    return [{key: record[key] for key in keys} for record in read_metrics(folder / METRICS)]
 
 
 def _assert_same_curve(found: Sequence[dict[str, Any]], expected: Sequence[dict[str, Any]]) -> None:
@@ -135,7 +134,7 @@ def test_a_process_that_dies_ends_the_run_and_one_process_goes_on_from_the_last_
     assert 0 < json.loads(state.read_text())["step"] < 60
     code, out, err = _finish(start("retrieval", 1, "out", **settings))
     assert code == 0 and json.loads(out)["step"] == 60, err
-    assert [record["step"] for record in read_records(tmp_path / "out" / METRICS)] == list(range(1, 61))
+    assert [record["step"] for record in read_metrics(tmp_path / "out" / METRICS)] == list(range(1, 61))
 
 
 @sharded_or_not
@@ -144,7 +143,7 @@ def test_an_interrupted_run_of_two_processes_goes_on_in_one(
 ) -> None:
     settings = {"steps": 60, "frozen_share": 0.5, **parts}
     two = start("retrieval", 2, "out", **settings)
-    _wait(lambda: len(read_records(work_folder(tmp_path / "out") / METRICS)) >= 3, two)
+    _wait(lambda: len(read_metrics(work_folder(tmp_path / "out") / METRICS)) >= 3, two)
     for worker in _children(two.pid):
         os.kill(worker, signal.SIGINT)
     code, _, err = _finish(two)

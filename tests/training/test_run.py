@@ -18,10 +18,9 @@ from transformers import PreTrainedModel
 from toolgen.catalog import Catalog
 from toolgen.catalog.text import document
 from toolgen.checkpoint import Checkpoint
-from toolgen.checkpoint.layout import METRICS, RUN, work_folder
+from toolgen.checkpoint.layout import METRICS, RUN, read_metrics, work_folder
 from toolgen.datasets import Dataset
 from toolgen.errors import CheckpointError, DivergenceError, MissingExtraError, OutputError, UsageError
-from toolgen.files import read_records
 from toolgen.inference.local_model import LocalModel
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
@@ -66,7 +65,7 @@ def test_every_stage_runs_and_hands_its_checkpoint_on(
     assert [(record["stage"], record["step"]) for record in loaded.metrics] == [
         (s, i) for s in STAGE_NAMES for i in (1, 2)
     ]
-    assert loaded.metrics == read_records(tmp_path / stage / METRICS) == checkpoint.metrics
+    assert loaded.metrics == read_metrics(tmp_path / stage / METRICS) == checkpoint.metrics
     for name, value in weights(loaded).items():
         assert torch.equal(value, checkpoint.model.state_dict()[name]), name
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(STAGE_NAMES)
@@ -211,7 +210,7 @@ def test_a_run_that_was_stopped_and_repeated_equals_one_that_was_not(
         with pytest.raises(KeyboardInterrupt):
             run("agent", checkpoint(), "stopped", on_step=interrupt_at(step, number))
         assert not (tmp_path / "stopped").exists()
-        assert [record["step"] for record in read_records(work_folder(tmp_path / "stopped") / METRICS)] == [
+        assert [record["step"] for record in read_metrics(work_folder(tmp_path / "stopped") / METRICS)] == [
             *range(1, step + 1)
         ]
     steps: list[int] = []

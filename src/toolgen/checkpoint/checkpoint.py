@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
@@ -34,12 +33,14 @@ from toolgen.checkpoint.layout import (
     TEXT_STATES,
     StageRecord,
     read_metadata,
+    read_metrics,
+    row_maker_shapes,
 )
-from toolgen.checkpoint.tensors import non_finite
+from toolgen.checkpoint.tensors import load_tensors, non_finite
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import CatalogError, CheckpointError, UsageError
 from toolgen.fetching.opening import open_model, open_tokenizer, reason_of, without_progress_bars
-from toolgen.files import check_replaceable, new_folder, read_records, sha256_of, write_json, write_records
+from toolgen.files import check_replaceable, new_folder, sha256_of, write_json, write_records
 from toolgen.foreign.typed import typed
 from toolgen.virtualization import (
     Indexing,
@@ -257,12 +258,13 @@ class Checkpoint:
         stages = typed(tuple[StageRecord, ...], metadata["stages"])
         model, tokenizer = _open(folder, dtype or torch.float32, place)
         checkpoint = cls(model.eval(), tokenizer, catalog, vocabulary, metadata["base"], stages)
-        checkpoint.metrics = read_records(folder / METRICS)
+        checkpoint.metrics = read_metrics(folder / METRICS)
         checkpoint.tool_sets = tuple(_tools(folder, "tool_sets", one, catalog) for one in metadata["tool_sets"])
         checkpoint.asked_tools = frozenset(_tools(folder, "asked_tools", metadata["asked_tools"], catalog))
         checkpoint.made, checkpoint.changed = dict(metadata["made"]), frozenset(metadata["changed"])
+        shapes = _shapes(output_rows(model).shape[1])
         checkpoint.row_maker, checkpoint.row_map, states = (
-            _tensors(folder / name) for name in (ROW_MAKER, ROW_MAP, TEXT_STATES)
+            load_tensors(folder / name, shapes[name]) if (folder / name).is_file() else None for name in shapes
         )
         checkpoint.text_states = states["states"] if states else None
         checkpoint._check(folder)
@@ -376,6 +378,8 @@ def _open(
         raise CheckpointError(
             f"{folder}: {len(missing)} weights are missing, for instance {missing[0]}; get the model again"
         )
+    if (layers := getattr(model.config.get_text_config(), "num_hidden_layers", 1)) < 1:
+        raise CheckpointError(f"{folder}: its config.json says {layers} layers; get the model again")
     _check_finite(model, f"{folder} cannot be used")
     return model, tokenizer
 
@@ -401,14 +405,13 @@ def _check_finite(model: PreTrainedModel, consequence: str) -> None:
         )
 
 
-def _tensors(path: Path) -> Mapping[str, torch.Tensor] | None:
-    """The tensors of a file; None where there is no such file."""
-    if not path.is_file():
-        return None
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); write the checkpoint again") from error
+def _shapes(width: int) -> dict[str, dict[str, tuple[int | None, ...]]]:
+    """What the files beside the model hold, for rows of this width."""
+    return {
+        ROW_MAKER: row_maker_shapes(width),
+        ROW_MAP: {"center": (width,), "map": (2 * width + 1, width)},
+        TEXT_STATES: {"states": (None, width)},
+    }
 
 
 def _open_catalog(folder: Path, metadata: Mapping[str, Any]) -> Catalog:

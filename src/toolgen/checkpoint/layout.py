@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 from toolgen.datasets.folder import METADATA_FILE
 from toolgen.errors import CheckpointError, InputError
 from toolgen.files import sha256_of
-from toolgen.foreign.data import read_json
+from toolgen.foreign.data import line_values, read_bytes, read_json
 from toolgen.foreign.typed import typed
 
 FORMAT = 1
@@ -93,6 +93,27 @@ def has_bags_alone(folder: Path, metadata: Mapping[str, Any]) -> bool:
     """Whether the rows of such a checkpoint are bags of words, neither fitted nor made by a base that has learned to."""
     ways = {record["config"].get("rows") for record in metadata["stages"] if record["stage"] == "index"}
     return is_only_indexed(metadata) and ways == {"made"} and not (folder / ROW_MAKER).is_file()
+
+
+def row_maker_shapes(width: int) -> dict[str, tuple[int | None, ...]]:
+    """The tensors of a row maker for rows of this width."""
+    return {"map_DD": (width, width), "bag_weight": (), "log_scale": (), "actions_AD": (None, width)}
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The training steps in a `metrics.jsonl`; none where there is no such file. A last line without its end was cut off by a
+    crash and does not count. CheckpointError names a line that holds no step."""
+
+    def refuse(line: str, reason: str) -> None:
+        raise CheckpointError(f"{path}, {line}: {reason}; restore the file, or remove it to go without the curve")
+
+    data = read_bytes(path) if path.exists() else b""
+    records = []
+    for number, value in line_values(data[: data.rfind(b"\n") + 1], str(path), refuse):
+        if not isinstance(value, dict) or not isinstance(value.get("step", 0), int | float):
+            refuse(f"line {number}", "expected the record of a step")
+        records.append(value)
+    return records
 
 
 def work_folder(output: Path) -> Path:

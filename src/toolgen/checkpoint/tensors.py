@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
+
+from toolgen.errors import CheckpointError
 
 Named = Iterable[tuple[str, Tensor]]
 
@@ -19,6 +24,28 @@ def non_finite(tensors: Named) -> str | None:
         if tensor.is_floating_point() and tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
             return name
     return None
+
+
+def load_tensors(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. CheckpointError unless they are those of `shapes`, where None is any length, and all
+    numbers."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged ({' '.join(str(error).split())[:160]}); write it again") from error
+    fits = tensors.keys() == shapes.keys() and all(
+        tensor.is_floating_point()
+        and tensor.dim() == len(shapes[name])
+        and all(want in (None, have) for want, have in zip(shapes[name], tensor.shape, strict=True))
+        for name, tensor in tensors.items()
+    )
+    if not fits:
+        found = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(tensors.items()))[:160]
+        wanted = ", ".join(f"{name} {shape}" for name, shape in sorted(shapes.items()))
+        raise CheckpointError(f"{path} holds {found or 'nothing'}; this model needs {wanted}")
+    if name := non_finite(tensors.items()):
+        raise CheckpointError(f"{path}: {name} holds NaN or infinity; write it again")
+    return tensors
 
 
 @torch.no_grad()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from toolgen.checkpoint.layout import METRICS, read_metrics
 from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.cli.train import OverwriteOption, RecipeOption, RestartOption, SetOption, ShowOption, show_settings
@@ -90,7 +90,7 @@ def _run(datasets: list[Path], output: Path, base: str, encoder: str, config: An
             on_step=on_step,
             on_message=message,
         )
-    last = json.loads((output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    last = read_metrics(output / METRICS)[-1]
     return {
         "base": str(output),
         "catalogs": len(corpus.catalogs),

@@ -9,13 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from toolgen.checkpoint import is_checkpoint
+from toolgen.checkpoint import is_checkpoint, layout
 from toolgen.checkpoint.layout import METRICS
 from toolgen.cli.console import message, show
 from toolgen.cli.outputs import file_output
-from toolgen.errors import CheckpointError, InputError
+from toolgen.errors import CheckpointError
 from toolgen.evaluation import Result, ToolMap, load_result, project_rows, write_report
-from toolgen.files import read_records
 
 
 def register(app: typer.Typer) -> None:
@@ -73,15 +72,12 @@ def _named_checkpoint(loaded: Sequence[Result]) -> list[Path]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The training records of a checkpoint, none if it was not trained; InputError for a damaged file."""
+    """The training records of a checkpoint, none if it was not trained; CheckpointError for a damaged file."""
     path = folder / METRICS
     if not path.is_file():
         message(f"{folder} has no {METRICS}: the page shows no training curves")
         return []
-    try:
-        return read_records(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+    return layout.read_metrics(path)
 
 
 def _tool_map(folder: Path, *, required: bool) -> ToolMap | None:

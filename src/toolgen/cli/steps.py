@@ -30,8 +30,10 @@ from toolgen.cli.app import INTERRUPTED, TERMINATED
 from toolgen.cli.console import message
 from toolgen.cli.subcommand import shown_command
 from toolgen.cli.training_progress import duration
-from toolgen.errors import ToolgenError, UsageError
+from toolgen.errors import InputError, ToolgenError, UsageError
 from toolgen.files import locked, sha256_of, write_json
+from toolgen.foreign.data import read_json
+from toolgen.foreign.typed import typed
 from toolgen.training import STAGES
 
 LEDGER, HOLDER = "steps.json", ".holder.json"
@@ -248,11 +250,8 @@ class Graph:
     def _read(self) -> dict[str, Record]:
         path = self.folder / LEDGER
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return {name: Record(**record) for name, record in content["steps"].items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return typed(dict[str, Record], read_json(path)["steps"]) if path.exists() else {}
+        except (InputError, ValueError, KeyError, TypeError) as error:
             message(f"{path} cannot be read ({error}); every step counts as not done")
             return {}
 

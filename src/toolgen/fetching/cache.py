@@ -8,14 +8,16 @@ Knows neither network nor models.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from toolgen.errors import InputError
 from toolgen.files import write_json
+from toolgen.foreign.data import read_json
+from toolgen.foreign.typed import typed
 
 ORIGIN_FILE = "origin.json"
 
@@ -49,9 +51,9 @@ def cache_folder() -> Path:
 def read_origin(folder: Path) -> Origin | None:
     """The origin of a cached folder; None if it has none, or if a file is missing or has another size."""
     try:
-        origin = Origin(**json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8")))
+        origin = typed(Origin, read_json(folder / ORIGIN_FILE))
         whole = all((folder / name).stat().st_size == size for name, size in origin.files.items())
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, InputError):
         return None
     return origin if whole else None
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -22,9 +22,10 @@ from transformers import PreTrainedModel
 from toolgen.catalog.text import brief, views
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import Checkpoint
-from toolgen.checkpoint.layout import ROW_MAKER
+from toolgen.checkpoint.layout import ROW_MAKER, row_maker_shapes
+from toolgen.checkpoint.tensors import load_tensors
 from toolgen.datasets.messages import DOCUMENTATION
-from toolgen.errors import CheckpointError, UsageError
+from toolgen.errors import UsageError
 from toolgen.inference.attention import share_passes
 from toolgen.inference.passes import last_states
 from toolgen.virtualization import PromptProtocol, document_vectors, output_rows
@@ -56,16 +57,7 @@ class RowMaker(nn.Module):
     @classmethod
     def load(cls, folder: Path, hidden_size: int) -> RowMaker:
         """CheckpointError where the file does not fit a model of this size."""
-        try:
-            maker = cls.of(load_file(folder / ROW_MAKER))
-            if maker.map_DD.shape[0] != hidden_size:
-                raise ValueError(f"it was made for {maker.map_DD.shape[0]}")
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise CheckpointError(
-                f"{folder / ROW_MAKER} holds no row maker for a hidden size of {hidden_size}: {reason}"
-            ) from error
-        return maker
+        return cls.of(load_tensors(folder / ROW_MAKER, row_maker_shapes(hidden_size)))
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> RowMaker:

@@ -31,8 +31,8 @@ class StageConfig(BaseModel):
         description="tokens a micro-batch; which number is fastest depends on the processor. auto: the first steps try "
         "several, and two runs are alike but for the last digits",
     )
-    learning_rate: float = Field(3e-4, gt=0, description="peak, for the base's own parameters")
-    row_learning_rate: float = Field(1e-3, ge=0, description="peak, for the rows of tools and actions")
+    learning_rate: float = Field(3e-4, gt=0, le=1e30, description="peak, for the base's own parameters")
+    row_learning_rate: float = Field(1e-3, ge=0, le=1e30, description="peak, for the rows of tools and actions")
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = Field("cosine", description="after the warm-up")
     weight_decay: float = Field(0.01, ge=0, description="of the base's own parameters; rows have none")

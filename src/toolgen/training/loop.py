@@ -28,9 +28,9 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType, set
 from transformers import get_scheduler
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.checkpoint.layout import METRICS, RUN, STATE
+from toolgen.checkpoint.layout import METRICS, RUN, STATE, read_metrics
 from toolgen.errors import DivergenceError, MissingExtraError, ProcessesError, Terminated, UsageError
-from toolgen.files import read_records, write_json
+from toolgen.files import write_json
 from toolgen.training.budget import TokenBudget
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
@@ -112,7 +112,7 @@ def train(
         # Not end_training, which also drops the process group while the wrapped model is alive: see _leave_processes.
         for tracker in accelerator.trackers:
             tracker.finish()
-    return read_records(work / METRICS)
+    return read_metrics(work / METRICS)
 
 
 def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, accelerator: Accelerator) -> None:

@@ -16,7 +16,7 @@ from tests.training.pretraining.conftest import embed
 from transformers import AutoModelForCausalLM
 
 from toolgen.checkpoint import Checkpoint
-from toolgen.errors import UsageError
+from toolgen.errors import DivergenceError, UsageError
 from toolgen.inference.row_maker import RowMaker, write_rows
 from toolgen.testing import tiny_catalog
 from toolgen.training.pretraining.config import PretrainConfig
@@ -96,6 +96,17 @@ def test_the_state_of_another_run_is_refused_and_can_be_dropped(
     with pytest.raises(UsageError, match=r"unfinished run .*\(catalogs\).*--restart"):
         pretrain(base, replace(corpus, catalogs=(shortened, *corpus.catalogs[1:])), embed, often, tmp_path / "out")
     pretrain(base, corpus, embed, other, tmp_path / "out", restart=True)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_loss_that_is_no_number_ends_the_run_and_nothing_is_written(
+    corpus: Corpus, base: Path, config: PretrainConfig, tmp_path: Path, steps: int
+) -> None:
+    wild = config.model_copy(update={"steps": steps, "warmup": 0.0, "learning_rate": 1e30, "row_learning_rate": 1e30})
+    with pytest.raises(DivergenceError, match=r"diverged at step \d: .* lower the learning rates"):
+        pretrain(base, corpus, embed, wild, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.unfinished" / "state").exists()
 
 
 def test_a_corpus_without_requests_is_refused(base: Path, config: PretrainConfig, tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ class PretrainConfig(BaseModel):
         "auto", description="of the trunk; auto: bf16 where the processor multiplies it natively, else fp32"
     )
     rank: int = Field(30, ge=1, description="of the difference to each weight matrix; 30 make 18 MB of a 135M base")
-    learning_rate: float = Field(8e-4, gt=0, description="peak, of the difference")
-    row_learning_rate: float = Field(2e-3, gt=0, description="peak, of the row maker")
+    learning_rate: float = Field(8e-4, gt=0, le=1e30, description="peak, of the difference")
+    row_learning_rate: float = Field(2e-3, gt=0, le=1e30, description="peak, of the row maker")
     warmup: float = Field(0.04, ge=0, le=1, description="share of the steps")
     call_weight: float = Field(0.5, ge=0, description="of the loss of calls beside that of the choice")
     replay_weight: float = Field(1.0, ge=0, description="of the divergence from the untouched base")

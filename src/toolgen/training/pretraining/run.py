@@ -26,7 +26,8 @@ from toolgen import files
 from toolgen.catalog.text import document, views
 from toolgen.catalog.tool import canonical_json
 from toolgen.checkpoint.layout import MARKERS, METRICS, RUN, STATE, weights_of, work_folder
-from toolgen.errors import UsageError
+from toolgen.checkpoint.tensors import non_finite
+from toolgen.errors import DivergenceError, UsageError
 from toolgen.fetching.opening import open_model, open_tokenizer, without_progress_bars
 from toolgen.training.loop import check_finite, deferred_interrupt, fingerprint_in
 from toolgen.training.machine import native_bf16, tune_allocator
@@ -268,11 +269,11 @@ class _Run:
         self._writer.finish()
 
     def write(self, output: Path, record: Mapping[str, Any]) -> None:
-        """Writes the trained base and removes the state."""
+        """Writes the trained base and removes the state; DivergenceError for weights that are no numbers."""
+        factors = {name: value.half().cpu().contiguous() for name, value in factors_of(self._pretrainer.trunk).items()}
+        if name := non_finite([*factors.items(), *self._pretrainer.maker.named_parameters()]):
+            raise DivergenceError(self._step, f"{name} holds NaN or infinity")
         with files.new_folder(output) as folder:
-            factors = {
-                name: value.half().cpu().contiguous() for name, value in factors_of(self._pretrainer.trunk).items()
-            }
             save_file(factors, folder / DIFFERENCE)
             # The shipped difference is rounded; the folder holds what it gives.
             model = _load(self._source, torch.float32)
