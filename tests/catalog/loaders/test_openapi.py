@@ -326,9 +326,9 @@ def test_operations_and_paths_that_are_none_are_losses(tmp_path: Path) -> None:
 def test_ten_thousand_parameters_are_loaded(tmp_path: Path) -> None:
     many = [{"name": f"p{n}", "in": "query", "schema": {"type": "string"}} for n in range(10_000)]
     (tmp_path / "many.json").write_text(json.dumps(with_operation({"parameters": many})))
-    start = time.monotonic()
+    start = time.process_time()
     assert len(load_openapi(tmp_path / "many.json").tools[0].properties) == 10_000
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_arguments_in_a_query_that_is_part_of_the_path_are_kept(tmp_path: Path) -> None:
