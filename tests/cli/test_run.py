@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
+import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from toolgen.agent import Action, ScriptedPolicy
+from toolgen.agent import Action, ScriptedPolicy, read_run
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders.mcp_servers import load_mcp
 from toolgen.catalog.loaders.python_functions import load_python_functions
@@ -205,3 +210,53 @@ def test_a_run_is_recorded_shown_again_and_its_results_replayed(folder: Path, tm
     replayed = invoke(folder / "ckpt", "Rain?", "--environment", f"recorded:{file}", "--max-steps", 2)
     assert replayed.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
     assert invoke(folder / "ckpt", "Rain?", "--record", file).exit_code == 2
+
+
+INTERRUPTED = """
+import sys
+import time
+from contextlib import suppress
+from toolgen.cli.start import listen, main
+listen()
+from toolgen.agent import ScriptedPolicy
+from toolgen.cli import run
+run.GenerativePolicy = lambda *_, **__: ScriptedPolicy([("tools&&hang", {})])
+sys.argv = ["toolgen", *sys.argv[1:]]
+main()
+"""
+
+
+def test_ctrl_c_during_a_call_leaves_a_file_to_resume_and_no_process(tmp_path: Path) -> None:
+    tools, file = tmp_path / "tools.py", tmp_path / "run.jsonl"
+    tools.write_text(
+        "import subprocess, sys\n\n\n"
+        'def hang() -> None:\n    """Hangs."""\n'
+        "    subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)', __file__])\n"
+    )
+    catalog = Catalog(load_python_functions(str(tools)).tools)
+    tiny_checkpoint(catalog=catalog, max_position_embeddings=2048).save(tmp_path / "ckpt")
+    command = ["run", tmp_path / "ckpt", "Hang.", "--python", tools, "--yes", "--record", file]
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, *map(str, command)], stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 120
+    while not _with(tools, "time.sleep(600)"):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert [(event.kind, event.text) for event in read_run(file)][1:] == [("action", ""), ("end", "cancelled")]
+    assert not _with(tools, "")
+
+
+def _with(*words: object) -> list[bytes]:
+    """Command lines of processes that hold all the words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            line = path.read_bytes()
+            if all(os.fsencode(str(word)) in line for word in words):
+                found.append(line)
+    return found

@@ -244,7 +244,8 @@ def test_only_tasks_of_which_it_is_known_what_is_right_have_a_scorer(dataset: Da
     right, decline = request(1), Task.from_query(Query(id="n", text="Sing.", tools=()))
     assert is_judged(right) and is_judged(decline)
     assert not is_judged(Task.from_text("Sing."))
-    assert not is_judged(replace(right, payload=None))
+    assert is_judged(replace(right, payload=None))
+    assert not is_judged(replace(right, payload=None, turns=right.turns * 2))
     assert not is_judged(replace(right, turns=(Turn(text="Number 1"),)))
     assert not is_judged(replace(right, payload=BfclSystems(classes=("TicketAPI",))))
 

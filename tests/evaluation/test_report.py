@@ -103,7 +103,7 @@ def agent_result(*, correct: bool = True, steps: int = 1) -> AgentResult:
             }
         },
         validity=Validity(actions=40, decisions=8, would_not_call=1),
-        effort=Effort(steps=2.25, tokens=30, seconds=1.5),
+        effort=Effort(steps=2.25, prompt_tokens=200, tokens=30, seconds=1.5),
         records=(record,),
         provenance=collect_provenance(dataset, config={}, seconds=1),
     )

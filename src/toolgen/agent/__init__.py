@@ -21,7 +21,8 @@ from toolgen.agent.environments import (
     environment_for,
 )
 from toolgen.agent.loop import AgentEvent, Budget, run_agent
-from toolgen.agent.policy import Action, GenerativePolicy, GivenTools, Policy, ScriptedPolicy
+from toolgen.agent.policy import Action, GenerativePolicy, GivenTools, Policy, RetryingPolicy, ScriptedPolicy
+from toolgen.agent.prompted import PromptedPolicy, ground_truth
 from toolgen.agent.record import RunRecorder, Unfinished, read_run, recorded_results, unfinished
 from toolgen.agent.recording import record_trajectories
 
@@ -44,8 +45,10 @@ __all__ = [
     "McpEnvironment",
     "Packages",
     "Policy",
+    "PromptedPolicy",
     "PythonEnvironment",
     "RecordedEnvironment",
+    "RetryingPolicy",
     "RunRecorder",
     "ScriptedPolicy",
     "SimulatedEnvironment",
@@ -53,6 +56,7 @@ __all__ = [
     "Unfinished",
     "asking_before_changes",
     "environment_for",
+    "ground_truth",
     "read_run",
     "record_trajectories",
     "recorded_results",

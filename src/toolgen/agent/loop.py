@@ -131,6 +131,7 @@ class _Run:
     decisions: list[Decision] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
     tokens: int = 0
+    prompt_tokens: int = 0
     is_past: bool = False  # whether the current action was taken in the past
     started: float = field(default_factory=time.monotonic)
 
@@ -207,6 +208,7 @@ class _Run:
             action = self.policy.act(self.messages, tools, tokens=self.budget.tokens - self.tokens)
             self.on_event(AgentEvent(kind="action", turn=turn, step=step, action=action))
         self.tokens += action.tokens
+        self.prompt_tokens += action.prompt_tokens
         self.decisions.append(Decision(turn=turn, stuck=action.stuck, diagnostics=action.diagnostics))
         if not action.stuck:
             self.messages.append(call_message(action.tool, action.arguments, self._call_id(), action.thought))
@@ -271,6 +273,7 @@ class _Run:
             tool_errors=_count(made, "error"),
             timeouts=_count(made, "timeout"),
             tokens=self.tokens,
+            prompt_tokens=self.prompt_tokens,
             seconds=round(time.monotonic() - self.started, 3),
             decisions=tuple(self.decisions),
         )

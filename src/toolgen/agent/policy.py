@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -31,8 +31,8 @@ class Action:
     """The assistant's next step: the call of a tool, "finish" or "no_tool".
 
     `stuck` is empty unless no legal call could be completed; such an action is not carried out, and `fault` says why in a
-    line. `tokens` counts what was generated, `diagnostics` says how, where a decoder decided. `parallel` are further calls of
-    the same step, none of which needs another's result: they are carried out at the same time.
+    line. `tokens` counts what was generated, `prompt_tokens` what was read, `diagnostics` says how, where a decoder decided.
+    `parallel` are further calls of the same step, none of which needs another's result: they are carried out at the same time.
     """
 
     tool: str
@@ -41,6 +41,7 @@ class Action:
     stuck: StuckReason = ""
     fault: str = ""
     tokens: int = 0
+    prompt_tokens: int = 0
     diagnostics: Diagnostics | None = None
     parallel: tuple[Action, ...] = ()
 
@@ -89,6 +90,38 @@ class ScriptedPolicy:
         return action if isinstance(action, Action) else Action(tool=action[0], arguments=action[1])
 
 
+class Drawing(Policy, Protocol):
+    """A policy that can make further attempts, drawing where it takes the likeliest else."""
+
+    def attempt(self, number: int, temperature: float) -> Policy:
+        """The same policy for the attempt of that number, which draws with the temperature."""
+
+
+class RetryingPolicy:
+    """Where `policy` gives up, asks it again, up to `times` in each task, with `temperature`: so ToolGen is evaluated."""
+
+    def __init__(self, policy: Drawing, times: int, *, temperature: float = 0.7) -> None:
+        self._policy, self._left, self._temperature = policy, times, temperature
+
+    def act(
+        self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, tokens: int | None = None
+    ) -> Action:
+        """See `Policy`. The tokens of an action hold those of the attempts before it."""
+        action = self._policy.act(messages, tools, tokens=tokens)
+        while self._left and action.is_finish and action.arguments.get("gave_up"):
+            left = None if tokens is None else tokens - action.tokens
+            if left is not None and left <= 0:
+                break
+            again = self._policy.attempt(self._left, self._temperature).act(messages, tools, tokens=left)
+            self._left -= 1
+            action = replace(
+                again,
+                tokens=action.tokens + again.tokens,
+                prompt_tokens=action.prompt_tokens + again.prompt_tokens,
+            )
+        return action
+
+
 class GivenTools:
     """The right tools in the right order are given ("finish" ends a turn); the policy behind fills in the arguments.
 
@@ -121,6 +154,7 @@ class GenerativePolicy:
         self.checkpoint = checkpoint
         self.think = think
         self.decoder = ToolDecoder(checkpoint, options)
+        self._passes: Passes | None = None
         self._session = self.decoder.session()
 
     def for_task(
@@ -138,7 +172,18 @@ class GenerativePolicy:
             other.decoder = other.decoder.with_options(options)
         if definitions:
             other.decoder = other.decoder.redefined(definitions)
+        other._passes = passes
         other._session = other.decoder.session(passes=passes, task=task)
+        return other
+
+    def attempt(self, number: int, temperature: float) -> GenerativePolicy:
+        """The same policy, drawing its actions, in a conversation of its own."""
+        other = copy(self)
+        from toolgen.decoding import Sampling
+
+        drawn = Sampling(temperature=temperature, seed=number)
+        other.decoder = self.decoder.with_options(replace(self.decoder.options, sampling=drawn))
+        other._session = other.decoder.session(passes=self._passes)
         return other
 
     def act(
@@ -160,7 +205,9 @@ class GenerativePolicy:
 
         self._written = 0
         try:
-            self._session.sync(self.decoder.protocol.prompt(messages) if prompt is None else prompt)
+            prompt = self.decoder.protocol.prompt(messages) if prompt is None else prompt
+            self._read = len(prompt)
+            self._session.sync(prompt)
             thought = self._think() if self.think else ""
             choice = self.decoder.choose(self._session, tools, required=required)
             tool = given or choice.tool
@@ -200,6 +247,7 @@ class GenerativePolicy:
             stuck=stuck,
             fault=arguments.fault,
             tokens=self._written + arguments.tokens,
+            prompt_tokens=self._read,
             diagnostics=Diagnostics(
                 tool=tool,
                 probability=round(choice.probability, 4),

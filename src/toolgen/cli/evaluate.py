@@ -11,6 +11,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from toolgen.cli.agent_policies import (
+    PolicyChoice,
+    PolicyOption,
+    PromptLlmOption,
+    PromptRetrieverOption,
+    RetriesOption,
+    TopOption,
+)
 from toolgen.cli.console import IS_FIRST_PROCESS, MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.outputs import file_output
 from toolgen.cli.searching import (
@@ -25,7 +33,6 @@ from toolgen.cli.searching import (
     RetrieverOption,
     SetsOption,
     given_llm,
-    has_weights,
     open_retriever,
     origin_of,
 )
@@ -62,6 +69,17 @@ LimitsOption = Annotated[
         metavar="N|KIND=N",
         help="So many tasks of each kind, or of one kind, drawn by seed; may be repeated: --limit 50 --limit multi_turn=5.",
     ),
+]
+GivenToolsOption = Annotated[
+    bool, typer.Option("--given-tools", help="Hand the model the right tools, to measure its arguments alone.")
+]
+ConcurrencyOption = Annotated[
+    int,
+    typer.Option("--concurrency", min=1, metavar="N", help="Run N tasks concurrently; they share the model's passes."),
+]
+BfclOption = Annotated[
+    Path | None,
+    typer.Option("--bfcl", metavar="PATH", help="The BFCL package for multi-turn tasks; by default fetched."),
 ]
 
 SHOWN_METRICS = {"ndcg@1": "NDCG@1", "ndcg@5": "NDCG@5", "recall@5": "recall@5", "comp@5": "COMP@5"}
@@ -136,52 +154,50 @@ def retrieval(
 
 
 def agent(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A trained checkpoint.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a dataset for other policies.")],
     dataset: DatasetArgument,
+    policy: PolicyOption = "generative",
+    retriever: PromptRetrieverOption = "bm25",
+    top: TopOption = 5,
+    llm: PromptLlmOption = None,
+    endpoint: EndpointOption = None,
+    model: ModelOption = None,
+    retries: RetriesOption = 0,
     split: SplitOption = "test",
     kinds: KindsOption = None,
     limits: LimitsOption = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of that draw.")] = 0,
-    given_tools: Annotated[
-        bool, typer.Option("--given-tools", help="Hand the model the right tools, to measure its arguments alone.")
-    ] = False,
-    concurrency: Annotated[
-        int,
-        typer.Option(
-            "--concurrency", min=1, metavar="N", help="Run N tasks concurrently; they share the model's passes."
-        ),
-    ] = 1,
-    bfcl: Annotated[
-        Path | None,
-        typer.Option("--bfcl", metavar="PATH", help="The BFCL package for multi-turn tasks; by default fetched."),
-    ] = None,
+    given_tools: GivenToolsOption = False,
+    concurrency: ConcurrencyOption = 1,
+    bfcl: BfclOption = None,
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the model carry out test tasks and score each by its benchmark's rules, with 95% intervals."""
+    """Let a model carry out test tasks and score each by its benchmark's rules, with 95% intervals.
+
+    The paper's settings are its three policies: tools generated, tools of the ground truth in the prompt, retrieved ones there.
+    """
     if (count := process_count()) > 1:
         raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
-    if not has_weights(checkpoint):
-        raise UsageError(f"{checkpoint} is a dataset; an agent needs a trained checkpoint folder")
     file_output(output, checkpoint, dataset)
-    from toolgen.checkpoint import Checkpoint
-
+    chosen = PolicyChoice(name=policy, retriever=retriever, top=top, llm=llm, endpoint=endpoint, model=model)
     config = AgentEvaluation(
         split=split,
-        kinds=kinds or KINDS,
+        kinds=kinds or [kind for kind in KINDS if policy != "ground-truth" or kind != "irrelevance"],
         limit_per_kind=_limits(limits or (), KINDS),
         seed=seed,
         given_tools=given_tools,
+        retries=retries,
     )
     tasks = load_dataset(dataset)
     packages = _packages(tasks, config, {"bfcl": bfcl} if bfcl else {})
     with progress("carrying out tasks") as on_progress:
         result = evaluate_agent(
-            Checkpoint.load(checkpoint, catalog=tasks.catalog),
+            chosen.open(checkpoint, tasks),
             tasks,
             config,
             packages=packages,
-            name="agent, tools given" if given_tools else "agent",
+            name=chosen.title(given_tools),
             concurrency=concurrency,
             on_progress=on_progress,
         )

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, get_args
 
 from toolgen.agent.environments import NO_PACKAGES, Packages, environment_for
 from toolgen.agent.loop import Budget, run_agent
-from toolgen.agent.policy import GenerativePolicy, GivenTools, Policy
+from toolgen.agent.policy import Drawing, GenerativePolicy, GivenTools, Policy, RetryingPolicy
+from toolgen.agent.prompted import PromptedPolicy
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.messages import FINISH
 from toolgen.datasets.payloads import Kind
@@ -40,7 +41,7 @@ class AgentEvaluation:
 
     `limit_per_kind` takes that many tasks of each kind (or of the kinds it names), drawn with `seed`. `given_tools`
     hands the policy the right tools in the right order, so that only arguments are measured (requests that no tool
-    fits are then left out).
+    fits are then left out). Where the policy gives up it is asked again, up to `retries` times in each task.
     """
 
     split: str = "test"
@@ -48,6 +49,7 @@ class AgentEvaluation:
     limit_per_kind: int | Mapping[str, int] | None = None
     seed: int = 0
     given_tools: bool = False
+    retries: int = 0
     budget: Budget = field(default_factory=lambda: Budget(steps=8, tokens=1024))
 
     def __post_init__(self) -> None:
@@ -183,11 +185,16 @@ class _Judge:
             trajectory=trajectory,
         )
 
+    def _retrying(self, policy: Drawing) -> Policy:
+        return RetryingPolicy(policy, self._config.retries) if self._config.retries else policy
+
     def _policy_for(self, task: Task, passes: Passes | None) -> Policy:
+        if isinstance(self._policy, PromptedPolicy):
+            return self._retrying(self._policy.for_task(task))
         if not isinstance(self._policy, GenerativePolicy):
             return self._policy
         policy = self._policy.for_task(task.id, passes, definitions=task.definitions) if passes else self._policy
         if not self._config.given_tools:
-            return policy
+            return self._retrying(policy)
         tools = [tool for turn in task.turns for tool in (*(call.tool for call in turn.calls or ()), FINISH)]
         return GivenTools(policy, tools)

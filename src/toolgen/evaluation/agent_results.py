@@ -12,7 +12,7 @@ from typing import Any
 
 from toolgen.datasets.query import Call
 from toolgen.datasets.trajectory import Trajectory
-from toolgen.evaluation.metrics import Interval, bootstrap
+from toolgen.evaluation.metrics import Interval, bootstrap, ratio_bootstrap
 from toolgen.evaluation.provenance import Provenance
 from toolgen.evaluation.results import FORMAT
 from toolgen.evaluation.scorers import Score
@@ -55,10 +55,11 @@ class AgentRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """What a task took on average: actions, generated tokens, seconds."""
+    """What a task took on average: actions, generated tokens, tokens of the prompts, seconds."""
 
     steps: float
     tokens: float
+    prompt_tokens: float
     seconds: float
 
     @classmethod
@@ -68,6 +69,7 @@ class Effort:
         return cls(
             steps=sum(len(outcome.decisions) for outcome in outcomes) / len(outcomes),
             tokens=sum(outcome.tokens for outcome in outcomes) / len(outcomes),
+            prompt_tokens=sum(outcome.prompt_tokens for outcome in outcomes) / len(outcomes),
             seconds=sum(outcome.seconds for outcome in outcomes) / len(outcomes),
         )
 
@@ -133,6 +135,7 @@ def _groups(records: Sequence[AgentRecord]) -> dict[str, dict[str, Interval]]:
     for record in records:
         if record.kind == "single_turn":
             groups.setdefault("asked" if record.asked else "unasked", []).append(record)
+            groups.setdefault(f"calls={len(record.expected)}", []).append(record)
     for record in sorted(records, key=lambda record: record.category):
         groups.setdefault(f"category={record.category}", []).append(record)
     return {group: _intervals(chosen) for group, chosen in groups.items()}
@@ -140,7 +143,11 @@ def _groups(records: Sequence[AgentRecord]) -> dict[str, dict[str, Interval]]:
 
 def _intervals(records: Sequence[AgentRecord]) -> dict[str, Interval]:
     names = dict.fromkeys(name for record in records for name in record.score.measures)
+    ratios = dict.fromkeys(name for record in records for name in record.score.ratios)
     return {
         name: bootstrap([record.score.measures[name] for record in records if name in record.score.measures])
         for name in names
+    } | {
+        name: ratio_bootstrap([record.score.ratios[name] for record in records if name in record.score.ratios])
+        for name in ratios
     }

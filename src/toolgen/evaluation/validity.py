@@ -18,13 +18,15 @@ from toolgen.datasets.trajectory import Trajectory
 class Validity:
     """Counts over one run or many.
 
-    Of the `actions` that were emitted, `nonexistent_tools` and `invalid_arguments` are found by looking up and validating
-    each; `not_emitted` could not be completed, `cut` of these because their arguments came to a limit. The rest is the
-    decoder's own account: of its `decisions`, in `would_not_call` the model's first choice was no tool token; of the
-    `argument_objects`, in `would_be_invalid` it would have left the grammar, and `relaxed` had a looser one than their
-    schema.
+    Of the calls that were `executed`, `failed` came back with an error or not in time. Of the `actions` that were emitted,
+    `nonexistent_tools` and `invalid_arguments` are found by looking up and validating each; `not_emitted` could not be
+    completed, `cut` of these because their arguments came to a limit. The rest is the decoder's own account: of its
+    `decisions`, in `would_not_call` the model's first choice was no tool token; of the `argument_objects`, in
+    `would_be_invalid` it would have left the grammar, and `relaxed` had a looser one than their schema.
     """
 
+    executed: int = 0
+    failed: int = 0
     actions: int = 0
     nonexistent_tools: int = 0
     invalid_arguments: int = 0
@@ -66,6 +68,8 @@ def count_validity(trajectory: Trajectory, catalog: Catalog) -> Validity:
     decisions = [one.diagnostics for one in trajectory.outcome.decisions if one.diagnostics]
     objects = [decision for decision in decisions if decision.argument_tokens]
     return Validity(
+        executed=trajectory.outcome.calls,
+        failed=trajectory.outcome.tool_errors + trajectory.outcome.timeouts,
         actions=len(actions),
         nonexistent_tools=len(actions) - len(known),
         invalid_arguments=len(invalid),

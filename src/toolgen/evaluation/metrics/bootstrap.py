@@ -52,6 +52,25 @@ def bootstrap(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int 
     return Interval(mean, low, high, len(values))
 
 
+def ratio_bootstrap(parts: Sequence[tuple[float, float]], *, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
+    """The ratio of two sums over `parts` (one pair a query), 0 where the second is 0, with its 95% interval over queries."""
+    if not parts:
+        raise InputError("an interval needs at least one value; the group has no queries")
+    pairs = np.asarray(parts, dtype=np.float64)
+    random = np.random.default_rng(seed)
+    drawn = []
+    for done in range(0, resamples, step := max(1, _DRAWS // len(pairs))):
+        rows = min(step, resamples - done)
+        sums = pairs[random.integers(len(pairs), size=(rows, len(pairs)))].sum(axis=1)
+        drawn.append(_ratio(sums))
+    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
+    return Interval(float(_ratio(pairs.sum(axis=0, keepdims=True))[0]), float(low), float(high), len(pairs))
+
+
+def _ratio(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=sums[:, 1] != 0)
+
+
 def paired_bootstrap(
     first: Sequence[float], second: Sequence[float], *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Difference:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from toolgen.datasets.messages import FINISH, NO_TOOL
@@ -32,6 +33,13 @@ MEASURES = {
     "turn_state": "Turns that leave the right state",
     "turn_required_calls": "Turns with the required results",
     "abstained": "Rightly held back",
+    "exact_match": "Calls exactly as expected",
+    "tool_precision": "Precision of tools",
+    "tool_recall": "Recall of tools",
+    "tool_f1": "F1 of tools",
+    "parameter_precision": "Precision of parameters",
+    "parameter_recall": "Recall of parameters",
+    "parameter_f1": "F1 of parameters",
 }
 
 _TRAJECTORIES = 4
@@ -40,7 +48,7 @@ _STEPS = 14
 
 def agent(result: AgentResult, label: str) -> dict[str, Any]:
     """The section of one result."""
-    effort = {"steps": result.effort.steps, "tokens": result.effort.tokens, "seconds": result.effort.seconds}
+    effort = {name.replace("_", " "): value for name, value in asdict(result.effort).items()}
     return {
         "label": label,
         "count": len(result.records),
@@ -89,6 +97,8 @@ def _validity(counts: Validity) -> str:
         f"Of {counts.actions:,} calls, {counts.nonexistent_tools:,} named a tool that does not exist and "
         f"{counts.invalid_arguments:,} had invalid arguments."
     )
+    if counts.executed:
+        text += f" {counts.executed:,} were executed, of which {counts.executed - counts.failed:,} succeeded."
     if counts.cut:
         text += f" {counts.cut:,} more were cut by a limit and not carried out."
     shares = (

@@ -40,6 +40,8 @@ def group_title(group: str) -> str:
     name, _, value = group.partition("=")
     if name == "tools>":
         return f"{value} or more relevant tools"
+    if name == "calls":
+        return f"{value} expected call{'' if value == '1' else 's'}"
     if name == "tools":
         return f"{value} relevant tool{'' if value == '1' else 's'}"
     return f"Category {value}"

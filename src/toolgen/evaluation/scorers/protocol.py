@@ -13,11 +13,13 @@ from toolgen.datasets.trajectory import Trajectory
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """How one task was done. `reason` says why it is not `correct`: a short word, then the place. `measures` are the
-    benchmark's own, each 0 or 1 or a share."""
+    benchmark's own, each 0 or 1 or a share; `ratios` those that are ratios of sums over all tasks (micro averages), each the
+    task's part of both sums."""
 
     correct: bool
     reason: str = ""
     measures: Mapping[str, float] = field(default_factory=dict)
+    ratios: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Its values for JSON."""

@@ -8,16 +8,19 @@ from toolgen.datasets.payloads import BfclCalls, BfclSystems
 from toolgen.datasets.task import Task
 from toolgen.evaluation.scorers.abstention import AbstentionScorer
 from toolgen.evaluation.scorers.bfcl import BfclCallsScorer, BfclSystemsScorer
+from toolgen.evaluation.scorers.calls import CallsScorer
 from toolgen.evaluation.scorers.protocol import Scorer
 
 
 def scorer_for(task: Task, catalog: Catalog, packages: Packages = NO_PACKAGES) -> Scorer | None:
-    """The scorer of a task; None where the expected calls are not known, where nothing tells what else is right, or where
-    that needs a package that is not among `packages`."""
+    """The scorer of a task; None where the expected calls are not known, where they need results that a dry run does not have,
+    or a package that is not among `packages`."""
     if not task.has_known_calls or (task.package and task.package not in packages):
         return None
     if isinstance(task.payload, BfclCalls):
         return BfclCallsScorer(catalog)
     if isinstance(task.payload, BfclSystems):
         return BfclSystemsScorer(catalog, packages[task.package])
-    return AbstentionScorer() if task.no_tool_fits else None
+    if task.no_tool_fits:
+        return AbstentionScorer()
+    return CallsScorer() if task.kind == "single_turn" else None

@@ -1,0 +1,102 @@
+"""Which policy `toolgen evaluate agent` measures, as options. Knows no evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from toolgen.agent import PromptedPolicy, ground_truth
+from toolgen.agent.prompted import Listing
+from toolgen.checkpoint import Checkpoint
+from toolgen.cli.console import progress
+from toolgen.cli.searching import given_llm, has_weights, open_retriever
+from toolgen.datasets import Dataset, Task
+from toolgen.errors import UsageError
+from toolgen.fetching.opening import open_tokenizer
+from toolgen.retrieval import Retriever
+
+PolicyName = Literal["generative", "ground-truth", "retrieved"]
+PolicyOption = Annotated[
+    PolicyName,
+    typer.Option(
+        "--policy",
+        help="Who acts: the checkpoint's model (generative), or a language model (--llm, or --endpoint and --model) with tools "
+        "in its prompt, those of the ground truth or the first of --retriever.",
+    ),
+]
+PromptRetrieverOption = Annotated[
+    str,
+    typer.Option(
+        "--retriever", metavar="NAME", help="With --policy retrieved: bm25, dense, generative or another one."
+    ),
+]
+TopOption = Annotated[
+    int, typer.Option("--top", min=1, metavar="K", help="With --policy retrieved: how many tools are in the prompt.")
+]
+RetriesOption = Annotated[
+    int, typer.Option("--retries", min=0, metavar="N", help="Ask again, drawing, where the model gives up.")
+]
+PromptLlmOption = Annotated[
+    str | None,
+    typer.Option("--llm", metavar="BASE", help="The language model: a base to fetch or a local model folder."),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyChoice:
+    """What the options say."""
+
+    name: PolicyName
+    retriever: str
+    top: int
+    llm: str | None
+    endpoint: str | None
+    model: str | None
+
+    def title(self, given_tools: bool) -> str:
+        """What the result is called."""
+        if self.name == "generative":
+            return "agent, tools given" if given_tools else "agent"
+        tools = "ground truth" if self.name == "ground-truth" else f"{self.retriever}, {self.top} tools"
+        return f"{tools} in the prompt of {self.model or Path(str(self.llm)).name}"
+
+    def open(self, folder: Path, dataset: Dataset) -> Checkpoint | PromptedPolicy:
+        """The policy. UsageError for options that do not fit together."""
+        llm = given_llm(self.llm, self.endpoint, self.model)
+        if self.name == "generative":
+            if llm is not None:
+                raise UsageError("--llm and --endpoint are for --policy ground-truth or retrieved")
+            if not has_weights(folder):
+                raise UsageError(f"{folder} is a dataset; an agent needs a trained checkpoint folder")
+            return Checkpoint.load(folder, catalog=dataset.catalog)
+        if llm is None:
+            raise UsageError(
+                f"--policy {self.name} needs a language model: --llm BASE, or --endpoint URL and --model NAME"
+            )
+        listing = ground_truth if self.name == "ground-truth" else self._retrieved(folder, dataset)
+        if not has_weights(folder):
+            return PromptedPolicy(llm, dataset.catalog, listing)
+        return PromptedPolicy(llm, dataset.catalog, listing, count=_counter(folder))
+
+    def _retrieved(self, folder: Path, dataset: Dataset) -> Listing:
+        with progress("indexing tools") as on_progress:
+            finder = open_retriever(folder, self.retriever, dataset=dataset, on_progress=on_progress)
+            finder.index(dataset.catalog)
+        return _first(finder, self.top)
+
+
+def _first(finder: Retriever, top: int) -> Listing:
+    def listing(_task: Task | None, request: str) -> Sequence[str]:
+        return finder.search([request], top)[0].tools
+
+    return listing
+
+
+def _counter(folder: Path) -> Callable[[str], int]:
+    """Counts in the tokens of the checkpoint, so that all policies are told in the same ones."""
+    tokenizer = open_tokenizer(folder)
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
