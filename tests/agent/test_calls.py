@@ -117,10 +117,11 @@ def test_parallel_calls_are_made_at_the_same_time_and_their_results_stand_in_ord
     told: list[AgentEvent] = []
     trajectory = run_agent(ScriptedPolicy([action]), environment, TASK, on_event=told.append)
     assert time.monotonic() - started < 0.55  # one after another they take 0.6
-    assert [message["role"] for message in trajectory.messages] == ["user", *["assistant", "tool"] * 3, "assistant"]
+    assert [message["role"] for message in trajectory.messages] == ["user", "assistant", *["tool"] * 3, "assistant"]
     assert [one["content"] for one in trajectory.messages if one["role"] == "tool"] == ["3", "1", "2"]
-    ids = [one["tool_calls"][0]["id"] for one in trajectory.messages if one["role"] == "assistant"]
+    ids = [call["id"] for one in trajectory.messages for call in one.get("tool_calls", ())]
     assert ids == ["call_1", "call_2", "call_3", "call_4"]
+    assert [one["tool_call_id"] for one in trajectory.messages if one["role"] == "tool"] == ids[:3]
     assert trajectory.outcome.calls == 3 and trajectory.outcome.turns[0].steps == 4
     assert [event.kind for event in told] == ["user", "action", *["result"] * 3, "action", "end"]
 

@@ -20,7 +20,7 @@ from toolgen.agent.environments.protocol import CALL_SECONDS, Environment, ToolR
 from toolgen.agent.policy import Action, Policy
 from toolgen.datasets.messages import (
     RESULT_LIMIT,
-    call_message,
+    calls_message,
     cut_text,
     notice_message,
     opening,
@@ -206,12 +206,16 @@ class _Run:
         else:
             tools = self.environment.tools if self.restrict else None
             action = self.policy.act(self.messages, tools, tokens=self.budget.tokens - self.tokens)
+            action = replace(action, parallel=action.parallel[: self.budget.steps - step])
             self.on_event(AgentEvent(kind="action", turn=turn, step=step, action=action))
         self.tokens += action.tokens
         self.prompt_tokens += action.prompt_tokens
-        self.decisions.append(Decision(turn=turn, stuck=action.stuck, diagnostics=action.diagnostics))
+        made = []
+        for one in (action, *action.parallel):
+            self.decisions.append(Decision(turn=turn, stuck=one.stuck, diagnostics=one.diagnostics))
+            made.append((one.tool, one.arguments, f"call_{len(self.decisions)}"))
         if not action.stuck:
-            self.messages.append(call_message(action.tool, action.arguments, self._call_id(), action.thought))
+            self.messages.append(calls_message(made, action.thought))
         return action
 
     @staticmethod
@@ -226,14 +230,11 @@ class _Run:
         return None
 
     def _call(self, action: Action, turn: int, step: int) -> int:
-        """Carries out the calls of an action, as far as there are steps for them; how many that were. In the messages each call
-        is followed by its result, whatever went on at the same time."""
-        actions = (action, *action.parallel)[: self.budget.steps - step + 1]
-        for place, (one, result) in enumerate(zip(actions, self._results_of(actions, turn, step), strict=True)):
-            if place:
-                self.decisions.append(Decision(turn=turn, diagnostics=one.diagnostics))
-                self.messages.append(call_message(one.tool, one.arguments, self._call_id(), one.thought))
-            self.messages.append(result_message(self._call_id(), result.content, self.result_limit))
+        """Carries out the calls of an action; how many that were. Results stand in the order of the calls."""
+        actions = (action, *action.parallel)
+        first = len(self.decisions) - len(action.parallel)
+        for number, result in enumerate(self._results_of(actions, turn, step), start=first):
+            self.messages.append(result_message(f"call_{number}", result.content, self.result_limit))
             self.results.append(result)
         return len(actions)
 
@@ -260,9 +261,6 @@ class _Run:
         wanted = [call for call, agrees in zip(calls, agreed, strict=True) if agrees]
         made = iter(carry_out(self.environment, wanted, within, self.cancel))
         return [next(made) if agrees else refused() for agrees in agreed]
-
-    def _call_id(self) -> str:
-        return f"call_{len(self.decisions)}"
 
     def _outcome(self) -> Outcome:
         made = [result for result in self.results if result.status != "refused"]

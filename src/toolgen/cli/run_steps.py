@@ -18,7 +18,8 @@ def show_event(event: AgentEvent) -> None:
     if event.kind == "user":
         show(line("request", event.text, "bold"))
     elif event.action and event.kind == "action":
-        _show_action(event.action)
+        for action in (event.action, *event.action.parallel):
+            _show_action(action)
     elif event.result and event.kind == "result":
         show(line("result", event.result.content, "red" if event.result.is_error else "green"))
 
