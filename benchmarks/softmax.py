@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from toolgen.evaluation.provenance import hardware
 from toolgen.files import write_json
-from toolgen.training.machine import tune_allocator
+from toolgen.inference.machine import tune_allocator
 from toolgen.training.softmax import Block, set_cross_entropy
 
 HIDDEN, BASE = 576, 49152

@@ -22,10 +22,10 @@ from torch.nn import functional
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
+from toolgen.inference.machine import native_bf16, tune_allocator
 from toolgen.training import STAGES, StageConfig, resolve_config
 from toolgen.training.examples import TrainingExample, batches
 from toolgen.training.loop import _accelerator, _frozen_layers, _Run
-from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel
 from toolgen.training.run import _unasked, _untargeted
 

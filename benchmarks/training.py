@@ -44,10 +44,10 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import load_dataset
 from toolgen.evaluation.provenance import collect_provenance
 from toolgen.files import write_json, write_text
+from toolgen.inference.machine import native_bf16, tune_allocator
 from toolgen.training import STAGES, StageConfig, loop, resolve_config
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.examples import TrainingExample
-from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel
 
 VARIANTS = {"full": ["frozen_share=0"], "default": []}

@@ -19,7 +19,7 @@ from toolgen.virtualization import output_rows
 def fitted(checkpoint: Checkpoint) -> Checkpoint:
     teacher = make_sum(["bm25"], Resources())
     teacher.index(checkpoint.catalog)
-    return fit_documentation(checkpoint, GenerativeRetriever(checkpoint).hidden_states, teacher.score_all)
+    return fit_documentation(checkpoint, teacher.score_all)
 
 
 def found(checkpoint: Checkpoint) -> float:
@@ -58,6 +58,6 @@ def test_a_model_that_knows_better_keeps_its_rows() -> None:
     def nonsense(texts: Sequence[str]) -> np.ndarray:
         return np.random.default_rng(len(texts)).normal(size=(len(texts), len(checkpoint.catalog)))
 
-    after = fit_documentation(checkpoint, GenerativeRetriever(checkpoint).hidden_states, nonsense)
+    after = fit_documentation(checkpoint, nonsense)
     assert after.stages[-1].config["rows"] == "made"
     assert torch.equal(output_rows(after.model), before)

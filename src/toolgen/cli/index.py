@@ -107,7 +107,6 @@ def indexed(catalog: Catalog, base: str = DEFAULT_BASE, *, fit: bool = True, spa
 
 
 def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
-    from toolgen.retrieval.generative import GenerativeRetriever
     from toolgen.training.cold_start import MOST_TOOLS, fit_documentation
 
     if len(catalog) > MOST_TOOLS:
@@ -122,7 +121,6 @@ def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
     with progress("reading descriptions") as on_progress:
         return fit_documentation(
             made,
-            GenerativeRetriever(made).hidden_states,
             teacher.score_all,
             settings={"teacher": teacher.config},
             on_progress=on_progress,

@@ -5,7 +5,7 @@
 h is the model's hidden state after a short documentation, where it would answer, and bag the sum of the documentation's words
 (`virtualization/embeddings.py`), both of length 1. The map W and the numbers b and s are learned once, with the base
 (`toolgen.training.pretraining`), and are kept in its folder.
-Shapes: N tools, D hidden size, A actions (finish, no_tool).
+Shapes: N tools or prompts, U different prompts, D hidden size, A actions (finish, no_tool).
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from toolgen.datasets.messages import DOCUMENTATION
 from toolgen.errors import UsageError
 from toolgen.inference.attention import share_passes
 from toolgen.inference.passes import last_states
+from toolgen.inference.weights import quick_reading
 from toolgen.virtualization import PromptProtocol, document_vectors, output_rows
 from toolgen.virtualization.vocabulary import ACTIONS
 
-PASS_TOKENS = 1024
+PASS_TOKENS = 2048
 """Tokens of one pass over documentation."""
 
 
@@ -106,17 +107,21 @@ def bags_of(checkpoint: Checkpoint, tools: Sequence[Tool], others: Sequence[Mapp
 def states_after(
     checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], on_progress: Callable[[int, int], None] | None = None
 ) -> Tensor:
-    """The hidden state after each prompt (N, D). `on_progress` hears how many are done, and of how many."""
+    """The hidden state after each prompt (N, D), each prompt read once. `on_progress` hears how many are done, and of how
+    many."""
     model = checkpoint.model
     share_passes(model)
-    states_ND = torch.empty(len(prompts), model.config.hidden_size)
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    different = list(places)
+    states_UD = torch.empty(len(different), model.config.hidden_size)
     done = 0
-    for part in _parts(prompts):
-        states_ND[part] = last_states(model, [prompts[i] for i in part]).float().cpu()
+    for part in _parts(different):
+        with quick_reading(model):
+            states_UD[part] = last_states(model, [different[i] for i in part]).float().cpu()
         done += len(part)
         if on_progress:
-            on_progress(done, len(prompts))
-    return states_ND
+            on_progress(done, len(different))
+    return states_UD[[places[tuple(prompt)] for prompt in prompts]]
 
 
 @torch.no_grad()

@@ -31,8 +31,16 @@ def statement_states(
     checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: Callable[[int, int], None] | None = None
 ) -> Tensor:
     """What the model makes of the descriptions of tools, read as if they were requests (N, D)."""
-    texts = [[{"role": "user", "content": statement(tool)}] for tool in tools]
-    return states_after(checkpoint, [checkpoint.protocol.prompt(text) for text in texts], on_progress)
+    return request_states(checkpoint, [statement(tool) for tool in tools], on_progress)
+
+
+def request_states(
+    checkpoint: Checkpoint, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None
+) -> Tensor:
+    """What the model makes of requests, where it would choose (N, D)."""
+    longest = checkpoint.context_length - 1
+    prompts = [checkpoint.protocol.prompt([{"role": "user", "content": text}], max_tokens=longest) for text in texts]
+    return states_after(checkpoint, prompts, on_progress)
 
 
 @torch.no_grad()

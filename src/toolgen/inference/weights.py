@@ -18,9 +18,10 @@ Shapes: M rows of states, I inputs, O outputs.
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from toolgen.inference.heads import Head
+from toolgen.inference.machine import native_bf16
 from toolgen.inference.views import replaced
 
 Weights = Literal["auto", "full", "half", "int8"]
@@ -40,13 +42,25 @@ _STEP = 2 / 255
 _LOW = 254
 
 
+def is_large(model: PreTrainedModel) -> bool:
+    """Whether the weights of the products are more than a processor's cache holds (MEBIBYTES)."""
+    products = (part for part in model.base_model.modules() if isinstance(part, (nn.Linear, Conv1D)))
+    return sum(part.weight.nbytes for part in products) >= MEBIBYTES * 2**20
+
+
+def quick_reading(model: PreTrainedModel) -> AbstractContextManager[Any]:
+    """Passes over many tokens, for texts that only have to be understood: with products in bf16 for a large fp32 model where
+    they are native, 1.8 times as fast on Zen 4. On the default base the states keep a cosine of 0.9995, and BFCL's figures."""
+    wanted = model.dtype == torch.float32 and native_bf16() and is_large(model)
+    return torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
 def kind_of(model: PreTrainedModel, weights: Weights = "auto") -> Kind:
     """The weights that a model's passes are made with. `auto` takes fp16 where FBGEMM has kernels, for fp32 models on a
     CPU that are large enough to gain."""
     if weights != "auto":
         return weights
-    size = sum(part.weight.nbytes for part in model.base_model.modules() if isinstance(part, (nn.Linear, Conv1D)))
-    fits = model.device.type == "cpu" and model.dtype == torch.float32 and size >= MEBIBYTES * 2**20
+    fits = model.device.type == "cpu" and model.dtype == torch.float32 and is_large(model)
     return "half" if fits and "fbgemm" in torch.backends.quantized.supported_engines else "full"
 
 

@@ -21,8 +21,8 @@ from toolgen.catalog.text import statement
 from toolgen.checkpoint import Checkpoint, StageRecord
 from toolgen.datasets.synthetic import drafts_by_rule
 from toolgen.inference.late_tools import moved_by
-from toolgen.inference.row_map import KNOWN
-from toolgen.training.distillation import StatesOf, ridge
+from toolgen.inference.row_map import KNOWN, request_states
+from toolgen.training.distillation import ridge
 from toolgen.training.teacher import LogitsOfAll
 from toolgen.virtualization import output_rows
 from toolgen.virtualization.vocabulary import ACTIONS
@@ -40,16 +40,16 @@ _CHUNK = 256
 @torch.no_grad()
 def fit_documentation(
     checkpoint: Checkpoint,
-    states_of: StatesOf,
     logits_of_all: LogitsOfAll,
     *,
     settings: Mapping[str, Any] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checkpoint:
-    """The checkpoint, changed in place, with the rows that find most. `states_of` are its own, `logits_of_all` the teacher's.
-    The history gets what each way found, and which was taken."""
+    """The checkpoint, changed in place, with the rows that find most. `logits_of_all` are the teacher's. The history gets what
+    each way found, and which was taken."""
     texts, requests = [statement(tool) for tool in checkpoint.catalog], requests_by_rule(checkpoint)
-    states_SD, asked_QD = _read(states_of, texts, [text for text, _ in requests], on_progress)
+    every = request_states(checkpoint, [*texts, *(text for text, _ in requests)], on_progress).double()
+    states_SD, asked_QD = every[: len(texts)], every[len(texts) :]
     fitted_ND = _fitted(states_SD, texts, logits_of_all, len(checkpoint.vocabulary))
     made_ND = checkpoint.tool_rows.double().cpu()
     ways = {"made": made_ND, "fitted": fitted_ND, "both": made_ND + fitted_ND}
@@ -79,19 +79,6 @@ def requests_by_rule(checkpoint: Checkpoint) -> list[tuple[str, int]]:
     step = -(-len(checkpoint.catalog) // COMPARED)
     drafts = ((next(drafts_by_rule(tool, 1, 0), None), place) for place, tool in enumerate(checkpoint.catalog))
     return [(draft.text, place) for draft, place in drafts if draft is not None and place % step == 0]
-
-
-def _read(
-    states_of: StatesOf, texts: Sequence[str], requests: Sequence[str], on_progress: Callable[[int, int], None] | None
-) -> tuple[Tensor, Tensor]:
-    """The hidden states of descriptions (S, D) and requests (Q, D)."""
-    every, parts = [*texts, *requests], []
-    for start in range(0, len(every), _CHUNK):
-        parts.append(states_of(every[start : start + _CHUNK]).double().cpu())
-        if on_progress:
-            on_progress(min(start + _CHUNK, len(every)), len(every))
-    states = torch.cat(parts)
-    return states[: len(texts)], states[len(texts) :]
 
 
 def _fitted(states_SD: Tensor, texts: Sequence[str], logits_of_all: LogitsOfAll, tools: int) -> Tensor:

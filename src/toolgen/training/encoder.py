@@ -28,8 +28,8 @@ from toolgen.datasets import Dataset, Query
 from toolgen.errors import DatasetError, DivergenceError, InputError, MissingExtraError
 from toolgen.fetching.opening import open_encoder, reason_of
 from toolgen.files import new_folder, write_json
+from toolgen.inference.machine import tune_allocator
 from toolgen.training.loop import OnStep, check_finite
-from toolgen.training.machine import tune_allocator
 
 _CHUNK = 16  # texts encoded together
 

@@ -31,12 +31,12 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.layout import METRICS, RUN, STATE, read_metrics
 from toolgen.errors import DivergenceError, MissingExtraError, ProcessesError, Terminated, UsageError
 from toolgen.files import write_json
+from toolgen.inference.machine import native_bf16, tune_allocator
 from toolgen.training.budget import TokenBudget
 from toolgen.training.collate import collate, micro_batches
 from toolgen.training.config import StageConfig
 from toolgen.training.examples import TrainingExample, batches, repeats
 from toolgen.training.loss import Loss, set_cross_entropy
-from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.model import TrainableModel, check_logits, probe_batch
 from toolgen.training.saving import (
     Progress,

@@ -93,8 +93,7 @@ def initialize_rows(
         if method == "random":
             rows = torch.randn((stop - start, base_VD.shape[1]), generator=generator)
         else:
-            words_VD = _whitened(base_VD) if method == "documentation" else base_VD
-            rows = _shared_rows(_sums(words_VD, bags), vocabulary)
+            rows = _shared_rows(_sums(base_VD, bags, whiten=method == "documentation"), vocabulary)
         rows *= base_VD.norm(dim=1).mean() / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
         weight[start:stop] = rows.to(weight.dtype)
         for marker, like in likes.items():
@@ -145,18 +144,21 @@ def late_rows(
     """Rows for the input and the output matrix (N, D each) of tools that come when the other rows stand, as `initialize_rows`
     makes them of documentation: bags of words, as long as the rows of tools are on the average."""
     ids = [token_id for (token_id,) in vocabulary.sequences]
-    made = []
-    for matrix in (model.get_input_embeddings().weight, output_rows(model)):
+    inputs, outputs = model.get_input_embeddings().weight, output_rows(model)
+
+    def made(matrix: Tensor) -> Tensor:
         length = matrix[ids].float().norm(dim=1).mean().cpu()
-        made.append(length * _directions(matrix[: vocabulary.new_token_ids.start], tokenizer, texts, others))
-    return made[0], made[1]
+        return length * _directions(matrix[: vocabulary.new_token_ids.start], tokenizer, texts, others)
+
+    rows_ND = made(inputs)
+    return rows_ND, rows_ND if outputs is inputs else made(outputs)
 
 
 def _directions(
     base_VD: Tensor, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views], others: Sequence[Views]
 ) -> Tensor:
     bags = _bags(tokenizer, [*others, *texts]).last(len(texts))
-    return torch.nn.functional.normalize(_sums(_whitened(base_VD.float().cpu()), bags))
+    return torch.nn.functional.normalize(_sums(base_VD.float().cpu(), bags, whiten=True))
 
 
 def _shared_rows(named_ND: Tensor, vocabulary: ToolVocabulary) -> Tensor:
@@ -219,26 +221,33 @@ def _word_ids(encoder: TextEncoder, texts: Sequence[Views], view: str) -> list[l
     return encoder.encode_each([spaced_words(views.get(view, "")) for views in texts])
 
 
-def _whitened(base_VD: Tensor) -> Tensor:
-    """The base's rows, centred, decorrelated (ZCA) and of length 1: different words become nearly orthogonal, so the product of
-    two bags counts the words they share, while related words stay closer than unrelated ones."""
-    centred = (base_VD - base_VD.mean(0)).double()
-    variances, axes = torch.linalg.eigh(torch.cov(centred.T))
+def _whitened(base_VD: Tensor, chosen: Tensor | slice = slice(None)) -> Tensor:
+    """Chosen rows of the base, centred, decorrelated (ZCA) and of length 1: different words become nearly orthogonal, so the
+    product of two bags counts the words they share, while related words stay closer than unrelated ones."""
+    centred_VD = (base_VD - base_VD.mean(0)).double()
+    variances, axes = torch.linalg.eigh(centred_VD.T @ centred_VD / (len(base_VD) - 1))
     scales = variances.clamp_min(1e-6 * float(variances.max())).rsqrt()
-    return torch.nn.functional.normalize(centred @ (axes * scales) @ axes.T).float()
+    return torch.nn.functional.normalize(centred_VD[chosen] @ ((axes * scales) @ axes.T)).float()
 
 
-def _sums(words_VD: Tensor, bags: Bags) -> Tensor:
-    """The weighted sum of the words of each text (N, D); the mean of all words where none is known."""
-    known_P = bags.ids_P < len(words_VD)
+def _sums(base_VD: Tensor, bags: Bags, *, whiten: bool) -> Tensor:
+    """The weighted sum of the words of each text (N, D); the mean of all words where none is known. Few of the base's words
+    are used, so only these are whitened."""
+
+    def words(chosen: Tensor | slice) -> Tensor:
+        return _whitened(base_VD, chosen) if whiten else base_VD[chosen]
+
+    known_P = bags.ids_P < len(base_VD)
     owners_P = torch.arange(len(bags.lengths_N)).repeat_interleave(bags.lengths_N)
     lengths_N = owners_P[known_P].bincount(minlength=len(bags.lengths_N))
+    used, places_P = bags.ids_P[known_P].unique(return_inverse=True)
     sums_ND = torch.nn.functional.embedding_bag(
-        bags.ids_P[known_P],
-        words_VD,
+        places_P,
+        words(used),
         lengths_N.cumsum(0) - lengths_N,
         mode="sum",
-        per_sample_weights=bags.weights_P[known_P].to(words_VD.dtype),
+        per_sample_weights=bags.weights_P[known_P].to(base_VD.dtype),
     )
-    sums_ND[lengths_N == 0] = words_VD.mean(0)
+    if not lengths_N.all():
+        sums_ND[lengths_N == 0] = words(slice(None)).mean(0)
     return sums_ND

@@ -29,8 +29,8 @@ from toolgen.checkpoint.layout import MARKERS, METRICS, RUN, STATE, weights_of, 
 from toolgen.checkpoint.tensors import non_finite
 from toolgen.errors import DivergenceError, UsageError
 from toolgen.fetching.opening import open_model, open_tokenizer, without_progress_bars
+from toolgen.inference.machine import native_bf16, tune_allocator
 from toolgen.training.loop import check_finite, deferred_interrupt, fingerprint_in
-from toolgen.training.machine import native_bf16, tune_allocator
 from toolgen.training.pretraining.batches import Batch, Batches
 from toolgen.training.pretraining.config import PretrainConfig
 from toolgen.training.pretraining.corpus import Corpus, TrainingCatalog

@@ -1,0 +1,122 @@
+"""What `toolgen index` takes and what it finds, on a part of a catalog.
+
+    python benchmarks/cold_start.py DATASET [--tools 300] [--split dev] [--base smollm2-135m-instruct]
+                                    [--before SRC] [-o RESULT.json]
+
+The tools are those that requests of the split ask for, then others, evenly spread over the catalog; a request counts if all
+its tools are among them. Each index is made in a process of its own with a cache of its own, so that no document is encoded
+beforehand. `processor_seconds` has everything from the first import to the saved folder, `found` is what `toolgen index` says
+of its ways. With `--before` the same is measured with another version of toolgen, from its source folder SRC, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+WAYS = {"model": (), "model_and_bm25": ("bm25",)}
+
+
+def part_of(dataset: Any, split: str, count: int) -> Any:
+    """The dataset with so many of its tools, and the requests that they answer."""
+    from toolgen.catalog import Catalog
+
+    every = list(dataset.catalog)
+    asked = {tool for query in dataset.searches(split) for tool in query.tools}
+    others = [tool for tool in every if tool.id not in asked]
+    free = max(count - len(asked), 0)
+    spread = others[:: max(len(others) // free, 1)][:free] if free else []
+    kept = {tool.id for tool in [*[tool for tool in every if tool.id in asked][:count], *spread]}
+    queries = [query for query in dataset.searches(split) if kept.issuperset(query.tools)]
+    catalog = Catalog([tool for tool in every if tool.id in kept])
+    return replace(dataset, catalog=catalog, queries={split: tuple(queries)}, tasks={}, trajectories={})
+
+
+def measure(folder: Path, split: str, count: int, base: str) -> dict[str, Any]:
+    """One index, and the quality of its searches."""
+    from toolgen.cli.index import indexed
+    from toolgen.datasets import load_dataset
+    from toolgen.evaluation import evaluate_retrieval
+    from toolgen.retrieval import Resources, RetrieverSpec, make_retriever
+
+    dataset = part_of(load_dataset(folder, verify=False), split, count)
+    wall = time.perf_counter()
+    made = indexed(dataset.catalog, base)
+    with tempfile.TemporaryDirectory() as work:
+        made.save(Path(work) / "checkpoint")
+    answer = {
+        "tools": len(dataset.catalog),
+        "requests": len(dataset.queries[split]),
+        "processor_seconds": round(time.process_time(), 1),
+        "wall_seconds": round(time.perf_counter() - wall, 1),
+        "rows": made.stages[-1].config["rows"],
+        "found": {way: round(value, 4) for way, value in made.stages[-1].result.items()},
+    }
+    if not dataset.queries[split]:
+        return answer
+    resources = Resources(checkpoint=made)
+    for name, added in WAYS.items():
+        retriever = make_retriever(RetrieverSpec(method="generative", add=added), resources)
+        metrics = evaluate_retrieval(retriever, dataset, split).metrics["all"]
+        answer[name] = {metric: round(100 * metrics[metric].mean, 1) for metric in ("ndcg@1", "recall@5")}
+    return answer
+
+
+def in_own_process(arguments: list[str], source: Path | None) -> dict[str, Any]:
+    """The answer of a process with this source folder and an empty cache, to which the fetched models are linked."""
+    from toolgen.fetching import cache_folder
+
+    with tempfile.TemporaryDirectory() as cache:
+        (Path(cache) / "base").symlink_to(cache_folder() / "base")
+        environment = {**os.environ, "TOOLGEN_CACHE": cache}
+        if source:
+            environment["PYTHONPATH"] = str(source)
+        done = subprocess.run(
+            [sys.executable, __file__, *arguments, "--alone"], capture_output=True, text=True, env=environment
+        )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--tools", type=int, default=300)
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--base", default="smollm2-135m-instruct")
+    parser.add_argument("--before", type=Path, metavar="SRC")
+    parser.add_argument("--output", "-o", type=Path)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        print(json.dumps(measure(options.dataset, options.split, options.tools, options.base)))
+        return
+
+    from toolgen.evaluation.provenance import hardware
+    from toolgen.files import write_json
+
+    common = [str(options.dataset), "--tools", str(options.tools), "--split", options.split, "--base", options.base]
+    result: dict[str, Any] = {"benchmark": "cold-start", "dataset": options.dataset.name, "base": options.base}
+    result["now"] = in_own_process(common, None)
+    if options.before:
+        result["before"] = in_own_process(common, options.before.resolve())
+        ratio = result["before"]["processor_seconds"] / result["now"]["processor_seconds"]
+        result["times_as_fast"] = round(ratio, 2)
+    result["hardware"] = hardware()
+    print(json.dumps(result, indent=2))
+    if options.output:
+        write_json(options.output, result)
+
+
+if __name__ == "__main__":
+    main()
