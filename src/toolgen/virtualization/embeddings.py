@@ -148,7 +148,8 @@ def late_rows(
 
     def made(matrix: Tensor) -> Tensor:
         length = matrix[ids].float().norm(dim=1).mean().cpu()
-        return length * _directions(matrix[: vocabulary.new_token_ids.start], tokenizer, texts, others)
+        rows_ND: Tensor = length * _directions(matrix[: vocabulary.new_token_ids.start], tokenizer, texts, others)
+        return rows_ND
 
     rows_ND = made(inputs)
     return rows_ND, rows_ND if outputs is inputs else made(outputs)
@@ -240,9 +241,9 @@ def _sums(base_VD: Tensor, bags: Bags, *, whiten: bool) -> Tensor:
     known_P = bags.ids_P < len(base_VD)
     owners_P = torch.arange(len(bags.lengths_N)).repeat_interleave(bags.lengths_N)
     lengths_N = owners_P[known_P].bincount(minlength=len(bags.lengths_N))
-    used, places_P = bags.ids_P[known_P].unique(return_inverse=True)
+    used = bags.ids_P[known_P].bincount().nonzero()[:, 0]
     sums_ND = torch.nn.functional.embedding_bag(
-        places_P,
+        torch.searchsorted(used, bags.ids_P[known_P]),
         words(used),
         lengths_N.cumsum(0) - lengths_N,
         mode="sum",
