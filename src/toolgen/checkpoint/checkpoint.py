@@ -21,6 +21,7 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import views
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import changes
+from toolgen.checkpoint.calibration import Calibration
 from toolgen.checkpoint.changes import Made
 from toolgen.checkpoint.layout import (
     CATALOG,
@@ -95,7 +96,7 @@ class Checkpoint:
     `made` are the tools whose rows were made after the last training, and of what; `changed` those that changed after it.
     `row_maker` are the tensors by which the base makes rows of documentation, if it has learned that. Found since the last
     training, if at all: `row_map`, the tensors by which training has moved such rows, and `text_states` (S, D), what the model
-    makes of some texts."""
+    makes of some texts; `calibrations`, how sure rankings are, by the name of the retriever."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -111,6 +112,7 @@ class Checkpoint:
     row_maker: Mapping[str, torch.Tensor] | None = None
     row_map: Mapping[str, torch.Tensor] | None = None
     text_states: torch.Tensor | None = None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
     @cached_property
     def protocol(self) -> PromptProtocol:
@@ -130,6 +132,7 @@ class Checkpoint:
             "asked_tools": sorted(map(self.catalog.position, self.asked_tools)),
             "made": dict(self.made),
             "changed": sorted(self.changed),
+            "calibrations": {name: one.to_dict() for name, one in self.calibrations.items()},
         }
 
     def search(self, text: str, k: int = 5) -> list[SearchResult]:
@@ -267,6 +270,7 @@ class Checkpoint:
             load_tensors(folder / name, shapes[name]) if (folder / name).is_file() else None for name in shapes
         )
         checkpoint.text_states = states["states"] if states else None
+        checkpoint.calibrations = typed(dict[str, Calibration], metadata.get("calibrations", {}))
         checkpoint._check(folder)
         return checkpoint
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from toolgen.checkpoint.calibration import Calibration
 from toolgen.datasets.folder import METADATA_FILE
 from toolgen.errors import CheckpointError, InputError
 from toolgen.files import sha256_of
@@ -147,6 +148,7 @@ class _Metadata:
     asked_tools: tuple[int, ...]
     made: dict[str, str]
     changed: tuple[str, ...]
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
     catalog_sha256: str | None = None
 
 

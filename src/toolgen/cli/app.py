@@ -29,6 +29,7 @@ COMMAND_MODULES = (
     "toolgen.cli.pretrain",
     "toolgen.cli.virtualize",
     "toolgen.cli.train",
+    "toolgen.cli.calibrate",
     "toolgen.cli.search",
     "toolgen.cli.run",
     "toolgen.cli.serve",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +27,7 @@ from toolgen.cli.searching import (
     BaseRetrieverOption,
     BeamOption,
     BonusOption,
+    DeclineRateOption,
     EncoderOption,
     EndpointOption,
     LlmOption,
@@ -41,6 +43,7 @@ from toolgen.datasets.splits import Split
 from toolgen.errors import UsageError
 from toolgen.evaluation import AgentResult, RetrievalResult, evaluate_retrieval
 from toolgen.evaluation.agent import KINDS, AgentEvaluation, evaluate_agent
+from toolgen.evaluation.declining import Declining
 from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.retrieval import Candidates
 from toolgen.fetching import fetch_dataset
@@ -109,6 +112,7 @@ def retrieval(
     model: ModelOption = None,
     base_retriever: BaseRetrieverOption = None,
     beam: BeamOption = None,
+    decline_rate: DeclineRateOption = None,
     candidates: CandidatesOption = "catalog",
     split: SplitOption = "test",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first requests of the split.")] = None,
@@ -118,6 +122,7 @@ def retrieval(
     """Rank the whole catalog for every test request and report NDCG, recall and COMP with 95% intervals.
 
     Groups: asked (a training request asks for every needed tool), unasked, number of tools, words of the request, category.
+    Where the split has requests that no tool answers: how well they are told from the others.
     """
     file_output(output, folder, dataset)
     requests = load_dataset(dataset)
@@ -132,6 +137,7 @@ def retrieval(
             llm=given_llm(llm, endpoint, model),
             base_retriever=base_retriever,
             beam=beam,
+            decline_rate=decline_rate,
             dataset=requests,
             on_progress=on_index,
         )
@@ -239,7 +245,7 @@ def _retrieval_json(result: RetrievalResult) -> dict[str, Any]:
     return record
 
 
-def _retrieval_table(result: RetrievalResult) -> Table:
+def _retrieval_table(result: RetrievalResult) -> Group:
     table = Table(title=f"{result.retriever}, split {result.split}", title_justify="left", box=None, pad_edge=False)
     for name in ("requests", "", *SHOWN_METRICS.values()):
         table.add_column(name, justify="left" if name == "requests" else "right")
@@ -247,7 +253,15 @@ def _retrieval_table(result: RetrievalResult) -> Table:
         if metrics := result.metrics.get(group):
             count = next(iter(metrics.values())).count
             table.add_row(group, str(count), *(shown(metrics[name]) for name in SHOWN_METRICS if name in metrics))
-    return table
+    return Group(table, *([_declining_line(result.declining)] if result.declining else []))
+
+
+def _declining_line(found: Declining) -> str:
+    declined = ", ".join(f"{share:.1%}" for share in found.declined)
+    return (
+        f"declining, by {found.sign}: area under the ROC curve {shown(found.auc)} over {found.answerable:,} answerable and "
+        f"{found.unanswerable:,} unanswerable requests, of which {declined} are declined"
+    )
 
 
 def _agent_table(result: AgentResult) -> Table:

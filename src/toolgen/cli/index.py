@@ -25,7 +25,7 @@ from toolgen.cli.tool_sources import (
     tell_losses,
 )
 from toolgen.cli.virtualize import DEFAULT_BASE, virtualized
-from toolgen.retrieval import Resources, make_sum
+from toolgen.retrieval import Resources, RetrieverSpec, calibrate, make_retriever, make_sum
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
@@ -119,12 +119,25 @@ def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
         teacher = make_sum(names, Resources(on_progress=on_progress))
         teacher.index(catalog)
     with progress("reading descriptions") as on_progress:
-        return fit_documentation(
-            made,
-            teacher.score_all,
-            settings={"teacher": teacher.config},
-            on_progress=on_progress,
+        fitted = fit_documentation(
+            made, teacher.score_all, settings={"teacher": teacher.config}, on_progress=on_progress
         )
+    return _calibrated(fitted)
+
+
+def _calibrated(made: Checkpoint) -> Checkpoint:
+    """How sure its rankings are, by requests by rules, for the retriever that searches take by default."""
+    from toolgen.training.cold_start import requests_by_rule
+
+    requests = [(text, (made.catalog.ids[place],)) for text, place in requests_by_rule(made)]
+    if not requests:
+        return made
+    has_bags = made.stages[-1].config["rows"] == "made" and made.row_maker is None
+    spec = RetrieverSpec(method="bm25") if has_bags else RetrieverSpec(method="generative", add=("bm25",))
+    retriever = make_retriever(spec, Resources(checkpoint=made))
+    retriever.index(made.catalog)
+    with progress("calibrating") as on_progress:
+        return replace(made, calibrations={retriever.name: calibrate(retriever, requests, on_progress)})
 
 
 def _unfitted(made: Checkpoint) -> Checkpoint:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,7 @@ from toolgen.cli.searching import (
     BaseRetrieverOption,
     BeamOption,
     BonusOption,
+    DeclineRateOption,
     EncoderOption,
     EndpointOption,
     LlmOption,
@@ -75,6 +77,7 @@ def search(
     model: ModelOption = None,
     base_retriever: BaseRetrieverOption = None,
     beam: BeamOption = None,
+    decline_rate: DeclineRateOption = None,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
     as_json: JsonOption = False,
@@ -83,7 +86,7 @@ def search(
 
     A model's results are the probabilities of tools and of `no_tool`, that none fits; other methods have scores of their own.
     With --queries FILE it ranks every request of the file and writes one line each to --output (or stdout). With --include and
-    --exclude only a part of the tools can be found.
+    --exclude only a part of the tools can be found. A calibrated checkpoint tells how likely the first tool is a right one.
     """
     if (text is None) == (queries is None):
         raise UsageError('give either a request ("text") or --queries FILE')
@@ -105,6 +108,7 @@ def search(
             llm=given_llm(llm, endpoint, model),
             base_retriever=base_retriever,
             beam=beam,
+            decline_rate=decline_rate,
             on_progress=on_progress,
         )
         finder.index(catalog)
@@ -122,9 +126,17 @@ def _search_one(finder: Retriever, catalog: Catalog, text: str, k: int, as_json:
         "unit": unit_of(finder),
         "tools": list(ranking.tools),
         "scores": list(ranking.scores),
+        **ranking.judgement,
     }
     found_nothing = "no tool found: none shares a word with this request"
-    emit(data, as_json, lambda: _table(ranking, unit_of(finder), catalog) if ranking.tools else found_nothing)
+    emit(data, as_json, lambda: _found(ranking, unit_of(finder), catalog) if ranking.tools else found_nothing)
+
+
+def _found(ranking: Ranking, unit: str, catalog: Catalog) -> Group:
+    table = _table(ranking, unit, catalog)
+    if ranking.confidence is None:
+        return Group(table)
+    return Group(table, f"confidence {ranking.confidence:.2f}" + ": declined, no tool fits" * bool(ranking.declined))
 
 
 def _table(ranking: Ranking, unit: str, catalog: Catalog) -> Table:

@@ -10,14 +10,16 @@ import typer
 
 from toolgen.catalog import Catalog
 from toolgen.checkpoint import is_checkpoint, read_metadata
+from toolgen.checkpoint.calibration import Calibration
 from toolgen.checkpoint.layout import CATALOG, MARKERS, has_bags_alone, is_kind, is_only_indexed
 from toolgen.cli.console import message
 from toolgen.datasets import Dataset
 from toolgen.errors import InputError, UsageError
 from toolgen.fetching import resolve_base
+from toolgen.foreign.typed import typed
 from toolgen.inference.local_model import LocalModel
 from toolgen.llm import EndpointModel, LanguageModel
-from toolgen.retrieval import RETRIEVERS, Resources, Retriever, RetrieverSpec, make_retriever
+from toolgen.retrieval import RETRIEVERS, ConfidentRetriever, Resources, Retriever, RetrieverSpec, make_retriever
 from toolgen.retrieval.parallel import in_parallel
 from toolgen.retrieval.protocol import BEAM
 from toolgen.retrieval.registry import LOGIT_SCALES
@@ -88,6 +90,17 @@ BeamOption = Annotated[
     ),
 ]
 
+DeclineRateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--decline-rate",
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="Decline where the first tool is too unsure: at most this share of the requests that a tool answers.",
+    ),
+]
+
 
 def has_weights(folder: Path) -> bool:
     """True for a checkpoint, False for a dataset, InputError for anything else."""
@@ -134,6 +147,7 @@ def open_retriever(
     unasked_bonus: float = 0.0,
     sets: bool = False,
     beam: int | None = None,
+    decline_rate: float | None = None,
     encoder: Path | None = None,
     llm: LanguageModel | None = None,
     base_retriever: str | None = None,
@@ -147,10 +161,12 @@ def open_retriever(
     the requests.
 
     Where neither a method nor one to add is named, BM25 is added to a checkpoint that `toolgen index` made and nothing trained;
-    where its rows are bags of words, BM25 searches alone.
+    where its rows are bags of words, BM25 searches alone. Rankings say how sure they are where the checkpoint is calibrated for
+    this retriever; UsageError for a `decline_rate` where it is not.
     """
     has_checkpoint = has_weights(folder)
-    if method is None and not add and has_checkpoint and is_only_indexed(metadata := read_metadata(folder)):
+    metadata = read_metadata(folder) if has_checkpoint else {}
+    if method is None and not add and has_checkpoint and is_only_indexed(metadata):
         if has_bags_alone(folder, metadata):
             method = "bm25"
         else:
@@ -180,4 +196,12 @@ def open_retriever(
             on_progress=on_progress,
         ),
     )
+    calibrations = typed(dict[str, Calibration], metadata.get("calibrations", {}))
+    if spec.name in calibrations:
+        retriever = ConfidentRetriever(retriever, calibrations[spec.name], decline_rate)
+    elif decline_rate is not None:
+        raise UsageError(
+            f"--decline-rate: {folder} is not calibrated for {spec.name}; run `toolgen calibrate {folder} DATASET` with the "
+            "same retriever"
+        )
     return in_parallel(retriever)

@@ -100,11 +100,18 @@ def bar_axis() -> Markup:
 
 
 def line_chart(
-    series: Sequence[Series], label: str, *, top: float | None = None, percent: bool = False, named: bool = False
+    series: Sequence[Series],
+    label: str,
+    *,
+    top: float | None = None,
+    percent: bool = False,
+    named: bool = False,
+    last: str = "step {}",
 ) -> Markup:
     """Lines over steps from 0; y from zero to `top` (by default a round number above the largest value).
 
-    `percent` writes y times 100; `named` puts each line's name and last value at its end, without overlap.
+    `last` says what the last x is; `percent` writes y times 100; `named` puts each line's name and last value at its end,
+    without overlap.
     """
     drawn = [thin(one) for one in series if one.points]
     if not drawn:
@@ -114,8 +121,8 @@ def line_chart(
     grid = Markup().join(_grid_line(share) for share in (1.0, 0.5, 0.0))
     lines = Markup().join(_polyline(one, end, highest) for one in drawn)
     ticks = Markup().join(_y_tick(share, _amount(share * highest, percent)) for share in (1.0, 0.5))
-    steps = Markup('<text x="0" y="186">0</text><text x="100%" y="186" text-anchor="end">step {}</text>').format(
-        f"{end:,.0f}"
+    steps = Markup('<text x="0" y="186">0</text><text x="100%" y="186" text-anchor="end">{}</text>').format(
+        last.format(f"{end:,.0f}")
     )
     return Markup(
         '<svg class="lines" role="img" aria-label="{label}" width="100%" height="190">{grid}'

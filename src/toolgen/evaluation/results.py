@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolgen.errors import UsageError
+from toolgen.evaluation.declining import Declining
 from toolgen.evaluation.metrics import Difference, Interval, paired_bootstrap
 from toolgen.evaluation.provenance import Provenance
 from toolgen.files import write_json
@@ -42,6 +43,7 @@ class RetrievalResult:
 
     `metrics` maps a group (`all`, `asked`, `unasked`, `tools=1`, `words<=8`, `category=...`) to metric to Interval. `depth` is
     how many tools were asked for. `latency` holds `median_ms` (one request at a time) and `queries_per_second` (batches).
+    `declining` is there where the split has requests that no tool answers.
     """
 
     retriever: str
@@ -51,6 +53,7 @@ class RetrievalResult:
     records: tuple[QueryRecord, ...]
     latency: Mapping[str, float]
     provenance: Provenance
+    declining: Declining | None = None
 
     @property
     def name(self) -> str:

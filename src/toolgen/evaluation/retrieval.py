@@ -8,11 +8,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.query import Query
 from toolgen.errors import DatasetError, InputError
+from toolgen.evaluation.declining import judge_declining
 from toolgen.evaluation.metrics import Interval, bootstrap, comp, ndcg, ndcg_toolgen, recall
 from toolgen.evaluation.provenance import collect_provenance
 from toolgen.evaluation.results import LENGTHS, SIZES, QueryRecord, RetrievalResult, groups_of
@@ -41,11 +43,11 @@ def evaluate_retrieval(
 ) -> RetrievalResult:
     """Asks the retriever for `depth` tools for every request of the split, over the whole catalog, and scores it.
 
-    Requests without a relevant tool and tasks of several turns are left out (see `Dataset.searches`); `limit` takes
-    the first that many. `candidates` "split" is the in-domain setting: tools that no request of the split needs are taken out
-    of every ranking. `config` is recorded. The retriever indexes the dataset's catalog unless that is done
-    (`indexed`). Raises UsageError for an unknown split, DatasetError if it has no request to score, InputError if the
-    retriever breaks its protocol.
+    Tasks of several turns are left out (see `Dataset.searches`); `limit` takes the first that many. Requests that no tool
+    answers are ranked, too, and say how well the retriever knows when not to (`declining`). `candidates` "split" is the
+    in-domain setting: tools that no request of the split needs are taken out of every ranking. `config` is recorded. The
+    retriever indexes the dataset's catalog unless that is done (`indexed`). Raises UsageError for an unknown split,
+    DatasetError if it has no request to score, InputError if the retriever breaks its protocol.
     """
     started = time.perf_counter()
     queries = dataset.searches(split)[:limit]
@@ -59,8 +61,14 @@ def evaluate_retrieval(
     rankings, seconds = _search(
         retriever, queries, depth if kept is None else len(dataset.catalog), batch_size, on_progress, kept
     )
+    unanswerable = [query for query in dataset.requests(split) if not query.tools][:limit]
+    others, _ = _search(retriever, unanswerable, depth, batch_size, None, kept)
     trained = dataset.asked_tools
     records = tuple(_record(query, ranking, trained, depth) for query, ranking in zip(queries, rankings, strict=True))
+    declining = None
+    if others:
+        first_is_right = [bool({*record.ranked[:1]} & {*record.relevant}) for record in records]
+        declining = judge_declining(rankings, first_is_right, others)
     latency = {"queries_per_second": len(queries) / seconds, "median_ms": _median_ms(retriever, queries, depth)}
     resolved = {
         "retriever": described(retriever),
@@ -79,6 +87,7 @@ def evaluate_retrieval(
         records=records,
         latency=latency,
         provenance=collect_provenance(dataset, config=resolved, seconds=time.perf_counter() - started),
+        declining=declining,
     )
 
 
@@ -128,7 +137,7 @@ def _search(
 
 def _only(ranking: Ranking, kept: frozenset[str]) -> Ranking:
     pairs = [pair for pair in zip(ranking.tools, ranking.scores, strict=True) if pair[0] in kept]
-    return Ranking(tuple(tool for tool, _ in pairs), tuple(score for _, score in pairs))
+    return replace(ranking, tools=tuple(tool for tool, _ in pairs), scores=tuple(score for _, score in pairs))
 
 
 def _median_ms(retriever: Retriever, queries: Sequence[Query], depth: int) -> float:

@@ -5,6 +5,7 @@ The baselines need no torch to import; the generative retriever loads it when it
 """
 
 from toolgen.retrieval.bm25 import BM25Retriever
+from toolgen.retrieval.confidence import ConfidentRetriever, calibrate
 from toolgen.retrieval.dense import DenseRetriever
 from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
 from toolgen.retrieval.long_context import LongContextRetriever
@@ -17,6 +18,7 @@ from toolgen.retrieval.tool_sets import ToolSetRetriever
 __all__ = [
     "RETRIEVERS",
     "BM25Retriever",
+    "ConfidentRetriever",
     "DenseRetriever",
     "IterFeedbackRetriever",
     "LongContextRetriever",
@@ -27,6 +29,7 @@ __all__ = [
     "RetrieverSpec",
     "SumRetriever",
     "ToolSetRetriever",
+    "calibrate",
     "make_retriever",
     "make_sum",
 ]

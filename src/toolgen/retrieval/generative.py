@@ -192,7 +192,8 @@ class GenerativeRetriever:
         largest = max(others.max(), scores_N.max(initial=-np.inf))
         total = sum(np.exp(scores - largest).sum(dtype=np.float64) for scores in (others, scores_N))
         *shares, declines = np.exp(np.array([*best.scores, others[-1]], dtype=np.float64) - largest) / total
-        return Ranking(best.tools, tuple(map(float, shares)), float(declines))
+        log_total = float(largest + np.log(total))
+        return Ranking(best.tools, tuple(map(float, shares)), float(declines), log_total)
 
     def _of_beam(self, found: Found) -> Ranking:
         probabilities, tools = np.exp(found.scores), found.rows < len(self._ids)

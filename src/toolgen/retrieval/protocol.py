@@ -6,9 +6,11 @@ Shapes: Q requests, N tools of the catalog, k results.
 
 from __future__ import annotations
 
+import math
 import operator
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,15 +28,36 @@ BEAM = 32
 @dataclass(frozen=True)
 class Ranking:
     """The tools found for one request: ids best first, each with its score (higher is better; `unit_of` says what it is).
-    `no_tool` is the score of declining, from a method that can tell when no tool fits."""
+    `no_tool` is the score of declining, from a method that can tell when no tool fits.
+
+    Where scores are probabilities of a softmax, `log_total` is the logarithm of what all exponentials add up to. From a
+    calibrated retriever (`confidence.py`): `confidence` is the probability that the first tool is a right one, `declined`
+    whether that is too little."""
 
     tools: tuple[str, ...]
     scores: tuple[float, ...]
     no_tool: float | None = None
+    log_total: float | None = None
+    confidence: float | None = None
+    declined: bool | None = None
 
     def first(self, k: int) -> Ranking:
         """The first k tools."""
-        return Ranking(self.tools[:k], self.scores[:k], self.no_tool)
+        return replace(self, tools=self.tools[:k], scores=self.scores[:k])
+
+    def logits(self, scores: Sequence[float | None]) -> list[float | None]:
+        """The logits that these scores were made of."""
+        if self.log_total is None:
+            return [*scores]
+        total, least = self.log_total, sys.float_info.min
+        return [None if score is None else math.log(max(score, least)) + total for score in scores]
+
+    @property
+    def is_declined(self) -> bool:
+        """Whether no tool fits: as the calibration says, else where declining scores more than every tool."""
+        if self.declined is not None:
+            return self.declined
+        return self.no_tool is not None and self.no_tool > max(self.scores, default=0.0)
 
     def with_no_tool(self, k: int) -> Ranking:
         """The first k results, of which "no_tool" is one where it ranks among them."""
@@ -42,11 +65,18 @@ class Ranking:
             return self.first(k)
         place = sum(score >= self.no_tool for score in self.scores)
         tools = (*self.tools[:place], NO_TOOL, *self.tools[place:])
-        return Ranking(tools, (*self.scores[:place], self.no_tool, *self.scores[place:])).first(k)
+        scores = (*self.scores[:place], self.no_tool, *self.scores[place:])
+        return replace(self, tools=tools, scores=scores, no_tool=None).first(k)
 
     def to_dict(self, query_id: str) -> dict[str, Any]:
         """The record of a rankings file."""
-        return {"id": query_id, "tools": list(self.tools), "scores": list(self.scores)}
+        return {"id": query_id, "tools": list(self.tools), "scores": list(self.scores), **self.judgement}
+
+    @property
+    def judgement(self) -> dict[str, Any]:
+        """`confidence` and `declined`, where they are known, for a record."""
+        known = {"confidence": self.confidence, "declined": self.declined}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 @runtime_checkable

@@ -105,9 +105,8 @@ class Gateway:
             ranking = self._retriever.search([text[:LONGEST_REQUEST]], limit)[0]
         pairs = zip(map(self._catalog.get, ranking.tools), ranking.scores, strict=True)
         found = tuple(Found(tool.id, brief(tool), score) for tool, score in pairs)
-        is_declined = ranking.no_tool is not None and ranking.no_tool > max(ranking.scores, default=0.0)
-        self._note("search", started, tools=ranking.tools, declined=is_declined)
-        return Search(found, is_declined)
+        self._note("search", started, tools=ranking.tools, declined=ranking.is_declined)
+        return Search(found, ranking.is_declined)
 
     def details(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """The definitions of tools by name, as the Model Context Protocol writes them. InputError for an unknown name."""

@@ -96,7 +96,7 @@ class Service:
             }
             for tool, score in pairs
         ]
-        return {"data": found, "unit": unit_of(retriever), "no_tool": ranking.no_tool}
+        return {"data": found, "unit": unit_of(retriever), "no_tool": ranking.no_tool, **ranking.judgement}
 
     def _prepared(self, include: tuple[str, ...], exclude: tuple[str, ...], read_only: bool) -> Retriever:
         if not (include or exclude or read_only):

@@ -92,7 +92,7 @@ def distill(
         config={**(settings or {}), "strength": strength, "penalty": penalty},
         result={"explained": _explained(found_DN, products_DD, answers_DN, total)},
     )
-    return replace(checkpoint, stages=(*checkpoint.stages, entry), row_map=None)
+    return replace(checkpoint, stages=(*checkpoint.stages, entry), row_map=None, calibrations={})
 
 
 def ridge(products_DD: Tensor, answers_DN: Tensor, penalty: float, *, texts: int) -> Tensor:

@@ -111,6 +111,7 @@ def _recorded(
         changed=frozenset(),
         row_map=None,
         text_states=None,
+        calibrations={},
     )
 
 

@@ -65,6 +65,7 @@ def _comparison(methods: list[_Method]) -> dict[str, Any]:
         "more": [_table(methods, group, group_title(group)) for group in first.metrics if group not in dict(GROUPS)],
         "differences": _differences(methods),
         "latencies": [(m.label, m.style, m.result.latency) for m in methods if m.result.latency],
+        "declining": _declining(methods),
         "worst": _worst(methods),
         "worst_of": methods[0].label,
         "axis": charts.bar_axis(),
@@ -155,6 +156,26 @@ def _differences(methods: Sequence[_Method]) -> list[dict[str, Any]]:
             ]
             rows.append({"label": f"{leader.label} − {other.label}", "group": title, "cells": cells})
     return rows
+
+
+def _declining(methods: Sequence[_Method]) -> dict[str, Any] | None:
+    """How well each method knows when not to, and its risk over coverage."""
+    known = [(method, method.result.declining) for method in methods if method.result.declining]
+    if not known:
+        return None
+    rows = [
+        {"label": m.label, "style": m.style, "sign": one.sign, "auc": one.auc, "declined": one.declined}
+        for m, one in known
+    ]
+    lines = [charts.Series(m.label, m.style, tuple((100 * x, y) for x, y in one.risk_coverage)) for m, one in known]
+    first = known[0][1]
+    label = "Share of answered requests whose first tool is wrong, over the share of requests that is answered"
+    return {
+        "answerable": first.answerable,
+        "unanswerable": first.unanswerable,
+        "rows": rows,
+        "svg": charts.line_chart(lines, label, percent=True, named=True, last="{}% answered"),
+    }
 
 
 def _worst(methods: Sequence[_Method]) -> list[dict[str, Any]]:

@@ -1,0 +1,40 @@
+"""How sure a ranking is: logistic regression on its best scores, fitted once and kept in `toolgen.json`.
+
+    confidence = 1 / (1 + exp(-(w0 + w1 · top + w2 · (top - second) + w3 · (no_tool - top))))
+
+is the probability that the first tool is a right one; `top` and `second` are the logits of the first two tools. A request is
+declined where it is below a threshold, which follows from the share of answerable requests that may be declined by mistake:
+split conformal prediction (Vovk et al., "Algorithmic Learning in a Random World", 2005, section 4.2). Knows numbers only;
+`toolgen.retrieval.confidence` fits it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The `weights` of the equation above, and the `confidences` of the answerable requests of the fit, least first."""
+
+    weights: tuple[float, float, float, float]
+    confidences: tuple[float, ...]
+
+    def confidence(self, evidence: Sequence[float]) -> float:
+        """From `top`, `top - second` and `no_tool - top`."""
+        constant, *weights = self.weights
+        logit = constant + sum(weight * value for weight, value in zip(weights, evidence, strict=True))
+        return 1 / (1 + math.exp(-min(max(logit, -500.0), 500.0)))
+
+    def threshold(self, decline_rate: float) -> float:
+        """The confidence below which a request is declined. At most `decline_rate` of answerable requests are, on the average,
+        if they are like those of the fit."""
+        place = math.floor(decline_rate * (len(self.confidences) + 1))
+        return self.confidences[min(place, len(self.confidences)) - 1] if place else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record in `toolgen.json`."""
+        return asdict(self)
