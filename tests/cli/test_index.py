@@ -53,6 +53,7 @@ def test_sources_and_datasets_become_a_checkpoint_that_is_searched(
         for options in ((), ("--retriever", "generative"), ("--add", "bm25"))
     )
     assert default == added and default["tools"][0] == "pets&&walk"
+    assert 0 < default["confidence"] < 1 and {*loaded.calibrations} == {"generative+bm25"}
     assert (default["retriever"], alone["retriever"]) == ("generative+bm25", "generative")
     trained = replace(loaded, stages=(*loaded.stages, StageRecord(stage="retrieval")))
     trained.save(tmp_path / "trained")

@@ -27,7 +27,7 @@ class Told:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         self.asked.append(k)
-        answers = [tuple(self.answers[query][:k]) for query in queries]
+        answers = [tuple(self.answers.get(query, ()))[:k] for query in queries]
         return [Ranking(tools, tuple(-float(place) for place in range(len(tools)))) for tools in answers]
 
 

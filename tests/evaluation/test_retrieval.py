@@ -31,7 +31,7 @@ class Odd:
         pass
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        return self.rankings
+        return self.rankings[: len(queries)]
 
 
 def test_only_single_requests_with_a_relevant_tool_are_scored(dataset: Dataset, told: Told) -> None:
