@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from toolgen.catalog import Catalog
 from toolgen.datasets import Dataset
 from toolgen.evaluation import evaluate_retrieval
 from toolgen.evaluation.declining import POINTS, judge_declining
@@ -42,7 +44,7 @@ def test_risk_is_the_share_of_wrong_first_tools_among_the_surest() -> None:
     others = [ranking(0, confidence=0.5, declined=True)]
     found = judge_declining(answerable, [True, False, True], others)
     assert found.sign == "confidence" and found.declined == (0.0, 1.0)
-    assert found.risk_coverage == ((0.25, 0.0), (0.5, 0.5), (0.75, pytest.approx(2 / 3)), (1.0, 0.5))
+    np.testing.assert_allclose(found.risk_coverage, [(0.25, 0.0), (0.5, 0.5), (0.75, 2 / 3), (1.0, 0.5)])
     assert len(judge_declining(answerable * 40, [True] * 120, others * 40).risk_coverage) == POINTS
     told = [ranking(0.2, no_tool=0.1), ranking(0.3, no_tool=0.9)]
     assert judge_declining(told[:1], [True], told[1:]).sign == "1 - no_tool"
@@ -52,15 +54,15 @@ def test_an_evaluation_with_requests_that_none_answers_has_it_and_keeps_it(datas
     class Unsure:
         name = "unsure"
 
-        def index(self, catalog: object) -> None:
+        def index(self, catalog: Catalog) -> None:
             pass
 
-        def search(self, queries: list[str], k: int) -> list[Ranking]:
+        def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
             return [Ranking(("p&&t0",), (0.1 if "nothing" in text else 0.9,)) for text in queries]
 
     result = evaluate_retrieval(Unsure(), dataset)
     assert result.declining is not None and result.declining.auc.mean == 1.0
     assert (result.declining.answerable, result.declining.unanswerable) == (4, 1)
     assert RetrievalResult.from_dict(result.to_dict()) == result
-    alone = replace(dataset, queries={"test": dataset.searches("test")})
+    alone = replace(dataset, queries={"test": tuple(dataset.searches("test"))})
     assert evaluate_retrieval(Unsure(), alone).declining is None
