@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def served(app: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
-    return tiny_checkpoint(max_position_embeddings=2048)
+    return tiny_checkpoint(max_position_embeddings=2048, spare=4)
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,13 @@ def script(checkpoint: Checkpoint) -> Script:
 def address(checkpoint: Checkpoint, script: Script) -> Iterator[str]:
     from toolgen.serving.app import make_app
     from toolgen.serving.assistant import Assistant
+    from toolgen.serving.request_tools import RequestTools
     from toolgen.serving.service import Service
 
     assistant = Assistant(checkpoint, running=2, waiting=1, seconds=20)
     service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
     assistant._policy = script  # type: ignore[assignment]
+    assistant._own = RequestTools(script)  # type: ignore[arg-type]
     with served(make_app(service, on_close=assistant.close)) as url:
         yield url
 
@@ -81,6 +84,7 @@ class Script:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
+        self.decoder = SimpleNamespace(protocol=checkpoint.protocol)
         self.actions: list[Action] = []
         self.asked: list[dict[str, Any]] = []
         self.hold = threading.Event()
@@ -89,6 +93,10 @@ class Script:
 
     def for_task(self, _task: str, work: Any, options: Any = None) -> Script:
         self.work, self.options = work, options
+        return self
+
+    def extended(self, checkpoint: Checkpoint) -> Script:
+        self.decoder.protocol = self.checkpoint.protocol.extended(checkpoint.vocabulary, checkpoint.catalog)
         return self
 
     def act(

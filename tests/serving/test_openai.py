@@ -28,6 +28,11 @@ def client(address: str, script: Script) -> Iterator[Any]:
         yield made
 
 
+def _function(name: str, parameters: dict[str, Any], description: str = "") -> dict[str, Any]:
+    """A tool as a chat request lists it."""
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
 def _called(arguments: str) -> dict[str, Any]:
     """An assistant's message with one call."""
     function = {"name": "x", "arguments": arguments}
@@ -164,7 +169,11 @@ def test_arguments_that_a_limit_cut_are_no_call(client: Any, script: Script) -> 
         ({"messages": [{"role": "assistant", "content": "me last"}]}, "messages"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0]"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0]"),
-        ({"tools": [{"type": "function", "function": {"name": "nothing"}}]}, "tools[0]"),
+        ({"tools": [{"type": "function", "function": {"description": "nameless"}}]}, "tools[0]"),
+        ({"tools": [_function("a", {}), _function("a", {})]}, "tools[1]"),
+        ({"tools": [_function(f"t{i}", {}) for i in range(5)]}, "tools"),
+        ({"tools": [_function("a", {})], "tool_choice": {"type": "function", "name": "b"}}, "tool_choice"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0]"),
         ({"tool_choice": "perhaps"}, "tool_choice"),
         ({"messages": [{"role": "assistant", "tool_calls": 5}]}, "messages[0]"),
         ({"messages": [_called("[" * 100_000)]}, "messages[0]"),

@@ -186,6 +186,12 @@ class GenerativePolicy:
         other._session = other.decoder.session(passes=self._passes)
         return other
 
+    def extended(self, checkpoint: Checkpoint) -> GenerativePolicy:
+        """The same policy for the same model with more tools."""
+        other = copy(self)
+        other.checkpoint, other.decoder = checkpoint, self.decoder.extended(checkpoint)
+        return other
+
     def act(
         self,
         messages: Sequence[Message],

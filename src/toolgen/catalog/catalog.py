@@ -87,6 +87,17 @@ class Catalog(Iterable[Tool], Sized):
         """The tool with this id; CatalogError if there is none."""
         return self._tools[self.position(tool_id)]
 
+    def extended(self, tools: Iterable[Tool]) -> Catalog:
+        """The same tools and more behind them. CatalogError for an id that comes twice."""
+        more = Catalog(tools)
+        if known := [tool_id for tool_id in more.ids if tool_id in self]:
+            raise CatalogError(f"the catalog has {known[0]!r} already; give the tool another id")
+        other = copy(self)
+        other._tools = _Chained(self._tools, more._tools)
+        other._index = {**self._index, **{tool: len(self) + place for tool, place in more._index.items()}}
+        other.__dict__.pop("content_hash", None)
+        return other
+
     def position(self, tool_id: str) -> int:
         """The place of a tool in the catalog, from 0."""
         try:
@@ -145,6 +156,28 @@ class Catalog(Iterable[Tool], Sized):
         if content_hash is not None:
             catalog.__dict__["content_hash"] = content_hash  # where cached_property looks
         return catalog
+
+
+class _Chained(Sequence[Tool]):
+    """Tools, and more behind them."""
+
+    def __init__(self, tools: Sequence[Tool], more: Sequence[Tool]) -> None:
+        self._tools, self._more = tools, more
+
+    def __len__(self) -> int:
+        return len(self._tools) + len(self._more)
+
+    @overload
+    def __getitem__(self, position: int) -> Tool: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> tuple[Tool, ...]: ...
+
+    def __getitem__(self, position: int | slice) -> Tool | tuple[Tool, ...]:
+        if isinstance(position, slice):
+            return tuple(self[one] for one in range(*position.indices(len(self))))
+        place = range(len(self))[position]
+        return self._tools[place] if place < len(self._tools) else self._more[place - len(self._tools)]
 
 
 class _Redefined(Sequence[Tool]):

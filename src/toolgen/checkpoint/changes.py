@@ -59,22 +59,33 @@ def with_tools(checkpoint: Checkpoint, tools: Sequence[Tool], rows: Rows) -> Che
         checkpoint = with_spare_tokens(checkpoint, needed + SPARE)
     spare = filter(is_spare, checkpoint.vocabulary.free_tokens)
     tokens = [wanted[tool.id] if wanted[tool.id] in named else next(spare) for tool in tools]
+    grown = seen_with(checkpoint, tools, tokens)
+    write_new_rows(checkpoint, [grown.vocabulary.token_id(tool.id) for tool in tools], rows)
+    _suppress_free(checkpoint, grown.vocabulary)
+    return replace(
+        grown,
+        catalog=Catalog([*checkpoint.catalog, *tools]),
+        made={**checkpoint.made, **{tool.id: "documentation" for tool in tools}},
+    )
+
+
+def seen_with(checkpoint: Checkpoint, tools: Sequence[Tool], tokens: Sequence[str]) -> Checkpoint:
+    """The checkpoint as it is with more tools, which have these of its free tokens; nothing is changed by it."""
     vocabulary = replace(
         checkpoint.vocabulary,
         tool_ids=(*checkpoint.vocabulary.tool_ids, *(tool.id for tool in tools)),
         tokens=(*checkpoint.vocabulary.tokens, *tokens),
     )
-    _write(checkpoint, [vocabulary.token_id(tool.id) for tool in tools], rows)
+    return replace(checkpoint, vocabulary=vocabulary, catalog=checkpoint.catalog.extended(tools))
+
+
+@torch.no_grad()
+def write_new_rows(checkpoint: Checkpoint, token_ids: Sequence[int], rows: Rows) -> None:
+    """Gives tokens that had no tool their rows."""
+    _write(checkpoint, token_ids, rows)
     bias: Tensor | None = getattr(checkpoint.model.get_output_embeddings(), "bias", None)
     if bias is not None:
-        bias[[vocabulary.token_id(tool.id) for tool in tools]] = bias[: vocabulary.new_token_ids.start].mean()
-    _suppress_free(checkpoint, vocabulary)
-    return replace(
-        checkpoint,
-        vocabulary=vocabulary,
-        catalog=Catalog([*checkpoint.catalog, *tools]),
-        made={**checkpoint.made, **{tool.id: "documentation" for tool in tools}},
-    )
+        bias[list(token_ids)] = bias[: checkpoint.vocabulary.new_token_ids.start].mean()
 
 
 @torch.no_grad()

@@ -102,6 +102,7 @@ def _service(
     exclude: list[str] | None,
 ) -> tuple[Service, Callable[[], None]]:
     from toolgen.serving.assistant import Assistant
+    from toolgen.serving.request_tools import with_room
     from toolgen.serving.service import Service
 
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())
@@ -111,7 +112,7 @@ def _service(
 
         running, waiting, seconds = limits
         assistant = Assistant(
-            Checkpoint.load(folder), tools=catalog.ids, running=running, waiting=waiting, seconds=seconds
+            with_room(Checkpoint.load(folder)), tools=catalog.ids, running=running, waiting=waiting, seconds=seconds
         )
     with progress("indexing tools") as on_progress:
         finder: Retriever

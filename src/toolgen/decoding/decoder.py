@@ -158,6 +158,15 @@ class ToolDecoder:
         other.options = options
         return other
 
+    def extended(self, checkpoint: Checkpoint) -> ToolDecoder:
+        """The same decoder for the same model with more tools (`checkpoint.changes.seen_with`)."""
+        other = copy(self)
+        other.checkpoint = checkpoint
+        other.protocol = self.protocol.extended(checkpoint.vocabulary, checkpoint.catalog)
+        other._grammar_of = lru_cache(maxsize=4096)(other._compile)
+        other._actions_of = lru_cache(maxsize=64)(other._make_actions)
+        return other
+
     def redefined(self, definitions: Sequence[Definition]) -> ToolDecoder:
         """The same decoder, where some tools are defined otherwise than the catalog says."""
         other = copy(self)

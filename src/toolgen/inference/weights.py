@@ -70,7 +70,8 @@ class PackedWeights:
     def __init__(self, model: PreTrainedModel, kind: Kind) -> None:
         self._model, self._kind = model, kind
         self._lock = Lock()
-        self._made: tuple[tuple[int, ...], nn.Module, Head] | None = None
+        self._trunk: tuple[tuple[tuple[int, int], ...], nn.Module] | None = None
+        self._head: tuple[tuple[int, int], Head] | None = None
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -84,12 +85,17 @@ class PackedWeights:
         trunk, head = self._model.base_model, Head.of(self._model)
         if self._kind == "full":
             return trunk, head
-        state = self.version
+        # Rows of tokens change while a server runs, and the trunk's products are not made of them.
+        inputs = self._model.get_input_embeddings().weight
+        state = tuple((id(one), 0 if one is inputs else one._version) for one in trunk.parameters())
+        rows = id(head.rows_VD), head.rows_VD._version
         with self._lock:
-            if self._made is None or self._made[0] != state:
+            if self._trunk is None or self._trunk[0] != state:
+                self._trunk = state, packed(trunk, self._kind)
+            if self._head is None or self._head[0] != rows:
                 every = HalfProduct(head.rows_VD.detach(), None if head.bias_V is None else head.bias_V.detach())
-                self._made = state, packed(trunk, self._kind), replace(head, every=every)
-            return self._made[1:]
+                self._head = rows, replace(head, every=every)
+            return self._trunk[1], self._head[1]
 
 
 @torch.no_grad()

@@ -10,7 +10,8 @@ from typing import Any
 
 from toolgen.datasets.trajectory import Message
 from toolgen.serving.errors import FormatError
-from toolgen.serving.openai_messages import Choice, Names, chat_choice, chat_messages
+from toolgen.serving.offers import Names
+from toolgen.serving.openai_messages import chat_messages
 from toolgen.serving.steps import Begun, Piece, Reply
 from toolgen.serving.wire import Json, new_id
 
@@ -30,16 +31,19 @@ def anthropic_messages(given: Sequence[Mapping[str, Any]], system: Any, names: N
     return chat_messages([turn for _, turn in turns], names, [where for where, _ in turns])
 
 
-def anthropic_choice(tools: Sequence[Mapping[str, Any]], choice: Any, names: Names) -> Choice:
-    """What `tools` and `tool_choice` allow."""
-    kind = choice.get("type") if isinstance(choice, Mapping) else choice
-    if kind == "tool":
-        wanted: Any = {"type": "function", "name": choice.get("name")}
-    elif kind is None or kind in CHOICES:
-        wanted = kind and CHOICES[kind]
-    else:
+def openai_tools(tools: Sequence[Mapping[str, Any]] | None) -> list[Json]:
+    """Tools as OpenAI writes them."""
+    return [_function(tool) for tool in tools or ()]
+
+
+def openai_choice(choice: Mapping[str, Any] | None) -> Any:
+    """`tool_choice` as OpenAI writes it."""
+    kind = choice.get("type") if choice else "auto"
+    if choice and kind == "tool":
+        return {"type": "function", "name": choice.get("name")}
+    if kind not in CHOICES:
         raise FormatError(f"tool_choice is auto, any, tool or none; got {str(kind)[:60]!r}", "tool_choice")
-    return chat_choice([_function(tool) for tool in tools], wanted, names)
+    return CHOICES[str(kind)]
 
 
 def search_tool(tools: Sequence[Mapping[str, Any]]) -> str | None:

@@ -17,6 +17,7 @@ from toolgen.errors import UsageError
 from toolgen.inference.engine import Engine, Handle, Request
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.serving.errors import BusyError
+from toolgen.serving.request_tools import RequestTools
 from toolgen.serving.steps import Reply, Step, StepWork
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class Assistant:
         self.checkpoint = checkpoint
         self.engine = Engine(checkpoint.model, concurrency=running)
         self._policy = GenerativePolicy(checkpoint)
+        self._own = RequestTools(self._policy)
         self._tools = None if tools == checkpoint.catalog.ids else tools
         self._most, self._seconds = running + waiting, seconds
         self._lock = threading.Lock()
@@ -54,8 +56,12 @@ class Assistant:
 
     def submit(self, step: Step) -> Handle[Reply]:
         """Begins a step. BusyError at once if too many wait; see `StepWork` for the handle's events and errors."""
-        whole = step if step.tools is not None else replace(step, tools=self._tools)
-        return self.begin(lambda policy: StepWork(policy, whole))
+        if step.own:
+            self._own.check(step.own)
+        tools = step.tools
+        if tools is None and self._tools is not None:
+            tools = (*self._tools, *(tool.id for tool in step.own))
+        return self.begin(lambda policy: StepWork(policy, replace(step, tools=tools), self._own))
 
     def begin(self, make: Callable[[GenerativePolicy], Request[T]]) -> Handle[T]:
         """Begins what `make` makes of the model's policy, under the same limits."""

@@ -20,9 +20,16 @@ from toolgen.errors import ToolgenError
 from toolgen.foreign.data import clean
 from toolgen.inference.engine import Handle
 from toolgen.inference.sampling import Sampling
-from toolgen.serving.anthropic_messages import MessageAnswer, anthropic_choice, anthropic_messages, search_tool
+from toolgen.serving.anthropic_messages import (
+    MessageAnswer,
+    anthropic_messages,
+    openai_choice,
+    openai_tools,
+    search_tool,
+)
 from toolgen.serving.errors import FormatError, told
-from toolgen.serving.openai_messages import Choice, chat_choice, chat_messages, response_messages
+from toolgen.serving.offers import Offer, read_offer
+from toolgen.serving.openai_messages import chat_messages, response_messages
 from toolgen.serving.service import Given, Service
 from toolgen.serving.steps import Reply, Step
 from toolgen.serving.wire import Answer, ChatAnswer, ResponseAnswer
@@ -97,17 +104,17 @@ def add_chat(app: FastAPI, service: Service) -> None:
     @app.post(CHAT, response_model=None)
     async def chat(given: Annotated[ChatRequest, Body()], request: Request) -> Any:
         _check_chat(given)
-        messages = chat_messages(given.messages, service.names)
-        choice = chat_choice(given.tools, given.tool_choice, service.names)
+        offer = read_offer(given.tools, service.names)
         step = _step(
-            messages,
-            choice,
+            chat_messages(given.messages, offer.names),
+            offer,
+            given.tool_choice,
             given.max_completion_tokens or given.max_tokens or TOKENS,
             _sampling(given.temperature, given.top_p, seed=given.seed),
             [given.stop] if isinstance(given.stop, str) else given.stop,
         )
         usage = bool((given.stream_options or {}).get("include_usage"))
-        answer = ChatAnswer(given.model or service.name, service.names, usage)
+        answer = ChatAnswer(given.model or service.name, offer.names, usage)
         return await _answered(service, request, step, answer, "chat" if given.stream else None)
 
 
@@ -117,16 +124,16 @@ def add_responses(app: FastAPI, service: Service) -> None:
     @app.post(RESPONSES, response_model=None)
     async def respond(given: Annotated[ResponsesRequest, Body()], request: Request) -> Any:
         _check_response(given)
-        messages = response_messages(given.input, given.instructions, service.names)
-        choice = chat_choice(given.tools, given.tool_choice, service.names)
+        offer = read_offer(given.tools, service.names)
+        messages = response_messages(given.input, given.instructions, offer.names)
         tokens = given.max_output_tokens or TOKENS
-        step = _step(messages, choice, tokens, _sampling(given.temperature, given.top_p))
+        step = _step(messages, offer, given.tool_choice, tokens, _sampling(given.temperature, given.top_p))
         answer = ResponseAnswer(
             given.model or service.name,
-            service.names,
+            offer.names,
             _query(messages),
-            choice.searches,
-            frozenset(choice.listed),
+            offer.searches,
+            frozenset(offer.listed),
             clean({"tools": given.tools or [], "instructions": given.instructions, "metadata": given.metadata or {}}),
         )
         return await _answered(service, request, step, answer, "events" if given.stream else None)
@@ -139,23 +146,29 @@ def add_messages(app: FastAPI, service: Service) -> None:
     async def message(given: Annotated[MessagesRequest, Body()], request: Request) -> Any:
         if (given.output_config or {}).get("format"):
             raise FormatError("answers are plain text; only the arguments of calls follow a schema", "output_config")
-        messages = anthropic_messages(given.messages, given.system, service.names)
-        choice = anthropic_choice(given.tools or (), given.tool_choice, service.names)
-        sampling = _sampling(given.temperature, given.top_p, given.top_k)
-        step = _step(messages, choice, given.max_tokens, sampling, given.stop_sequences)
+        offer = read_offer(openai_tools(given.tools), service.names)
+        messages = anthropic_messages(given.messages, given.system, offer.names)
+        choice, sampling = openai_choice(given.tool_choice), _sampling(given.temperature, given.top_p, given.top_k)
+        step = _step(messages, offer, choice, given.max_tokens, sampling, given.stop_sequences)
         answer = MessageAnswer(
             given.model or service.name,
-            service.names,
+            offer.names,
             _query(messages),
             search_tool(given.tools or ()),
-            frozenset(choice.listed),
+            frozenset(offer.listed),
         )
         return await _answered(service, request, step, answer, "events" if given.stream else None)
 
 
 def _step(
-    messages: Sequence[Message], choice: Choice, tokens: int, sampling: Sampling, stop: Sequence[str] | None = None
+    messages: Sequence[Message],
+    offer: Offer,
+    tool_choice: Any,
+    tokens: int,
+    sampling: Sampling,
+    stop: Sequence[str] | None = None,
 ) -> Step:
+    choice = offer.choose(tool_choice)
     return Step(
         messages=messages,
         tools=choice.tools,
@@ -163,6 +176,7 @@ def _step(
         tokens=tokens,
         sampling=sampling,
         stop=tuple(filter(None, stop or ())),
+        own=offer.own,
     )
 
 

@@ -1,67 +1,19 @@
 """Between OpenAI's wire format and the product's messages: Chat Completions and the items of Responses.
 
-On the wire a tool has its wire name (at most 64 legal characters); inside, its id. Source: OpenAI's API reference, as the
-types of its SDK 3.54 give it. Knows no server and no model.
+Source: OpenAI's API reference, as the types of its SDK 3.54 give it. Knows no server and no model.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-from toolgen.catalog import Catalog
-from toolgen.catalog.naming import wire_name, wire_names
 from toolgen.datasets.messages import FINISH, call_message, calls_message, result_message, user_message
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import InputError
 from toolgen.foreign.data import parse_json
 from toolgen.serving.errors import FormatError
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which tools may be called (None: all of the catalog), and whether one has to be. `listed` are those that the request
-    lists; with `searches` the catalog's others are searched for it."""
-
-    tools: tuple[str, ...] | None = None
-    required: bool = False
-    listed: tuple[str, ...] = ()
-    searches: bool = False
-
-
-class Names:
-    """Ids and wire names of a catalog's tools."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
-        self._ids = wire_names(catalog)
-
-    def id_of(self, name: Any, param: str) -> str:
-        """The tool of a wire name, or of an id. FormatError for one that the catalog does not have."""
-        known = self._ids.get(str(name), str(name))
-        if known not in self.catalog:
-            raise FormatError(
-                f"the catalog has no tool {str(name)[:100]!r}; its tools need not be listed, and others are not known here",
-                param,
-            )
-        return known
-
-    def definition(self, tool_id: str) -> dict[str, Any]:
-        """A tool as the Responses API writes it."""
-        tool = self.catalog.get(tool_id)
-        return {
-            "type": "function",
-            "name": wire_name(tool),
-            "description": tool.description,
-            "parameters": dict(tool.parameters),
-            "strict": False,
-        }
-
-    def wire(self, tool_id: str) -> str:
-        """The wire name of a tool."""
-        return wire_name(self.catalog.get(tool_id))
+from toolgen.serving.offers import Names
 
 
 def chat_messages(given: Sequence[Mapping[str, Any]], names: Names, places: Sequence[str] = ()) -> list[Message]:
@@ -89,35 +41,6 @@ def chat_messages(given: Sequence[Mapping[str, Any]], names: Names, places: Sequ
     if not messages or messages[-1]["role"] == "assistant":
         raise FormatError("the messages end with the assistant's own; end with a user's or a tool's", "messages")
     return messages
-
-
-def chat_choice(tools: Sequence[Any] | None, choice: Any, names: Names) -> Choice:
-    """What `tools` and `tool_choice` of a request allow. The whole catalog may be called without tools, and with a tool of the
-    type `tool_search`."""
-    searches = any(isinstance(tool, Mapping) and tool.get("type") == "tool_search" for tool in tools or ())
-    functions = [tool for tool in tools or () if not (isinstance(tool, Mapping) and tool.get("type") == "tool_search")]
-    listed = tuple(names.id_of(_name(one, i), f"tools[{i}]") for i, one in enumerate(functions))
-    allowed = Choice(listed if functions and not searches else None, False, listed, searches)
-    if choice in (None, "auto"):
-        return allowed
-    if choice == "none":
-        return replace(allowed, tools=())
-    if choice == "required":
-        return replace(allowed, required=True)
-    if isinstance(choice, Mapping):
-        kind = choice.get("type")
-        inner = choice.get(str(kind)) or choice
-        if kind == "function" and isinstance(inner, Mapping):
-            return replace(allowed, tools=(names.id_of(inner.get("name"), "tool_choice"),), required=True)
-        some = inner.get("tools") if isinstance(inner, Mapping) else None
-        if kind == "allowed_tools" and isinstance(some, list):
-            ids = tuple(names.id_of(_name(one, i), "tool_choice") for i, one in enumerate(some))
-            return replace(allowed, tools=ids, required=inner.get("mode") == "required")
-    raise FormatError(
-        "tool_choice is none, auto, required, a function by name or allowed_tools; "
-        f"got {json.dumps(choice, default=str)[:100]}",
-        "tool_choice",
-    )
 
 
 def response_messages(given: Any, instructions: str | None, names: Names) -> list[Message]:
@@ -182,15 +105,3 @@ def _text(content: Any, where: str) -> str:
     if content is None:
         return ""
     raise FormatError(f"{where}.content is a text or a list of text parts", where)
-
-
-def _name(tool: Any, place: int) -> Any:
-    """The name of a function in either API's form."""
-    where = f"tools[{place}]"
-    if not isinstance(tool, Mapping) or tool.get("type") != "function":
-        kind = tool.get("type") if isinstance(tool, Mapping) else tool
-        raise FormatError(f"{where} is of the type {str(kind)[:60]!r}; known are function and tool_search", where)
-    function = tool.get("function") or tool
-    if not isinstance(function, Mapping):
-        raise FormatError(f"{where} is no function", where)
-    return function.get("name")

@@ -22,8 +22,8 @@ from toolgen.retrieval import Retriever
 from toolgen.retrieval.protocol import unit_of
 from toolgen.serving.assistant import Assistant
 from toolgen.serving.errors import FormatError
-from toolgen.serving.gateway import BRIEF, LARGEST, LONGEST_REQUEST
-from toolgen.serving.openai_messages import Names
+from toolgen.serving.gateway import LARGEST, LONGEST_REQUEST, brief
+from toolgen.serving.offers import Names
 from toolgen.serving.steps import Reply
 
 FILTERS = 16
@@ -53,7 +53,7 @@ class Service:
 
     def __init__(self, name: str, catalog: Catalog, retriever: Retriever, assistant: Assistant | None) -> None:
         self.name, self.catalog, self.retriever, self._assistant = name, catalog, retriever, assistant
-        self.names = Names(catalog)
+        self.names = Names(catalog, assistant.checkpoint.catalog if assistant else None)
         self._part = functools.lru_cache(FILTERS)(self._prepared)
         self._searching = anyio.CapacityLimiter(1 if assistant is None else 64)
         self.waiting = anyio.CapacityLimiter(512)
@@ -91,7 +91,7 @@ class Service:
                 "name": wire_name(tool),
                 "id": tool.id,
                 "provider": tool.provider,
-                "description": " ".join(tool.description.split())[:BRIEF],
+                "description": brief(tool),
                 "score": score,
             }
             for tool, score in pairs

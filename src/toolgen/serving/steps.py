@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from toolgen.agent import Action, GenerativePolicy
+from toolgen.catalog import Tool
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.datasets.trajectory import Message
 from toolgen.decoding import DecodingOptions
 from toolgen.inference.engine import Work
 from toolgen.inference.sampling import Sampling
 from toolgen.serving.errors import FormatError, NoCallError
+from toolgen.serving.request_tools import RequestTools
 
 DECLINED = "No tool of the catalog fits this request."
 """What a client reads when the model declines."""
@@ -30,8 +32,9 @@ End = Literal["call", "answer", "stop", "length"]
 class Step:
     """What is asked for: the assistant's next action after `messages`.
 
-    `tools` are those that it may call (None: the whole catalog); with `required` it has to call one of them. `tokens` bounds
-    what is written. An answer ends before the first of the texts `stop` that is written.
+    `tools` are those that it may call (None: all); with `required` it has to call one of them. `tokens` bounds
+    what is written. An answer ends before the first of the texts `stop` that is written. `own` are tools that the request
+    brings along, beside those of the catalog; they are among "all".
     """
 
     messages: Sequence[Message]
@@ -40,6 +43,7 @@ class Step:
     tokens: int = 1024
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
+    own: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,21 @@ class StepWork:
 
     policy: GenerativePolicy
     step: Step
+    room: RequestTools
 
     def run(self, work: Work) -> Reply:
         """See `Request`."""
+        if not self.step.own:
+            return self._reply(self.policy, work)
+        with self.room.lent(self.step.own) as policy:
+            return self._reply(policy, work)
+
+    def _reply(self, policy: GenerativePolicy, work: Work) -> Reply:
         step = self.step
-        prompt = self.policy.checkpoint.protocol.prompt(step.messages)
+        prompt = policy.decoder.protocol.prompt(step.messages)
         work.emit(Begun(len(prompt)))
         writing = Writing(step.stop, work.emit)
-        action = self.policy.for_task("", work, DecodingOptions(sampling=step.sampling)).act(
+        action = policy.for_task("", work, DecodingOptions(sampling=step.sampling)).act(
             step.messages,
             step.tools,
             prompt=prompt,

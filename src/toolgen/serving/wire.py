@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from toolgen.serving.openai_messages import Names
+from toolgen.serving.offers import Names
 from toolgen.serving.steps import Begun, Piece, Reply
 
 Json = dict[str, Any]

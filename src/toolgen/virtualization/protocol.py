@@ -81,6 +81,12 @@ class PromptProtocol:
         # Encoded behind the marker: some tokenizers put a space before a text that stands alone.
         self._after_arguments = self._encode(f"{TURN_END}\n")
 
+    def extended(self, vocabulary: ToolVocabulary, catalog: Catalog) -> PromptProtocol:
+        """The same protocol for more tools, whose tokens the tokenizer has."""
+        other = copy(self)
+        other._vocabulary, other._catalog = vocabulary, catalog
+        return other
+
     def redefined(self, definitions: Iterable[Definition]) -> PromptProtocol:
         """The same protocol, where some tools are defined otherwise than the catalog says."""
         other = copy(self)
