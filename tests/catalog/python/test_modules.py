@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from toolgen.catalog.loaders.python_functions import load_python_functions
+from toolgen.catalog.python.calls import Answer
+from toolgen.catalog.python.process import PythonProcess
 from toolgen.errors import CatalogError
 
 
@@ -21,10 +23,10 @@ def write(folder: Path, **files: str) -> None:
 def test_a_file_imports_what_lies_beside_it_and_each_file_its_own(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(tmp_path / name, helper=f"VALUE = '{name}'\n", tools="import helper\ndef f(a: str = helper.VALUE): ...\n")
-    before = set(sys.modules), list(sys.path)
+    before = list(sys.path)
     loaded = [load_python_functions(str(tmp_path / name / "tools.py")).tools[0] for name in ("one", "two")]
     assert [tool.properties["a"]["default"] for tool in loaded] == ["one", "two"]
-    assert (set(sys.modules), list(sys.path)) == before
+    assert list(sys.path) == before and not {"helper", "tools"} & sys.modules.keys()
 
 
 def test_a_file_in_a_package_is_imported_as_a_part_of_it(tmp_path: Path) -> None:
@@ -151,6 +153,50 @@ def test_tool_objects_methods_partials_and_objects_that_can_be_called_are_tools(
     assert "a method without its object" in named["no_object"]
     assert "an object of type Framework, not a function" in named["unknown"]
     assert not {"LIMIT", "log", "Numbers", "Record", "dumps", "Annotated"} & named.keys()
+
+
+FRAMEWORKS = """
+import functools
+
+def framework_tool(function):
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        return function(*args, **kwargs)
+    own = __import__("inspect").signature(function)
+    me = type(own.parameters["a"])("self", type(own.parameters["a"]).POSITIONAL_OR_KEYWORD)
+    wrapped.__signature__ = own.replace(parameters=[me, *own.parameters.values()])
+
+    class SimpleTool:
+        name, description, inputs = function.__name__, "Doubles.", {"a": {"type": "integer", "description": "What to double"}}
+        forward = staticmethod(wrapped)
+
+    return SimpleTool()
+
+@framework_tool
+def double(a: int) -> int:
+    return 2 * a
+
+class Named:
+    name, description, args = "shout", "Shouts.", {"text": {"title": "Text", "description": "What to shout"}}
+
+    def _run(self, text: str) -> str:
+        return text.upper()
+
+shout = Named()
+"""
+
+
+def test_tool_objects_that_wrap_or_name_their_function_otherwise_can_be_called(tmp_path: Path) -> None:
+    """smolagents gives a wrapped function the signature of a method; classes of LangChain and CrewAI have `_run`."""
+    write(tmp_path, frameworks=FRAMEWORKS)
+    file = str(tmp_path / "frameworks.py")
+    double, shout = (tool for tool in load_python_functions(file).tools if tool.name in ("double", "shout"))
+    assert double.properties == {"a": {"type": "integer", "description": "What to double"}}
+    assert shout.properties == {"text": {"type": "string", "description": "What to shout"}}
+    process = PythonProcess(file)
+    assert process.call("double", {"a": 4}, 30) == Answer("8")
+    assert process.call("shout", {"text": "hey"}, 30) == Answer("HEY")
+    process.close()
 
 
 def test_a_module_with_nothing_of_its_own_names_what_it_imports(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def _tool(member: Member, provider: str, endpoint: Schema | None, note: Note) ->
         provider=provider,
         name=member.name,
         description=clean(own or described.description),
-        parameters=clean(signature.schema(described.parameters, note)),
+        parameters=clean(signature.schema({**described.parameters, **member.texts}, note)),
         returns=clean(signature.result_schema(note)),
         endpoint=endpoint,
         source={"format": "python", "name": getattr(member.function, "__qualname__", member.name)},

@@ -8,8 +8,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,21 +18,23 @@ from toolgen.catalog.schema import Note
 from toolgen.errors import CatalogError
 
 # Where the tool objects of agent frameworks keep their function: LangChain and CrewAI, FastMCP and LlamaIndex, Haystack and
-# pydantic-ai, smolagents, LangChain's asynchronous ones.
-_WRAPPED = ("func", "fn", "function", "forward", "coroutine")
+# pydantic-ai, smolagents, LangChain's asynchronous ones, classes of LangChain and CrewAI.
+_WRAPPED = ("func", "fn", "function", "forward", "coroutine", "_run")
+_DESCRIBED = ("args", "inputs")  # where LangChain and smolagents describe the arguments
 
 _WITHOUT_TOOLS = sys.stdlib_module_names | {"typing_extensions"}
 
 
 @dataclass(frozen=True)
 class Member:
-    """A function under the name by which it is a tool. `attribute` is its name in the module, `description` what a tool
-    object says of itself."""
+    """A function under the name by which it is a tool. `attribute` is its name in the module, `description` and `texts` what a
+    tool object says of itself and of its arguments."""
 
     attribute: str
     name: str
     function: Callable[..., Any]
     description: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_file(source: str) -> bool:
@@ -141,11 +143,29 @@ def member_of(value: Any, attribute: str = "", *, home: str = "") -> Member:
         for place in _WRAPPED:
             if inspect.isroutine(function := getattr(value, place, None)):
                 text = getattr(value, "description", None)
-                return Member(attribute, given, function, text if isinstance(text, str) else "")
+                said = text if isinstance(text, str) else ""
+                return Member(attribute, given, _without_self(function), said, _texts_of(value))
     kind = type(value)
     if callable(value) and inspect.isfunction(kind.__call__) and home in ("", kind.__module__):
         return Member(attribute, name, value)
     raise CatalogError(f"an object of type {kind.__name__}, not a function")
+
+
+def _without_self(function: Any) -> Any:
+    """The function that smolagents wraps in one with the signature of a method, which it is not."""
+    wrapped = getattr(function, "__wrapped__", None)
+    return (
+        wrapped
+        if wrapped is not None and next(iter(inspect.signature(function).parameters), "") == "self"
+        else function
+    )
+
+
+def _texts_of(value: Any) -> dict[str, str]:
+    given = [getattr(value, place, None) for place in _DESCRIBED]
+    described = next((one for one in given if isinstance(one, dict)), {})
+    found = {name: one.get("description") for name, one in described.items() if isinstance(one, dict)}
+    return {str(name): text for name, text in found.items() if isinstance(text, str)}
 
 
 def _lacks_object(function: Any) -> bool:
