@@ -131,6 +131,21 @@ tools add ckpt openai:tools.json
 index openai:tools.json -o indexed --base base --no-fit
 fetch base BAD
 fetch dataset BAD
+catalog mix BAD -o mixed
+catalog mix data -o mixed --set BAD
+tools update ckpt openai:tools.json
+tools update ckpt BAD
+index BAD -o indexed2 --base base
+serve BAD
+serve data --retriever BAD
+mcp BAD
+mcp data --retriever BAD
+pretrain data -o pretrained --base BAD
+pretrain BAD -o pretrained --base base
+pretrain data -o pretrained --base base --set BAD=1
+quickstart -o quick --only BAD
+quickstart -o quick --list --set BAD=1
+quickstart -o BAD --list
 """
 
 
