@@ -54,6 +54,19 @@ def test_the_choice_is_the_best_of_the_action_rows(checkpoint: Checkpoint) -> No
     assert 0 < choice.probability <= 1
 
 
+def test_the_candidates_are_the_likeliest_of_what_is_allowed(checkpoint: Checkpoint) -> None:
+    decoder = ToolDecoder(checkpoint)
+    session = opened(decoder)
+    names = ["finish", "no_tool", *checkpoint.catalog.ids[1:]]
+    scores = session.logits_V[[checkpoint.vocabulary.sequence(name)[0] for name in names]]
+    shares = dict(zip(names, scores.softmax(0).tolist(), strict=True))
+    choice = decoder.choose(session, checkpoint.catalog.ids[1:])
+    best = sorted(shares, key=lambda name: -shares[name])[:8]
+    assert [name for name, _ in choice.candidates] == best
+    assert [share for _, share in choice.candidates] == pytest.approx([shares[name] for name in best])
+    assert choice.candidates[0] == (choice.tool, pytest.approx(choice.probability))
+
+
 def test_a_subset_of_tools_restricts_the_choice_to_it_and_the_two_actions(checkpoint: Checkpoint) -> None:
     decoder = ToolDecoder(checkpoint, DecodingOptions(sampling=Sampling(temperature=50, seed=1)))
     session = opened(decoder)

@@ -36,6 +36,7 @@ from toolgen.serving.guard import hashed  # noqa: E402
 from toolgen.serving.service import Service  # noqa: E402
 
 expect = sync_api.expect
+pytestmark = pytest.mark.slow
 FORECAST = "weather&&get_forecast"
 MARKUP = "<img src=x onerror=alert(1)> & <b>bold</b>"
 
@@ -115,12 +116,16 @@ def test_a_definition_opens_and_closes_by_keyboard(browser: Any, dataset_address
         page.keyboard.press("/")
         page.keyboard.type("books a trip")
         row = page.get_by_role("button", name="book_trip")
-        row.focus()
+        expect(row).to_be_visible()
+        page.keyboard.press("ArrowDown")
+        expect(row).to_be_focused()
         page.keyboard.press("Enter")
         expect(row).to_have_attribute("aria-expanded", "true")
         expect(page.locator("dt", has_text="guests")).to_contain_text("array of object, required")
         page.keyboard.press("Enter")
         expect(page.locator(".definition")).to_have_count(0)
+        page.keyboard.press("ArrowUp")
+        expect(page.get_by_label("What should be done?")).to_be_focused()
 
 
 def test_texts_of_a_catalog_stay_texts(browser: Any, dataset_address: str) -> None:

@@ -198,6 +198,17 @@ function compare(place, other, name) {
   }
 }
 
+/** The arrows go from the field to the results and from one to the next. */
+function walk(event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step || byId("columns").hidden) return;
+  const list = event.target.closest(".found") ?? byId("found");
+  const stops = [byId("query"), ...list.querySelectorAll("button.row")], at = stops.indexOf(event.target);
+  if (at < 0 || !stops[at + step]) return;
+  event.preventDefault();
+  stops[at + step].focus();
+}
+
 function markAlike(event) {
   const tool = event.type === "pointerout" ? undefined : event.target.closest("li")?.dataset.tool;
   for (const item of document.querySelectorAll(".found > li[data-tool]")) item.classList.toggle("alike", item.dataset.tool === tool);
@@ -730,6 +741,7 @@ function listen() {
   const later = calm(120, search);
   byId("query").addEventListener("input", later);
   byId("search-form").addEventListener("submit", (event) => { event.preventDefault(); search(); });
+  byId("view-search").addEventListener("keydown", walk);
   byId("columns").addEventListener("pointerover", markAlike);
   byId("columns").addEventListener("pointerout", markAlike);
   byId("columns").addEventListener("focusin", markAlike);
