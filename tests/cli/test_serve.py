@@ -66,6 +66,7 @@ def test_a_dataset_is_searched_and_the_server_ends_when_it_is_told(dataset_folde
     with server(dataset_folder) as (process, address):
         found = post(f"{address}/v1/tools/search", {"query": "weather forecast for a city", "limit": 1})
         assert found["data"][0]["id"] == "weather&&get_forecast"
+        assert _answers(f"{address}/")
         assert refused(f"{address}/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}) == 501
         process.send_signal(signal.SIGTERM)
         process.wait(20)
