@@ -466,7 +466,7 @@ function draw() {
 const isFaint = (point) => (map.only !== null && point.color !== map.only) || (map.ranks.size > 0 && !map.ranks.has(point.id));
 
 function drawPoints(pen) {
-  const radius = Math.min(6, Math.min(3.5, 1 + map.width / 16 / Math.sqrt(map.points.length)) * Math.sqrt(map.view.zoom));
+  const radius = map.radius = Math.min(6, Math.min(3.5, 1 + map.width / 16 / Math.sqrt(map.points.length)) * Math.sqrt(map.view.zoom));
   map.seen = [];
   for (let color = COLORS; color >= 0; color -= 1) {
     for (const point of map.points) {
@@ -517,13 +517,14 @@ function drawLabels(pen) {
   const sans = getComputedStyle(document.body).fontFamily, small = `12px ${sans}`, strong = `600 13px ${sans}`;
   const beside = (point, text, font, color) => {
     const [x, y] = toScreen(point);
-    place(text, (width) => [[x + 10, y], [x - 10 - width, y], [x - width / 2, y - 17], [x - width / 2, y + 17]], color, font);
+    const gap = map.radius + 8;
+    place(text, (width) => [[x + gap, y], [x - gap - width, y], [x - width / 2, y - gap - 7], [x - width / 2, y + gap + 7]], color, font);
   };
   if (map.current) beside(map.current, map.current.name, strong, map.ink);
   for (const [id, rank] of map.ranks) if (map.byId.has(id)) beside(map.byId.get(id), `${rank}  ${map.byId.get(id).name}`, strong, map.ink);
   if (map.ranks.size) return;
-  const clear = map.seen.filter(({ point }) => !isFaint(point));
-  if (clear.length <= 60 || map.view.zoom > 6) for (const { point } of clear.slice(0, 400)) beside(point, point.name, small, map.ink);
+  const clear = map.seen.filter(({ point }) => !isFaint(point) && point !== map.current);
+  if (clear.length <= 60 || map.view.zoom > 4) for (const { point } of clear.slice(0, 400)) beside(point, point.name, small, map.ink);
   else for (const [name, color, x, y] of centers(clear)) place(name, (width) => [[x - width / 2, y]], map.colors[color], strong);
 }
 
