@@ -50,7 +50,7 @@ def test_the_choice_is_the_greedy_walk_and_the_session_stays(checkpoint: Checkpo
         names = [FINISH, NO_TOOL, *dict.fromkeys(checkpoint.catalog.ids if allowed is None else allowed)]
         tool, probability = greedy(checkpoint, before, names)
         assert choice.tool == tool
-        assert not choice.candidates or choice.candidates[0] == (tool, pytest.approx(choice.probability))
+        assert [name for name, _ in choice.candidates[:1]] in ([], [tool])
         assert choice.probability == pytest.approx(probability, abs=1e-4)
         assert session.ids == before
         torch.testing.assert_close(session.logits_V, scores, rtol=1e-3, atol=1e-3)

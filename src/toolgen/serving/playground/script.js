@@ -319,6 +319,7 @@ class Turn {
     const title = isWrong ? "Result: an error" : this.isMadeUp ? "Result, made up" : "Result";
     this.part(title, isWrong ? "part wrong" : "part").append(readable(event.content));
     this.messages.push({ role: "tool", tool_call_id: this.messages.at(-1).tool_calls[0].id, content: event.content });
+    this.at = event.at;
     say(isWrong ? "The call failed" : "The result is here");
   }
 
