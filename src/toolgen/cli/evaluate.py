@@ -21,6 +21,7 @@ from toolgen.cli.agent_policies import (
     TopOption,
 )
 from toolgen.cli.console import IS_FIRST_PROCESS, MAX_SEED, JsonOption, emit, message, progress
+from toolgen.cli.evaluate_base import base
 from toolgen.cli.outputs import file_output
 from toolgen.cli.searching import (
     AddOption,
@@ -90,13 +91,18 @@ SHOWN_GROUPS = ("all", "asked", "unasked")
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `evaluate retrieval` and `evaluate agent`."""
+    """Adds `evaluate retrieval`, `evaluate agent` and `evaluate base`."""
     group = typer.Typer(no_args_is_help=True)
     group.command(
         "retrieval", epilog="Example: toolgen evaluate retrieval CKPT DATASET --retriever generative -o generative.json"
     )(retrieval)
     group.command("agent", epilog="Example: toolgen evaluate agent CKPT DATASET --limit 50 -o agent.json")(agent)
-    app.add_typer(group, name="evaluate", help="Measure retrieval or agent runs on a dataset, with intervals.")
+    group.command("base", epilog="Example: toolgen evaluate base CKPT -o base.json")(base)
+    app.add_typer(
+        group,
+        name="evaluate",
+        help="Measure retrieval or agent runs on a dataset, with intervals, or a base.",
+    )
 
 
 def retrieval(

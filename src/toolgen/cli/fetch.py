@@ -9,7 +9,7 @@ import typer
 
 from toolgen.cli.console import JsonOption, emit, message
 from toolgen.datasets.sources import KINDS
-from toolgen.fetching import BASES, DATASETS, Via, fetch_base, fetch_dataset, read_origin
+from toolgen.fetching import DATASETS, Via, base_names, fetch_base, fetch_dataset, read_origin
 
 FromOption = Annotated[
     Path | None,
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def base(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(BASES)}.")],
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(base_names())}.")],
     source: FromOption = None,
     via: ViaOption = "auto",
     revision: RevisionOption = None,

@@ -67,9 +67,9 @@ def pretrain(
 
 
 def _run(datasets: list[Path], output: Path, base: str, encoder: str, config: Any, restart: bool) -> dict[str, Any]:
+    from toolgen.fetching.shipped import DIFFERENCE
     from toolgen.retrieval.dense import DenseRetriever
     from toolgen.training.pretraining.corpus import Corpus, TrainingCatalog
-    from toolgen.training.pretraining.run import DIFFERENCE
     from toolgen.training.pretraining.run import pretrain as run_pretraining
 
     loaded = [load_dataset(folder) for folder in datasets]

@@ -11,7 +11,7 @@ from toolgen.catalog.tool import canonical_json
 from toolgen.cli.steps import Graph, Step
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.errors import UsageError
-from toolgen.fetching import BASES, Via, cache_folder, read_origin
+from toolgen.fetching import Via, base_names, cache_folder, read_origin
 from toolgen.retrieval import RetrieverSpec
 from toolgen.retrieval.registry import DENSE_MODEL
 from toolgen.training import PAPER_STAGES, resolve_config
@@ -67,7 +67,7 @@ class Plan:
         return ("catalog",) if self.dataset is None else ()
 
     def _fetch(self) -> Iterable[Step]:
-        wanted = [("base", self.base)] if self.base in BASES else []
+        wanted = [("base", self.base)] if self.base in base_names() else []
         wanted += [("base", DENSE_MODEL)] if any("dense" in spec.methods for spec in self.retrievers) else []
         wanted += [("dataset", "bfcl")] if self.dataset is None else []
         for kind, name in wanted:
@@ -93,7 +93,7 @@ class Plan:
             name="virtualize",
             group="virtualize",
             command=("virtualize", self._data, "--base", self.base, "-o", VIRTUAL),
-            needs=(*self._data_steps, *([f"fetch {self.base}"] if self.base in BASES else [])),
+            needs=(*self._data_steps, *([f"fetch {self.base}"] if self.base in base_names() else [])),
             output=VIRTUAL,
             intermediate=True,
         )

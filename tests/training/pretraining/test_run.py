@@ -17,12 +17,13 @@ from transformers import AutoModelForCausalLM
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import DivergenceError, UsageError
+from toolgen.fetching.shipped import DIFFERENCE
 from toolgen.inference.row_maker import RowMaker, write_rows
 from toolgen.testing import tiny_catalog
 from toolgen.training.pretraining.config import PretrainConfig
 from toolgen.training.pretraining.corpus import Corpus, TrainingCatalog
 from toolgen.training.pretraining.low_rank import add
-from toolgen.training.pretraining.run import DIFFERENCE, pretrain
+from toolgen.training.pretraining.run import pretrain
 
 
 def test_a_pretrained_base_is_a_model_folder_with_what_it_was_made_from(

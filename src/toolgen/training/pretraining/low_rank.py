@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from toolgen.errors import CheckpointError
+from toolgen.fetching.shipped import LEFT, RIGHT
 from toolgen.inference.views import layers_of
-
-LEFT, RIGHT = "left", "right"
 
 
 class LowRank(nn.Module):

@@ -29,6 +29,7 @@ from toolgen.checkpoint.layout import MARKERS, METRICS, RUN, STATE, weights_of, 
 from toolgen.checkpoint.tensors import non_finite
 from toolgen.errors import DivergenceError, UsageError
 from toolgen.fetching.opening import open_model, open_tokenizer, without_progress_bars
+from toolgen.fetching.shipped import DIFFERENCE
 from toolgen.inference.machine import native_bf16, tune_allocator
 from toolgen.training.loop import check_finite, deferred_interrupt, fingerprint_in
 from toolgen.training.pretraining.batches import Batch, Batches
@@ -50,7 +51,6 @@ from toolgen.training.saving import (
 )
 from toolgen.virtualization import document_vectors
 
-DIFFERENCE = "difference.safetensors"
 FINAL_RATE = 0.05
 """Of the learning rate, at the end of its cosine."""
 
