@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -161,16 +161,12 @@ def open_retriever(
     the requests.
 
     Where neither a method nor one to add is named, BM25 is added to a checkpoint that `toolgen index` made and nothing trained;
-    where its rows are bags of words, BM25 searches alone. Rankings say how sure they are where the checkpoint is calibrated for
-    this retriever; UsageError for a `decline_rate` where it is not.
+    where its rows are bags of words, BM25 searches alone. UsageError for a `decline_rate` without a calibration.
     """
     has_checkpoint = has_weights(folder)
     metadata = read_metadata(folder) if has_checkpoint else {}
     if method is None and not add and has_checkpoint and is_only_indexed(metadata):
-        if has_bags_alone(folder, metadata):
-            method = "bm25"
-        else:
-            add = ("bm25",)
+        method, add = ("bm25", ()) if has_bags_alone(folder, metadata) else (None, ("bm25",))
     spec = RetrieverSpec(
         method=method or ("generative" if has_checkpoint else "bm25"),
         add=tuple(add or ()),
@@ -196,12 +192,19 @@ def open_retriever(
             on_progress=on_progress,
         ),
     )
+    return in_parallel(_confident(retriever, folder, metadata, decline_rate))
+
+
+def _confident(
+    retriever: Retriever, folder: Path, metadata: Mapping[str, Any], decline_rate: float | None
+) -> Retriever:
+    """The retriever, which says how sure it is if the checkpoint is calibrated for it."""
     calibrations = typed(dict[str, Calibration], metadata.get("calibrations", {}))
-    if spec.name in calibrations:
-        retriever = ConfidentRetriever(retriever, calibrations[spec.name], decline_rate)
-    elif decline_rate is not None:
+    if retriever.name in calibrations:
+        return ConfidentRetriever(retriever, calibrations[retriever.name], decline_rate)
+    if decline_rate is not None:
         raise UsageError(
-            f"--decline-rate: {folder} is not calibrated for {spec.name}; run `toolgen calibrate {folder} DATASET` with the "
-            "same retriever"
+            f"--decline-rate: {folder} is not calibrated for {retriever.name}; run `toolgen calibrate {folder} DATASET` with "
+            "the same retriever"
         )
-    return in_parallel(retriever)
+    return retriever

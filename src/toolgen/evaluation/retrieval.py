@@ -65,10 +65,7 @@ def evaluate_retrieval(
     others, _ = _search(retriever, unanswerable, depth, batch_size, None, kept)
     trained = dataset.asked_tools
     records = tuple(_record(query, ranking, trained, depth) for query, ranking in zip(queries, rankings, strict=True))
-    declining = None
-    if others:
-        first_is_right = [bool({*record.ranked[:1]} & {*record.relevant}) for record in records]
-        declining = judge_declining(rankings, first_is_right, others)
+    first_is_right = [bool({*record.ranked[:1]} & {*record.relevant}) for record in records]
     latency = {"queries_per_second": len(queries) / seconds, "median_ms": _median_ms(retriever, queries, depth)}
     resolved = {
         "retriever": described(retriever),
@@ -87,7 +84,7 @@ def evaluate_retrieval(
         records=records,
         latency=latency,
         provenance=collect_provenance(dataset, config=resolved, seconds=time.perf_counter() - started),
-        declining=declining,
+        declining=judge_declining(rankings, first_is_right, others) if others else None,
     )
 
 
