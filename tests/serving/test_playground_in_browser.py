@@ -113,8 +113,11 @@ def test_a_search_follows_each_key_and_has_bm25_beside_it(browser: Any, address:
 
 def test_a_definition_opens_and_closes_by_keyboard(browser: Any, dataset_address: str) -> None:
     with opened(browser, dataset_address) as page:
+        expect(page.locator("#served")).to_have_text("tiny · 14 tools")
+        page.get_by_role("link", name="Search").focus()
         page.keyboard.press("/")
-        page.keyboard.type("books a trip")
+        expect(page.get_by_label("What should be done?")).to_be_focused()
+        page.keyboard.insert_text("books a trip")  # at once: one search
         row = page.get_by_role("button", name="book_trip")
         expect(row).to_be_visible()
         page.keyboard.press("ArrowDown")

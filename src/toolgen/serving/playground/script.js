@@ -164,7 +164,9 @@ function list(place, { data, unit, no_tool: declines }) {
     share(declined, declines);
     items.splice(data.filter((one) => one.score >= declines).length, 0, declined);
   }
+  const focused = place.contains(document.activeElement) && document.activeElement.closest("li").dataset.tool;
   place.replaceChildren(...(items.length ? items : [make("li", { class: "none" }, "No tool has a word of it.")]));
+  if (focused) (items.find((item) => item.dataset.tool === focused)?.querySelector("button") ?? byId("query")).focus();
 }
 
 function row(tool, rank, score, part) {
