@@ -23,7 +23,7 @@ from toolgen.agent import (
 )
 from toolgen.catalog import Catalog
 from toolgen.datasets import Task
-from toolgen.datasets.messages import calls_by_turn
+from toolgen.datasets.messages import actions_of, calls_by_turn
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import UsageError
 
@@ -184,6 +184,16 @@ def test_a_system_message_comes_first(catalog: Catalog) -> None:
     task = replace(TASK, system=" Today is Friday. \n")
     messages = run_agent(ScriptedPolicy([]), DryRunEnvironment(catalog), task).messages
     assert messages[0] == {"role": "system", "content": "Today is Friday."}
+
+
+def test_calls_of_one_step_are_one_message_before_their_results(catalog: Catalog) -> None:
+    calls = [Action(tool=CREATE, arguments={"title": title}, thought="Two.") for title in "ab"]
+    policy = ScriptedPolicy([replace(calls[0], parallel=(calls[1],))])
+    messages = run_agent(policy, DryRunEnvironment(catalog), TASK).messages
+    assert [message["role"] for message in messages] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert [given for _, given in actions_of(messages[1])] == [{"title": "a"}, {"title": "b"}]
+    assert messages[1]["content"] == "Two."
+    assert [call["id"] for call in messages[1]["tool_calls"]] == [one["tool_call_id"] for one in messages[2:4]]
 
 
 def test_events_tell_what_happens_as_it_happens(catalog: Catalog) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import Definition
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Task
-from toolgen.datasets.messages import actions_of
-from toolgen.decoding import DecodingOptions, Sampling
+from toolgen.datasets.messages import actions_of, call_message, calls_message
+from toolgen.decoding import DecodingOptions, Sampling, ToolDecoder
 from toolgen.inference.passes import Runner
 from toolgen.testing import tiny_checkpoint
 
@@ -66,14 +67,57 @@ def test_given_tools_are_called_in_order_and_end_their_turns(
     assert [turn.status for turn in trajectory.outcome.turns] == ["finished"] * 3
 
 
+def test_further_calls_of_the_message_are_made_until_the_model_ends_it_or_repeats_itself(
+    checkpoint: Checkpoint, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]} | CLOSED
+    names = ("TicketAPI&&titles", "TicketAPI&&get_ticket")
+    definitions = [Definition(tool=name, description="Other.", parameters=own) for name in names]
+    asked = [{"role": "user", "content": "Hi"}]
+    counts = set()
+    for seed in range(8):
+        left = iter([True, True])
+        monkeypatch.setattr(ToolDecoder, "goes_on", lambda *_, left=left: next(left, False))
+        options = replace(OPTIONS, sampling=Sampling(temperature=2.0, seed=seed))
+        policy = GenerativePolicy(checkpoint, options=options)
+        policy = policy.for_task("one", Runner(checkpoint.model), definitions=definitions)
+        action = policy.act(asked, names, required=True)
+        calls = [(one.tool, one.arguments["yes"]) for one in (action, *action.parallel)]
+        assert len({*calls}) == len(calls) <= 3, "a call that is repeated ends the message"
+        assert action.tokens > sum(one.tokens for one in action.parallel)
+        counts.add(len(calls))
+    assert 3 in counts
+
+
+def test_given_tools_are_called_in_one_message(checkpoint: Checkpoint) -> None:
+    policy = GenerativePolicy(checkpoint, options=OPTIONS)
+    asked = [{"role": "user", "content": "Hi"}]
+    action = policy.act(asked, given=("TicketAPI&&titles",) * 3)
+    assert [one.tool for one in (action, *action.parallel)] == ["TicketAPI&&titles"] * 3
+    made = [(one.tool, one.arguments, "c") for one in (action, *action.parallel[:1])]
+    whole = checkpoint.protocol.unfinished([*asked, calls_message(made)])
+    assert policy._session.ids[: len(whole)] == whole, "the conversation as it is rendered later"
+
+
+def test_a_long_conversation_is_shown_from_a_later_turn_on(checkpoint: Checkpoint, catalog: Catalog) -> None:
+    small = tiny_checkpoint(catalog=catalog, max_position_embeddings=512)
+    turns = [{"role": "user", "content": f"Say {number} " + "please " * 20} for number in range(20)]
+    answer = call_message("finish", {"answer": "It is said."}, "a")
+    messages = [one for turn in turns for one in (turn, answer)][:-1]
+    policy = GenerativePolicy(small, options=OPTIONS)
+    assert policy.act(messages, []).stuck != "context_full"
+    text = small.tokenizer.decode(policy._session.ids)
+    assert "Say 19 " in text and "Say 1 " not in text and len(policy._session.ids) < 512
+
+
 def test_arguments_follow_the_definition_that_a_task_means(checkpoint: Checkpoint, catalog: Catalog) -> None:
     own = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]}
     definition = Definition(tool="TicketAPI&&titles", description="Other.", parameters=own | CLOSED)
     policy = GenerativePolicy(checkpoint, options=OPTIONS)
     meant = policy.for_task("one", Runner(checkpoint.model), definitions=(definition,))
     asked = [{"role": "user", "content": "Hi"}]
-    assert meant.act(asked, given=definition.tool).arguments.keys() == {"yes"}
-    assert policy.act(asked, given=definition.tool).arguments == {}
+    assert meant.act(asked, given=(definition.tool,)).arguments.keys() == {"yes"}
+    assert policy.act(asked, given=(definition.tool,)).arguments == {}
 
 
 def test_diagnostics_say_what_the_model_alone_would_have_done(checkpoint: Checkpoint) -> None:
@@ -87,7 +131,7 @@ def test_arguments_end_with_the_options_limit_or_the_tokens_that_are_left(checkp
     asked = [{"role": "user", "content": "Hi"}]
     policy = GenerativePolicy(checkpoint, options=DecodingOptions(argument_tokens=5))
     for tokens, most in ((None, 5), (4, 3), (1, 0)):
-        action = policy.act(asked, tokens=tokens, given="TicketAPI&&create_ticket")
+        action = policy.act(asked, tokens=tokens, given=("TicketAPI&&create_ticket",))
         assert (action.stuck, action.arguments, action.tokens) == ("arguments_cut", {}, most + 1)
         assert action.fault == f"cut after {most} tokens"
         assert action.diagnostics is not None and action.diagnostics.arguments == "cut"

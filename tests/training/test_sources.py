@@ -194,12 +194,21 @@ def with_trajectory(dataset: Dataset, status: Status = "finished") -> Dataset:
     return replace(dataset, trajectories={"train": (both,)})
 
 
-def test_a_long_conversation_counts_up_to_the_turns_that_fit(dataset: Dataset) -> None:
+def test_a_long_conversation_is_several_examples_that_teach_each_part_once(dataset: Dataset) -> None:
     (whole,) = trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=512))
-    (part,) = trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=len(whole) - 1))
-    assert whole.ids[: len(part)] == part.ids
-    assert read(part.ids).count("<|im_start|>user") == 1 and read(part.ids).endswith("<|im_end|>\n")
-    assert trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=20)) == []
+    first, second = trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=len(whole) - 1))
+    assert whole.ids[: len(first)] == first.ids and read(first.ids).endswith("<|im_end|>\n")
+    for part in (first, second):
+        assert "<|im_start|>user" in read(part.ids) and len(part) < len(whole)
+    written = [read([one.ids[place + 1] for place in one.text]) for one in (whole, first, second)]
+    assert written[0] == written[1] + written[2]
+    chosen = [[token for _, (token,) in one.choices] for one in (whole, first, second)]
+    assert chosen[0] == chosen[1] + chosen[2]
+
+
+def test_a_turn_that_is_too_long_for_itself_loses_its_end(dataset: Dataset) -> None:
+    parts = trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=48))
+    assert parts and all(len(part) <= 48 and (part.choices or part.text) for part in parts)
 
 
 def test_a_conversation_shows_the_definition_that_its_task_means(dataset: Dataset) -> None:

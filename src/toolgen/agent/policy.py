@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from toolgen.datasets.messages import FINISH, NO_TOOL
+from toolgen.datasets.messages import FINISH, NO_TOOL, calls_message
 from toolgen.datasets.trajectory import Diagnostics, Message
 from toolgen.errors import UsageError
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
     from toolgen.inference.passes import Passes
+
+SHOWN = 0.75
+"""Share of the model's context that the conversation may take; the rest is for the next call and its documentation."""
+MAX_CALLS = 16
+"""Calls in one message, at most."""
 
 OnText = Callable[[str, str], bool | None]
 OnChoice = Callable[["ToolChoice"], None]
@@ -31,8 +36,9 @@ class Action:
     """The assistant's next step: the call of a tool, "finish" or "no_tool".
 
     `stuck` is empty unless no legal call could be completed; such an action is not carried out, and `fault` says why in a
-    line. `tokens` counts what was generated, `prompt_tokens` what was read, `diagnostics` says how, where a decoder decided.
-    `parallel` are further calls of the same step, none of which needs another's result: they are carried out at the same time.
+    line. `tokens` counts what was generated for all of it, `prompt_tokens` what was read, `diagnostics` says how, where a
+    decoder decided. `parallel` are further calls of the same step, none of which needs another's result: they are carried out
+    at the same time.
     """
 
     tool: str
@@ -123,12 +129,13 @@ class RetryingPolicy:
 
 
 class GivenTools:
-    """The right tools in the right order are given ("finish" ends a turn); the policy behind fills in the arguments.
+    """The right tools in the right order are given ("finish" ends a turn, several at once are independent calls); the policy
+    behind fills in the arguments.
 
     Measures argument filling apart from finding tools.
     """
 
-    def __init__(self, policy: GenerativePolicy, tools: Iterable[str]) -> None:
+    def __init__(self, policy: GenerativePolicy, tools: Iterable[str | tuple[str, ...]]) -> None:
         self._policy = policy
         self._tools = iter(tools)
 
@@ -138,14 +145,15 @@ class GivenTools:
         tool = next(self._tools, FINISH)
         if tool == FINISH:
             return Action(tool=FINISH, arguments={"answer": "Done."})
-        return self._policy.act(messages, tokens=tokens, given=tool)
+        return self._policy.act(messages, tokens=tokens, given=(tool,) if isinstance(tool, str) else tool)
 
 
 class GenerativePolicy:
     """The model of a checkpoint, decoding legal actions only.
 
     The whole conversation is rendered at every step, but only what is new is encoded: the session keeps the model's
-    cache over the turns of one conversation. With `think` the model may write a thought first.
+    cache over the turns of one conversation. One that takes more than SHOWN of the context is shown from a later turn on. With
+    `think` the model may write a thought first.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, think: bool = False, options: DecodingOptions | None = None) -> None:
@@ -199,24 +207,26 @@ class GenerativePolicy:
         *,
         prompt: Sequence[int] | None = None,
         tokens: int | None = None,
-        given: str | None = None,
+        given: Sequence[str] = (),
         required: bool = False,
         on_choice: OnChoice | None = None,
         on_text: OnText | None = None,
     ) -> Action:
-        """See `Policy`. With `given` the tool is not chosen but taken; with `required` it is a tool, neither "finish" nor
+        """See `Policy`. The `given` tools are not chosen but taken; with `required` it is a tool, neither "finish" nor
         "no_tool". `prompt` are the token ids of the messages, where they are known. `on_choice` hears how the tool was chosen,
-        `on_text` the chosen tool and the arguments written so far, empty at first; if it says so, they end there."""
+        `on_text` the chosen tool and the arguments written so far, empty at first; if it says so, they end there. Where nobody
+        hears the text, the action may have `parallel` calls."""
         from toolgen.decoding import ContextFullError
 
         self._written = 0
+        if prompt is None:
+            messages, prompt = self._shown(messages)
         try:
-            prompt = self.decoder.protocol.prompt(messages) if prompt is None else prompt
             self._read = len(prompt)
             self._session.sync(prompt)
             thought = self._think() if self.think else ""
             choice = self.decoder.choose(self._session, tools, required=required)
-            tool = given or choice.tool
+            tool = given[0] if given else choice.tool
             if on_choice:
                 on_choice(choice)
             if on_text:
@@ -225,7 +235,52 @@ class GenerativePolicy:
         except ContextFullError:
             fault = "the conversation does not fit into the model's context"
             return Action(tool="", stuck="context_full", fault=fault, tokens=self._written)
-        return self._action(tool, thought, choice, arguments)
+        action = self._action(tool, thought, choice, arguments)
+        if not action.is_call or on_text or len(given) == 1:
+            return action
+        further = self._further(messages, action, tools, tokens, given[1:])
+        return replace(action, parallel=further, tokens=action.tokens + sum(one.tokens for one in further))
+
+    def _shown(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[int]]:
+        """What of the conversation the model is shown, and its token ids."""
+        protocol, budget = self.decoder.protocol, int(SHOWN * self.checkpoint.context_length)
+        ids = protocol.prompt(messages)
+        if len(ids) <= budget:
+            return messages, ids
+        shown, _ = protocol.windows(messages, budget)[-1]
+        return shown, protocol.prompt(shown)
+
+    def _further(
+        self,
+        messages: Sequence[Message],
+        first: Action,
+        tools: Sequence[str] | None,
+        tokens: int | None,
+        given: Sequence[str],
+    ) -> tuple[Action, ...]:
+        """The calls that the model writes behind the first in the same message. One that it repeats or does not complete is the
+        end of it, and is not made."""
+        from toolgen.decoding import ContextFullError
+
+        made, left = [first], tokens
+        while len(made) < (1 + len(given) if given else MAX_CALLS):
+            left = None if left is None else left - made[-1].tokens
+            calls = [(one.tool, one.arguments, f"call_{place}") for place, one in enumerate(made)]
+            before = [*messages, calls_message(calls, first.thought)]
+            self._written = 0
+            try:
+                self._session.sync(self.decoder.protocol.unfinished(before))
+                if not given and not self.decoder.goes_on(self._session, tools):
+                    break
+                choice = self.decoder.choose(self._session, tools, required=True)
+                tool = given[len(made) - 1] if given else choice.tool
+                action = self._action(tool, "", choice, self._arguments(tool, before, left, None))
+            except ContextFullError:
+                break
+            if action.stuck or (not given and _is_repeated(action, made)):
+                break
+            made.append(action)
+        return tuple(made[1:])
 
     def _think(self) -> str:
         ids = self.decoder.text(self._session)
@@ -265,3 +320,7 @@ class GenerativePolicy:
                 relaxed=arguments.relaxed,
             ),
         )
+
+
+def _is_repeated(action: Action, made: Sequence[Action]) -> bool:
+    return any((one.tool, one.arguments) == (action.tool, action.arguments) for one in made)

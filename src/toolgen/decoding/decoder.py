@@ -212,6 +212,13 @@ class ToolDecoder:
             tool=tool, probability=probability, tool_exists=exists, tool_allowed=permitted, candidates=candidates
         )
 
+    def goes_on(self, session: Session, allowed: Sequence[str] | None = None) -> bool:
+        """Whether another call is more likely than the end of the turn, where the session ends behind a call."""
+        legal = self._actions_of(None if allowed is None else tuple(allowed), True).trie
+        tokens = legal.tokens_M[legal.children(ROOT)]
+        logits_V = session.logits_V
+        return bool(logits_V[tokens.tolist()].max() > logits_V[self.protocol.end_id])
+
     def begin_call(self, session: Session, action: str, messages: Sequence[Mapping[str, Any]] = ()) -> None:
         """Appends the action's tokens and what the protocol puts between them and its arguments (the documentation, unless
         the `messages` before show it)."""

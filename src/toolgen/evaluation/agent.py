@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, get_args
@@ -152,6 +152,15 @@ class _Carried:
         return self.judge.carry_out(self.task, work)
 
 
+def _given(task: Task) -> Iterator[str | tuple[str, ...]]:
+    """The right tools of a task, turn by turn. In a world of its own a call may need what another has done; else they are
+    independent, as they are learned."""
+    for turn in task.turns:
+        tools = tuple(call.tool for call in turn.calls or ())
+        yield from tools if task.package or not tools else (tools,)
+        yield FINISH
+
+
 class _Judge:
     """Carries out and judges tasks of one dataset with one policy."""
 
@@ -196,5 +205,4 @@ class _Judge:
         policy = self._policy.for_task(task.id, passes, definitions=task.definitions) if passes else self._policy
         if not self._config.given_tools:
             return self._retrying(policy)
-        tools = [tool for turn in task.turns for tool in (*(call.tool for call in turn.calls or ()), FINISH)]
-        return GivenTools(policy, tools)
+        return GivenTools(policy, _given(task))

@@ -50,7 +50,9 @@ class StageConfig(BaseModel):
         "auto", description="auto: bf16 autocast where the processor multiplies it natively, else fp32"
     )
     max_tokens: int = Field(
-        160, ge=16, description="longer requests and documentations are cut, longer conversations left out"
+        160,
+        ge=16,
+        description="longer requests and documentations are cut; longer conversations are several examples, cut between turns",
     )
     shares: dict[str, float] = Field(default_factory=dict, description="source of examples: its share of each batch")
     negatives: Literal["asked", "all"] = Field(

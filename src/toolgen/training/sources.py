@@ -30,6 +30,7 @@ from toolgen.training.examples import (
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
     from toolgen.training.config import StageConfig
+    from toolgen.virtualization import PromptProtocol
 
 KEYWORDS = (5, 14)
 """Fewest and most words of one `keywords` example."""
@@ -206,8 +207,8 @@ def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -
 
 
 def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
-    """Whole conversations of the training split with loss on what the assistant writes. A multi-turn one counts up to its
-    longest prefix of whole turns within `max_tokens`; one without such a prefix is left out. So is what would teach
+    """Whole conversations of the training split with loss on what the assistant writes. One that is longer than `max_tokens` is
+    several examples, each what a run would show of it by then, with loss on what is new. Left out is what would teach
     something wrong: expected calls that contradict their tool or fail, and tasks in which a tool is held back, which the
     prompt does not tell. Abstentions are a source of their own."""
     tasks = {task.id: task for task in dataset.all_tasks("train")}
@@ -220,21 +221,25 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
         if status == "error" or (status == "declined" and task.no_tool_fits):
             continue
         protocol = checkpoint.protocol.redefined(task.definitions)
-        for messages in _prefixes(list(trajectory.messages)):
-            ids, mask = protocol.supervised(messages)
-            if len(ids) <= config.max_tokens:
-                choice_ids = checkpoint.vocabulary.action_token_ids
-                examples.append(conversation_example(ids, mask, choice_ids, among_asked=True))
-                break
+        for ids, mask in _within(protocol, trajectory.messages, config.max_tokens):
+            choice_ids = checkpoint.vocabulary.action_token_ids
+            examples.append(conversation_example(ids, mask, choice_ids, among_asked=True))
     return examples
 
 
-def _prefixes(messages: list[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """The conversation, then ever shorter ones that end before a turn of the user."""
-    yield messages
-    for position in range(len(messages) - 1, 0, -1):
-        if messages[position]["role"] == "user":
-            yield messages[:position]
+def _within(
+    protocol: PromptProtocol, messages: Sequence[Mapping[str, Any]], limit: int
+) -> Iterator[tuple[list[int], list[bool]]]:
+    """A conversation as token ids and masks of at most `limit` tokens: whole, or window by window; what is longer even so, a
+    single turn, loses its end."""
+    ids, mask = protocol.supervised(messages)
+    if len(ids) <= limit:
+        yield ids, mask
+        return
+    for shown, new in protocol.windows(messages, limit):
+        ids, mask = protocol.supervised(shown, new)
+        if any(mask[:limit]):
+            yield ids[:limit], mask[:limit]
 
 
 def _documentation_words(tool: Tool) -> list[str]:

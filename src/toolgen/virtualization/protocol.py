@@ -25,6 +25,7 @@ from toolgen.errors import InputError
 from toolgen.virtualization.text_encoder import TextEncoder
 from toolgen.virtualization.tokenizer import TOOL_TOKENS, TURN_END, TURN_START, find_end_marker
 from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
+from toolgen.virtualization.windows import windows
 
 RESPONSE_TEMPLATE: Mapping[str, Any] = {
     "defaults": {"role": "assistant"},
@@ -139,15 +140,29 @@ class PromptProtocol:
         known = {name: arguments[name] for name in order if name in arguments}
         return json.dumps({**known, **arguments}, ensure_ascii=False)
 
-    def supervised(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[bool]]:
-        """A whole conversation as (token ids, whether the assistant wrote each of them).
+    def supervised(self, messages: Sequence[Mapping[str, Any]], new: int = 0) -> tuple[list[int], list[bool]]:
+        """A whole conversation as (token ids, whether the assistant wrote each of them in the messages from `new` on).
 
         The mask comes from the template's generation markers.
         """
         spans: list[tuple[int, int]] = []
         text = self._render(messages, begins=True, add_generation_prompt=False, on_spans=spans.extend)
+        old = len(self._render(messages[:new], begins=True, add_generation_prompt=False)) if new else 0
         encoded = self.encoder.encode(text, self._own)
-        return encoded.ids, encoded.within(spans)
+        return encoded.ids, encoded.within(span for span in spans if span[0] >= old)
+
+    def unfinished(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Token ids up to where the last message, calls of the assistant, could go on with one more."""
+        ids = self._encode(self._render(messages, begins=True, add_generation_prompt=False))
+        return ids[: len(ids) - len(self._after_arguments)]
+
+    def windows(
+        self, messages: Sequence[Mapping[str, Any]], budget: int
+    ) -> list[tuple[Sequence[Mapping[str, Any]], int]]:
+        """What is shown of a conversation as it grows, each with the place in it from which on the messages are new."""
+        lengths = [len(self._encode(self._render([message], add_generation_prompt=False))) for message in messages]
+        found = windows([message["role"] for message in messages], lengths, budget)
+        return [([messages[place] for place in one.shown], one.shown.index(one.new)) for one in found]
 
     def _next_turn(self, role: str, *texts: str) -> list[int]:
         messages = [{"role": role, "content": text} for text in texts]
