@@ -106,6 +106,14 @@ def test_a_result_follows_the_response_schema_of_a_tool_that_has_one() -> None:
     assert "sky clear" in (trajectory.outcome.answer or "").lower()
 
 
+def test_a_turn_that_lacks_a_value_asks_for_it_by_its_name(catalog: Catalog) -> None:
+    call = Call(tool=CREATE, arguments={"title": "Broken lamp"})
+    turns = (Turn(text="Open a ticket.", calls=()), Turn(text="It is a broken lamp.", calls=(call,)))
+    trajectory = recorded(catalog, Task(id="q", turns=turns))
+    assert trajectory.outcome.turns[0].answer == "Please tell me the title."
+    assert ends(trajectory) == ["gave_up", "finished"]
+
+
 def test_a_request_that_no_tool_fits_is_declined(catalog: Catalog) -> None:
     trajectory = recorded(catalog, Query(id="q", text="Sing.", tools=(), calls=()))
     assert list(actions_of(trajectory.messages[-1])) == [("no_tool", {})]

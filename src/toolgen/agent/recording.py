@@ -5,9 +5,11 @@ Knows no model and no benchmark.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from random import Random
 from typing import Any
 
@@ -27,9 +29,12 @@ from toolgen.datasets.messages import (
     result_message,
     user_message,
 )
+from toolgen.datasets.phrasing import spoken
+from toolgen.datasets.plausible import words_of
 from toolgen.datasets.query import Call
 from toolgen.datasets.results import answer_for
-from toolgen.datasets.task import Task
+from toolgen.datasets.task import Task, Turn
+from toolgen.datasets.training_sets.evidence import unevidenced_values
 from toolgen.datasets.trajectory import Message, Outcome, Status, Trajectory, TurnOutcome
 
 DRY_RUNS = 0.1
@@ -76,7 +81,7 @@ def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int)
     with closing(_environment(task, catalog, packages)) as environment:
         environment.reset(task)
         transcript = _Transcript(catalog, environment, result_limit, opening(task))
-        for turn in task.turns:
+        for turn, following in zip_longest(task.turns, task.turns[1:]):
             environment.start_turn(turn)
             transcript.messages.append(user_message(turn.text))
             if turn.calls:
@@ -85,7 +90,7 @@ def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int)
             elif task.no_tool_fits or turn.held_back:
                 transcript.end(NO_TOOL, {}, "declined")
             else:
-                transcript.end(FINISH, {"answer": MISSING_INFORMATION, "gave_up": True}, "gave_up")
+                transcript.end(FINISH, {"answer": question(turn, following, catalog), "gave_up": True}, "gave_up")
         return transcript.trajectory(task)
 
 
@@ -149,6 +154,18 @@ class _Transcript:
     def _next_id(self) -> str:
         self.actions += 1
         return f"call_{self.actions}"
+
+
+def question(turn: Turn, following: Turn | None, catalog: Catalog) -> str:
+    """What is asked where the next turn tells the values that this one lacks."""
+    for call in following.calls or () if following else ():
+        schema = catalog.get(call.tool).parameters
+        required = {name: call.arguments[name] for name in schema.get("required") or () if name in call.arguments}
+        if lacking := list(
+            dict.fromkeys(re.split(r"[.\[]", path)[0] for path in unevidenced_values(required, {}, turn.text))
+        ):
+            return f"Please tell me the {spoken([words_of(name) for name in lacking])}."
+    return MISSING_INFORMATION
 
 
 def in_schema_order(value: Any, schema: Mapping[str, Any]) -> Any:

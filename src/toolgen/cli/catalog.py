@@ -12,7 +12,7 @@ from rich.table import Table
 from toolgen.agent.recording import record_trajectories
 from toolgen.catalog.duplicates import DuplicateReport, near_duplicates
 from toolgen.catalog.overview import changed_fields, overview, renames
-from toolgen.cli import catalog_mix, catalog_queries, catalog_rewrite
+from toolgen.cli import catalog_conversations, catalog_mix, catalog_queries, catalog_rewrite
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.outputs import dataset_output
 from toolgen.cli.tool_sources import (
@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example: toolgen catalog duplicates data/bfcl --threshold 0.9")(duplicates)
     catalog_queries.register(group)
     catalog_rewrite.register(group)
+    catalog_conversations.register(group)
     catalog_mix.register(group)
     app.add_typer(group, name="catalog")
 

@@ -84,10 +84,11 @@ class Dataset:
 
     @property
     def asked_tools(self) -> frozenset[str]:
-        """The tools that at least one training request or task asks for. Synthetic requests are made for every tool alike
-        and do not count."""
-        asked = (query.tools for query in self.queries["train"] if not query.is_synthetic)
-        return frozenset(tool for tools in (*asked, *(task.tools for task in self.tasks["train"])) for tool in tools)
+        """The tools that at least one training request or task asks for. Synthetic ones are made for every tool alike and do
+        not count."""
+        requests = (query.tools for query in self.queries["train"] if not query.is_synthetic)
+        tasks = (task.tools for task in self.tasks["train"] if not task.synthetic)
+        return frozenset(tool for tools in (*requests, *tasks) for tool in tools)
 
     @property
     def tool_sets(self) -> tuple[tuple[str, ...], ...]:

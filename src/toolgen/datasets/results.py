@@ -35,7 +35,7 @@ _THINGS = ("Harbor View", "Green Leaf", "Sunrise", "Blue Door", "North Star", "O
 def result_for(tool: Tool, arguments: Mapping[str, Any], random: Random) -> Any:
     """A made-up result of a call; what is raised where the response schema is none comes through."""
     if tool.returns:
-        return value_for(tool.name, tool.returns, random)
+        return _filled(value_for(tool.name, tool.returns, random), random)
     known, noun = _verb_and_noun(tool)
     given = _echo(arguments)
     if known in _NUMERIC:
@@ -88,6 +88,15 @@ def _verb_and_noun(tool: Tool) -> tuple[str, str]:
     if place is None:
         return instruction(tool).partition(" ")[0], " ".join(words)
     return base_form(words[place]) or "", " ".join(words[place + 1 :] or words[:place])
+
+
+def _filled(value: Any, random: Random) -> Any:
+    """The value with a name where nothing could be guessed."""
+    if isinstance(value, Mapping):
+        return {key: _filled(item, random) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, random) for item in value]
+    return random.choice(_THINGS) if value is None else value
 
 
 def _is_flat(value: Any) -> bool:

@@ -42,7 +42,7 @@ class Task:
     `system` precedes the first turn. `state` is where the environment begins, in its own terms. `payload` is what the
     benchmark of the task needs in addition. `definitions` are those of its tools that it means otherwise than the
     catalog. `category` is the source's own grouping. `faults` say where the source's calls
-    contradict their tools. A task and a query of one id are the same request.
+    contradict their tools. `synthetic`: it was made from documentation. A task and a query of one id are the same request.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Task:
     definitions: tuple[Definition, ...] = ()
     category: str = ""
     faults: tuple[str, ...] = ()
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         if not self.turns:
@@ -67,7 +68,13 @@ class Task:
     def from_query(cls, query: Query) -> Task:
         """A query as a task of one turn; nothing is to be called where no tool fits."""
         turn = Turn(text=query.text, calls=(query.calls or None) if query.tools else ())
-        return cls(id=query.id, turns=(turn,), category=query.category, faults=query.faults)
+        return cls(
+            id=query.id,
+            turns=(turn,),
+            category=query.category,
+            faults=query.faults,
+            synthetic=query.is_synthetic,
+        )
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -114,6 +121,7 @@ class Task:
             "definitions": [asdict(one) for one in self.definitions],
             "category": self.category,
             "faults": list(self.faults),
+            "synthetic": self.synthetic,
         }
         return record | {key: value for key, value in rest.items() if value}
 
@@ -130,4 +138,5 @@ class Task:
             definitions=typed(tuple[Definition, ...], record.get("definitions", ())),
             category=typed(str, record.get("category", "")),
             faults=typed(tuple[str, ...], record.get("faults", ())),
+            synthetic=typed(bool, record.get("synthetic", False)),
         )
