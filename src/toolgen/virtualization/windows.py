@@ -40,7 +40,9 @@ def windows(roles: Sequence[str], lengths: Sequence[int], budget: int) -> Iterat
         yield Window(tuple(range(len(roles))), 0)
         return
     sums = [0, *accumulate(lengths)]
-    turn_of = [*accumulate(range(len(units)), lambda last, place: place if units[place].is_user else last)]
+    turn_of: list[int] = []
+    for place, unit in enumerate(units):
+        turn_of.append(place if unit.is_user else turn_of[-1])
 
     def size(begin: int, end: int) -> int:
         said = units[turn_of[begin]]
@@ -49,7 +51,7 @@ def windows(roles: Sequence[str], lengths: Sequence[int], budget: int) -> Iterat
 
     def shown(begin: int, end: int) -> tuple[int, ...]:
         said = units[turn_of[begin]]
-        own = () if units[begin].is_user else range(said.start, said.stop)
+        own = range(0) if units[begin].is_user else range(said.start, said.stop)
         return (*range(units[0].start), *own, *range(units[begin].start, units[end].stop))
 
     begin = new = 0
