@@ -29,6 +29,7 @@ ORDER = [
     "run",
     "serve",
     "mcp",
+    "export",
     "evaluate",
     "experiment",
     "report",
@@ -87,8 +88,10 @@ COMMANDS = (
     "run",
     "serve",
     "mcp",
+    "export gguf",
     "evaluate retrieval",
     "evaluate agent",
+    "evaluate judge",
     "experiment",
     "report",
 )

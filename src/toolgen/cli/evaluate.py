@@ -22,6 +22,7 @@ from toolgen.cli.agent_policies import (
 )
 from toolgen.cli.console import IS_FIRST_PROCESS, MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.evaluate_base import base
+from toolgen.cli.evaluate_judge import judge
 from toolgen.cli.outputs import file_output
 from toolgen.cli.searching import (
     AddOption,
@@ -91,12 +92,15 @@ SHOWN_GROUPS = ("all", "asked", "unasked")
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `evaluate retrieval`, `evaluate agent` and `evaluate base`."""
+    """Adds `evaluate retrieval`, `evaluate agent`, `evaluate judge` and `evaluate base`."""
     group = typer.Typer(no_args_is_help=True)
     group.command(
         "retrieval", epilog="Example: toolgen evaluate retrieval CKPT DATASET --retriever generative -o generative.json"
     )(retrieval)
     group.command("agent", epilog="Example: toolgen evaluate agent CKPT DATASET --limit 50 -o agent.json")(agent)
+    group.command(
+        "judge", epilog="Example: toolgen evaluate judge agent.json --against truth.json --endpoint URL --model NAME"
+    )(judge)
     group.command("base", epilog="Example: toolgen evaluate base CKPT -o base.json")(base)
     app.add_typer(
         group,
