@@ -22,7 +22,8 @@ from toolgen.datasets.trajectory import Trajectory
 from toolgen.errors import InputError, OutputError, UsageError
 from toolgen.evaluation.agent_results import AgentRecord, AgentResult
 from toolgen.evaluation.metrics import Interval, bootstrap
-from toolgen.files import read_records
+from toolgen.foreign.data import decode, parse_json, read_bytes
+from toolgen.foreign.typed import typed
 from toolgen.llm.protocol import ChatMessage, LanguageModel
 
 Status = Literal["solved", "unsure", "unsolved"]
@@ -154,13 +155,24 @@ class Judge:
         return self._known[key]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A line of the cache."""
+
+    key: str
+    answer: str
+
+
 def _cached(path: Path | None) -> dict[str, str]:
+    """The answers that are kept. A last line without its end was cut off by a crash and does not count."""
     if path is None or not path.exists():
         return {}
+    *lines, _ = read_bytes(path).split(b"\n")
     try:
-        return {str(record["key"]): str(record["answer"]) for record in read_records(path)}
-    except (KeyError, TypeError, ValueError) as error:
+        kept = [typed(_Kept, parse_json(decode(line, str(path)), str(path))) for line in lines]
+    except ValueError as error:
         raise InputError(f"{path} does not hold a judge's answers ({error}); name another file") from error
+    return {one.key: one.answer for one in kept}
 
 
 def _framed(trajectory: Trajectory) -> str:
