@@ -71,6 +71,7 @@ COMMANDS = (
     "catalog queries",
     "catalog rewrite",
     "catalog mix",
+    "catalog conversations",
     "index",
     "tools list",
     "tools add",
@@ -94,6 +95,7 @@ COMMANDS = (
     "evaluate retrieval",
     "evaluate agent",
     "evaluate judge",
+    "evaluate base",
     "experiment",
     "report",
 )
