@@ -105,3 +105,9 @@ def test_a_batch_without_any_supervision_can_be_collated() -> None:
     batch = collate([TrainingExample((1, 2, 3))])
     assert batch.positions_P.shape == (0,)
     assert batch.targets_PK.dtype == torch.long and batch.targets_PK.shape == (0, 1)
+
+
+def test_a_positions_weight_is_in_its_targets() -> None:
+    example = TrainingExample((5, 6, 7), text=(0, 1), text_weights=(0.25, 3.0))
+    assert example.text_weight == 3.25
+    assert collate([example]).weights_PK.tolist() == [[0.25], [3.0]]

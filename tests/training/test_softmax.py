@@ -62,6 +62,9 @@ def case(dtype: torch.dtype, biased: bool = True) -> Case:
         count = 1 + position % MOST_TARGETS
         targets_PK[position, :count] = right[torch.randperm(len(right), generator=generator)[:count]]
     weights_PK = normal(POSITIONS, MOST_TARGETS).masked_fill(targets_PK < 0, float("-inf")).softmax(1)
+    weights_PK = (
+        weights_PK * torch.linspace(0, 2, POSITIONS, dtype=weights_PK.dtype)[:, None]
+    )  # what each position weighs
     return Case(
         hidden_PD=normal(POSITIONS, HIDDEN),
         base_VD=normal(BASE, HIDDEN),

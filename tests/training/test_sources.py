@@ -206,6 +206,23 @@ def test_a_long_conversation_is_several_examples_that_teach_each_part_once(datas
     assert chosen[0] == chosen[1] + chosen[2]
 
 
+def test_tokens_weigh_what_their_kind_does(dataset: Dataset) -> None:
+    kinds = ("structure", "key", "value", "stop", "answer", "text")
+    weights = dict(zip(kinds, (0.1, 0.5, 2.0, 3.0, 0.25, 1.0), strict=True))
+    config = CONFIG.model_copy(update={"token_weights": weights})
+    plain, weighed = (trajectories(CHECKPOINT, dataset, one)[0] for one in (CONFIG, config))
+    assert (plain.ids, plain.text, plain.choices) == (weighed.ids, weighed.text, weighed.choices)
+    assert plain.text_weights == () and plain.text_weight == len(plain.text)
+    said: dict[float, str] = {}
+    for place, weight in zip(weighed.text, weighed.text_weights, strict=True):
+        said[weight] = said.get(weight, "") + read([weighed.ids[place + 1]])
+    assert "Oslo" in said[2.0] and "city" in said[0.5] and "It is done." in said[0.25]
+    assert said[3.0] == "<|im_end|>" * 2 and "{" in said[0.1]
+    nothing = CONFIG.model_copy(update={"token_weights": dict.fromkeys(kinds, 0.0) | {"value": 1.0}})
+    values = trajectories(CHECKPOINT, dataset, nothing)[0]
+    assert 0 < len(values.text) < len(plain.text) and values.choices
+
+
 def test_a_turn_that_is_too_long_for_itself_loses_its_end(dataset: Dataset) -> None:
     parts = trajectories(CHECKPOINT, with_trajectory(dataset), StageConfig(max_tokens=48))
     assert parts and all(len(part) <= 48 and (part.choices or part.text) for part in parts)

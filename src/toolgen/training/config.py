@@ -14,9 +14,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from toolgen.errors import InputError, UsageError, nearest
 from toolgen.foreign.yaml_core import parse_yaml, read_yaml
+from toolgen.training.token_weights import Kind
 
 if TYPE_CHECKING:
     from toolgen.training.stages import Stage
+
+_MAPPINGS = ("shares", "token_weights")
+"""Settings that are mappings, of which one part can be set."""
 
 
 class StageConfig(BaseModel):
@@ -69,6 +73,11 @@ class StageConfig(BaseModel):
     teacher_encoder: str = Field("", description="the encoder folder of a teacher with toolretriever")
     teacher_checkpoint: str = Field("", description="the checkpoint folder of a teacher with generative")
     text_weight: float = Field(1.0, ge=0, description="weight of written text beside the choice of tools")
+    token_weights: dict[Kind, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="weight of each kind of token in a conversation's text: structure, key, value, stop, answer, text; 1 for "
+        "one that is not named",
+    )
     blend: float = Field(
         1.0,
         gt=0,
@@ -117,7 +126,7 @@ def resolve_settings(
     except ValidationError as error:
         first, *others = error.errors()
         name, *parts = first["loc"]
-        place = ".".join(map(str, (name, *parts) if name == "shares" else (name,)))
+        place = ".".join(map(str, (name, *parts) if name in _MAPPINGS else (name,)))
         reasons = " or ".join(one["msg"] for one in (first, *others) if one["loc"][0] == name)
         raise UsageError(f"{name_of_run}: {place} = {first['input']!r}: {reasons}") from error
 
@@ -147,11 +156,11 @@ def _assign(kind: type[BaseModel], values: dict[str, Any], key: str, value: Any,
     if name not in kind.model_fields:
         hint = nearest(name, kind.model_fields, f"; known keys: {', '.join(kind.model_fields)}")
         raise UsageError(f"{source}: there is no setting {name!r}{hint}")
-    if part and name != "shares":
+    if part and name not in _MAPPINGS:
         raise UsageError(f"{source}: {name!r} is one value and has no part {part!r}")
     if part:
         values[name] = {**values.get(name, {}), part: value}
-    elif isinstance(value, Mapping) and name == "shares":
+    elif isinstance(value, Mapping) and name in _MAPPINGS:
         values[name] = {**values.get(name, {}), **value}
     else:
         values[name] = value

@@ -21,18 +21,25 @@ class TrainingExample:
     """`choices` and `text` are supervised positions: after reading `ids[: position + 1]` the model should write one of
     the tokens (`choices`: a tool; `text`: exactly the next token of the example). With `among_asked` its choices
     are compared only with asked tools; see `StageConfig.negatives`. `weights` are the target
-    probabilities of each choice's tokens, summing to one; without them a choice's tokens are equally right. `request` is the
-    text that asks for tools, which a teacher reads; see `teacher.py`."""
+    probabilities of each choice's tokens, summing to one; without them a choice's tokens are equally right. `text_weights` say
+    what each position of `text` weighs; without them all weigh the same. `request` is the text that asks for tools, which a
+    teacher reads; see `teacher.py`."""
 
     ids: tuple[int, ...]
     choices: tuple[tuple[int, tuple[int, ...]], ...] = ()
     text: tuple[int, ...] = ()
     among_asked: bool = False
     weights: tuple[tuple[float, ...], ...] = ()
+    text_weights: tuple[float, ...] = ()
     request: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def text_weight(self) -> float:
+        """What all its text weighs."""
+        return sum(self.text_weights) if self.text_weights else len(self.text)
 
 
 @dataclass(frozen=True)
@@ -84,14 +91,17 @@ def sequence_example(
 
 
 def conversation_example(
-    ids: Sequence[int], mask: Sequence[bool], choice_ids: range, *, among_asked: bool = False
+    ids: Sequence[int], weights: Sequence[float], choice_ids: range, *, among_asked: bool = False
 ) -> TrainingExample:
-    """A whole conversation with loss on what the assistant wrote: tool tokens are choices, all else is text."""
-    written = [i for i in range(1, len(ids)) if mask[i]]
+    """A whole conversation with loss where it weighs something: tool tokens are choices, all else is text."""
+    written = [i for i in range(1, len(ids)) if weights[i]]
+    text = [i for i in written if ids[i] not in choice_ids]
+    is_even = all(weights[i] == 1 for i in text)
     return TrainingExample(
         ids=tuple(ids),
         choices=tuple((i - 1, (ids[i],)) for i in written if ids[i] in choice_ids),
-        text=tuple(i - 1 for i in written if ids[i] not in choice_ids),
+        text=tuple(i - 1 for i in text),
+        text_weights=() if is_even else tuple(weights[i] for i in text),
         among_asked=among_asked,
     )
 

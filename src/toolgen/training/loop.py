@@ -250,7 +250,7 @@ class _Run:
 
     def _step(self, batch: Sequence[TrainingExample]) -> dict[str, Any]:
         choices = max(1, sum(len(example.choices) for example in batch))
-        texts = max(1, sum(len(example.text) for example in batch))
+        texts = sum(example.text_weight for example in batch) or 1
         own = sorted(batch, key=len)[self.accelerator.process_index :: self.processes]
         if self.teach:
             own = self.teach(own)

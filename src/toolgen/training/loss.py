@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 class Loss(Protocol):
     """Sums over the supervised positions of a micro-batch, one over the choices of tools and one over the text. The loop
-    divides each by the number of such positions in the whole batch, and weights the text by `StageConfig.text_weight`."""
+    divides each by what such positions weigh in the whole batch, and weights the text by `StageConfig.text_weight`."""
 
     def __call__(self, model: TrainableModel, batch: MicroBatch, /) -> Losses:
         """Is called inside the model's `forward`, around which processes that share the model meet."""

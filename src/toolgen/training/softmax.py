@@ -164,11 +164,12 @@ def _chunked(
         top_B, total_B, picked_B = _combined(parts)
         if task.peers is not None:
             top_B, total_B, picked_B = task.peers.combine(top_B, total_B, picked_B)
-        loss_P[chunk] = top_B + total_B.log() - picked_B
+        mass_B = weights_PK[chunk].sum(1)
+        loss_P[chunk] = mass_B * (top_B + total_B.log()) - picked_B
         if not task.gradients:
             continue
         for part, rows_CD in zip(parts, weights, strict=True):
-            gradient_BC = part.into_gradient(top_B, total_B).to(task.dtype)
+            gradient_BC = part.into_gradient(top_B, total_B, mass_B).to(task.dtype)
             hidden_gradient[chunk] += gradient_BC @ rows_CD
         rows_gradient = _add_product(rows_gradient, gradient_BC.T, hidden_BD, full)  # of the last block, the new rows
     if task.gradients and rows_gradient is None:
@@ -210,9 +211,10 @@ class _Scores:
         self._values_BC = logits_BC.sub_(self.top_B[:, None]).exp_()
         self.total_B = self._values_BC.sum(1)
 
-    def into_gradient(self, top_B: Tensor, total_B: Tensor) -> Tensor:
-        """The gradient of the logits, in their place: the softmax over all blocks, less the targets' distribution."""
-        self._values_BC.mul_(((self.top_B - top_B).exp() / total_B)[:, None])
+    def into_gradient(self, top_B: Tensor, total_B: Tensor, mass_B: Tensor) -> Tensor:
+        """The gradient of the logits, in their place: the softmax over all blocks, less the targets' distribution, of which
+        each position has `mass_B`."""
+        self._values_BC.mul_((mass_B * (self.top_B - top_B).exp() / total_B)[:, None])
         self._values_BC.scatter_add_(1, self._columns_BK, -self._weights_BK)
         return self._values_BC if self._slope_BC is None else self._values_BC.mul_(self._slope_BC)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,7 @@ from toolgen.training.examples import (
     conversation_example,
     sequence_example,
 )
+from toolgen.training.token_weights import parts_of
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
@@ -221,25 +223,26 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
         if status == "error" or (status == "declined" and task.no_tool_fits):
             continue
         protocol = checkpoint.protocol.redefined(task.definitions)
-        for ids, mask in _within(protocol, trajectory.messages, config.max_tokens):
+        for ids, weights in _within(protocol, trajectory.messages, config):
             choice_ids = checkpoint.vocabulary.action_token_ids
-            examples.append(conversation_example(ids, mask, choice_ids, among_asked=True))
+            examples.append(conversation_example(ids, weights, choice_ids, among_asked=True))
     return examples
 
 
 def _within(
-    protocol: PromptProtocol, messages: Sequence[Mapping[str, Any]], limit: int
-) -> Iterator[tuple[list[int], list[bool]]]:
-    """A conversation as token ids and masks of at most `limit` tokens: whole, or window by window; what is longer even so, a
-    single turn, loses its end."""
-    ids, mask = protocol.supervised(messages)
+    protocol: PromptProtocol, messages: Sequence[Mapping[str, Any]], config: StageConfig
+) -> Iterator[tuple[list[int], list[float]]]:
+    """A conversation as token ids and their weights of at most `max_tokens`: whole, or window by window; what is longer even
+    so, a single turn, loses its end."""
+    limit, weigh = config.max_tokens, partial(parts_of, weights=config.token_weights)
+    ids, weights = protocol.weighed(messages, 0, weigh)
     if len(ids) <= limit:
-        yield ids, mask
+        yield ids, weights
         return
     for shown, new in protocol.windows(messages, limit):
-        ids, mask = protocol.supervised(shown, new)
-        if any(mask[:limit]):
-            yield ids[:limit], mask[:limit]
+        ids, weights = protocol.weighed(shown, new, weigh)
+        if any(weights[:limit]):
+            yield ids[:limit], weights[:limit]
 
 
 def _documentation_words(tool: Tool) -> list[str]:

@@ -22,10 +22,13 @@ from toolgen.catalog.tool import Definition
 from toolgen.datasets.messages import DOCUMENTATION, FINISH, FINISH_SCHEMA, NO_TOOL
 from toolgen.datasets.trajectory import ROLES
 from toolgen.errors import InputError
-from toolgen.virtualization.text_encoder import TextEncoder
+from toolgen.virtualization.text_encoder import Encoded, TextEncoder
 from toolgen.virtualization.tokenizer import TOOL_TOKENS, TURN_END, TURN_START, find_end_marker
 from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
 from toolgen.virtualization.windows import windows
+
+Part = tuple[int, int, float]
+"""Where a part of a text begins and ends, and a number for it."""
 
 RESPONSE_TEMPLATE: Mapping[str, Any] = {
     "defaults": {"role": "assistant"},
@@ -145,11 +148,27 @@ class PromptProtocol:
 
         The mask comes from the template's generation markers.
         """
+        encoded, spans, _ = self._written(messages, new)
+        return encoded.ids, encoded.within(spans)
+
+    def weighed(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        new: int,
+        weigh: Callable[[Sequence[tuple[int, str]]], Iterable[Part]],
+    ) -> tuple[list[int], list[float]]:
+        """The same with a weight for each token, 0 where the assistant did not write it: the largest of the parts that it
+        touches. `weigh` gets the pieces of text that the assistant wrote, with their places."""
+        encoded, spans, text = self._written(messages, new)
+        weights = encoded.largest(weigh([(start, text[start:stop]) for start, stop in spans]))
+        return encoded.ids, [weight if own else 0.0 for weight, own in zip(weights, encoded.within(spans), strict=True)]
+
+    def _written(self, messages: Sequence[Mapping[str, Any]], new: int) -> tuple[Encoded, list[tuple[int, int]], str]:
+        """The conversation, where in its text the assistant wrote from the message `new` on, and the text."""
         spans: list[tuple[int, int]] = []
         text = self._render(messages, begins=True, add_generation_prompt=False, on_spans=spans.extend)
         old = len(self._render(messages[:new], begins=True, add_generation_prompt=False)) if new else 0
-        encoded = self.encoder.encode(text, self._own)
-        return encoded.ids, encoded.within(span for span in spans if span[0] >= old)
+        return self.encoder.encode(text, self._own), [span for span in spans if span[0] >= old], text
 
     def unfinished(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """Token ids up to where the last message, calls of the assistant, could go on with one more."""

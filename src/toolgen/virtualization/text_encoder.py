@@ -58,6 +58,16 @@ class Encoded:
             mask[first:last] = [True] * (last - first)
         return mask
 
+    def largest(self, parts: Iterable[tuple[int, int, float]]) -> list[float]:
+        """For each id the largest of the numbers of the parts of the text that it lies in or touches; 0 outside of all."""
+        places = self.encoding.offsets
+        starts, stops = ([places[source][side] for source in self.sources] for side in (0, 1))
+        found = [0.0] * len(self.ids)
+        for start, stop, number in parts:
+            first, last = bisect_right(stops, self._place(start)), bisect_left(starts, self._place(stop))
+            found[first:last] = [max(one, number) for one in found[first:last]]
+        return found
+
     def _place(self, given: int) -> int:
         """Where a place of the text is in that of the twin."""
         count = bisect_right(self.ends, given)
