@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -164,6 +165,8 @@ def test_arguments_that_a_limit_cut_are_no_call(client: Any, script: Script) -> 
     [
         ({"n": 2}, "n"),
         ({"logprobs": True}, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 3}, "logprobs"),
+        ({"stop": 5}, "stop.str"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "assistant", "content": "me last"}]}, "messages"),
@@ -197,6 +200,42 @@ def test_a_conversation_that_does_not_fit_the_model_has_the_known_code(client: A
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client)
     assert caught.value.code == "context_length_exceeded"
+
+
+def test_the_asynchronous_client_gets_the_same(
+    address: str, client: Any, script: Script, checkpoint: Checkpoint
+) -> None:
+    script.actions = [call(), answer(), call()]
+
+    async def each() -> tuple[Any, str, Any]:
+        async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as made:
+            first = await ask(made)
+            chunks = [chunk.choices[0].delta.content or "" async for chunk in await ask(made, stream=True)]
+            found = await made.responses.create(model="tiny", input="storms?", tools=[{"type": "tool_search"}])
+            return first, "".join(chunks), found
+
+    first, text, found = asyncio.run(each())
+    assert first.choices[0].message.tool_calls[0].function.name == wire(checkpoint)
+    assert text == LETTER
+    assert [item.type for item in found.output] == ["tool_search_call", "tool_search_output", "function_call"]
+
+
+def test_a_stop_text_ends_an_answer_before_it(client: Any, script: Script) -> None:
+    script.actions = [answer("one, two, three") for _ in range(3)]
+    done = ask(client, stop=[", tw", "three"])
+    assert (done.choices[0].message.content, done.choices[0].finish_reason) == ("one", "stop")
+    chunks = [chunk.choices[0].delta.content or "" for chunk in ask(client, stop="three", stream=True)]
+    assert "".join(chunks) == "one, two, "
+    assert ask(client, stop="four").choices[0].message.content == "one, two, three"
+
+
+def test_draws_are_those_of_the_seed_and_differ_without_one(client: Any, script: Script) -> None:
+    script.actions = [answer() for _ in range(4)]
+    for options in ({"seed": 3}, {"seed": 3}, {}, {}):
+        ask(client, temperature=0.7, top_p=0.9, **options)
+    first, second, third, fourth = (asked["options"].sampling for asked in script.asked)
+    assert (first.temperature, first.top_p, first.seed) == (0.7, 0.9, 3)
+    assert first == second and third.seed != fourth.seed
 
 
 # --- many at once ------------------------------------------------------------------------------------------------------
@@ -286,6 +325,21 @@ def test_a_response_goes_on_with_results(client: Any, script: Script, checkpoint
     assert done.output_text == "Stay in."
     told = said(script.asked[1]["messages"])
     assert told == [("system", "Be kind."), ("user", "storms?"), (ALERTS, {"region": "Oslo"}), ("tool", "storm")]
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"include": ["message.output_text.logprobs"]}, "top_logprobs"),
+        ({"text": {"format": {"type": "json_object"}}}, "text"),
+    ],
+    ids=str,
+)
+def test_what_a_response_cannot_give_is_said(client: Any, options: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model="tiny", input="x", **options)
+    assert caught.value.param == param
 
 
 def test_nothing_is_kept_between_responses(client: Any) -> None:

@@ -38,12 +38,12 @@ def openai_tools(tools: Sequence[Mapping[str, Any]] | None) -> list[Json]:
 
 def openai_choice(choice: Mapping[str, Any] | None) -> Any:
     """`tool_choice` as OpenAI writes it."""
-    kind = choice.get("type") if choice else "auto"
+    kind = str(choice.get("type")) if choice else "auto"
     if choice and kind == "tool":
         return {"type": "function", "name": choice.get("name")}
     if kind not in CHOICES:
-        raise FormatError(f"tool_choice is auto, any, tool or none; got {str(kind)[:60]!r}", "tool_choice")
-    return CHOICES[str(kind)]
+        raise FormatError(f"tool_choice is auto, any, tool or none; got {kind[:60]!r}", "tool_choice")
+    return CHOICES[kind]
 
 
 def search_tool(tools: Sequence[Mapping[str, Any]]) -> str | None:
@@ -161,7 +161,7 @@ def _turns(role: Any, blocks: Sequence[Mapping[str, Any]], where: str) -> Iterat
     texts: list[Mapping[str, Any]] = []
     calls: list[Json] = []
     for block in blocks:
-        kind = block.get("type")
+        kind = str(block.get("type"))
         if kind == "text":
             texts.append(block)
         elif kind == "tool_use" and role == "assistant":
@@ -170,7 +170,7 @@ def _turns(role: Any, blocks: Sequence[Mapping[str, Any]], where: str) -> Iterat
         elif kind == "tool_result" and role == "user":
             yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _result(block, where)}
         elif kind not in PASSED_OVER or role != "assistant":
-            raise FormatError(f"{where}.content has a block of the type {str(kind)[:60]!r}; not known here", where)
+            raise FormatError(f"{where}.content has a block of the type {kind[:60]!r}; not known here", where)
     if role != "user" or texts:
         yield {"role": role, "content": texts, **({"tool_calls": calls} if calls else {})}
 

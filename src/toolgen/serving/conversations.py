@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException
 
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import ToolgenError
-from toolgen.foreign.data import clean
 from toolgen.inference.engine import Handle
 from toolgen.inference.sampling import Sampling
 from toolgen.serving.anthropic_messages import (
@@ -134,7 +133,7 @@ def add_responses(app: FastAPI, service: Service) -> None:
             _query(messages),
             offer.searches,
             frozenset(offer.listed),
-            clean({"tools": given.tools or [], "instructions": given.instructions, "metadata": given.metadata or {}}),
+            {"tools": given.tools or [], "instructions": given.instructions, "metadata": given.metadata or {}},
         )
         return await _answered(service, request, step, answer, "events" if given.stream else None)
 

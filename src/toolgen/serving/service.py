@@ -10,13 +10,14 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.effects import only_reads
 from toolgen.catalog.naming import wire_name
 from toolgen.catalog.transforms import select_tools
+from toolgen.foreign.data import clean
 from toolgen.inference.engine import Handle
 from toolgen.retrieval import Retriever
 from toolgen.retrieval.protocol import unit_of
@@ -33,9 +34,14 @@ HEARD_SECONDS = 0.2
 
 
 class Given(BaseModel):
-    """A request; what it holds besides is not for this server, and is passed over."""
+    """A request, without half characters; what it holds besides is not for this server, and is passed over."""
 
     model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _clean(cls, given: Any) -> Any:
+        return clean(given)
 
 
 class SearchRequest(Given):
