@@ -11,12 +11,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import Result
+
+from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.naming import wire_name
+from toolgen.datasets import save_dataset
+from toolgen.testing import tiny_checkpoint, tiny_dataset
 
 pytest.importorskip("fastapi")
 Invoke = Callable[..., Result]
@@ -71,6 +78,64 @@ def test_a_dataset_is_searched_and_the_server_ends_when_it_is_told(dataset_folde
         process.send_signal(signal.SIGTERM)
         process.wait(20)
         assert not _answers(f"{address}/health")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_server_that_is_told_to_end_answers_what_it_has_accepted(tmp_path: Path, stream: bool) -> None:
+    folder = tmp_path / "ckpt"
+    checkpoint = tiny_checkpoint(max_position_embeddings=2048)
+    checkpoint.save(folder)
+    forced = {"type": "function", "function": {"name": wire_name(checkpoint.catalog.get("weather&&get_alerts"))}}
+    body = {"messages": [{"role": "user", "content": "storms?"}], "tool_choice": forced, "max_tokens": 300}
+
+    def ask(address: str) -> str:
+        request = urllib.request.Request(
+            f"{address}/v1/chat/completions",
+            json.dumps({**body, "stream": stream}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=120) as got:
+            return str(got.read().decode())
+
+    with server(folder, "--running", 1) as (process, address), ThreadPoolExecutor(5) as clients:
+        answers = [clients.submit(ask, address) for _ in range(5)]
+        while _load(address) < 4:
+            assert not all(answer.done() for answer in answers)
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        while _answers(f"{address}/health"):
+            time.sleep(0.01)
+        assert not all(answer.done() for answer in answers)  # it is shut, and still at work
+        for answer in answers:
+            text = answer.result(120)
+            assert text.endswith("data: [DONE]\n\n") if stream else json.loads(text)["usage"]["completion_tokens"]
+        assert process.wait(20) == 0
+
+
+def _load(address: str) -> int:
+    with urllib.request.urlopen(f"{address}/ready", timeout=30) as got:
+        return int(json.loads(got.read())["load"])
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+def test_a_changed_catalog_is_taken_without_a_pause(tmp_path: Path) -> None:
+    folder = tmp_path / "tools"
+    dataset = tiny_dataset()
+    save_dataset(dataset, folder)
+    with server(folder) as (process, address):
+        new = Tool(id="kettle&&boil", provider="kettle", name="boil", description="Boil water for tea")
+        save_dataset(replace(dataset, catalog=Catalog([*dataset.catalog, new])), folder)
+        process.send_signal(signal.SIGHUP)
+        until, found = time.monotonic() + 60, ""
+        while found != new.id and time.monotonic() < until:  # every one of them is answered
+            found = post(f"{address}/v1/tools/search", {"query": "boil water for tea", "limit": 1})["data"][0]["id"]
+        assert found == new.id
+        (folder / "catalog.jsonl").write_text("nonsense", encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert (
+            post(f"{address}/v1/tools/search", {"query": "boil water for tea", "limit": 1})["data"][0]["id"] == new.id
+        )
 
 
 def test_a_key_that_was_made_is_let_in(dataset_folder: Path, toolgen: Invoke, tmp_path: Path) -> None:

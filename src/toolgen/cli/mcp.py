@@ -29,6 +29,7 @@ from toolgen.cli.calling import (
 from toolgen.cli.console import JsonOption, emit, message, progress, show
 from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, has_weights, load_catalog, open_retriever
 from toolgen.cli.served import ServedArgument, served_folder
+from toolgen.cli.settings import ConfigOption, full_place
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import MissingExtraError, UsageError
 from toolgen.fetching.opening import open_tokenizer
@@ -117,6 +118,7 @@ def mcp(
     install: InstallOption = None,
     report: ReportOption = False,
     as_json: JsonOption = False,
+    config: ConfigOption = None,
 ) -> None:
     """Serve tools to any MCP client as three tools: search_tools, get_tool_details, call_tool.
 
@@ -153,7 +155,7 @@ def mcp(
 
 
 def _tell_settings(client: Client, places: Sequence[str], files: Sequence[Path]) -> None:
-    full = {place: _full(place) for place in places} | {str(path): str(path.resolve()) for path in files}
+    full = {place: full_place(place) for place in places} | {str(path): str(path.resolve()) for path in files}
     show(_settings(client, _command(sys.argv[1:], full)).split("\n"))
     message(f"goes into {SETTINGS[client]}")
 
@@ -212,12 +214,6 @@ def _command(typed: Sequence[str], full: Mapping[str, str]) -> list[str]:
         else:
             kept.append(f"{option}{equals}{full.get(value, value)}")
     return [sys.executable, "-m", "toolgen", *kept]
-
-
-def _full(place: str) -> str:
-    """A file or folder by its full path, after `kind:` too; a command or an address as it is."""
-    kind, colon, rest = place.partition(":") if not Path(place).exists() else ("", "", place)
-    return f"{kind}{colon}{Path(rest).resolve()}" if Path(rest).exists() else place
 
 
 def _settings(client: Client, command: list[str]) -> str:

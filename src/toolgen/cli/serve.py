@@ -15,6 +15,7 @@ from toolgen.checkpoint.layout import is_only_indexed
 from toolgen.cli.console import message, progress, show
 from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, has_weights, load_catalog, open_retriever
 from toolgen.cli.served import ServedArgument, served_folder
+from toolgen.cli.settings import ConfigOption, keys_of
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import InputError, MissingExtraError, UsageError
 from toolgen.foreign.data import read_text
@@ -32,63 +33,78 @@ def register(app: typer.Typer) -> None:
     app.command("serve", epilog="Example: toolgen serve CKPT --port 8000")(serve)
 
 
+HostOption = Annotated[str, typer.Option(help="The address to listen at; beyond this machine only with --keys.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535)]
+KeysOption = Annotated[
+    Path | None,
+    typer.Option("--keys", metavar="FILE", help="Owners and hashes of keys, a line each; --new-key makes one."),
+]
+NewKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--new-key", metavar="OWNER", help="Print a new key, and the line for the file of keys; serve nothing."
+    ),
+]
+NameOption = Annotated[
+    list[str] | None,
+    typer.Option("--name", metavar="HOST", help="A name that the server goes by behind a proxy; may be repeated."),
+]
+RunningOption = Annotated[int, typer.Option(min=1, help="Conversations answered at once.")]
+WaitingOption = Annotated[int, typer.Option(min=1, help="More that wait; the next is told to come again.")]
+SecondsOption = Annotated[float, typer.Option(min=0.1, help="The longest time for one answer.")]
+
+
 def serve(
     ctx: typer.Context,
     given: ServedArgument,
-    host: Annotated[
-        str, typer.Option(help="The address to listen at; beyond this machine only with --keys.")
-    ] = LOOPBACK[0],
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    keys: Annotated[
-        Path | None,
-        typer.Option("--keys", metavar="FILE", help="Owners and hashes of keys, a line each; --new-key makes one."),
-    ] = None,
-    new_key: Annotated[
-        str | None,
-        typer.Option(
-            "--new-key", metavar="OWNER", help="Print a new key, and the line for the file of keys; serve nothing."
-        ),
-    ] = None,
-    names: Annotated[
-        list[str] | None,
-        typer.Option("--name", metavar="HOST", help="A name that the server goes by behind a proxy; may be repeated."),
-    ] = None,
-    running: Annotated[int, typer.Option(min=1, help="Conversations answered at once.")] = 32,
-    waiting: Annotated[int, typer.Option(min=1, help="More that wait; the next is told to come again.")] = 64,
-    seconds: Annotated[float, typer.Option(min=0.1, help="The longest time for one answer.")] = 120.0,
+    host: HostOption = LOOPBACK[0],
+    port: PortOption = 8000,
+    keys: KeysOption = None,
+    new_key: NewKeyOption = None,
+    names: NameOption = None,
+    running: RunningOption = 32,
+    waiting: WaitingOption = 64,
+    seconds: SecondsOption = 120.0,
     retriever: RetrieverOption = None,
     add: AddOption = None,
     encoder: EncoderOption = None,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Serve /v1/chat/completions, /v1/responses and /v1/messages with tool search, /v1/tools/search, /v1/models and /metrics.
 
     The catalog's tools need not be listed in requests: the model finds them, and the client carries the calls out. SIGTERM ends
-    the server once all accepted requests are answered. At / there is a page to search, to chat and to see all tools on a map.
+    the server once all accepted requests are answered; SIGHUP reads the catalog, the checkpoint and the keys again, while
+    requests go on. At / there is a page to search, to chat and to see all tools on a map.
     """
     try:
         import uvicorn
 
         from toolgen.serving.app import make_app
-        from toolgen.serving.guard import LOOPBACK_NAMES, hashed
+        from toolgen.serving.guard import LOOPBACK_NAMES, Meters, hashed
         from toolgen.serving.guard import new_key as make_key
+        from toolgen.serving.reloading import Loaded, Reloading
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "fastapi", "serve") from None
     if new_key is not None:
         key = make_key()
         show([f"key: {key}", f"line: {new_key} {hashed(key)}"])
         return
-    known = _read_keys(keys) if keys else {}
-    is_local = host in LOOPBACK
-    if not known and not is_local:
-        raise UsageError(f"--host {host}: a server that other machines reach needs --keys FILE")
-    service, close = _service(
-        served_folder(ctx, given), (running, waiting, seconds), retriever, add, encoder, include, exclude
-    )
-    hosts = [*LOOPBACK_NAMES, *(names or ())] if is_local or names else []
-    app = make_app(service, hosts=hosts, keys=known, on_close=close)
-    message(f"serving {len(service.catalog):,} tools at http://{in_url(host)}:{port}/v1, a page at /")
+    is_local, meters = host in LOOPBACK, Meters()
+
+    def load() -> Loaded:
+        known = _read_keys(keys) if keys else keys_of(ctx)
+        if not known and not is_local:
+            raise UsageError(f"--host {host}: a server that other machines reach needs --keys FILE")
+        service, close = _service(
+            served_folder(ctx, given), (running, waiting, seconds), retriever, add, encoder, include, exclude
+        )
+        hosts = [*LOOPBACK_NAMES, *(names or ())] if is_local or names else []
+        message(f"serving {len(service.catalog):,} tools at http://{in_url(host)}:{port}/v1, a page at /")
+        return Loaded(make_app(service, hosts=hosts, keys=known, meters=meters), close)
+
+    app = Reloading(load, message)
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(seconds) + 1)
 
 

@@ -32,16 +32,17 @@ def make_app(
     *,
     hosts: Sequence[str] = LOOPBACK_NAMES,
     keys: Mapping[str, str] | None = None,
+    meters: Meters | None = None,
     on_close: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """The application; `hosts` and `keys` are those of `Guard`, `on_close` is called when it ends."""
+    """The application; `hosts`, `keys` and `meters` are those of `Guard`, `on_close` is called when it ends."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         on_close()
 
-    meters = Meters()
+    meters = meters or Meters()
     app = FastAPI(title="toolgen", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Guard, hosts=hosts, keys=keys, meters=meters, paths=PATHS)
     _add_errors(app)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from concurrent.futures import CancelledError
 from copy import copy
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.exceptions import HTTPException
 
 from toolgen.catalog import Catalog
@@ -31,6 +31,8 @@ FILTERS = 16
 """Parts of the catalog that stay prepared for searches."""
 HEARD_SECONDS = 0.2
 """How often it is looked whether a client still waits."""
+Which = Annotated[str, StringConstraints(max_length=200, pattern=r"^(described$|provider:|category:)")]
+"""A part of the catalog. No regular expression: one of a client could keep the whole process busy for hours."""
 
 
 class Given(BaseModel):
@@ -49,8 +51,10 @@ class SearchRequest(Given):
 
     query: str = Field(min_length=1, max_length=LONGEST_REQUEST)
     limit: int = Field(5, ge=1, le=LARGEST)
-    include: list[str] = Field(default=[], description="only these, as `toolgen search --include` has them")
-    exclude: list[str] = Field(default=[], description="without these")
+    include: list[Which] = Field(
+        default=[], max_length=64, description="only these: provider:GLOB, category:GLOB, described (has a description)"
+    )
+    exclude: list[Which] = Field(default=[], max_length=64, description="without these")
     read_only: bool = Field(default=False, description="only tools that say that they only read")
 
 

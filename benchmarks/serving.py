@@ -1,0 +1,279 @@
+"""`toolgen serve` under load: many clients at once, memory, and what HTTP adds to the model's own time.
+
+    python benchmarks/serving.py CKPT [--clients 64] [--seconds 300] [--requests 40] [--breaks 1000] [-o RESULT.json]
+
+The server is a process of its own. First one client, which has it alone:
+
+    search         POST /v1/tools/search, against `bare`: a pass of the same engine over the same prompt, in this process
+    first_byte     of a streamed chat, and `first_piece`, the first that tells the tool, against `first_token`, when this
+                   process' own policy has chosen the tool
+
+Then `--clients` at once for `--seconds`: of ten requests six are searches, two whole chats, two streamed. A 429 is waited
+for as it asks, and counted apart; every other status but 200 is an error. `memory_mib` is the server's, over the time of the
+load. At last `--breaks` clients break off in the middle of a chat: `load_after` are the conversations still running
+`settled_seconds` later, when none should.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from toolgen.agent import GenerativePolicy
+from toolgen.checkpoint import Checkpoint
+from toolgen.decoding import DecodingOptions
+from toolgen.evaluation.provenance import hardware
+from toolgen.files import write_json
+from toolgen.inference.engine import Engine, Work
+from toolgen.inference.passes import Part
+
+SEARCH, CHAT = "/v1/tools/search", "/v1/chat/completions"
+TOKENS = 48
+"""What a chat may write."""
+KINDS = ("search", "search", "search", "whole", "search", "streamed", "search", "search", "whole", "streamed")
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[tuple[int, str]]:
+    """Process id and address of a server that is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "toolgen", "serve", str(folder), "--retriever", "generative", "--port", str(port)]
+    with subprocess.Popen(command) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            while True:
+                with suppress(httpx2.TransportError):
+                    if httpx2.get(f"{url}/ready").status_code == 200:
+                        break
+                if process.poll() is not None:
+                    raise SystemExit("the server has ended; see above")
+                time.sleep(0.2)
+            yield process.pid, url
+        finally:
+            process.terminate()
+
+
+def body(kind: str, text: str) -> tuple[str, dict[str, Any]]:
+    """Path and body of a request."""
+    if kind == "search":
+        return SEARCH, {"query": text, "limit": 10}
+    message = {"role": "user", "content": text}
+    return CHAT, {"messages": [message], "max_tokens": TOKENS, "stream": kind == "streamed"}
+
+
+def requests_of(checkpoint: Checkpoint, count: int) -> list[str]:
+    """Evenly chosen descriptions stand for requests."""
+    tools = [tool for tool in checkpoint.catalog if tool.description]
+    return [" ".join(tool.description.split())[:200] for tool in tools[:: max(1, len(tools) // count)][:count]]
+
+
+# --- one client --------------------------------------------------------------------------------------------------------
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Milliseconds."""
+    started = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - started)
+
+
+class First:
+    """A step that is over once its tool is chosen."""
+
+    def __init__(self, policy: GenerativePolicy, text: str) -> None:
+        self._policy, self._text = policy, text
+
+    def run(self, work: Work) -> float:
+        started, chosen = time.perf_counter(), []
+
+        def heard(_tool: str, _arguments: str) -> bool:
+            chosen.append(time.perf_counter())
+            return True
+
+        policy = self._policy.for_task("", work, DecodingOptions())
+        policy.act([{"role": "user", "content": self._text}], None, tokens=TOKENS, on_text=heard)
+        return 1000 * (chosen[0] - started) if chosen else float("nan")
+
+
+def stream_times(client: httpx2.Client, url: str, text: str) -> tuple[float, float]:
+    """Milliseconds to the first byte of a streamed chat, and to the first piece with a tool or an answer."""
+    path, given = body("streamed", text)
+    started, first = time.perf_counter(), 0.0
+    with client.stream("POST", url + path, json=given) as answer:
+        for line in answer.iter_lines():
+            now = 1000 * (time.perf_counter() - started)
+            first = first or now
+            if '"tool_calls":' in line or '"content": "' in line:
+                return first, now
+    return first, now
+
+
+def alone(checkpoint: Checkpoint, url: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Medians of one client's times, in turns with the model's own."""
+    times: dict[str, list[float]] = {}
+    with Engine(checkpoint.model, prefix_mebibytes=0) as engine, httpx2.Client(timeout=600) as client:
+        policy = GenerativePolicy(checkpoint)
+
+        def bare(text: str) -> None:
+            engine.run([Part(ids=checkpoint.protocol.prompt([{"role": "user", "content": text}]), rows=None)])
+
+        for place, text in enumerate([texts[0], *texts]):  # the first is to warm up
+            path, given = body("search", text)
+            found = {
+                "bare": timed(lambda text=text: bare(text)),
+                "search": timed(lambda path=path, given=given: client.post(url + path, json=given).raise_for_status()),
+            }
+            other = f"Please: {text}"  # the server would not read the beginning of the same text again
+            found["first_token"] = engine.submit(First(policy, other)).result()
+            found["first_byte"], found["first_piece"] = stream_times(client, url, other)
+            for name, value in found.items() if place else ():
+                times.setdefault(name, []).append(value)
+    median = {name: round(statistics.median(values), 2) for name, values in times.items()}
+    over = {
+        "search_over_bare": round(median["search"] / median["bare"], 3),
+        "first_byte_over_first_token": round(median["first_byte"] / median["first_token"], 3),
+        "first_piece_over_first_token": round(median["first_piece"] / median["first_token"], 3),
+    }
+    return {"milliseconds": median, **over}
+
+
+# --- many --------------------------------------------------------------------------------------------------------------
+
+
+async def client_of(
+    number: int, url: str, texts: Sequence[str], until: float, seconds: dict[str, list[float]], seen: Counter[str]
+) -> None:
+    """One client: a request after another."""
+    async with httpx2.AsyncClient(timeout=600) as client:
+        turn = number
+        while time.monotonic() < until:
+            kind, text = KINDS[turn % len(KINDS)], texts[(7 * turn + number) % len(texts)]
+            path, given = body(kind, text)
+            started = time.perf_counter()
+            try:
+                answer = await client.post(url + path, json=given)
+            except httpx2.TransportError as error:
+                seen[type(error).__name__] += 1
+                continue
+            seen[str(answer.status_code)] += 1
+            if answer.status_code == 429:
+                await asyncio.sleep(float(answer.headers["retry-after"]))
+                continue
+            if kind == "streamed" and not answer.text.endswith("data: [DONE]\n\n"):
+                seen["a stream that was cut"] += 1
+            seconds[kind].append(time.perf_counter() - started)
+            turn += 1
+
+
+def memory_mib(pid: int) -> float:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+async def load(pid: int, url: str, texts: Sequence[str], clients: int, seconds: float) -> dict[str, Any]:
+    """What many clients see, and what the server needs."""
+    taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    seen: Counter[str] = Counter()
+    started, memory = time.monotonic(), [memory_mib(pid)]
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(seconds / 60)
+            memory.append(memory_mib(pid))
+
+    watching = asyncio.create_task(watch())
+    until = started + seconds
+    await asyncio.gather(*(client_of(number, url, texts, until, taken, seen) for number in range(clients)))
+    watching.cancel()
+    third = max(1, len(memory) // 3)
+    return {
+        "clients": clients,
+        "seconds": round(time.monotonic() - started, 1),
+        "statuses": dict(seen),
+        "errors": sum(count for status, count in seen.items() if status not in ("200", "429")),
+        "milliseconds": {kind: percentiles(values) for kind, values in taken.items() if values},
+        "memory_mib": {
+            "before": round(memory[0]),
+            "first_third": round(statistics.median(memory[:third])),
+            "last_third": round(statistics.median(memory[-third:])),
+            "most": round(max(memory)),
+        },
+    }
+
+
+def percentiles(seconds: Sequence[float]) -> Mapping[str, float]:
+    """How many, and 50, 95 and 99 of a hundred in milliseconds."""
+    ordered = sorted(seconds)
+    place = {name: ordered[min(len(ordered) - 1, int(share * len(ordered)))] for name, share in SHARES.items()}
+    return {"count": len(ordered), **{name: round(1000 * value, 1) for name, value in place.items()}}
+
+
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+def break_off(url: str, texts: Sequence[str], count: int) -> dict[str, Any]:
+    """Clients that send a chat and reset the connection; the conversations that still run afterwards."""
+    place = httpx2.URL(url)
+    for number in range(count):
+        path, given = body(("whole", "streamed")[number % 2], texts[number % len(texts)])
+        data = json.dumps(given).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: {place.netloc.decode()}\r\nContent-Length: {len(data)}\r\n"
+        with socket.create_connection((place.host, place.port or 80), 30) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + data)
+            time.sleep((0, 0.01, 0.1)[number % 3])
+    started, left = time.monotonic(), 1
+    while left and time.monotonic() < started + 60:
+        time.sleep(0.1)
+        left = httpx2.get(f"{url}/ready", timeout=60).json()["load"]
+    return {"breaks": count, "load_after": left, "settled_seconds": round(time.monotonic() - started, 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--breaks", type=int, default=1000)
+    parser.add_argument("--output", "-o", type=Path)
+    options = parser.parse_args()
+
+    checkpoint = Checkpoint.load(options.checkpoint)
+    texts = requests_of(checkpoint, options.requests)
+    with server(options.checkpoint) as (pid, url):
+        result = {
+            "benchmark": "serving",
+            "hardware": hardware(),
+            "checkpoint": options.checkpoint.name,
+            "tools": len(checkpoint.catalog),
+            "alone": alone(checkpoint, url, texts),
+            "load": asyncio.run(load(pid, url, texts, options.clients, options.seconds)),
+            "broken_off": break_off(url, texts, options.breaks),
+            "memory_mib_after": round(memory_mib(pid)),
+        }
+    print(json.dumps(result, indent=1))
+    if options.output:
+        write_json(options.output, result)
+
+
+if __name__ == "__main__":
+    main()
