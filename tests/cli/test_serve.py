@@ -126,16 +126,20 @@ def test_a_changed_catalog_is_taken_without_a_pause(tmp_path: Path) -> None:
         new = Tool(id="kettle&&boil", provider="kettle", name="boil", description="Boil water for tea")
         save_dataset(replace(dataset, catalog=Catalog([*dataset.catalog, new])), folder)
         process.send_signal(signal.SIGHUP)
-        until, found = time.monotonic() + 60, ""
-        while found != new.id and time.monotonic() < until:  # every one of them is answered
-            found = post(f"{address}/v1/tools/search", {"query": "boil water for tea", "limit": 1})["data"][0]["id"]
+        until, found = time.monotonic() + 60, first_of(address)
+        while found != new.id and time.monotonic() < until:  # every request is answered
+            found = first_of(address)
         assert found == new.id
         (folder / "catalog.jsonl").write_text("nonsense", encoding="utf-8")
         process.send_signal(signal.SIGHUP)
         time.sleep(1)
-        assert (
-            post(f"{address}/v1/tools/search", {"query": "boil water for tea", "limit": 1})["data"][0]["id"] == new.id
-        )
+        assert first_of(address) == new.id
+
+
+def first_of(address: str) -> str | None:
+    """The first tool for tea; None if there is none."""
+    found = post(f"{address}/v1/tools/search", {"query": "boil water for tea", "limit": 1})["data"]
+    return str(found[0]["id"]) if found else None
 
 
 def test_a_key_that_was_made_is_let_in(dataset_folder: Path, toolgen: Invoke, tmp_path: Path) -> None:
