@@ -169,3 +169,11 @@ def test_a_file_of_keys_that_holds_none_is_said(
     done = toolgen("serve", dataset_folder, "--keys", keys)
     assert done.exit_code == 1
     assert "--new-key" in done.stderr
+
+
+def test_an_owner_has_one_key(dataset_folder: Path, toolgen: Invoke, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"ada {'0' * 64}\nbob {'1' * 64}\nada {'2' * 64}\n", encoding="utf-8")
+    done = toolgen("serve", dataset_folder, "--keys", keys)
+    assert done.exit_code == 1
+    assert "line 3: ada has a key above" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from toolgen.cli.settings import full_place, read_settings
+from toolgen.cli.settings import full_place, keys_of, read_settings
 from toolgen.errors import InputError
 
 pytest.importorskip("fastapi")
@@ -124,3 +125,23 @@ def test_places_are_those_beside_the_file(tmp_path: Path) -> None:
     assert full_place("api.yaml", tmp_path) == str(tmp_path / "api.yaml")
     for other in ("openapi:", "mcp:https://tools.example/mcp", "mcp:python -m server", "nothing"):
         assert full_place(other, tmp_path) == other
+
+
+def test_keys_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, f'[serve.keys]\nada = "{HASH}"\n')
+    assert keys_of(path) == {"ada": HASH}
+    written(tmp_path, f'[serve.keys]\nbob = "{HASH}"\n')
+    assert keys_of(path) == {"bob": HASH}
+    assert keys_of(None) == {}
+
+
+def test_a_client_is_told_the_full_path_of_the_settings(
+    toolgen: Invoke, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tools").symlink_to(dataset_folder)
+    path = written(tmp_path, 'sources = ["tools"]\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["toolgen", "mcp", "--config", path.name, "--install", "claude"])
+    done = toolgen("mcp", "--config", path.name, "--install", "claude")
+    entry = json.loads(done.stdout)["mcpServers"]["toolgen"]
+    assert entry["args"][-3:] == ["mcp", "--config", str(path.resolve())]

@@ -87,6 +87,17 @@ def test_tokens_are_lent_again_to_what_comes_later_and_kept_for_what_comes_again
         room.check([tool(name) for name in "abc"])
 
 
+def test_a_request_that_fails_keeps_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = GenerativePolicy(tiny_checkpoint(spare=1))
+    room = RequestTools(policy)
+    with monkeypatch.context() as patch:
+        patch.setattr(policy, "extended", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError), room.lent([tool("tea")]):
+            pass
+    with room.lent([tool("coffee")]) as lent:
+        assert "coffee" in lent.checkpoint.catalog
+
+
 def test_a_token_that_another_tool_has_now_is_read_anew(checkpoint: Checkpoint) -> None:
     """Beginnings that the engine keeps hold the states of the tool that had the token before."""
     assistant = Assistant(tiny_checkpoint(max_position_embeddings=2048, spare=1))

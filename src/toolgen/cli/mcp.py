@@ -126,9 +126,7 @@ def mcp(
     names. Without --http the client starts this command itself and speaks to it over standard input and output.
     """
     if install:
-        _tell_settings(
-            install, (*given, *(mcp_server or ()), *(python or ())), [path for path in (log, encoder) if path]
-        )
+        _tell_settings(install, [*given, *(mcp_server or ()), *(python or ())], log, encoder, config)
         return
     if http and host not in LOOPBACK:
         raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
@@ -154,8 +152,8 @@ def mcp(
         gateway.close()
 
 
-def _tell_settings(client: Client, places: Sequence[str], files: Sequence[Path]) -> None:
-    full = {place: full_place(place) for place in places} | {str(path): str(path.resolve()) for path in files}
+def _tell_settings(client: Client, places: Sequence[str], *files: Path | None) -> None:
+    full = {place: full_place(place) for place in places} | {str(path): str(path.resolve()) for path in files if path}
     show(_settings(client, _command(sys.argv[1:], full)).split("\n"))
     message(f"goes into {SETTINGS[client]}")
 

@@ -94,9 +94,11 @@ def serve(
     is_local, meters = host in LOOPBACK, Meters()
 
     def load() -> Loaded:
-        known = _read_keys(keys) if keys else keys_of(ctx)
+        known = _read_keys(keys) if keys else keys_of(config)
         if not known and not is_local:
-            raise UsageError(f"--host {host}: a server that other machines reach needs --keys FILE")
+            raise UsageError(
+                f"--host {host}: a server that other machines reach needs --keys FILE, or serve.keys in --config FILE"
+            )
         service, close = _service(
             served_folder(ctx, given), (running, waiting, seconds), retriever, add, encoder, include, exclude
         )
@@ -149,9 +151,11 @@ def _read_keys(path: Path) -> dict[str, str]:
         found = _KEY_LINE.fullmatch(line.strip())
         if not found:
             raise InputError(
-                f"{path}, line {number}: write OWNER and the hash that `toolgen serve --new-key OWNER` prints"
+                f"{path}, line {number}: write OWNER and the hash that `toolgen serve CKPT --new-key OWNER` prints"
             )
+        if found[1] in keys:
+            raise InputError(f"{path}, line {number}: {found[1]} has a key above; give each key an owner of its own")
         keys[found[1]] = found[2]
     if not keys:
-        raise InputError(f"{path} holds no key; `toolgen serve --new-key OWNER` makes one")
+        raise InputError(f"{path} holds no key; `toolgen serve CKPT --new-key OWNER` makes one")
     return keys

@@ -5,7 +5,7 @@
 
     [serve]
     port = 8000
-    keys = {ada = "<hash of toolgen serve --new-key>", ci = "${CI_KEY}"}
+    keys = {ada = "<hash of toolgen serve CKPT --new-key ada>", ci = "${CI_KEY}"}
 
     [mcp]
     allow-host = ["api.example.com"]
@@ -30,7 +30,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from toolgen.errors import InputError
 from toolgen.foreign.data import read_text
 
-_KEYS = "toolgen.keys"
 _HASH = re.compile("[0-9a-f]{64}")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -68,6 +67,8 @@ class McpSettings(_Table):
     header: list[str] | None = None
     server: list[str] | None = None
     mcp_server: list[str] | None = None
+    python: list[str] | None = None
+    call_within: float | None = Field(None, ge=0.1)
     log: str | None = None
     log_contents: bool | None = None
 
@@ -101,12 +102,12 @@ def read_settings(path: Path) -> Settings:
         raise InputError(f"{path}: {where}: {said}") from None
 
 
-def keys_of(ctx: typer.Context) -> dict[str, str]:
-    """Hashes of keys by owner, as the file of --config has them. InputError for a variable that is not set."""
+def keys_of(path: Path | None) -> dict[str, str]:
+    """Hashes of keys by owner, as the file of --config has them now. InputError for a variable that is not set."""
     from toolgen.serving.guard import hashed
 
     found = {}
-    for owner, text in ctx.meta.get(_KEYS, {}).items():
+    for owner, text in (read_settings(path).serve.keys if path else {}).items():
         if variable := _VARIABLE.fullmatch(text):
             if not os.environ.get(variable[1]):
                 raise InputError(f"serve.keys.{owner}: the environment variable {variable[1]} is not set")
@@ -115,7 +116,7 @@ def keys_of(ctx: typer.Context) -> dict[str, str]:
             found[owner] = text
         else:
             raise InputError(
-                f"serve.keys.{owner}: give the hash that `toolgen serve --new-key` prints, or ${{VARIABLE}}"
+                f"serve.keys.{owner}: give the hash that `toolgen serve CKPT --new-key {owner}` prints, or ${{VARIABLE}}"
             )
     return found
 
@@ -131,8 +132,9 @@ def _take(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
         settings, folder = read_settings(path), path.parent
         common = settings.model_dump(exclude={"serve", "mcp"}, exclude_none=True)
-        own = (settings.mcp if ctx.command.name == "mcp" else settings.serve).model_dump(exclude_none=True)
-        ctx.meta[_KEYS] = own.pop("keys", {})
+        own = (settings.mcp if ctx.command.name == "mcp" else settings.serve).model_dump(
+            exclude={"keys"}, exclude_none=True
+        )
         ctx.default_map = {
             _PARAMETERS.get(name, name): _placed(name, value, folder) for name, value in (common | own).items()
         }
@@ -140,7 +142,7 @@ def _take(ctx: typer.Context, path: Path | None) -> Path | None:
 
 
 def _placed(name: str, value: Any, folder: Path) -> Any:
-    if name in ("sources", "mcp_server"):
+    if name in ("sources", "mcp_server", "python"):
         return [full_place(place, folder) for place in value]
     return str(folder / value) if name in ("encoder", "log") else value
 

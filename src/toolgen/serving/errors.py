@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from toolgen.errors import DeadlineError, InputError, ToolgenError
+from toolgen.errors import DeadlineError, InputError, ToolgenError, UsageError
 
 KINDS = {
     401: "authentication_error",
@@ -54,4 +54,5 @@ def told(error: Exception) -> tuple[int, dict[str, Any]]:
     ):
         if isinstance(error, kind):
             return status, error_body(status, str(error), code=code)
-    return 400, error_body(400, str(error))
+    status = 400 if isinstance(error, InputError | UsageError) else 500
+    return status, error_body(status, str(error))

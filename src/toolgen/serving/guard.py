@@ -31,7 +31,7 @@ LARGEST_BODY = 1 << 20
 PAGE_FILES = {"/": "index.html", "/playground/style.css": "style.css", "/playground/script.js": "script.js"}
 """The files of the playground's page by their paths."""
 OPEN_PATHS = frozenset({"/health", "/ready", *PAGE_FILES})
-"""Answered to whoever asks: they say nothing but that the server runs, and the page asks for a key itself."""
+"""Answered to whoever asks: they tell only its load and how many tools it has; the page itself asks for a key."""
 LOOPBACK_NAMES = tuple(map(in_url, LOOPBACK))
 """What a Host header calls them."""
 

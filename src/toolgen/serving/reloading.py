@@ -56,7 +56,7 @@ class Reloading:
         async with self._lock:
             try:
                 made = await anyio.to_thread.run_sync(self._make)
-            except ToolgenError as error:
+            except (ToolgenError, OSError) as error:
                 self._tell(f"not reloaded, and served as before: {error}")
                 return
             old, self._now = self._now, made

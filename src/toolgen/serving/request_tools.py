@@ -48,9 +48,8 @@ class RequestTools:
         self._ids = dict(zip(vocabulary.all_tokens, vocabulary.action_token_ids, strict=True))
         self.room = len(self._free)
         """How many tools can be in use at once."""
-        self._lent: OrderedDict[str, _Lent] = (
-            OrderedDict()
-        )  # by what the tool is; the one that was in use last stands last
+        # By what the tool is; the one that was in use last stands last.
+        self._lent: OrderedDict[str, _Lent] = OrderedDict()
         self._policies: OrderedDict[tuple[tuple[str, str], ...], GenerativePolicy] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -69,8 +68,9 @@ class RequestTools:
         tokens."""
         with self._lock:
             lent = self._taken(tools)
-            policy = self._policy_of(tools, [one.token for one in lent])
         try:
+            with self._lock:
+                policy = self._policy_of(tools, [one.token for one in lent])
             yield policy
         finally:
             with self._lock:
