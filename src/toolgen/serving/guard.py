@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("toolgen.serving")
 LARGEST_BODY = 1 << 20
-PAGE_FILES = {"/": "index.html", "/playground/style.css": "style.css", "/playground/script.js": "script.js"}
+PAGE_FILES = {"/": "index.html"} | {
+    f"/playground/{name}": name for name in ("style.css", "common.js", "search.js", "chat.js", "map.js", "page.js")
+}
 """The files of the playground's page by their paths."""
 OPEN_PATHS = frozenset({"/health", "/ready", *PAGE_FILES})
 """Answered to whoever asks: they tell only its load and how many tools it has; the page itself asks for a key."""

@@ -1,0 +1,158 @@
+// A conversation, each step as it happens.
+"use strict";
+
+const ENDED = {
+  finished: "Finished", gave_up: "The model gave up", declined: "No tool fits", step_limit: "Stopped after as many steps as are allowed",
+  token_limit: "Stopped: the conversation does not fit the model", time_limit: "Stopped: it took too long",
+};
+let messages = []; // as Chat Completions have them: the turns that ended
+let running = null;
+
+async function talk(text) {
+  const turn = new Turn(text, byId("results").value === "simulated");
+  byId("talk").append(turn.element);
+  byId("chat-hint").hidden = true;
+  turn.element.scrollIntoView({ block: "start" });
+  running = new AbortController();
+  byId("send").textContent = "Stop";
+  try {
+    const body = { messages: [...messages, ...turn.messages], results: byId("results").value };
+    const response = await ask("/playground/run", body, running.signal);
+    for await (const event of eventsOf(response)) turn.hear(event);
+    if (!turn.hasEnded) throw new Error("The server ended the conversation.");
+    messages.push(...turn.messages);
+  } catch (error) {
+    turn.break(error.name === "AbortError" ? "Stopped. The model will not remember this." : error.message);
+  }
+  running = null;
+  byId("send").textContent = "Send";
+}
+
+async function* eventsOf(response) {
+  let text = "";
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const blocks = (text + part.value).split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) yield JSON.parse(block.slice(block.indexOf("data: ") + 6));
+  }
+}
+
+/** What the user said, and each step that follows. */
+class Turn {
+  constructor(text, isMadeUp) {
+    this.isMadeUp = isMadeUp;
+    this.messages = [{ role: "user", content: text }];
+    this.steps = make("ol", { class: "steps", "aria-label": "Steps" });
+    this.element = make("article", { class: "turn" }, make("p", { class: "said" }, text), this.steps);
+    this.hasEnded = false;
+    this.at = 0;
+  }
+
+  hear(event) {
+    if (event.error) throw new Error(event.error.message);
+    const isNearEnd = document.documentElement.scrollHeight - scrollY - innerHeight < 120;
+    this[`on_${event.type}`](event);
+    if (isNearEnd) scrollTo({ top: document.documentElement.scrollHeight });
+  }
+
+  on_choice(event) {
+    const [provider, name] = parted(event.tool), isTool = event.documentation !== "";
+    const title = { finish: "Answer", no_tool: "Declined" }[event.tool] ?? name;
+    this.time = make("span", { class: "time" });
+    this.step = make("li", {}, make("div", { class: "step-head" }, make("span", { class: "name" }, title),
+      ...(isTool ? [make("span", { class: "provider" }, provider)] : []), this.time));
+    this.step.append(candidates(event));
+    if (isTool) this.step.append(make("details", {}, make("summary", {}, "What the model now reads"), make("pre", { tabindex: "0" }, event.documentation)));
+    this.steps.append(this.step);
+    this.text = null;
+    this.tick(event, "chosen in");
+    say(isTool ? `Step ${event.step}: ${name}, ${percent(event.probability)}` : title);
+  }
+
+  on_arguments(event) {
+    this.text ??= this.part("Arguments", "part writing");
+    this.text.append(event.text);
+  }
+
+  on_answer(event) {
+    this.answer ??= this.step.appendChild(make("p", { class: "answer" }));
+    this.answer.append(event.text);
+  }
+
+  on_action(event) {
+    this.step ??= this.steps.appendChild(make("li"));
+    this.text?.parentElement.classList.remove("writing");
+    if (event.stuck) {
+      this.step.append(make("p", { class: "part wrong fault" }, `Not called: ${event.fault}`));
+      return;
+    }
+    this.tick(event, "written in");
+    if (event.tool === "finish" || event.tool === "no_tool") {
+      if (event.arguments.answer !== undefined && this.answer) this.answer.textContent = event.arguments.answer;
+      this.messages.push({ role: "assistant", content: this.answer?.textContent ?? "" });
+      return;
+    }
+    const written = JSON.stringify(event.arguments);
+    (this.text ?? this.part("Arguments")).textContent = written.length > 60 ? JSON.stringify(event.arguments, null, 2) : written;
+    const call = { id: `call_${messages.length + this.messages.length}`, type: "function", function: { name: event.tool, arguments: written } };
+    this.messages.push({ role: "assistant", content: "", tool_calls: [call] });
+  }
+
+  on_result(event) {
+    const isWrong = event.status !== "ok";
+    const title = isWrong ? "Result: an error" : this.isMadeUp ? "Result, made up" : "Result";
+    this.part(title, isWrong ? "part wrong" : "part").append(readable(event.content));
+    this.messages.push({ role: "tool", tool_call_id: this.messages.at(-1).tool_calls[0].id, content: event.content });
+    this.at = event.at;
+    say(isWrong ? "The call failed" : "The result is here");
+  }
+
+  on_end(event) {
+    this.hasEnded = true;
+    this.steps.lastElementChild?.classList.add("last");
+    const told = [ENDED[event.status] ?? event.status, counted(event.calls, "call"), counted(event.tokens, "token"), seconds(event.at)];
+    this.element.append(make("p", { class: "sum" }, told.join(" · ")));
+    say(`${told[0]}. ${this.answer?.textContent ?? ""}`);
+  }
+
+  break(reason) {
+    this.text?.parentElement.classList.remove("writing");
+    this.steps.lastElementChild?.classList.add("last");
+    this.element.append(make("p", { class: "sum wrong fault", role: "alert" }, reason));
+  }
+
+  part(title, kind = "part") {
+    const text = make("pre", { tabindex: "0" });
+    this.step.append(make("div", { class: kind }, make("h3", {}, title), text));
+    return text;
+  }
+
+  tick(event, what) {
+    this.time.textContent = [this.time.textContent, `${what} ${seconds(event.at - this.at)}`].filter(Boolean).join(", ");
+    this.at = event.at;
+  }
+}
+
+function candidates({ candidates: all, tool: chosen, probability }) {
+  const shown = all.length ? all.slice(0, 5) : [{ tool: chosen, probability }];
+  if (!shown.some((one) => one.tool === chosen)) shown.push({ tool: chosen, probability });
+  return make("ol", { class: "candidates", "aria-label": "Candidates" }, ...shown.map((one) => {
+    const [provider, name] = parted(one.tool);
+    const label = { finish: "an answer", no_tool: "no tool fits" }[one.tool] ?? [name, provider].filter(Boolean).join(" · ");
+    const bar = make("span", { class: "bar" });
+    share(bar, one.probability);
+    return make("li", one.tool === chosen ? { class: "chosen" } : {}, make("span", {}, label), bar, make("span", { class: "score" }, percent(one.probability)));
+  }));
+}
+
+function readable(content) {
+  try {
+    const value = JSON.parse(content);
+    return content.length > 60 ? JSON.stringify(value, null, 2) : content;
+  } catch {
+    return content;
+  }
+}
+
+const say = (text) => (byId("chat-status").textContent = text);

@@ -1,0 +1,107 @@
+// Search as one types, the model beside BM25.
+"use strict";
+
+let about = null;
+let searching = null;
+const LIMIT = 10;
+
+async function search() {
+  if (!about) return;
+  const query = byId("query").value.trim();
+  searching?.abort();
+  searching = new AbortController();
+  byId("search-hint").hidden = query !== "";
+  if (!query) {
+    byId("columns").hidden = true;
+    byId("search-status").textContent = "";
+    return;
+  }
+  const { signal } = searching, body = { query, limit: LIMIT }, began = performance.now();
+  try {
+    const beside = about.compares ? ask("/playground/bm25", body, signal).then((response) => response.json()) : null;
+    beside?.catch(() => {}); // awaited below
+    const found = await (await ask("/v1/tools/search", body, signal)).json();
+    const took = seconds(performance.now() - began);
+    if (signal.aborted) return;
+    succeed();
+    list(byId("found"), found);
+    byId("columns").hidden = false;
+    byId("search-status").textContent = `${counted(about.tools, "tool")} searched in ${took}`;
+    tellBest(found);
+    if (!beside) return;
+    const words = await beside;
+    if (signal.aborted) return;
+    list(byId("found-bm25"), words);
+    compare(byId("found"), words, "BM25");
+    compare(byId("found-bm25"), found, "model");
+  } catch (error) {
+    fail(error);
+  }
+}
+
+const tellBest = calm(700, ({ data: [best], unit, no_tool: declines }) => {
+  const sure = unit === "probability" ? `, ${percent(best?.score ?? 0)}` : "";
+  const isDeclined = declines !== null && declines > (best?.score ?? 0);
+  byId("search-said").textContent = isDeclined || !best ? "No tool fits." : `Best: ${best.id.replace("&&", ", ")}${sure}`;
+});
+
+function list(place, { data, unit, no_tool: declines }) {
+  const top = Math.max(...data.map((one) => one.score), 1e-9), isShare = unit === "probability";
+  const items = data.map((one, index) => row(one, index + 1, isShare ? percent(one.score) : one.score.toFixed(1), isShare ? one.score : one.score / top));
+  if (isShare && declines !== null) {
+    const score = make("span", { class: "score" }, percent(declines));
+    const declined = make("li", { class: "declined" }, make("div", { class: "row" }, make("span"), make("span", { class: "name" }, "No tool fits"), score));
+    share(declined, declines);
+    items.splice(data.filter((one) => one.score >= declines).length, 0, declined);
+  }
+  const focused = place.contains(document.activeElement) && document.activeElement.closest("li").dataset.tool;
+  place.replaceChildren(...(items.length ? items : [make("li", { class: "none" }, "No tool has a word of it.")]));
+  if (focused) (items.find((item) => item.dataset.tool === focused)?.querySelector("button") ?? byId("query")).focus();
+}
+
+function row(tool, rank, score, part) {
+  const [provider, name] = parted(tool.id);
+  const button = make("button", { type: "button", class: "row", "aria-expanded": "false" },
+    make("span", { class: "rank" }, String(rank)),
+    make("span", { class: "title" }, make("span", { class: "name" }, name), make("span", { class: "provider" }, tool.provider || provider)),
+    make("span", { class: "score" }, score),
+    make("span", { class: "about" }, tool.description),
+    make("span", { class: "other" }));
+  const item = make("li", {}, button);
+  item.dataset.tool = tool.id;
+  share(item, part);
+  button.addEventListener("click", () => unfold(item, button, tool.id).catch(fail));
+  return item;
+}
+
+async function unfold(item, button, id) {
+  const isOpen = button.getAttribute("aria-expanded") === "true";
+  button.setAttribute("aria-expanded", String(!isOpen));
+  if (isOpen) item.lastElementChild.remove();
+  else item.append(definitionOf(await definition(id)));
+}
+
+/** Says at each tool of a list which place it has in the other. */
+function compare(place, other, name) {
+  const ranks = new Map(other.data.map((one, index) => [one.id, index + 1]));
+  for (const item of place.children) {
+    const mark = item.querySelector(".other");
+    if (mark) mark.textContent = ranks.has(item.dataset.tool) ? `${name} ${ranks.get(item.dataset.tool)}` : "";
+  }
+}
+
+/** The arrows go from the field to the results and from one to the next. */
+function walk(event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step || byId("columns").hidden) return;
+  const list = event.target.closest(".found") ?? byId("found");
+  const stops = [byId("query"), ...list.querySelectorAll("button.row")], at = stops.indexOf(event.target);
+  if (at < 0 || !stops[at + step]) return;
+  event.preventDefault();
+  stops[at + step].focus();
+}
+
+function markAlike(event) {
+  const tool = event.type === "pointerout" ? undefined : event.target.closest("li")?.dataset.tool;
+  for (const item of document.querySelectorAll(".found > li[data-tool]")) item.classList.toggle("alike", item.dataset.tool === tool);
+}
