@@ -49,7 +49,7 @@ def test_a_folder_of_something_else_is_of_no_kind(tmp_path: Path) -> None:
     assert not any(is_kind(folder, kind) for folder in (tmp_path, tmp_path / "nothing") for kind in MARKERS)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"step": null}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"step": null}', '{"step": 1e999}', "[" * 9999])
 def test_a_training_that_saved_nothing_readable_begins_at_the_first_step(tmp_path: Path, content: str) -> None:
     output = tmp_path / "checkpoint"
     assert saved_step(output) == 0
@@ -57,5 +57,5 @@ def test_a_training_that_saved_nothing_readable_begins_at_the_first_step(tmp_pat
     state.mkdir(parents=True)
     (state / "progress.json").write_text(content)
     assert saved_step(output) == 0
-    (state / "progress.json").write_text(json.dumps({"step": 7}))
+    (state / "progress.json").write_text(json.dumps({"step": 7, "tokens": 9}))
     assert saved_step(output) == 7

@@ -18,7 +18,7 @@ from toolgen.datasets.written import (
     parse_requests,
     prompt_for,
 )
-from toolgen.errors import UsageError
+from toolgen.errors import InputError, UsageError
 from toolgen.llm import ChatMessage
 
 TOOLS = [Tool(id=f"p&&tool_{i}", provider="p", name=f"tool_{i}", description=f"Does thing {i}.") for i in range(40)]
@@ -94,6 +94,27 @@ def test_answers_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:
     [*drafts_by_model(TOOLS[:2], Echo(), 2, 0, work)]
     with pytest.raises(UsageError, match="other settings"):
         [*drafts_by_model(TOOLS[:2], Echo(), 2, 1, work)]
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{", "3", "{}", '{"key": "a", "answers": null}', '{"key": 1, "answers": ["a"]}', "[" * 9999]
+)
+def test_a_kept_answer_that_was_changed_is_named(tmp_path: Path, line: str) -> None:
+    work = tmp_path / "work.jsonl"
+    [*drafts_by_model(TOOLS[:2], Echo(), 2, 0, work)]
+    first, second, *rest = work.read_text(encoding="utf-8").split("\n")
+    work.write_text("\n".join([first, second, line, *rest]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"work\.jsonl, line 3: .*; delete the file") as caught:
+        [*drafts_by_model(TOOLS[:2], Echo(), 2, 0, work)]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_whose_name_holds_a_separator_of_lines_goes_on_with_its_answers(tmp_path: Path) -> None:
+    model = Echo()
+    model.name = "echo\u2028two"
+    whole = [*drafts_by_model(TOOLS[:2], model, 2, 0, tmp_path / "work.jsonl")]
+    asked = model.asked
+    assert [*drafts_by_model(TOOLS[:2], model, 2, 0, tmp_path / "work.jsonl")] == whole and model.asked == asked
 
 
 class Trained:

@@ -92,6 +92,14 @@ def test_another_base_or_a_damaged_file_builds_nothing(base: Path, packaged: Pat
     assert not [*(tmp_path / "made").iterdir()]
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"name": "tiny-135m"}', '{"name": 3}', "[" * 9999])
+def test_a_damaged_record_of_a_base_in_the_package_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tiny-135m").mkdir()
+    (tmp_path / "tiny-135m" / SHIPPED).write_text(content)
+    with pytest.raises(FetchError, match=r"shipped\.json is damaged .*; install toolgen again$"):
+        base_names(tmp_path)
+
+
 def test_a_base_is_offered_only_if_it_is_in_the_package(packaged: Path, tmp_path: Path) -> None:
     assert "tiny-135m" in base_names(packaged) and "tiny-135m" not in base_names(tmp_path / "nothing")
     with pytest.raises(UsageError, match="no base 'tiny-135m' to fetch"):

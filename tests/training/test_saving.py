@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import threading
 from collections.abc import Callable
@@ -14,10 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from toolgen.checkpoint.layout import METRICS, PROGRESS
+from toolgen.checkpoint.layout import METRICS, PROGRESS, RUN
 from toolgen.errors import CheckpointError, DivergenceError, OutputError
 from toolgen.files import temporary_folder
 from toolgen.training import saving
+from toolgen.training.loop import fingerprint_in
 from toolgen.training.saving import TENSORS, Progress, StateWriter, resume, tensors_of, trained_parameters
 
 Parts = tuple[torch.nn.Module, torch.optim.Optimizer]
@@ -184,6 +186,18 @@ def test_a_damaged_part_of_a_state_is_one_line_that_names_restart(
         put_back(target, parts)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(*pair) for pair in zip(values(parts), before, strict=True))
+
+
+def test_a_pipe_in_the_place_of_a_state_is_not_waited_for(parts: Parts, target: Path) -> None:
+    for name in (TENSORS, METRICS, PROGRESS):
+        saved(target, parts)
+        (target / name).unlink()
+        os.mkfifo(target / name)
+        with pytest.raises(CheckpointError, match=f"{name} .*; add --restart"):
+            put_back(target, parts)
+        (target / name).unlink()
+    os.mkfifo(target / RUN)
+    assert fingerprint_in(target / RUN) is None
 
 
 @pytest.mark.parametrize(("key", "value"), [("step", 4), ("step", "3"), ("seconds", None), ("files", {}), ("more", 1)])

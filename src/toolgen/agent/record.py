@@ -141,7 +141,7 @@ def _whole(data: bytes) -> int:
 def _event(line: bytes, place: str) -> AgentEvent:
     try:
         event = typed(AgentEvent, parse_json(decode(line, place), place))
-    except ValueError as error:
+    except (ValueError, UsageError) as error:
         raise InputError(f"{place}: {error}; expected an event of a run") from None
     if (event.kind in ("action", "result") and event.action is None) or (
         event.kind == "result" and event.result is None

@@ -15,7 +15,6 @@ CKPT.unfinished/   a training that will write CKPT
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,12 +126,18 @@ def weights_of(folder: str | Path) -> dict[str, str]:
     return {file.name: sha256_of(file) for file in sorted(Path(folder).glob("*.safetensors"))}
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Of `progress.json`, how far a run came."""
+
+    step: int
+
+
 def saved_step(output: Path) -> int:
     """The step after which an unfinished training of `output` resumes; 0 where nothing is saved."""
     try:
-        progress = json.loads((work_folder(output) / STATE / PROGRESS).read_text(encoding="utf-8"))
-        return int(progress["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return typed(_Place, read_json(work_folder(output) / STATE / PROGRESS)).step
+    except (InputError, ValueError):
         return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from toolgen.catalog.text import document
 from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.messages import DOCUMENTATION
 from toolgen.datasets.synthetic import SPARE, TRAINED, Draft
-from toolgen.errors import UsageError
+from toolgen.errors import InputError, UsageError
 from toolgen.files import write_text
+from toolgen.foreign.data import parse_json, read_text
+from toolgen.foreign.typed import typed
 from toolgen.llm import ChatMessage, LanguageModel
 
 MAX_DOCUMENTATION = 1200  # characters of a tool's documentation in the prompt
@@ -182,21 +185,34 @@ def _key(tool: Tool) -> str:
     return f"{tool.id} {tool.content_hash}"
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """A line of the work file."""
+
+    key: str
+    answers: list[str]
+
+
 def _answers_so_far(work: Path, settings: Mapping[str, Any]) -> dict[str, list[str]]:
     """The answers in the work file; a line that an interrupt cut off is dropped."""
     if not work.exists():
         write_text(work, canonical_json(settings) + "\n")
         return {}
-    lines = work.read_text(encoding="utf-8").splitlines(keepends=True)
-    if not lines or lines[0].strip() != canonical_json(settings):
+    text = read_text(work)
+    first, *lines = text[: text.rfind("\n") + 1].split("\n")[:-1] or [""]
+    if first != canonical_json(settings):
         raise UsageError(
             f"{work} holds answers of an unfinished run with other settings; repeat that run or delete the file"
         )
-    whole = [line for line in lines if line.endswith("\n")]
-    write_text(work, "".join(whole))
-    records = [json.loads(line) for line in whole[1:]]
-    # Version 0.1.0 called the key "tool"; what it had Re-Invoke write is kept in a cache and still good.
-    return {record.get("key", record.get("tool")): record["answers"] for record in records}
+    write_text(work, "".join(f"{line}\n" for line in (first, *lines)))
+    answers = {}
+    for number, line in enumerate(lines, start=2):
+        try:
+            kept = typed(_Answers, parse_json(line, "the line"))
+        except (InputError, ValueError) as error:
+            raise InputError(f"{work}, line {number}: {error}; delete the file to have all written anew") from None
+        answers[kept.key] = kept.answers
+    return answers
 
 
 def _lines(answer: str) -> list[str]:

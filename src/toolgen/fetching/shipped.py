@@ -11,16 +11,17 @@ Shapes: O outputs, I inputs, K rank.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolgen.errors import FetchError, UsageError
+from toolgen.errors import FetchError, InputError, UsageError
 from toolgen.fetching.cache import ORIGIN_FILE
 from toolgen.files import new_folder, sha256_of, write_json
+from toolgen.foreign.data import read_json
+from toolgen.foreign.typed import typed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,8 +50,15 @@ class ShippedBase:
 def shipped_bases(packaged: Path = PACKAGED) -> dict[str, ShippedBase]:
     """The bases in the package, by name."""
     found = sorted(packaged.glob(f"*/{SHIPPED}"))
-    bases = (ShippedBase(**json.loads(file.read_text(encoding="utf-8"))) for file in found)
+    bases = map(_read, found)
     return {base.name: base for base in bases}
+
+
+def _read(file: Path) -> ShippedBase:
+    try:
+        return typed(ShippedBase, read_json(file))
+    except (InputError, ValueError) as error:
+        raise FetchError(f"{file} is damaged ({error}); install toolgen again") from error
 
 
 def ship(

@@ -29,8 +29,9 @@ from transformers import get_scheduler
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.layout import METRICS, RUN, STATE, read_metrics
-from toolgen.errors import DivergenceError, MissingExtraError, ProcessesError, Terminated, UsageError
+from toolgen.errors import DivergenceError, InputError, MissingExtraError, ProcessesError, Terminated, UsageError
 from toolgen.files import write_json
+from toolgen.foreign.data import read_json
 from toolgen.inference.machine import native_bf16, tune_allocator
 from toolgen.training.budget import TokenBudget
 from toolgen.training.collate import collate, micro_batches
@@ -132,8 +133,8 @@ def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, a
 def fingerprint_in(path: Path) -> Any:
     """What `run.json` holds; None where it is missing or damaged: then the state beside it is another run's."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except InputError:
         return None
 
 

@@ -15,7 +15,6 @@ pass usually takes longer. From an accelerator they are copied to the CPU first,
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,8 +31,9 @@ from torch import Tensor, nn
 from toolgen.catalog.tool import canonical_json
 from toolgen.checkpoint.layout import METRICS, PROGRESS
 from toolgen.checkpoint.tensors import non_finite
-from toolgen.errors import CheckpointError, DivergenceError, OutputError
+from toolgen.errors import CheckpointError, DivergenceError, InputError, OutputError
 from toolgen.files import replace_folder, sha256_of, temporary_folder, write_json, write_text
+from toolgen.foreign.data import read_json
 from toolgen.training.sharding import part_like, whole
 
 TENSORS = "tensors.safetensors"
@@ -149,12 +149,12 @@ def put_curve_back(state: Path, curve: Path) -> None:
 
 def _read_progress(state: Path) -> Progress:
     try:
-        record: Any = json.loads((state / PROGRESS).read_bytes())
+        record: Any = read_json(state / PROGRESS)
         sealed = record.pop("sha256") == _seal(record)
         files: Mapping[str, str] = record.pop("files")
         progress = Progress(**record)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _damaged(state, f"{PROGRESS} cannot be read ({type(error).__name__})") from error
+    except (InputError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(state, f"{PROGRESS} cannot be read") from error
     if not sealed:
         raise _damaged(state, f"{PROGRESS} was changed")
     for name, expected in files.items():
