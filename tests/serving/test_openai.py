@@ -176,6 +176,7 @@ def test_arguments_that_a_limit_cut_are_no_call(client: Any, script: Script) -> 
         ({"tools": [_function("a", {}), _function("a", {})]}, "tools[1]"),
         ({"tools": [_function(f"t{i}", {}) for i in range(5)]}, "tools"),
         ({"tools": [_function("a", {})], "tool_choice": {"type": "function", "name": "b"}}, "tool_choice"),
+        ({"tools": [_function("a", {})], "tool_choice": {"type": "function", "name": ALERTS}}, "tool_choice"),
         ({"tools": [{"type": "web_search"}]}, "tools[0]"),
         ({"tool_choice": "perhaps"}, "tool_choice"),
         ({"messages": [{"role": "assistant", "tool_calls": 5}]}, "messages[0]"),

@@ -36,6 +36,9 @@ from toolgen.serving.wire import Answer, ChatAnswer, ResponseAnswer
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 TOKENS = 1024
 """What an answer may have where its request says nothing."""
+PLAIN_TEXT = "answers are plain text; only the arguments of calls follow a schema"
+NO_LOGPROBS = "logprobs are not given; POST /v1/tools/search tells probabilities of tools"
+"""What is said of requests for other forms."""
 Temperature = Annotated[float | None, Field(ge=0, le=2)]
 TopP = Annotated[float | None, Field(gt=0, le=1)]
 
@@ -144,7 +147,7 @@ def add_messages(app: FastAPI, service: Service) -> None:
     @app.post(MESSAGES, response_model=None)
     async def message(given: Annotated[MessagesRequest, Body()], request: Request) -> Any:
         if (given.output_config or {}).get("format"):
-            raise FormatError("answers are plain text; only the arguments of calls follow a schema", "output_config")
+            raise FormatError(PLAIN_TEXT, "output_config")
         offer = read_offer(openai_tools(given.tools), service.names)
         messages = anthropic_messages(given.messages, given.system, offer.names)
         choice, sampling = openai_choice(given.tool_choice), _sampling(given.temperature, given.top_p, given.top_k)
@@ -200,9 +203,9 @@ def _check_chat(given: ChatRequest) -> None:
     if given.n not in (None, 1):
         raise FormatError(f"n is {given.n}; one answer a request is given", "n")
     if given.logprobs or given.top_logprobs:
-        raise FormatError("logprobs are not given; POST /v1/tools/search tells probabilities of tools", "logprobs")
+        raise FormatError(NO_LOGPROBS, "logprobs")
     if (given.response_format or {}).get("type", "text") != "text":
-        raise FormatError("answers are plain text; only the arguments of calls follow a schema", "response_format")
+        raise FormatError(PLAIN_TEXT, "response_format")
 
 
 def _check_response(given: ResponsesRequest) -> None:
@@ -211,10 +214,10 @@ def _check_response(given: ResponsesRequest) -> None:
             "nothing is kept of earlier responses here; send the whole conversation as input", "previous_response_id"
         )
     if given.top_logprobs or "message.output_text.logprobs" in (given.include or ()):
-        raise FormatError("logprobs are not given; POST /v1/tools/search tells probabilities of tools", "top_logprobs")
+        raise FormatError(NO_LOGPROBS, "top_logprobs")
     form = (given.text or {}).get("format")
     if (form.get("type") if isinstance(form, dict) else form) not in (None, "text"):
-        raise FormatError("answers are plain text; only the arguments of calls follow a schema", "text")
+        raise FormatError(PLAIN_TEXT, "text")
 
 
 async def _answered(

@@ -92,17 +92,23 @@ class Offer:
             kind = choice.get("type")
             inner = choice.get(str(kind)) or choice
             if kind == "function" and isinstance(inner, Mapping):
-                return Choice((self.names.id_of(inner.get("name"), "tool_choice"),), required=True)
+                return Choice((self._offered(inner.get("name")),), required=True)
             some = inner.get("tools") if isinstance(inner, Mapping) else None
             if kind == "allowed_tools" and isinstance(some, list):
                 names = [_function(one, "tool_choice").get("name") for one in some]
-                allowed = tuple(self.names.id_of(name, "tool_choice") for name in names)
-                return Choice(allowed, required=inner.get("mode") == "required")
+                return Choice(tuple(map(self._offered, names)), required=inner.get("mode") == "required")
         raise FormatError(
             "tool_choice is none, auto, required, a function by name or allowed_tools; "
             f"got {json.dumps(choice, default=str)[:100]}",
             "tool_choice",
         )
+
+    def _offered(self, name: Any) -> str:
+        """The tool of a name in `tool_choice`. FormatError for one that may not be called anyway."""
+        tool = self.names.id_of(name, "tool_choice")
+        if self.listed and not self.searches and tool not in self.listed:
+            raise FormatError(f"tool_choice names {str(name)[:100]!r}, which tools does not list", "tool_choice")
+        return tool
 
 
 @dataclass(frozen=True)
