@@ -65,6 +65,17 @@ def test_the_file_holds_the_same_model(tmp_path: Path, architecture: Architectur
         torch.testing.assert_close(next_logits(model, ids), next_logits(checkpoint.model, ids), rtol=1e-4, atol=1e-4)
 
 
+def test_biases_of_rotated_pairs_move_with_their_weights(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(attention_bias=True, **SHAPE)
+    for layer in checkpoint.model.base_model.layers:
+        for product in (layer.self_attn.q_proj, layer.self_attn.k_proj):
+            product.bias.data.copy_(product.weight.data[:, 0])
+    export_gguf(checkpoint, tmp_path / "tools.gguf", "f32")
+    found = {tensor.name: tensor.data for tensor in GGUFReader(tmp_path / "tools.gguf").tensors}
+    for name in ("attn_q", "attn_k"):
+        assert found[f"blk.0.{name}.bias"].tolist() == found[f"blk.0.{name}.weight"][:, 0].tolist()
+
+
 def test_a_token_has_the_same_id_and_those_of_tools_are_control_tokens(tmp_path: Path) -> None:
     checkpoint = made()
     export_gguf(checkpoint, tmp_path / "tools.gguf")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from toolgen.agent.environments.protocol import Environment, ToolResult, error_text, no_answer
 from toolgen.catalog.catalog import Catalog
@@ -74,9 +74,8 @@ def asking_before_changes(catalog: Catalog, ask: Confirm) -> Confirm:
 
 def _execute(environment: Environment, call: Call, within: float, place: int, ended: queue.SimpleQueue[_Ended]) -> None:
     """In a thread of its own, which has nobody to raise anything to."""
-    arguments: Mapping[str, object] = call.arguments
     try:
-        ended.put((place, environment.call(call.tool, arguments, within=within)))
+        ended.put((place, environment.call(call.tool, call.arguments, within=within)))
     except ToolgenError as error:  # of the environment itself
         ended.put((place, error))
     except BaseException as error:

@@ -138,9 +138,8 @@ class _Run:
     def trajectory(self) -> Trajectory:
         try:
             self._take_turns()
-        except (
-            BaseException
-        ) as error:  # Ctrl-C, a policy or a listener that fails: what was told so far has an end, too
+        except BaseException as error:
+            # Ctrl-C, or a policy or a listener that fails: what was told so far has an end, too.
             with suppress(Exception):
                 self._end("cancelled" if isinstance(error, KeyboardInterrupt) else "error")
             raise

@@ -186,9 +186,9 @@ class GenerativePolicy:
 
     def attempt(self, number: int, temperature: float) -> GenerativePolicy:
         """The same policy, drawing its actions, in a conversation of its own."""
-        other = copy(self)
         from toolgen.decoding import Sampling
 
+        other = copy(self)
         drawn = Sampling(temperature=temperature, seed=number)
         other.decoder = self.decoder.with_options(replace(self.decoder.options, sampling=drawn))
         other._session = other.decoder.session(passes=self._passes)

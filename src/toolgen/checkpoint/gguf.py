@@ -194,7 +194,7 @@ def _tensors(
     writer.write_ti_data_to_file()
     for number, (name, value, kind) in enumerate(chosen):
         values = value.detach().float().cpu()
-        if arch == MODEL_ARCH.LLAMA and name.endswith(("q_proj.weight", "k_proj.weight")):
+        if arch == MODEL_ARCH.LLAMA and name.rpartition(".")[0].endswith(("q_proj", "k_proj")):
             values = _paired(values, _head_size(config))
         writer.write_tensor_data(quants.quantize(values.numpy(), kind))
         if on_tensor:
@@ -209,10 +209,10 @@ def _kind(value: Tensor, precision: Precision) -> GGMLQuantizationType:
     return kind if value.shape[-1] % GGML_QUANT_SIZES[kind][0] == 0 else GGMLQuantizationType.F16
 
 
-def _paired(weight_OD: Tensor, head: int) -> Tensor:
-    """Rotated pairs side by side (Llama's own order) where Hugging Face has them half a head apart."""
-    out, inputs = weight_OD.shape
-    return weight_OD.reshape(out // head, 2, head // 2, inputs).transpose(1, 2).reshape(out, inputs).contiguous()
+def _paired(values: Tensor, head: int) -> Tensor:
+    """A weight (O, D) or a bias (O) with rotated pairs side by side (Llama's own order) where Hugging Face has them half a
+    head apart."""
+    return values.unflatten(0, (-1, 2, head // 2)).transpose(1, 2).reshape(values.shape).contiguous()
 
 
 def _head_size(config: PretrainedConfig) -> int:

@@ -22,7 +22,9 @@ AgainstOption = Annotated[
     Path | None,
     typer.Option("--against", metavar="RESULT", help="Another result of the same tasks: which runs are better? (SoWR)"),
 ]
-VotesOption = Annotated[int, typer.Option("--votes", min=1, help="How often each question is asked.")]
+VotesOption = Annotated[
+    int, typer.Option("--votes", min=1, help="How often each question is asked; an even number for pairs.")
+]
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", metavar="FILE", help="Keep the judge's answers here, and do not ask again.")
 ]

@@ -1,10 +1,10 @@
 """Importer of the Berkeley Function-Calling Leaderboard, from the unpacked package `bfcl-eval` (Apache-2.0).
 
 Becomes: one tool per function name of the Python single-turn categories and one per method of the eight simulated APIs;
-the single-turn requests, as queries and as tasks with the values that BFCL accepts;
-the irrelevance sets as requests without a tool; the multi-turn tasks. A third of the names have several definitions. A
-request does not say which of them is meant, so they are merged into one tool to be found; each task keeps the definitions
-of its own entry, which are shown once the tool is chosen. Reads data files only: it runs nothing of the package.
+the single-turn requests, as queries and as tasks with the values that BFCL accepts; the irrelevance sets as requests without
+a tool; the multi-turn tasks. A third of the names have several definitions. A request does not say which of them is meant, so
+they are merged into one tool to be found; each task keeps the definitions of its own entry, which are shown once the tool is
+chosen. Reads data files only: it runs nothing of the package.
 
 Source: Patil et al., "The Berkeley Function Calling Leaderboard", ICML 2025.
 """

@@ -319,7 +319,7 @@ def _results(text: str, key: str) -> Iterator[_Event]:
 
 def _part(part: Json) -> Iterator[_Event]:
     """The call or result that a part of a message holds, as Anthropic, Bedrock and Gemini write them."""
-    call = part if part.get("type") == "tool_use" else next((part[key] for key in _CALL_PARTS if part.get(key)), None)
+    call = part if part.get("type") == "tool_use" else _first(part, _CALL_PARTS)
     if call is not None:
         yield _call(call, call.get("id") or call.get("toolUseId") or call.get("name"))
     elif result := _result_of(part):
@@ -330,9 +330,11 @@ def _part(part: Json) -> Iterator[_Event]:
 
 
 def _result_of(part: Json) -> Any:
-    return (
-        part if part.get("type") == "tool_result" else next((part[key] for key in _RESULT_PARTS if part.get(key)), None)
-    )
+    return part if part.get("type") == "tool_result" else _first(part, _RESULT_PARTS)
+
+
+def _first(part: Json, keys: Sequence[str]) -> Any:
+    return next((part[key] for key in keys if part.get(key)), None)
 
 
 def _plain_text(value: Any) -> str:

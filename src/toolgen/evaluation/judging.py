@@ -2,7 +2,7 @@
 
 Source: StableToolBench (Guo et al., arXiv 2403.07714): a run is solved (1), unsure (0.5) or unsolved (0), the mean of which is
 the solvable pass rate; of two runs that are alike in that the better one wins, else the solved one. Each question is asked
-several times; of a pair every other time in the other order, as a judge prefers a place. What was answered is kept in a file
+several times; that of a pair as often in either order, as a judge prefers a place. What was answered is kept in a file
 and not asked again. Knows no benchmark.
 """
 
@@ -66,7 +66,8 @@ class Judgement:
 
 
 class Judge:
-    """Asks `model`, `votes` times each; `cache` is a file of lines to which each answer is added."""
+    """Asks `model`, `votes` times each, once more for a pair where that is odd; `cache` is a file of lines to which each answer
+    is added."""
 
     def __init__(self, model: LanguageModel, *, votes: int = VOTES, cache: Path | None = None) -> None:
         if votes < 1:
@@ -123,7 +124,7 @@ class Judge:
         if own != theirs:
             return float(own > theirs)
         won = 0
-        for number in range(self._votes):
+        for number in range(self._votes + self._votes % 2):
             swapped = number % 2 == 1
             first, second = (other, record) if swapped else (record, other)
             question = f"Request: {record.text}\nA:\n{_framed(first.trajectory)}\nB:\n{_framed(second.trajectory)}"

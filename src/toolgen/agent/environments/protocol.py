@@ -24,7 +24,7 @@ class ToolResult:
     """What one call came back with.
 
     `status` is "ok"; "error" when the tool failed; "timeout" when no answer came in time, so that it is unknown whether the
-    call took effect; "refused" when the user did not agree to it, so that it was not carried out.
+    call took effect; "refused" when it was not carried out: the user did not agree, or the run was ended before.
     """
 
     content: str
