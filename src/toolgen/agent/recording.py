@@ -161,9 +161,8 @@ def question(turn: Turn, following: Turn | None, catalog: Catalog) -> str:
     for call in following.calls or () if following else ():
         schema = catalog.get(call.tool).parameters
         required = {name: call.arguments[name] for name in schema.get("required") or () if name in call.arguments}
-        if lacking := list(
-            dict.fromkeys(re.split(r"[.\[]", path)[0] for path in unevidenced_values(required, {}, turn.text))
-        ):
+        paths = unevidenced_values(required, {}, turn.text)
+        if lacking := dict.fromkeys(re.split(r"[.\[]", path)[0] for path in paths):
             return f"Please tell me the {spoken([words_of(name) for name in lacking])}."
     return MISSING_INFORMATION
 

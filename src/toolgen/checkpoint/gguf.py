@@ -212,7 +212,7 @@ def _kind(value: Tensor, precision: Precision) -> GGMLQuantizationType:
 def _paired(values: Tensor, head: int) -> Tensor:
     """A weight (O, D) or a bias (O) with rotated pairs side by side (Llama's own order) where Hugging Face has them half a
     head apart."""
-    return values.unflatten(0, (-1, 2, head // 2)).transpose(1, 2).reshape(values.shape).contiguous()
+    return values.reshape(-1, 2, head // 2, *values.shape[1:]).transpose(1, 2).reshape(values.shape).contiguous()
 
 
 def _head_size(config: PretrainedConfig) -> int:
