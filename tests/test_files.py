@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 from toolgen import files
 from toolgen.errors import OutputError, UsageError
 from toolgen.files import (
+    append_record,
     check_apart,
     check_replaceable,
     locked,
@@ -336,6 +338,22 @@ def test_records_are_one_line_each(tmp_path: Path) -> None:
     write_records(tmp_path / "records.jsonl", records)
     lines = (tmp_path / "records.jsonl").read_text(encoding="utf-8").split("\n")
     assert [json.loads(line) for line in lines if line] == records
+
+
+def test_a_record_is_added_as_a_whole_line_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "curve.jsonl"
+    append_record(path, {"step": 1, "text": "é\u2028"})
+    append_record(path, {"step": 2})
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # what a full disk says comes after a part
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*curve\.jsonl: File too large"):
+            append_record(path, {"step": "3" * 50})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [json.loads(line) for line in before.split(b"\n")[:-1]] == [{"step": 1, "text": "é\u2028"}, {"step": 2}]
 
 
 def test_json_is_written_as_it_is_read(tmp_path: Path) -> None:

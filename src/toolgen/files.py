@@ -23,6 +23,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,7 +39,7 @@ def new_folder(target: Path, on_wait: Callable[[], None] | None = None) -> Itera
 
     Holds the lock of `target` (`on_wait`: see `locked`). OutputError if it cannot be written.
     """
-    with _named_failure(target), locked(target, on_wait):
+    with named_failure(target), locked(target, on_wait):
         _clean_up(target)
         with _passing(temporary_folder(target)) as new:
             yield new
@@ -48,7 +49,7 @@ def new_folder(target: Path, on_wait: Callable[[], None] | None = None) -> Itera
 @contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
     """An empty folder beside `target`, for what that is made from; it goes when the block ends. The caller holds the lock."""
-    with _named_failure(target), _passing(_beside(target, "scratch")) as folder:
+    with named_failure(target), _passing(_beside(target, "scratch")) as folder:
         yield folder
 
 
@@ -86,7 +87,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     OutputError if it cannot be written, UsageError if something else than a file is there."""
     place = path.resolve()
     check_file(path)
-    with _named_failure(path):
+    with named_failure(path):
         place.parent.mkdir(parents=True, exist_ok=True)
         _remove_left_by_the_dead(path)
         new = _beside(path, f"{_this_process()}-{next(_numbers)}.new")
@@ -141,6 +142,25 @@ def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     with new_file(path) as file:
         for record in records:
             file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Adds a line with one JSON object to a file, which is made. OutputError if it cannot be written: then the file is as it
+    was."""
+    with named_failure(path), path.open("ab", buffering=0) as file:
+        append_whole(file, json.dumps(record).encode() + b"\n")
+
+
+def append_whole(file: FileIO, line: bytes) -> None:
+    """Writes at the end of an unbuffered file; where that fails with an OSError, nothing of the line is left."""
+    end = file.seek(0, os.SEEK_END)
+    try:
+        left = memoryview(line)
+        while left:
+            left = left[file.write(left) or 0 :]
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def sha256_of(path: Path) -> str:
@@ -286,7 +306,7 @@ def _signals_wait() -> Iterator[None]:
 
 
 @contextmanager
-def _named_failure(target: Path) -> Iterator[None]:
+def named_failure(target: Path) -> Iterator[None]:
     """OutputError for what the system says, and for what safetensors says in its place."""
     try:
         yield

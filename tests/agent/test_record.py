@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from toolgen.agent import (
+    Action,
     AgentEvent,
     DryRunEnvironment,
     RecordedEnvironment,
@@ -76,6 +77,27 @@ def test_a_full_disk_ends_the_run_and_keeps_every_whole_line(catalog: Catalog, t
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes().endswith(b"\n")
     assert [event.kind for event in read_run(path)][:2] == ["user", "action"]
+
+
+def test_a_run_that_could_not_begin_its_file_leaves_none(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OutputError, match=r"run\.jsonl"):
+            RunRecorder(tmp_path / "run.jsonl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_stuck_call_beside_others_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    call = Action(tool=CREATE, arguments={}, parallel=(Action(tool=CREATE, arguments={}),))
+    with RunRecorder(path) as recorder:
+        recorder(AgentEvent(kind="action", turn=0, action=call))
+    path.write_text(path.read_text().replace('"stuck": ""', '"stuck": "arguments_cut"'))
+    with pytest.raises(InputError, match="line 2: only calls of tools can be parallel"):
+        read_run(path)
 
 
 def test_recorded_results_come_in_their_order_and_others_are_errors() -> None:

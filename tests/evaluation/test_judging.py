@@ -92,6 +92,11 @@ def test_answers_are_kept_and_not_asked_for_again(tmp_path: Path) -> None:
     assert len(model.asked) == 6
     again = Judge(model, cache=cache).judge(result("good", "bad"))
     assert len(model.asked) == 6 and again.statuses == first.statuses
+    whole = cache.read_bytes()
+    cache.write_bytes(whole[:-9])  # a crash cut the last line off, and other answers come after it
+    for _ in range(2):
+        assert Judge(model, cache=cache).judge(result("good", "bad")).statuses == first.statuses
+    assert len(model.asked) == 7 and cache.read_bytes() == whole
     cache.write_text("{}\n", encoding="utf-8")
     with pytest.raises(InputError, match="does not hold a judge's answers"):
         Judge(model, cache=cache)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from toolgen import files
 from toolgen.catalog import Catalog
 from toolgen.catalog.text import document
 from toolgen.checkpoint import Checkpoint
@@ -260,6 +261,23 @@ def test_a_state_that_cannot_be_written_costs_only_the_steps_since_the_last_one(
     )
     assert steps == [3, 4, 5, 6]
     assert curve(resumed.metrics) == curve(whole.metrics)
+
+
+def test_a_disk_that_is_full_at_the_curve_or_the_state_is_named(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any, **_settings: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    for module, name, settings in ((files, "append_whole", {}), (shutil, "copyfile", {"save_minutes": 1e-9})):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, full)
+            with pytest.raises(OutputError, match=r"cannot write \S*out\.unfinished/\w+\S*: No space left on device"):
+                run("agent", tiny_checkpoint(), "out", **settings)
+    shutil.rmtree(tmp_path / "out.unfinished")
+    (tmp_path / "out.unfinished").write_text("no folder")
+    with pytest.raises(OutputError, match=r"cannot write \S*out\.unfinished: File exists"):
+        run("agent", tiny_checkpoint(), "out")
 
 
 def test_a_crash_in_the_middle_of_a_line_of_metrics_does_not_matter(run: Runner, tmp_path: Path) -> None:

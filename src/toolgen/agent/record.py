@@ -20,7 +20,7 @@ from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import TURN_DONE
 from toolgen.errors import InputError, OutputError, UsageError
-from toolgen.files import check_file
+from toolgen.files import append_whole, check_file, named_failure
 from toolgen.foreign.data import decode, parse_json, read_bytes
 from toolgen.foreign.typed import typed
 
@@ -46,12 +46,11 @@ class RunRecorder:
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         check_file(path)
-        self.path, self._end = path, 0
+        self.path = path
         try:
             self._file = path.open("r+b" if resume else "xb", buffering=0)
             if resume:
-                self._end = self._file.seek(_whole(read_bytes(path)))
-                self._file.truncate(self._end)
+                self._file.truncate(_whole(read_bytes(path)))
         except FileExistsError:
             raise UsageError(f"{path} exists; give another file to record the run in") from None
         except OSError as error:
@@ -61,6 +60,7 @@ class RunRecorder:
                 self._write(FORMAT)
         except OutputError:
             self.close()
+            path.unlink()
             raise
 
     @classmethod
@@ -94,14 +94,8 @@ class RunRecorder:
     def _write(self, record: dict[str, Any]) -> None:
         # What UTF-8 lacks, a lone surrogate, becomes the escape that JSON has for it.
         line = json.dumps(record, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
-        try:
-            left = memoryview(line)
-            while left:
-                left = left[self._file.write(left) or 0 :]
-        except OSError as error:
-            self._file.truncate(self._end)
-            raise OutputError(self.path, error.strerror or str(error)) from error
-        self._end += len(line)
+        with named_failure(self.path):
+            append_whole(self._file, line)
 
 
 def read_run(path: Path) -> tuple[AgentEvent, ...]:

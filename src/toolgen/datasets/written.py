@@ -18,7 +18,7 @@ from toolgen.catalog.tool import Tool, canonical_json
 from toolgen.datasets.messages import DOCUMENTATION
 from toolgen.datasets.synthetic import SPARE, TRAINED, Draft
 from toolgen.errors import InputError, UsageError
-from toolgen.files import write_text
+from toolgen.files import append_record, write_text
 from toolgen.foreign.data import parse_json, read_text
 from toolgen.foreign.typed import typed
 from toolgen.llm import ChatMessage, LanguageModel
@@ -160,24 +160,22 @@ def ask_in_parts(
     as they come, so that an interrupted run resumes; UsageError if that was begun with other `settings`."""
     answers = _answers_so_far(work, settings)
     missing = [place for place, key in enumerate(keys) if key not in answers]
-    with work.open("a", encoding="utf-8") as file:
-        for start in range(0, len(missing), AT_ONCE):
-            part = missing[start : start + AT_ONCE]
-            asked = {place: prompts(place) for place in part}
-            texts = iter(
-                llm.write(
-                    [prompt for several in asked.values() for prompt in several],
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    seed=seed + start,
-                )
+    for start in range(0, len(missing), AT_ONCE):
+        part = missing[start : start + AT_ONCE]
+        asked = {place: prompts(place) for place in part}
+        texts = iter(
+            llm.write(
+                [prompt for several in asked.values() for prompt in several],
+                max_tokens=max_tokens,
+                temperature=temperature,
+                seed=seed + start,
             )
-            for place, several in asked.items():
-                answers[keys[place]] = [next(texts) for _ in several]
-                file.write(json.dumps({"key": keys[place], "answers": answers[keys[place]]}) + "\n")
-            file.flush()
-            if on_progress:
-                on_progress(len(keys) - len(missing) + start + len(part), len(keys))
+        )
+        for place, several in asked.items():
+            answers[keys[place]] = [next(texts) for _ in several]
+            append_record(work, {"key": keys[place], "answers": answers[keys[place]]})
+        if on_progress:
+            on_progress(len(keys) - len(missing) + start + len(part), len(keys))
     return [answers[key] for key in keys]
 
 

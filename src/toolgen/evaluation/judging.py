@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +20,10 @@ from typing import Any, Literal
 
 from toolgen.datasets.messages import FINISH, NO_TOOL, actions_of, cut_text
 from toolgen.datasets.trajectory import Trajectory
-from toolgen.errors import InputError, OutputError, UsageError
+from toolgen.errors import InputError, UsageError
 from toolgen.evaluation.agent_results import AgentRecord, AgentResult
 from toolgen.evaluation.metrics import Interval, bootstrap
+from toolgen.files import append_record
 from toolgen.foreign.data import decode, parse_json, read_bytes
 from toolgen.foreign.typed import typed
 from toolgen.llm.protocol import ChatMessage, LanguageModel
@@ -148,11 +150,7 @@ class Judge:
         if key not in self._known:
             self._known[key] = self._model.write([prompt], max_tokens=8, temperature=0.7, seed=number)[0]
             if self._cache is not None:
-                try:
-                    with self._cache.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps({"key": key, "answer": self._known[key]}) + "\n")
-                except OSError as error:
-                    raise OutputError(self._cache, error.strerror or str(error)) from error
+                append_record(self._cache, {"key": key, "answer": self._known[key]})
         return self._known[key]
 
 
@@ -168,7 +166,9 @@ def _cached(path: Path | None) -> dict[str, str]:
     """The answers that are kept. A last line without its end was cut off by a crash and does not count."""
     if path is None or not path.exists():
         return {}
-    *lines, _ = read_bytes(path).split(b"\n")
+    *lines, cut = read_bytes(path).split(b"\n")
+    if cut:
+        os.truncate(path, path.stat().st_size - len(cut))  # the next answer begins a line
     try:
         kept = [typed(_Kept, parse_json(decode(line, str(path)), str(path))) for line in lines]
     except ValueError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import json
 import math
 import shutil
 import signal
@@ -30,7 +29,7 @@ from transformers import get_scheduler
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.layout import METRICS, RUN, STATE, read_metrics
 from toolgen.errors import DivergenceError, InputError, MissingExtraError, ProcessesError, Terminated, UsageError
-from toolgen.files import write_json
+from toolgen.files import append_record, named_failure, write_json
 from toolgen.foreign.data import read_json
 from toolgen.inference.machine import native_bf16, tune_allocator
 from toolgen.training.budget import TokenBudget
@@ -125,7 +124,8 @@ def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, a
     if accelerator.is_main_process:
         if restart:
             shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True, exist_ok=True)
+        with named_failure(work):
+            work.mkdir(parents=True, exist_ok=True)
         write_json(path, fingerprint)
     accelerator.wait_for_everyone()
 
@@ -222,8 +222,7 @@ class _Run:
         started, before = time.monotonic(), self.progress.seconds
         saved = started
         main = self.accelerator.is_main_process
-        log_file = (self.work / METRICS).open("a", encoding="utf-8") if main else nullcontext()
-        with self.writer, deferred_interrupt() as interrupted, _named_failure(self.processes), log_file as log:
+        with self.writer, deferred_interrupt() as interrupted, _named_failure(self.processes):
             for batch in islice(data, self.progress.step, self.config.steps):
                 record = self._step(batch)
                 seconds = before + time.monotonic() - started
@@ -233,9 +232,8 @@ class _Run:
                 record = {"stage": self.stage, "step": self.progress.step, **record, "tokens": self.progress.tokens}
                 record["seconds"] = round(seconds, 2)
                 self.accelerator.log({k: v for k, v in record.items() if isinstance(v, float)}, step=self.progress.step)
-                if log:
-                    log.write(json.dumps(record) + "\n")
-                    log.flush()
+                if main:
+                    append_record(self.work / METRICS, record)
                     if on_step:
                         on_step(record)
                 due = (

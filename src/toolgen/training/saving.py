@@ -32,7 +32,7 @@ from toolgen.catalog.tool import canonical_json
 from toolgen.checkpoint.layout import METRICS, PROGRESS
 from toolgen.checkpoint.tensors import non_finite
 from toolgen.errors import CheckpointError, DivergenceError, InputError, OutputError
-from toolgen.files import replace_folder, sha256_of, temporary_folder, write_json, write_text
+from toolgen.files import named_failure, replace_folder, sha256_of, temporary_folder, write_json, write_text
 from toolgen.foreign.data import read_json
 from toolgen.training.sharding import part_like, whole
 
@@ -69,8 +69,9 @@ class StateWriter:
             raise DivergenceError(progress.step, f"{name.partition('/')[2]} holds NaN or infinity")
         temporary = temporary_folder(self._target)
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        shutil.copyfile(curve, temporary / METRICS)
+        with named_failure(self._target):
+            temporary.mkdir(parents=True)
+            shutil.copyfile(curve, temporary / METRICS)
         on_cpu = {name: tensor.detach().to("cpu") for name, tensor in tensors.items()}
         self._running = self._thread.submit(self._write, temporary, on_cpu, progress)
 

@@ -7,7 +7,6 @@ changed, small enough to be shipped, and `pretraining.json` what it was trained 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shutil
 import time
@@ -149,11 +148,7 @@ class _Run:
         before = self._seconds
         left = Subset(self._batches, range(self._step, self._config.steps))
         loader = DataLoader(left, batch_size=None, num_workers=self._config.workers, collate_fn=lambda one: one)
-        with (
-            self._writer,
-            deferred_interrupt() as interrupted,
-            (self._work / METRICS).open("a", encoding="utf-8") as log,
-        ):
+        with self._writer, deferred_interrupt() as interrupted:
             for batch in loader:
                 values = self._train(batch)
                 self._step += 1
@@ -161,8 +156,7 @@ class _Run:
                 self._seconds = before + time.monotonic() - started
                 line = {"stage": "pretraining", "step": self._step, **values, "tokens": self._tokens}
                 line["seconds"] = round(self._seconds, 2)
-                log.write(json.dumps(line) + "\n")
-                log.flush()
+                files.append_record(self._work / METRICS, line)
                 if on_step:
                     on_step(line)
                 if interrupted() or time.monotonic() - saved > 60 * self._config.save_minutes:
@@ -260,7 +254,8 @@ class _Run:
             shutil.rmtree(self._work, ignore_errors=True)
         elif (self._work / STATE).exists() and (found := fingerprint_in(path)) != fingerprint:
             raise UsageError(other_run(self._work, found, fingerprint))
-        self._work.mkdir(parents=True, exist_ok=True)
+        with files.named_failure(self._work):
+            self._work.mkdir(parents=True, exist_ok=True)
         files.write_json(path, fingerprint)
 
     def _save(self) -> None:
