@@ -182,9 +182,8 @@ def test_an_agent_is_evaluated_with_several_tasks_together(app: typer.Typer, tmp
     dataset, checkpoint, output = tmp_path / "tiny", tmp_path / "ckpt", tmp_path / "agent.json"
     save_dataset(tiny_dataset(), dataset)
     tiny_checkpoint(catalog=tiny_dataset().catalog, max_position_embeddings=2048).save(checkpoint)
-    code, _, err = run(
-        app, "evaluate", "agent", checkpoint, dataset, "--split", "train", "--concurrency", 2, "-o", output
-    )
+    options = ("--split", "train", "--kind", "irrelevance", "--concurrency", 2)
+    code, _, err = run(app, "evaluate", "agent", checkpoint, dataset, *options, "-o", output)
     assert code == 0, err
     result = load_result(output)
     assert isinstance(result, AgentResult)

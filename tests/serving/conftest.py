@@ -26,8 +26,8 @@ LETTER = 'Grüße 🚕 "quoted" \\ and\nlines'
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
-    """The address of an app that is served meanwhile."""
+def served(app: Any, close: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """The address of an app that is served meanwhile, and what is closed afterwards."""
     import uvicorn
 
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=10)
@@ -44,6 +44,7 @@ def served(app: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(20)
+        close()
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +68,7 @@ def address(checkpoint: Checkpoint, script: Script) -> Iterator[str]:
     service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
     assistant._policy = script  # type: ignore[assignment]
     assistant._own = RequestTools(script)  # type: ignore[arg-type]
-    with served(make_app(service, on_close=assistant.close)) as url:
+    with served(make_app(service), assistant.close) as url:
         yield url
 
 

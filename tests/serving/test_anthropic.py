@@ -227,7 +227,7 @@ def test_a_fault_in_a_stream_reaches_the_client(client: Any, script: Script) -> 
 def test_only_who_has_a_key_is_answered(checkpoint: Checkpoint) -> None:
     assistant = Assistant(checkpoint)
     service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
-    with served(make_app(service, keys={"somebody": hashed("right")}, on_close=assistant.close)) as url:
+    with served(make_app(service, keys={"somebody": hashed("right")}), assistant.close) as url:
         wrong = anthropic.Anthropic(base_url=url, api_key="wrong", max_retries=0)
         with wrong, pytest.raises(anthropic.AuthenticationError):
             ask(wrong)
@@ -238,7 +238,11 @@ def test_only_who_has_a_key_is_answered(checkpoint: Checkpoint) -> None:
 
 def test_a_dataset_cannot_answer(checkpoint: Checkpoint) -> None:
     assistant = Assistant(checkpoint)
-    app = make_app(Service("data", checkpoint.catalog, assistant.retriever(), None), on_close=assistant.close)
+    app = make_app(Service("data", checkpoint.catalog, assistant.retriever(), None))
     raised = pytest.raises(anthropic.InternalServerError, match="can only be searched")
-    with served(app) as url, anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as client, raised:
+    with (
+        served(app, assistant.close) as url,
+        anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as client,
+        raised,
+    ):
         ask(client)

@@ -379,7 +379,7 @@ def test_a_search_needs_a_query_and_a_sensible_limit(client: Any, given: dict[st
 def test_only_who_has_a_key_is_answered(checkpoint: Checkpoint) -> None:
     assistant = Assistant(checkpoint)
     service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
-    with served(make_app(service, keys={"somebody": hashed("right")}, on_close=assistant.close)) as url:
+    with served(make_app(service, keys={"somebody": hashed("right")}), assistant.close) as url:
         wrong = openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0)
         with wrong, pytest.raises(openai.AuthenticationError):
             wrong.models.list()
@@ -415,7 +415,7 @@ def test_the_model_itself_answers(checkpoint: Checkpoint) -> None:
     service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
     name = wire(checkpoint)
     forced = {"type": "function", "function": {"name": name}}
-    with served(make_app(service, on_close=assistant.close)) as url:
+    with served(make_app(service), assistant.close) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         with client:
             done = ask(client, tool_choice=forced, max_tokens=400, temperature=0.5)

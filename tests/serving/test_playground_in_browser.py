@@ -75,7 +75,7 @@ def address(trained: Checkpoint, acting: Script) -> Iterator[str]:
     assistant = Assistant(trained)
     service = Service("tiny", trained.catalog, assistant.retriever(), assistant)
     assistant._policy = acting  # type: ignore[assignment]
-    with served(make_app(service, on_close=assistant.close)) as url:
+    with served(make_app(service), assistant.close) as url:
         yield url
 
 
@@ -182,7 +182,7 @@ def test_a_chat_shows_each_step(browser: Any, address: str, acting: Script, trai
 def test_a_run_can_be_stopped_and_leaves_no_work_behind(browser: Any, trained: Checkpoint) -> None:
     assistant = Assistant(trained)  # the model itself, which never learned to come to an end
     service = Service("tiny", trained.catalog, assistant.retriever(), assistant)
-    with served(make_app(service, on_close=assistant.close)) as url, opened(browser, f"{url}/#chat") as page:
+    with served(make_app(service), assistant.close) as url, opened(browser, f"{url}/#chat") as page:
         page.get_by_label("Message").fill("Will it rain?")
         page.keyboard.press("Enter")
         expect(page.locator(".steps > li").first).to_be_visible()

@@ -162,7 +162,7 @@ def test_the_model_itself_calls_the_tools_of_several_requests_at_once() -> None:
     assistant = Assistant(checkpoint)
     service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
     names: dict[str, tuple[str, Any]] = {}
-    with served(make_app(service, on_close=assistant.close)) as url:
+    with served(make_app(service), assistant.close) as url:
 
         def ask(name: str) -> None:
             schema = {"type": "object", "properties": {name: {"type": "boolean"}}, "required": [name]}
@@ -191,5 +191,5 @@ def test_tools_of_several_tokens_take_none_of_a_request() -> None:
     service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
     listed: Any = [{"type": "function", "function": {"name": "tea", "parameters": TEA}}]
     raised = pytest.raises(openai.BadRequestError, match="hierarchical")
-    with served(make_app(service, on_close=assistant.close)) as url, opened(url) as client, raised:
+    with served(make_app(service), assistant.close) as url, opened(url) as client, raised:
         client.chat.completions.create(model="tiny", messages=MESSAGES, tools=listed)

@@ -37,7 +37,7 @@ ALERTS = "weather&&get_alerts"
 def address(checkpoint: Checkpoint) -> Iterator[str]:
     assistant = Assistant(checkpoint, running=4, waiting=DISCONNECTS, seconds=60)
     service = Service("tiny", checkpoint.catalog, assistant.retriever(), assistant)
-    with served(make_app(service, on_close=assistant.close)) as url:
+    with served(make_app(service), assistant.close) as url:
         yield url
 
 

@@ -136,7 +136,8 @@ def _found(ranking: Ranking, unit: str, catalog: Catalog) -> Group:
     table = _table(ranking, unit, catalog)
     if ranking.confidence is None:
         return Group(table)
-    return Group(table, f"confidence {ranking.confidence:.2f}" + ": declined, no tool fits" * bool(ranking.declined))
+    declined = ": declined, no tool fits" if ranking.declined else ""
+    return Group(table, f"confidence {ranking.confidence:.2f}{declined}")
 
 
 def _table(ranking: Ranking, unit: str, catalog: Catalog) -> Table:

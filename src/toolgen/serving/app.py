@@ -5,8 +5,7 @@ It holds no conversation: clients send what was said, as these APIs have it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
@@ -33,17 +32,10 @@ def make_app(
     hosts: Sequence[str] = LOOPBACK_NAMES,
     keys: Mapping[str, str] | None = None,
     meters: Meters | None = None,
-    on_close: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """The application; `hosts`, `keys` and `meters` are those of `Guard`, `on_close` is called when it ends."""
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        on_close()
-
+    """The application; `hosts`, `keys` and `meters` are those of `Guard`. Whoever made the service closes its assistant."""
     meters = meters or Meters()
-    app = FastAPI(title="toolgen", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="toolgen", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Guard, hosts=hosts, keys=keys, meters=meters, paths=PATHS)
     _add_errors(app)
     _add_states(app, service, meters)
