@@ -287,13 +287,6 @@ def shared() -> Checkpoint:
 _SHARED: Checkpoint | None = None
 
 
-def test_arguments_are_written_in_the_order_of_the_schema_and_lose_nothing() -> None:
-    protocol = shared().protocol
-    text = protocol.arguments_text("weather&&get_forecast", {"more": 1, "days": 3, "city": "Ōsaka"})
-    assert text == '{"city": "Ōsaka", "days": 3, "more": 1}'
-    assert protocol.arguments_text(FINISH, {"gave_up": True, "answer": "no"}) == '{"answer": "no", "gave_up": true}'
-
-
 def test_documentation_is_cut_where_it_is_very_long() -> None:
     from toolgen.catalog import Catalog, Tool
 

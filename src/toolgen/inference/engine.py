@@ -106,11 +106,8 @@ class _Job:
         """Its next tokens; what is kept of them is the end of what is kept of all."""
         stop = self.done + tokens
         kept = max(0, stop - max(self.done, len(self.part.ids) - self.part.keep))
-        return (
-            self.part
-            if tokens == len(self.part.ids)
-            else replace(self.part, ids=self.part.ids[self.done : stop], keep=kept)
-        )
+        whole = tokens == len(self.part.ids)
+        return self.part if whole else replace(self.part, ids=self.part.ids[self.done : stop], keep=kept)
 
 
 class Handle(Generic[T]):
@@ -361,9 +358,7 @@ class Engine:
                     chosen = self._chosen()
                 if chosen:
                     self._pass(chosen)
-            except (
-                BaseException
-            ) as error:  # between passes, for instance no memory for a block: whoever waits hears of it
+            except BaseException as error:  # between passes, such as no memory for a block: whoever waits hears of it
                 self._fail(error)
 
     def _stop(self) -> None:
@@ -445,12 +440,10 @@ class Engine:
             self._jobs = [job for job in self._jobs if job not in ended]
             self._expected = {id(job.part.cache) for job in ended if job.part.stays}
             self._wait_until = time.monotonic() + max(LEAST_PATIENCE, PATIENCE * (time.monotonic() - started))
-        for job, outcome in (
-            (job, outcome) for (job, _), outcome in zip(chosen, outcomes, strict=True) if job in ended
-        ):
+        for (job, _), outcome in zip(chosen, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 job.future.set_exception(outcome)
-            else:
+            elif job in ended:
                 job.future.set_result(job.outputs[0] if len(job.outputs) == 1 else torch.cat(job.outputs))
 
     def _made(self, parts: Sequence[Part]) -> list[Tensor | BaseException]:

@@ -7,7 +7,6 @@ The template in `chat_template.jinja` is the only place that knows their text; t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
@@ -136,12 +135,6 @@ class PromptProtocol:
     def arguments_schema(self, tool_id: str) -> Mapping[str, Any]:
         """JSON Schema that the arguments of a tool (or of `finish`) are decoded under."""
         return FINISH_SCHEMA if tool_id == FINISH else self._catalog.get(tool_id).parameters
-
-    def arguments_text(self, tool_id: str, arguments: Mapping[str, Any]) -> str:
-        """Arguments as the model writes them: JSON, properties in the schema's order."""
-        order = list(self.arguments_schema(tool_id).get("properties") or ())
-        known = {name: arguments[name] for name in order if name in arguments}
-        return json.dumps({**known, **arguments}, ensure_ascii=False)
 
     def supervised(self, messages: Sequence[Mapping[str, Any]], new: int = 0) -> tuple[list[int], list[bool]]:
         """A whole conversation as (token ids, whether the assistant wrote each of them in the messages from `new` on).

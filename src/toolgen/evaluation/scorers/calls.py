@@ -1,8 +1,9 @@
 """Calls for one request, compared with the expected ones as Seal-Tools does it, and as a whole.
 
-Source: Wu et al., "Seal-Tools", arXiv 2405.08355: precision, recall and F1 of tools and of parameters over all requests. A
-predicted call is compared with the first expected one of its tool; a parameter is right if its value reads the same. The strict
-match is ours: the same calls in any order, with the same parameters. Knows no benchmark's payload.
+Source: Wu et al., "Seal-Tools", arXiv 2405.08355, and its code (`calculate_score_ToolLearning`): precision, recall and F1 of
+tools and of parameters over all requests. A predicted call is compared with the first expected one of its tool, so that calls
+too many can take recall above 1; a parameter is right if its value reads the same. The strict match is ours: the same calls
+in any order, with the same parameters. Knows no benchmark's payload.
 """
 
 from __future__ import annotations
