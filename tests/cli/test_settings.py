@@ -91,6 +91,8 @@ def test_a_gateway_takes_its_options_from_a_file(
         ("[mcp]\nallow_host = ['a']", "mcp.allow_host: no setting; there are host, port, http, dry-run"),
         ("[serve]\nport = 65536", "serve.port: Input should be less than or equal to 65535"),
         ("[serve]\nport = '8000'", "serve.port: Input should be a valid integer"),
+        ("[serve]\nseconds = inf", "serve.seconds: Input should be less than or equal to 86400"),
+        ("[serve]\nseconds = nan", "serve.seconds: Input should be"),
         ("serve = 5", "serve: "),
     ],
 )

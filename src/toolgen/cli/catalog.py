@@ -77,7 +77,7 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Read tools (and their requests, where the source has them) into a dataset folder, and report every loss."""
-    dataset_output(output, *(source.partition(":")[2] for source in sources))
+    dataset_output(output, *sources, *(source.partition(":")[2] for source in sources))
     dataset = read_sources(
         ctx,
         sources,

@@ -15,7 +15,7 @@ from toolgen.checkpoint.layout import is_only_indexed
 from toolgen.cli.console import message, progress, show
 from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, has_weights, load_catalog, open_retriever
 from toolgen.cli.served import ServedArgument, served_folder
-from toolgen.cli.settings import ConfigOption, keys_of
+from toolgen.cli.settings import MAX_SECONDS, ConfigOption, keys_of
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import InputError, MissingExtraError, UsageError
 from toolgen.foreign.data import read_text
@@ -51,7 +51,7 @@ NameOption = Annotated[
 ]
 RunningOption = Annotated[int, typer.Option(min=1, help="Conversations answered at once.")]
 WaitingOption = Annotated[int, typer.Option(min=1, help="More that wait; the next is told to come again.")]
-SecondsOption = Annotated[float, typer.Option(min=0.1, help="The longest time for one answer.")]
+SecondsOption = Annotated[float, typer.Option(min=0.1, max=MAX_SECONDS, help="The longest time for one answer.")]
 
 
 def serve(

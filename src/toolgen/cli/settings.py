@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from toolgen.errors import InputError
 from toolgen.foreign.data import read_text
 
+MAX_SECONDS = 86_400  # for one answer: a day
 _HASH = re.compile("[0-9a-f]{64}")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -48,7 +49,7 @@ class ServeSettings(_Table):
     name: list[str] | None = None
     running: int | None = Field(None, ge=1)
     waiting: int | None = Field(None, ge=1)
-    seconds: float | None = Field(None, ge=0.1)
+    seconds: float | None = Field(None, ge=0.1, le=MAX_SECONDS)
     keys: dict[str, str] = {}
 
 

@@ -20,8 +20,7 @@ from toolgen.catalog.text import document
 from toolgen.catalog.tool import Definition
 from toolgen.datasets.messages import DOCUMENTATION, FINISH, FINISH_SCHEMA, NO_TOOL
 from toolgen.datasets.trajectory import ROLES
-from toolgen.errors import InputError
-from toolgen.virtualization.text_encoder import Encoded, TextEncoder
+from toolgen.virtualization.text_encoder import Encoded, TextEncoder, check_role
 from toolgen.virtualization.tokenizer import TOOL_TOKENS, TURN_END, TURN_START, find_end_marker
 from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
 from toolgen.virtualization.windows import windows
@@ -208,8 +207,7 @@ class PromptProtocol:
         return text
 
     def _prepare(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        if message["role"] not in (*ROLES, DOCUMENTATION):
-            raise InputError(f"a message's role is {message['role']!r}; expected one of {', '.join(ROLES)}")
+        check_role(message["role"], (*ROLES, DOCUMENTATION))
         calls = message.get("tool_calls") or ()
         if message["role"] == "tool":
             return {**message, "content": self._cut(message["content"] or "")}

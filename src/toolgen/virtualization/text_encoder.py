@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from toolgen.errors import CheckpointError
+from toolgen.datasets.trajectory import ROLES
+from toolgen.errors import CheckpointError, InputError
 
 # Unicode keeps U+FDD0 to U+FDEF for use inside a program; a lone surrogate is no text either. Foreign ones become U+FFFD.
 _NO_TEXT = re.compile("[\ud800-\udfff\ufdd0-\ufdef]")
@@ -154,6 +155,7 @@ class TextEncoder:
         shown: list[Mapping[str, str]] = []
         contents: list[str] = []
         for message in messages:
+            check_role(message["role"], ROLES)
             if content := message["content"].strip():
                 number = f"{_OPEN}{len(contents)}{_CLOSE}"
                 message = {**message, "content": message["content"].replace(content, number)}
@@ -200,6 +202,12 @@ class TextEncoder:
             found += meant
             sources += [place] * len(meant)
         return found, sources
+
+
+def check_role(role: str, roles: Iterable[str]) -> None:
+    """InputError for a role that is none: it would stand in the template as it is, and could end its turn."""
+    if role not in roles:
+        raise InputError(f"a message's role is {role!r}; expected one of {', '.join(ROLES)}")
 
 
 def _clean(text: str) -> str:
