@@ -409,11 +409,12 @@ import sys
 from pathlib import Path
 from toolgen.files import new_folder
 target, name = Path(sys.argv[1]), sys.argv[2]
-print("ready", flush=True)
 for round in range(int(sys.argv[3])):
     with new_folder(target) as folder:
         for number in range(3):
             (folder / str(number)).write_text(name)
+    if not round:
+        print("ready", flush=True)
 """
 
 

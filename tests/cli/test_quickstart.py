@@ -320,7 +320,7 @@ def test_the_whole_of_it_with_a_tiny_model(
 
     again = toolgen("quickstart", *options)
     assert again.exit_code == 0 and "$ " not in again.stderr
-    assert "all requests (15)" in again.stdout and "carrying out 1 tasks" in again.stdout
+    assert "all requests (15)" in again.stdout and "carrying out 2 tasks" in again.stdout
     assert str(folder / "report.html") in again.stdout
 
 

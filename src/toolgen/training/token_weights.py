@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from toolgen.datasets.messages import FINISH
-from toolgen.virtualization.protocol import Part
+from toolgen.virtualization.options import Part
 from toolgen.virtualization.tokenizer import TURN_END
 
 Kind = Literal["structure", "key", "value", "stop", "answer", "text"]
