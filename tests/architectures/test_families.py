@@ -27,7 +27,7 @@ from toolgen.training.collate import collate
 from toolgen.training.examples import TrainingExample, conversation_example
 from toolgen.training.model import TrainableModel, check_logits, probe_batch
 from toolgen.training.run import run_stage
-from toolgen.virtualization.tokenizer import TURN_END
+from toolgen.virtualization.vocabulary import TURN_END
 
 from .conftest import Built, opened, plain_logits, virtualized
 from .families import FAMILIES, REFUSED, WINDOW, Family

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from toolgen.training.token_weights import Kind, parts_of
+from toolgen.training.config import Kind
+from toolgen.training.token_weights import parts_of
 
 WEIGHTS: dict[Kind, float] = {"structure": 0.1, "key": 0.5, "value": 2, "stop": 3, "answer": 0.25, "text": 1}
 

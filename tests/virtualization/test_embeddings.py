@@ -10,7 +10,7 @@ from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_model, tiny_tokenizer
 from toolgen.virtualization import INITIALIZATIONS, Initialization, output_rows, resize_rows
-from toolgen.virtualization.tokenizer import TURN_END, TURN_START
+from toolgen.virtualization.vocabulary import TURN_END, TURN_START
 
 methods = pytest.mark.parametrize("method", INITIALIZATIONS)
 ties = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])

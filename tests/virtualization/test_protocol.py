@@ -19,7 +19,7 @@ from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_dataset, tiny_model, tiny_tokenizer
 from toolgen.virtualization import PromptProtocol
 from toolgen.virtualization.protocol import MAX_DOCUMENTATION, MAX_RESULT_TOKENS
-from toolgen.virtualization.tokenizer import TURN_END, TURN_START
+from toolgen.virtualization.vocabulary import TURN_END, TURN_START
 
 Messages = list[dict[str, Any]]
 TRAJECTORIES = [[*map(dict, run.messages)] for run in tiny_dataset().trajectories["train"]]

@@ -15,7 +15,8 @@ from toolgen.catalog.naming import unique_ids
 from toolgen.errors import CheckpointError
 from toolgen.testing import TOKENIZER_KINDS, TokenizerKind, tiny_catalog, tiny_tokenizer
 from toolgen.virtualization import ToolVocabulary, add_tool_tokens, find_end_marker
-from toolgen.virtualization.tokenizer import TURN_END, TURN_START, check_round_trip
+from toolgen.virtualization.tokenizer import check_round_trip
+from toolgen.virtualization.vocabulary import TURN_END, TURN_START
 
 kinds = pytest.mark.parametrize("kind", TOKENIZER_KINDS)
 both = pytest.mark.parametrize("chatml", [True, False], ids=["chatml", "plain"])

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from toolgen.agent import PromptedPolicy, ground_truth
-from toolgen.agent.prompted import Listing
-from toolgen.checkpoint import Checkpoint
 from toolgen.cli.console import progress
 from toolgen.cli.searching import given_llm, has_weights, open_retriever
 from toolgen.datasets import Dataset, Task
 from toolgen.errors import UsageError
-from toolgen.fetching.opening import open_tokenizer
 from toolgen.retrieval import Retriever
+
+if TYPE_CHECKING:
+    from toolgen.agent import PromptedPolicy
+    from toolgen.agent.prompted import Listing
+    from toolgen.checkpoint import Checkpoint
 
 PolicyName = Literal["generative", "ground-truth", "retrieved"]
 PolicyOption = Annotated[
@@ -66,6 +67,9 @@ class PolicyChoice:
 
     def open(self, folder: Path, dataset: Dataset) -> Checkpoint | PromptedPolicy:
         """The policy. UsageError for options that do not fit together."""
+        from toolgen.agent import PromptedPolicy, ground_truth
+        from toolgen.checkpoint import Checkpoint
+
         llm = given_llm(self.llm, self.endpoint, self.model)
         if self.name == "generative":
             if llm is not None:
@@ -98,5 +102,7 @@ def _first(finder: Retriever, top: int) -> Listing:
 
 def _counter(folder: Path) -> Callable[[str], int]:
     """Counts in the tokens of the checkpoint, so that all policies are told in the same ones."""
+    from toolgen.fetching.opening import open_tokenizer
+
     tokenizer = open_tokenizer(folder)
     return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])

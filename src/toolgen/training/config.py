@@ -14,10 +14,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from toolgen.errors import InputError, UsageError, nearest
 from toolgen.foreign.yaml_core import parse_yaml, read_yaml
-from toolgen.training.token_weights import Kind
 
 if TYPE_CHECKING:
     from toolgen.training.stages import Stage
+
+Kind = Literal["structure", "key", "value", "stop", "answer", "text"]
+"""Of a part of what the assistant wrote; `token_weights` says what each is."""
 
 _MAPPINGS = ("shares", "token_weights")
 """Settings that are mappings, of which one part can be set."""

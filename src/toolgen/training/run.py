@@ -22,7 +22,7 @@ from toolgen.training.examples import TrainingExample, targets_of
 from toolgen.training.loop import OnStep, train
 from toolgen.training.stages import Stage
 from toolgen.training.teacher import LogitsOfAll, Teacher
-from toolgen.virtualization.tokenizer import TURN_START
+from toolgen.virtualization.vocabulary import TURN_START
 
 
 def run_stage(

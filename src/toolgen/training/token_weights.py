@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from toolgen.datasets.messages import FINISH
-from toolgen.virtualization.options import Part
-from toolgen.virtualization.tokenizer import TURN_END
+from toolgen.training.config import Kind
+from toolgen.virtualization.vocabulary import TURN_END
 
-Kind = Literal["structure", "key", "value", "stop", "answer", "text"]
+if TYPE_CHECKING:
+    from toolgen.virtualization.protocol import Part
 
 _NAME = re.compile(r"<<([^<>]+)>>\Z")
 _JSON = re.compile(

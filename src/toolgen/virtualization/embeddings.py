@@ -26,8 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from toolgen.catalog.text import spaced_words
 from toolgen.virtualization.options import Initialization
 from toolgen.virtualization.text_encoder import TextEncoder
-from toolgen.virtualization.tokenizer import TURN_END, TURN_START
-from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
+from toolgen.virtualization.vocabulary import ACTIONS, TURN_END, TURN_START, ToolVocabulary
 
 VIEW_WEIGHTS: Mapping[str, float] = {"name": 2.0, "description": 1.0, "parameters": 0.5}
 """Weight of a word by the view of the documentation it stands in; chosen on BFCL's development split."""

@@ -1,4 +1,4 @@
-"""What can be chosen when a catalog is virtualized, by name; and forms that need no model."""
+"""What can be chosen when a catalog is virtualized, by name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,3 @@ INDEXINGS: tuple[Indexing, ...] = get_args(Indexing)
 Initialization = Literal["documentation", "name", "random"]
 """What a new row begins as; `embeddings` says what each is."""
 INITIALIZATIONS: tuple[Initialization, ...] = get_args(Initialization)
-
-Part = tuple[int, int, float]
-"""Where a part of a text begins and ends, and a number for it."""

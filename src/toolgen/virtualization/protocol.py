@@ -21,8 +21,8 @@ from toolgen.catalog.tool import Definition
 from toolgen.datasets.messages import DOCUMENTATION, FINISH, FINISH_SCHEMA, NO_TOOL
 from toolgen.datasets.trajectory import ROLES
 from toolgen.virtualization.text_encoder import Encoded, TextEncoder, check_role
-from toolgen.virtualization.tokenizer import TOOL_TOKENS, TURN_END, TURN_START, find_end_marker
-from toolgen.virtualization.vocabulary import ACTIONS, ToolVocabulary
+from toolgen.virtualization.tokenizer import TOOL_TOKENS, find_end_marker
+from toolgen.virtualization.vocabulary import ACTIONS, TURN_END, TURN_START, ToolVocabulary
 from toolgen.virtualization.windows import windows
 
 Part = tuple[int, int, float]

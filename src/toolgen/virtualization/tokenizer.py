@@ -16,9 +16,8 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.errors import CheckpointError
 from toolgen.virtualization.indexing import Spelling, atomic
 from toolgen.virtualization.text_encoder import TextEncoder
-from toolgen.virtualization.vocabulary import ACTION_TOKENS, ToolVocabulary
+from toolgen.virtualization.vocabulary import ACTION_TOKENS, TURN_END, TURN_START, ToolVocabulary
 
-TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 SPARE_START = "<<spare:"
 TOOL_TOKENS = re.compile("<<[^<>]+>>")
 """The text of an action or of a tool's token."""

@@ -21,6 +21,7 @@ from toolgen.errors import CheckpointError
 from toolgen.foreign.typed import typed
 from toolgen.virtualization.options import INDEXINGS, Indexing
 
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 ACTIONS = (FINISH, NO_TOOL)
 ACTION_TOKENS = tuple(f"<<{action}>>" for action in ACTIONS)
 
