@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolgen.checkpoint.layout import MARKERS, Kind, is_kind, read_metrics, saved_step, work_folder
+from toolgen.checkpoint.layout import MARKERS, Kind, is_kind, read_metadata, read_metrics, saved_step, work_folder
 from toolgen.datasets import save_dataset
 from toolgen.errors import CheckpointError
 from toolgen.files import write_records
@@ -43,6 +43,22 @@ def test_a_line_that_is_no_step_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line.encode("latin-1") + b"\n")
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 2: .*restore the file, or remove it"):
         read_metrics(tmp_path / "metrics.jsonl")
+
+
+@pytest.mark.parametrize(
+    "fault", [{"confidences": []}, {"confidences": [0.9, 0.2]}, {"confidences": [0.2, 5]}, {"weights": [1, 2]}]
+)
+def test_a_calibration_that_no_fit_gives_is_named(tmp_path: Path, fault: dict[str, Any]) -> None:
+    checkpoint = tiny_checkpoint()
+    checkpoint.save(tmp_path / "checkpoint")
+    path = tmp_path / "checkpoint" / "toolgen.json"
+    calibration = {"weights": [0.0, 1.0, 0.0, 0.0], "confidences": [0.2, 0.9]}
+    metadata = json.loads(path.read_text())
+    path.write_text(json.dumps({**metadata, "calibrations": {"bm25": calibration}}))
+    read_metadata(path.parent)
+    path.write_text(json.dumps({**metadata, "calibrations": {"bm25": {**calibration, **fault}}}))
+    with pytest.raises(CheckpointError, match=r"toolgen\.json is damaged: calibrations\.bm25"):
+        read_metadata(path.parent)
 
 
 def test_a_folder_of_something_else_is_of_no_kind(tmp_path: Path) -> None:

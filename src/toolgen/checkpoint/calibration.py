@@ -23,6 +23,10 @@ class Calibration:
     weights: tuple[float, float, float, float]
     confidences: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if not self.confidences or [*self.confidences] != sorted(min(max(one, 0.0), 1.0) for one in self.confidences):
+            raise ValueError("confidences should be numbers from 0 to 1, at least one, least first")
+
     def confidence(self, evidence: Sequence[float]) -> float:
         """From `top`, `top - second` and `no_tool - top`."""
         constant, *weights = self.weights

@@ -22,7 +22,7 @@ def typed(kind: type[T], value: Any) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{place or 'the value'}: {first['msg'][:200]}") from None
+        raise ValueError(f"{place or 'the value'}: {first['msg'].removeprefix('Value error, ')[:200]}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

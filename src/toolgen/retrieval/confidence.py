@@ -86,7 +86,7 @@ def calibrate(
             on_progress(start + len(part), len(requests))
     features_QF = np.array([(1.0, *evidence(ranking)) for ranking, _ in judged])
     weights_F = _logistic(features_QF, np.array([right for _, right in judged], dtype=np.float64))
-    found = Calibration(weights=(weights_F[0], weights_F[1], weights_F[2], weights_F[3]), confidences=())
+    found = Calibration(weights=(weights_F[0], weights_F[1], weights_F[2], weights_F[3]), confidences=(0.0,))
     return replace(found, confidences=tuple(sorted(found.confidence(evidence(one)) for one in answerable)))
 
 
