@@ -24,12 +24,13 @@ from toolgen.cli.tool_sources import (
     read_sources,
     tell_losses,
 )
-from toolgen.cli.virtualize import DEFAULT_BASE, virtualized
+from toolgen.cli.virtualize import virtualized
 from toolgen.retrieval import Resources, RetrieverSpec, calibrate, make_retriever, make_sum
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
 
+INDEX_BASE = "toolgen-135m"
 SPARE = 64
 
 
@@ -46,7 +47,7 @@ def index(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="CKPT", help="The checkpoint folder to write.")],
     base: Annotated[
         str, typer.Option("--base", metavar="BASE", help="A model folder, or a name that is fetched.")
-    ] = DEFAULT_BASE,
+    ] = INDEX_BASE,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
     prefix: PrefixOption = None,
@@ -54,12 +55,14 @@ def index(
     allow_references: ReferencesOption = False,
     strict: StrictOption = False,
     fit: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--fit/--no-fit",
-            help="Fit the rows to BM25 and the sentence encoder in closed form if that finds more, up to 4,096 tools.",
+            show_default=False,
+            help="Fit the rows to BM25 and the sentence encoder in closed form if that finds more, up to 4,096 tools. By default "
+            "with a base that has not learned to make rows of documentation.",
         ),
-    ] = True,
+    ] = None,
     spare: Annotated[
         int, typer.Option("--spare", min=0, help="Tokens to add for tools that come later (`toolgen tools add`).")
     ] = SPARE,
@@ -100,9 +103,11 @@ def index(
     hint('toolgen search {output} "what you want to do"', output=output)
 
 
-def indexed(catalog: Catalog, base: str = DEFAULT_BASE, *, fit: bool = True, spare: int = SPARE) -> Checkpoint:
-    """A catalog's checkpoint, not yet written."""
+def indexed(catalog: Catalog, base: str = INDEX_BASE, *, fit: bool | None = None, spare: int = SPARE) -> Checkpoint:
+    """A catalog's checkpoint, not yet written. Fitted by default if the base has no row maker."""
     made = virtualized(base, catalog, spare=spare)
+    if fit is None:
+        fit = made.row_maker is None
     return _fitted(made, catalog) if fit else _unfitted(made)
 
 
@@ -143,7 +148,8 @@ def _calibrated(made: Checkpoint) -> Checkpoint:
 def _unfitted(made: Checkpoint) -> Checkpoint:
     from toolgen.checkpoint import StageRecord
 
-    return replace(made, stages=(*made.stages, StageRecord(stage="index", config={"rows": "made"})))
+    plain = replace(made, stages=(*made.stages, StageRecord(stage="index", config={"rows": "made"})))
+    return plain if made.row_maker is None else _calibrated(plain)
 
 
 def _text(answer: dict[str, Any]) -> str:

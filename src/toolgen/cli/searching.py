@@ -30,7 +30,7 @@ RetrieverOption = Annotated[
         "--retriever",
         metavar="NAME",
         help=f"{', '.join(RETRIEVERS)}. By default generative for a checkpoint, bm25 for a dataset. A checkpoint of "
-        "`toolgen index` is searched with bm25 added until it is trained, with --no-fit by bm25 alone.",
+        "`toolgen index` is searched with bm25 added until it is trained, by bm25 alone where its rows are bags of words.",
     ),
 ]
 AddOption = Annotated[

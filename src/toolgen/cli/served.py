@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from toolgen.cli.console import message
-from toolgen.cli.index import indexed
+from toolgen.cli.index import INDEX_BASE, indexed
 from toolgen.cli.outputs import checkpoint_output
 from toolgen.cli.tool_sources import read_sources, tell_losses
-from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.fetching.cache import cache_folder
 
 ServedArgument = Annotated[
@@ -31,7 +30,7 @@ def served_folder(ctx: typer.Context, given: Sequence[str]) -> Path:
         return Path(given[0])
     dataset = read_sources(ctx, given, "served")
     tell_losses(dataset, strict=False)
-    folder = cache_folder() / "served" / f"{dataset.catalog.content_hash[:32]}-{Path(DEFAULT_BASE).name}"
+    folder = cache_folder() / "served" / f"{dataset.catalog.content_hash[:32]}-{INDEX_BASE}"
     if not folder.exists():
         message(f"indexing {len(dataset.catalog):,} tools; next time they are there at once")
         folder.parent.mkdir(parents=True, exist_ok=True)
