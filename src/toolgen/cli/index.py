@@ -59,8 +59,8 @@ def index(
         typer.Option(
             "--fit/--no-fit",
             show_default=False,
-            help="Fit the rows to BM25 and the sentence encoder in closed form if that finds more, up to 4,096 tools. By default "
-            "with a base that has not learned to make rows of documentation.",
+            help="Fit the rows to BM25 and the sentence encoder in closed form if that finds more, up to 4,096 tools. By "
+            "default with a base that has not learned to make rows of documentation.",
         ),
     ] = None,
     spare: Annotated[
