@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
@@ -158,7 +159,28 @@ class Catalog(Iterable[Tool], Sized):
         return catalog
 
 
-class _Chained(Sequence[Tool]):
+class _Tools(Sequence[Tool], ABC):
+    """Tools by their places, each taken when it is asked for."""
+
+    @overload
+    def __getitem__(self, position: int) -> Tool: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> tuple[Tool, ...]: ...
+
+    def __getitem__(self, position: int | slice) -> Tool | tuple[Tool, ...]:
+        places = range(len(self))[position]
+        return self._at(places) if isinstance(places, int) else tuple(map(self._at, places))
+
+    def __iter__(self) -> Iterator[Tool]:
+        return map(self._at, range(len(self)))
+
+    @abstractmethod
+    def _at(self, place: int) -> Tool:
+        """The tool at a place from 0 to the length."""
+
+
+class _Chained(_Tools):
     """Tools, and more behind them."""
 
     def __init__(self, tools: Sequence[Tool], more: Sequence[Tool]) -> None:
@@ -167,20 +189,11 @@ class _Chained(Sequence[Tool]):
     def __len__(self) -> int:
         return len(self._tools) + len(self._more)
 
-    @overload
-    def __getitem__(self, position: int) -> Tool: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> tuple[Tool, ...]: ...
-
-    def __getitem__(self, position: int | slice) -> Tool | tuple[Tool, ...]:
-        if isinstance(position, slice):
-            return tuple(self[one] for one in range(*position.indices(len(self))))
-        place = range(len(self))[position]
+    def _at(self, place: int) -> Tool:
         return self._tools[place] if place < len(self._tools) else self._more[place - len(self._tools)]
 
 
-class _Redefined(Sequence[Tool]):
+class _Redefined(_Tools):
     """Tools of which some, by their places, are others."""
 
     def __init__(self, tools: Sequence[Tool], changed: Mapping[int, Tool]) -> None:
@@ -189,19 +202,11 @@ class _Redefined(Sequence[Tool]):
     def __len__(self) -> int:
         return len(self._tools)
 
-    @overload
-    def __getitem__(self, position: int) -> Tool: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> tuple[Tool, ...]: ...
-
-    def __getitem__(self, position: int | slice) -> Tool | tuple[Tool, ...]:
-        if isinstance(position, slice):
-            return tuple(self[one] for one in range(*position.indices(len(self))))
-        return self._changed.get(range(len(self))[position]) or self._tools[position]
+    def _at(self, place: int) -> Tool:
+        return self._changed.get(place) or self._tools[place]
 
 
-class _ToolLines(Sequence[Tool]):
+class _ToolLines(_Tools):
     """The lines of a catalog file, each turned into its Tool when it is asked for. The first KEPT of these stay: a Tool takes
     four times the memory of its line, and reading it again takes 0.1 ms."""
 
@@ -222,25 +227,14 @@ class _ToolLines(Sequence[Tool]):
     def __len__(self) -> int:
         return len(self._items)
 
-    @overload
-    def __getitem__(self, position: int) -> Tool: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> tuple[Tool, ...]: ...
-
-    def __getitem__(self, position: int | slice) -> Tool | tuple[Tool, ...]:
-        if isinstance(position, slice):
-            return tuple(self[one] for one in range(*position.indices(len(self))))
-        item = self._items[position]
+    def _at(self, place: int) -> Tool:
+        item = self._items[place]
         if isinstance(item, bytes):
-            item = self._parse(item, range(len(self))[position])
+            item = self._parse(item, place)
             if self._kept < KEPT:
-                self._items[position] = item
+                self._items[place] = item
                 self._kept += 1
         return item
-
-    def __iter__(self) -> Iterator[Tool]:
-        return (self[position] for position in range(len(self)))
 
     def read_all(self) -> None:
         """Parses every line, so that the first that cannot be read is known."""

@@ -89,10 +89,10 @@ def is_only_indexed(metadata: Mapping[str, Any]) -> bool:
     return "index" in stages and {*stages} <= CLOSED_FORM
 
 
-def has_bags_alone(folder: Path, metadata: Mapping[str, Any]) -> bool:
+def has_bags_alone(metadata: Mapping[str, Any], *, has_row_maker: bool) -> bool:
     """Whether the rows of such a checkpoint are bags of words, neither fitted nor made by a base that has learned to."""
     ways = {record["config"].get("rows") for record in metadata["stages"] if record["stage"] == "index"}
-    return is_only_indexed(metadata) and ways == {"made"} and not (folder / ROW_MAKER).is_file()
+    return is_only_indexed(metadata) and ways == {"made"} and not has_row_maker
 
 
 def row_maker_shapes(width: int) -> dict[str, tuple[int | None, ...]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolgen.catalog import Catalog
+from toolgen.checkpoint.layout import has_bags_alone
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.cli.tool_sources import (
@@ -137,7 +138,7 @@ def _calibrated(made: Checkpoint) -> Checkpoint:
     requests = [(text, (made.catalog.ids[place],)) for text, place in requests_by_rule(made)]
     if not requests:
         return made
-    has_bags = made.stages[-1].config["rows"] == "made" and made.row_maker is None
+    has_bags = has_bags_alone(made.metadata, has_row_maker=made.row_maker is not None)
     spec = RetrieverSpec(method="bm25") if has_bags else RetrieverSpec(method="generative", add=("bm25",))
     retriever = make_retriever(spec, Resources(checkpoint=made))
     retriever.index(made.catalog)

@@ -49,7 +49,7 @@ def report(
         output,
         title=title,
         labels=_labels(loaded, results),
-        training=[record for folder in folders for record in read_metrics(folder)],
+        training=[record for folder in folders for record in _training_curve(folder)],
         tool_map=_tool_map(folders[-1], required=bool(checkpoints)) if folders else None,
     )
     show(str(output))
@@ -71,7 +71,7 @@ def _named_checkpoint(loaded: Sequence[Result]) -> list[Path]:
     return []
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def _training_curve(folder: Path) -> list[dict[str, Any]]:
     """The training records of a checkpoint, none if it was not trained; CheckpointError for a damaged file."""
     path = folder / METRICS
     if not path.is_file():

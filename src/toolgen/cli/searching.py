@@ -11,7 +11,7 @@ import typer
 from toolgen.catalog import Catalog
 from toolgen.checkpoint import is_checkpoint, read_metadata
 from toolgen.checkpoint.calibration import Calibration
-from toolgen.checkpoint.layout import CATALOG, MARKERS, has_bags_alone, is_kind, is_only_indexed
+from toolgen.checkpoint.layout import CATALOG, MARKERS, ROW_MAKER, has_bags_alone, is_kind, is_only_indexed
 from toolgen.cli.console import message
 from toolgen.datasets import Dataset
 from toolgen.errors import InputError, UsageError
@@ -166,7 +166,8 @@ def open_retriever(
     has_checkpoint = has_weights(folder)
     metadata = read_metadata(folder) if has_checkpoint else {}
     if method is None and not add and has_checkpoint and is_only_indexed(metadata):
-        method, add = ("bm25", ()) if has_bags_alone(folder, metadata) else (None, ("bm25",))
+        has_bags = has_bags_alone(metadata, has_row_maker=(folder / ROW_MAKER).is_file())
+        method, add = ("bm25", ()) if has_bags else (None, ("bm25",))
     spec = RetrieverSpec(
         method=method or ("generative" if has_checkpoint else "bm25"),
         add=tuple(add or ()),
