@@ -87,10 +87,12 @@ def failing_at(number: int, error: BaseException, *, after: bool) -> Iterator[li
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), DISK_FULL], ids=["interrupt", "disk full"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("exists", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("exists", [None, "exchanged", "renamed"])
 def test_a_folder_is_the_old_or_the_new_one_wherever_writing_it_fails(
-    tmp_path: Path, exists: bool, after: bool, error: BaseException
+    tmp_path: Path, exists: str | None, after: bool, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if exists == "renamed":
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
     failed = 0
     for number in range(1, 200):
         target = tmp_path / str(number) / "target"
@@ -234,6 +236,30 @@ def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="exchanges folders in one step on Linux")
+def test_at_no_moment_is_a_folder_missing_that_is_replaced(tmp_path: Path) -> None:
+    """A reader, or the next run after SIGKILL at any line, finds the old folder or the new one."""
+    target = tmp_path / "target"
+    target.mkdir()
+    fill(target, OLD)
+    seen = []
+
+    def look(frame: FrameType, _event: str, _argument: Any) -> Any:
+        if frame.f_code.co_filename != files.__file__:
+            return None
+        seen.append(content(target))
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        write_folder(target)
+    finally:
+        sys.settrace(before)
+    assert seen[0] == OLD and seen[-1] == NEW
+    assert all(found in (OLD, NEW) for found in seen)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_signal_between_the_two_renames_acts_when_the_new_folder_stands(
@@ -256,6 +282,7 @@ def test_a_signal_between_the_two_renames_acts_when_the_new_folder_stands(
 
     (tmp_path / "target").mkdir()
     fill(tmp_path / "target", OLD)
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
     monkeypatch.setattr(os, "rename", interrupted)
     before = signal.signal(number, stop)
     try:

@@ -4,7 +4,7 @@ A file is written beside its place until it is whole and on the disk; then it is
 at any moment leaves the old one or the new one, and nothing else. Beside a folder NAME stand meanwhile
 
     .NAME.new           what is being written; of a file .NAME.HOST-PROCESS-START-NUMBER.new
-    .NAME.old           what was there before, between two renames
+    .NAME.old           what was there before, until it is removed
     .NAME.lock          held by the process that writes NAME
 
 What a killed process left there is put back or removed by the next one that writes NAME. Knows nothing of contents.
@@ -12,6 +12,7 @@ What a killed process left there is put back or removed by the next one that wri
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import itertools
 import json
@@ -20,6 +21,7 @@ import platform
 import re
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -59,16 +61,20 @@ def temporary_folder(target: Path) -> Path:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Puts a finished folder in the place of `target`. A folder cannot be renamed over a full one, so the older one steps
-    aside first, and comes back on any failure."""
+    """Puts a finished folder in the place of `target`. A folder cannot be renamed over a full one, so both exchange their
+    places; where the system cannot do that, the older one steps aside first, and comes back on any failure."""
     _finish(new)
     _clean_up(target)
     old, place = _beside(target, "old"), target.resolve()
     with _signals_wait():
         try:
-            if place.exists():
+            if not place.exists():
+                new.rename(place)
+            elif _exchange(new, place):
+                new.rename(old)
+            else:
                 place.rename(old)
-            new.rename(place)
+                new.rename(place)
             _flush(place.parent)
         finally:
             _clean_up(target)
@@ -243,6 +249,15 @@ def _clean_up(target: Path) -> None:
     if old.exists() and not place.exists():
         old.rename(place)
     _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Whether both have changed places in one step, so that no moment is without either: renameat2(2) of Linux. False where
+    the system or the file system cannot."""
+    if not (rename := getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None):
+        return False
+    at_working_folder, exchange = -100, 2  # AT_FDCWD of fcntl.h, RENAME_EXCHANGE of linux/fs.h
+    return not rename(at_working_folder, os.fsencode(one), at_working_folder, os.fsencode(other), exchange)
 
 
 @contextmanager
