@@ -1,12 +1,13 @@
 """What `toolgen index` takes and what it finds, on a part of a catalog.
 
-    python benchmarks/cold_start.py DATASET [--tools 300] [--split dev] [--base smollm2-135m-instruct]
+    python benchmarks/cold_start.py DATASET [--tools 300] [--split dev ...] [--base smollm2-135m-instruct]
                                     [--before SRC] [-o RESULT.json]
 
-The tools are those that requests of the split ask for, then others, evenly spread over the catalog; a request counts if all
-its tools are among them. Each index is made in a process of its own with a cache of its own, so that no document is encoded
-beforehand. `processor_seconds` has everything from the first import to the saved folder, `found` is what `toolgen index` says
-of its ways. With `--before` the same is measured with another version of toolgen, from its source folder SRC, in turns.
+The tools are those that requests of the splits ask for, then others, evenly spread over the catalog; a request counts if all
+its tools are among them. BM25 and MiniLM are measured beside the index. Each index is made in a process of its own with a cache
+of its own, so that no document is encoded beforehand. `processor_seconds` has everything from the first import to the saved
+folder, `found` is what `toolgen index` says of its ways. With `--before` the same is measured with another version of toolgen,
+from its source folder SRC, in turns.
 """
 
 from __future__ import annotations
@@ -18,56 +19,73 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-WAYS = {"model": (), "model_and_bm25": ("bm25",)}
+WAYS = {
+    "model": ("generative",),
+    "model_and_bm25": ("generative", "bm25"),
+    "bm25": ("bm25",),
+    "minilm": ("dense",),
+    "minilm_and_bm25": ("dense", "bm25"),
+}
 
 
-def part_of(dataset: Any, split: str, count: int) -> Any:
-    """The dataset with so many of its tools, and the requests that they answer."""
+def part_of(dataset: Any, splits: Sequence[str], count: int) -> Any:
+    """The dataset with so many of its tools, and the requests of these splits that they answer."""
     from toolgen.catalog import Catalog
 
     every = list(dataset.catalog)
-    asked = {tool for query in dataset.searches(split) for tool in query.tools}
+    asked = {tool for split in splits for query in dataset.searches(split) for tool in query.tools}
     others = [tool for tool in every if tool.id not in asked]
     free = max(count - len(asked), 0)
     spread = others[:: max(len(others) // free, 1)][:free] if free else []
     kept = {tool.id for tool in [*[tool for tool in every if tool.id in asked][:count], *spread]}
-    queries = [query for query in dataset.searches(split) if kept.issuperset(query.tools)]
+    queries = {split: tuple(q for q in dataset.searches(split) if kept.issuperset(q.tools)) for split in splits}
     catalog = Catalog([tool for tool in every if tool.id in kept])
-    return replace(dataset, catalog=catalog, queries={split: tuple(queries)}, tasks={}, trajectories={})
+    return replace(dataset, catalog=catalog, queries=queries, tasks={}, trajectories={})
 
 
-def measure(folder: Path, split: str, count: int, base: str) -> dict[str, Any]:
+def measure(folder: Path, splits: Sequence[str], count: int, base: str) -> dict[str, Any]:
     """One index, and the quality of its searches."""
     from toolgen.cli.index import indexed
     from toolgen.datasets import load_dataset
-    from toolgen.evaluation import evaluate_retrieval
-    from toolgen.retrieval import Resources, RetrieverSpec, make_retriever
 
-    dataset = part_of(load_dataset(folder, verify=False), split, count)
+    dataset = part_of(load_dataset(folder, verify=False), splits, count)
     wall = time.perf_counter()
     made = indexed(dataset.catalog, base)
     with tempfile.TemporaryDirectory() as work:
         made.save(Path(work) / "checkpoint")
-    answer = {
+    return {
         "tools": len(dataset.catalog),
-        "requests": len(dataset.queries[split]),
         "processor_seconds": round(time.process_time(), 1),
         "wall_seconds": round(time.perf_counter() - wall, 1),
         "rows": made.stages[-1].config["rows"],
         "found": {way: round(value, 4) for way, value in made.stages[-1].result.items()},
+        "splits": {split: quality(made, dataset, split) for split in splits if dataset.queries[split]},
     }
-    if not dataset.queries[split]:
-        return answer
-    resources = Resources(checkpoint=made)
-    for name, added in WAYS.items():
-        retriever = make_retriever(RetrieverSpec(method="generative", add=added), resources)
-        metrics = evaluate_retrieval(retriever, dataset, split).metrics["all"]
-        answer[name] = {metric: round(100 * metrics[metric].mean, 1) for metric in ("ndcg@1", "recall@5")}
-    return answer
+
+
+def quality(checkpoint: Any, dataset: Any, split: str) -> dict[str, Any]:
+    """Mean, low and high end of the 95% interval of each way to search, in percent."""
+    from toolgen.evaluation import evaluate_retrieval
+    from toolgen.retrieval import Resources, RetrieverSpec, make_retriever
+
+    found: dict[str, Any] = {"requests": len(dataset.queries[split])}
+    for name, (method, *added) in WAYS.items():
+        spec = RetrieverSpec(method=method, add=tuple(added))
+        metrics = evaluate_retrieval(make_retriever(spec, Resources(checkpoint=checkpoint)), dataset, split).metrics[
+            "all"
+        ]
+        found[name] = {
+            metric: [
+                round(100 * value, 1) for value in (metrics[metric].mean, metrics[metric].low, metrics[metric].high)
+            ]
+            for metric in ("ndcg@1", "recall@5", "comp@5")
+        }
+    return found
 
 
 def in_own_process(arguments: list[str], source: Path | None) -> dict[str, Any]:
@@ -92,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--tools", type=int, default=300)
-    parser.add_argument("--split", default="dev")
+    parser.add_argument("--split", nargs="+", default=["dev"])
     parser.add_argument("--base", default="smollm2-135m-instruct")
     parser.add_argument("--before", type=Path, metavar="SRC")
     parser.add_argument("--output", "-o", type=Path)
@@ -105,7 +123,8 @@ def main() -> None:
     from toolgen.evaluation.provenance import hardware
     from toolgen.files import write_json
 
-    common = [str(options.dataset), "--tools", str(options.tools), "--split", options.split, "--base", options.base]
+    common = [str(options.dataset), "--tools", str(options.tools), "--base", options.base]
+    common += ["--split", *options.split]
     result: dict[str, Any] = {"benchmark": "cold-start", "dataset": options.dataset.name, "base": options.base}
     result["now"] = in_own_process(common, None)
     if options.before:

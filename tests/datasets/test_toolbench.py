@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,44 @@ def test_the_folders_of_tools_and_of_their_responses(tmp_path: Path) -> None:
     assert [loss.reason for loss in dataset.reports[0].losses] == ["expected an API, got int"]
 
 
+def tool_line(name: str, *apis: Any, category: str = "Food") -> dict[str, Any]:
+    return {"category": category, "tool_name": name, "api_list": list(apis)}
+
+
+@pytest.mark.parametrize("name", ["tools.jsonl", "tools.jsonl.gz"])
+def test_tools_one_a_line_say_what_tools_in_files_of_their_own_do(tmp_path: Path, name: str) -> None:
+    apis = [{"name": "Find", "description": "d"}, {"name": "Cook", "description": "e"}]
+    put(tmp_path / "files/toolenv/tools/Food/my_food.json", {"tool_name": "My Food", "api_list": apis})
+    lines = json.dumps(tool_line("My Food", *apis)) + "\n"
+    (tmp_path / name).write_bytes(gzip.compress(lines.encode()) if name.endswith(".gz") else lines.encode())
+    assert list(import_toolbench(tmp_path / name).catalog) == list(import_toolbench(tmp_path / "files").catalog)
+
+
+def test_a_line_that_is_no_tool_costs_no_other(tmp_path: Path) -> None:
+    good = json.dumps(tool_line("My Food", {"name": "Find"}, {"name": " "}))
+    put(tmp_path / "tools.jsonl", "\n".join(['{"api_list": []}', "{broken", "3", good]))
+    dataset = import_toolbench(tmp_path)
+    assert dataset.catalog.ids == ("My Food&&Find",)
+    assert [loss.name for loss in dataset.reports[0].losses] == [
+        "tools.jsonl, line 1",
+        "tools.jsonl, line 2",
+        "tools.jsonl, line 3",
+        "API",
+    ]
+
+
+def test_apis_of_one_name_are_all_kept_and_requests_mean_the_first(tmp_path: Path) -> None:
+    twins = [{"name": "Find", "description": text} for text in ("by name", "by name", "by place")]
+    put(tmp_path / "tools.jsonl", json.dumps(tool_line("My Food", *twins, {"name": "Find ", "description": "again"})))
+    put(tmp_path / "instruction/G1_query.json", INSTRUCTIONS[:1])
+    dataset = import_toolbench(tmp_path)
+    own = [tool for tool in dataset.catalog if (tool.provider, tool.category) == ("My Food", "Food")]
+    assert [tool.description for tool in own] == ["Find of My Food", "by name", "by place", "again"]
+    assert len(dataset.catalog) == 6 and len({tool.id for tool in dataset.catalog}) == 6
+    (query,) = queries_of(dataset).values()
+    assert query.tools[0] == own[0].id == "My Food&&Find"
+
+
 def test_retrieval_files_keep_their_splits(tmp_path: Path) -> None:
     quoted = '"' + json.dumps(api("B", "b")).replace('"', '""') + '"'
     put(tmp_path / "G1/corpus.tsv", f"docid\tdocument_content\n0\t{json.dumps(api('A', 'a'))}\n1\t{quoted}\n")
@@ -254,6 +294,17 @@ def test_the_published_requests_of_stabletoolbench(shared_data: Path) -> None:
     assert (len(dataset.catalog), len(queries_of(dataset)), dataset.reports[0].losses) == (1_684, 474, ())
     assert {split: len(found) for split, found in dataset.queries.items()} == {"train": 323, "dev": 46, "test": 105}
     assert not validate_dataset(dataset).errors
+
+
+def test_the_published_catalog_holds_every_api_and_answers_every_request(shared_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(shared_data / "stabletoolbench" / "test_instruction", tmp_path / "test_instruction")
+    tools = shared_data / "toolbench-toolenv" / "tools.jsonl.gz"
+    listed = [json.loads(line) for line in gzip.decompress(tools.read_bytes()).decode().split("\n") if line]
+    shutil.copy(tools, tmp_path)
+    dataset = import_toolbench(tmp_path)
+    # 73 APIs of 55 tools that this copy of ToolBench lacks, or names otherwise, are described by the requests alone.
+    assert len(dataset.catalog) == sum(len(tool["api_list"]) for tool in listed) + 73 == 47_097 + 73
+    assert (len(queries_of(dataset)), dataset.reports[0].losses) == (474, ())
 
 
 def test_the_published_runs(shared_data: Path) -> None:

@@ -1,24 +1,28 @@
 """Importer of ToolBench and StableToolBench: any of their files, or a folder that is searched for them.
 
     toolenv/tools/<category>/<tool>.json         all APIs of a tool                      -> tools
+    tools.jsonl, tools.jsonl.gz                  the same, a tool with its `category` a line
     toolenv/response_examples/<category>/*.json  the form of its responses               -> `returns` of these tools
     instruction/*.json, test_instruction/*.json  requests with `api_list` and `relevant APIs` -> tools, queries
     retrieval/<group>/                           corpus.tsv, *.query.txt, qrels.*.tsv    -> tools, queries
     answer/<group>/*.json                        runs of the depth-first search          -> trajectories
     trajectories/*.json                          runs in ToolEval's form                 -> trajectories
 
-An API is a tool, a tool of ToolBench its provider. Requests of instruction files are split by hash, all of one text
-together; retrieval files keep their splits. A trajectory goes with its request. Where no file has its request with the
-relevant tools, the tools that it called are taken for them (category "trajectory"), in the training split.
+An API is a tool, a tool of ToolBench its provider. APIs that a tool lists under one name are all kept; requests and runs, which
+only name them, mean the first. Requests of instruction files are split by hash, all of one text together; retrieval files keep
+their splits. A trajectory goes with its request. Where no file has its request with the relevant tools, those that it called
+are taken for them (category "trajectory"), in the training split.
 Source: Qin et al., ToolLLM, arXiv 2307.16789; Guo et al., StableToolBench, arXiv 2403.07714.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.rapidapi import api_tool, response_schema
@@ -40,16 +44,24 @@ from toolgen.datasets.toolbench_runs import (
 )
 from toolgen.datasets.trajectory import Trajectory
 from toolgen.errors import CatalogError, DatasetError, InputError
-from toolgen.foreign.data import parse_json, read_json, read_lines
+from toolgen.foreign.data import line_values, parse_json, read_bytes, read_gzip, read_json, read_lines
 
 DATASET_NAME = "toolbench"
 LICENCE = "Apache-2.0"
 CORPUS = "corpus.tsv"
+TOOL_LINES = ("tools.jsonl", "tools.jsonl.gz")
 _PUBLISHED_SPLITS = {"train": "train", "dev": "dev", "eval": "dev", "test": "test"}
 
 Json = dict[str, Any]
-ApiKey = tuple[str, str, str]
-"""Category, tool and API: what ToolBench tells its APIs apart by."""
+
+
+class ApiKey(NamedTuple):
+    """What APIs are told apart by: ToolBench's three names, and which of those that its tool lists under this name."""
+
+    category: str
+    tool: str
+    api: str
+    number: int = 1
 
 
 @dataclass
@@ -62,7 +74,9 @@ class _Found:
     runs: list[Run] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    read: dict[str, ApiKey] = field(default_factory=dict)  # canonical record: requests repeat the APIs that they offer
+    read: dict[tuple[str, int], ApiKey] = field(
+        default_factory=dict
+    )  # canonical record: requests repeat what they offer
     by_function: dict[str, ApiKey] = field(default_factory=dict)  # the name that runs call an API by
     files: int = 0
 
@@ -86,13 +100,8 @@ def import_toolbench(path: Path) -> Dataset:
     found = _Found()
     for file in _files(root):
         found.files += 1
-        try:
+        with _losing(_shown(file, root), file, found):
             _read_file(file, root, found)
-        except InputError as error:
-            found.losses.append(Loss(_shown(file, root), str(error).removeprefix(f"{file}: ")))
-        except (KeyError, TypeError, AttributeError) as error:
-            reason = f"in none of ToolBench's forms ({type(error).__name__}: {error})"
-            found.losses.append(Loss(_shown(file, root), reason))
     tools = _with_ids(found)
     queries = _queries(found.requests, tools, found.losses)
     trajectories = _trajectories(found, tools, queries)
@@ -125,12 +134,24 @@ def import_toolbench(path: Path) -> Dataset:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
-    files = sorted(file for file in root.rglob("*") if file.suffix == ".json" or file.name == CORPUS)
+    known = (CORPUS, *TOOL_LINES)
+    files = sorted(file for file in root.rglob("*") if file.suffix == ".json" or file.name in known)
     if not files:
         raise DatasetError(
-            f"{root} holds no file of ToolBench (*.json or {CORPUS}); name its folder or one of its files"
+            f"{root} holds no file of ToolBench (*.json, {', '.join(known)}); name its folder or one of its files"
         )
     return files
+
+
+@contextmanager
+def _losing(place: str, file: Path, found: _Found) -> Iterator[None]:
+    """What is not in ToolBench's form at `place` is a loss; the rest is read."""
+    try:
+        yield
+    except InputError as error:
+        found.losses.append(Loss(place, str(error).removeprefix(f"{file}: ")))
+    except (KeyError, TypeError, AttributeError) as error:
+        found.losses.append(Loss(place, f"in none of ToolBench's forms ({type(error).__name__}: {error})"))
 
 
 def _shown(file: Path, root: Path) -> str:
@@ -140,13 +161,15 @@ def _shown(file: Path, root: Path) -> str:
 def _read_file(file: Path, root: Path, found: _Found) -> None:
     if file.name == CORPUS:
         return _read_retrieval(file, found)
+    if file.name.endswith((".jsonl", ".jsonl.gz")):
+        return _read_tool_lines(file, _shown(file, root), found)
     document = read_json(file, found.notes.append)
     if isinstance(document, list):
         return _read_instructions(document, file, found)
     if not isinstance(document, dict):
         raise DatasetError(f"{file}: expected a list or an object, got {type(document).__name__}")
     if isinstance(document.get("api_list"), list):
-        return _read_tool(document, file, found)
+        return _read_tool(document, file, file.parent.name, found)
     if "answer_generation" in document or any(isinstance(one, dict) and "answer" in one for one in document.values()):
         group = file.parent.name if "answer_generation" in document else ""
         for run in read_runs(document, "-".join(part for part in (group, file.stem) if part)):
@@ -159,21 +182,33 @@ def _read_file(file: Path, root: Path, found: _Found) -> None:
     raise DatasetError(f"{file}: in none of ToolBench's forms")
 
 
-def _read_tool(document: Json, file: Path, found: _Found) -> None:
+def _read_tool_lines(file: Path, place: str, found: _Found) -> None:
+    data = read_gzip(file) if file.suffix == ".gz" else read_bytes(file)
+    lost = lines_lost(place, found.losses)
+    for number, document in line_values(data, str(file), lost, found.notes.append):
+        with _losing(f"{place}, line {number}", file, found):
+            _read_tool(document, file, document["category"], found)
+
+
+def _read_tool(document: Json, file: Path, category: str, found: _Found) -> None:
     """A tool of `toolenv/tools`, or the responses of one."""
-    category = file.parent.name
     if "tool_name" not in document:
         schemas = [one for one in document["api_list"] if isinstance(one, dict) and isinstance(one.get("name"), str)]
         if not schemas:
             raise DatasetError(f"{file}: in none of ToolBench's forms: neither a tool_name nor APIs with a name")
         found.responses[normal_name(category), file.stem] = {one["name"]: one.get("schema") for one in schemas}
         return
+    tool = document["tool_name"]
+    listed: Counter[str] = Counter()
     for api in document["api_list"]:
         if not isinstance(api, dict):
-            found.losses.append(Loss(f"{file.stem}", f"expected an API, got {type(api).__name__}"))
+            found.losses.append(Loss(str(tool), f"expected an API, got {type(api).__name__}"))
             continue
-        record = api | {"category_name": category, "tool_name": document["tool_name"], "api_name": api.get("name")}
-        _add_api(record | {"api_description": api.get("description"), "template_response": api.get("schema")}, found)
+        record = api | {"category_name": category, "tool_name": tool, "api_name": api.get("name")}
+        record |= {"api_description": api.get("description"), "template_response": api.get("schema")}
+        name = str(api.get("name")).strip()
+        listed[name] += 1
+        _add_api(record, found, listed[name])
 
 
 def _read_instructions(records: Sequence[Any], file: Path, found: _Found) -> None:
@@ -205,26 +240,26 @@ def _read_request(record: Any, name: str, group: str, found: _Found) -> _Request
 def _resolve(pair: Any, keys: Iterable[ApiKey]) -> ApiKey | None:
     """The API that `[tool, api]` means among those of its own request: names repeat across categories."""
     wanted = tuple(str(part).strip() for part in pair) if isinstance(pair, list) else ()
-    return next((key for key in keys if key[1:] == wanted), None)
+    return next((key for key in keys if (key.tool, key.api) == wanted), None)
 
 
-def _add_api(record: Any, found: _Found) -> ApiKey | None:
+def _add_api(record: Any, found: _Found, number: int = 1) -> ApiKey | None:
     """The key of a record's API; of several definitions the first with a description is kept."""
     text = canonical_json(record)
-    if text in found.read:
-        return found.read[text]
+    if known_key := found.read.get((text, number)):
+        return known_key
     try:
         tool = api_tool(record, dataset=DATASET_NAME, on_note=found.notes.append)
     except CatalogError as error:
         found.losses.append(Loss("API", str(error)))
         return None
-    key = (tool.category, tool.provider, tool.name)
+    key = ApiKey(tool.category, tool.provider, tool.name, number)
     known = found.apis.setdefault(key, tool)
     if known.content_hash != tool.content_hash:
         found.notes.append(f"{tool.id}: it is described in different ways; one was kept")
         if tool.description and not known.description:
             found.apis[key] = tool
-    found.read[text] = key
+    found.read[text, number] = key
     return key
 
 
@@ -287,7 +322,7 @@ def _read_qrels(path: Path, losses: list[Loss]) -> dict[str, list[str]]:
 
 def _with_ids(found: _Found) -> dict[ApiKey, Tool]:
     """All tools by key, ids unique, with the responses that a file of its own describes."""
-    by_function: dict[str, ApiKey] = {function_name(key[1], key[2]): key for key in reversed(found.apis)}
+    by_function: dict[str, ApiKey] = {function_name(key.tool, key.api): key for key in reversed(found.apis)}
     for run in found.runs:
         for function in run.functions:
             name = str(function.get("name"))
@@ -297,17 +332,15 @@ def _with_ids(found: _Found) -> dict[ApiKey, Tool]:
                 except DatasetError as error:
                     found.losses.append(Loss(f"run {run.id}", str(error)))
                     continue
-                by_function[name] = ("", tool.provider, tool.name)
+                by_function[name] = ApiKey("", tool.provider, tool.name)
                 found.apis.setdefault(by_function[name], tool)
     found.by_function.update(by_function)
     unique = unique_ids(tool.id for tool in found.apis.values())
-    found.notes.extend(
-        f"{new}: id {given!r} was taken by the tool of another category" for given, new in unique.renamed
-    )
+    found.notes.extend(f"{new}: id {given!r} was taken by another API of this name" for given, new in unique.renamed)
     tools = {}
     for (key, tool), new in zip(found.apis.items(), unique.ids, strict=True):
-        responses = found.responses.get((normal_name(key[0]), normal_name(key[1])), {})
-        returns = tool.returns or response_schema(responses.get(key[2]))
+        responses = found.responses.get((normal_name(key.category), normal_name(key.tool)), {})
+        returns = tool.returns or response_schema(responses.get(key.api))
         tools[key] = replace(tool, id=new, returns=returns)
     return tools
 

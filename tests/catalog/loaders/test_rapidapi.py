@@ -55,6 +55,14 @@ def test_a_record_becomes_a_tool_with_one_argument_schema() -> None:
     assert schema_errors({"id": "x", "n": "2"}, tool.parameters)
 
 
+@pytest.mark.parametrize("kind", ["SELECT", "DATEPICKER", "DATETIME", "ENUM", "CREDENTIALS"])
+def test_what_a_form_lets_people_choose_or_pick_is_text(kind: str) -> None:
+    notes: list[str] = []
+    record = {"tool_name": "t", "api_name": "a", "required_parameters": [{"name": "x", "type": kind, "default": "y"}]}
+    tool = api_tool(record, dataset="toolbench", on_note=notes.append)
+    assert (tool.properties, notes) == ({"x": {"type": "string", "examples": ["y"]}}, [])
+
+
 def test_a_response_template_becomes_a_schema() -> None:
     assert response_schema(RECORD["template_response"]) == {
         "type": "object",

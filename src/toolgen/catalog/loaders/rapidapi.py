@@ -21,7 +21,10 @@ from toolgen.errors import CatalogError, InputError
 from toolgen.foreign.data import clean, parse_json
 
 # RapidAPI's types beside those that every JSON Schema dialect knows.
-_TEXT_TYPES = ("date", "time", "enum", "binary", "file", "geopoint", "credentials")
+_TEXT_TYPES = (
+    *("date", "time", "datetime", "datepicker"),
+    *("enum", "select", "binary", "file", "geopoint", "credentials"),
+)
 _RESPONSE_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "NoneType": "null"}
 _LIST_OF = re.compile(r"(?:empty list|list of (?P<kind>\w+))")
 _MAX_RESPONSE_DEPTH = 24
