@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from toolgen.catalog.tool import Definition
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Task
 from toolgen.datasets.messages import actions_of, call_message, calls_message
-from toolgen.decoding import DecodingOptions, Sampling, ToolDecoder
+from toolgen.decoding import DecodingOptions, Sampling, Session, ToolChoice, ToolDecoder
 from toolgen.inference.passes import Runner
 from toolgen.testing import tiny_checkpoint
 
@@ -75,9 +76,14 @@ def test_further_calls_of_the_message_are_made_until_the_model_ends_it_or_repeat
     definitions = [Definition(tool=name, description="Other.", parameters=own) for name in names]
     asked = [{"role": "user", "content": "Hi"}]
     counts = set()
+    choose = ToolDecoder.choose
     for seed in range(8):
         left = iter([True, True])
-        monkeypatch.setattr(ToolDecoder, "goes_on", lambda *_, left=left: next(left, False))
+
+        def another(decoder: ToolDecoder, session: Session, allowed: Any, left: Any = left) -> ToolChoice | None:
+            return choose(decoder, session, allowed, required=True) if next(left, False) else None
+
+        monkeypatch.setattr(ToolDecoder, "choose_another", another)
         options = replace(OPTIONS, sampling=Sampling(temperature=2.0, seed=seed))
         policy = GenerativePolicy(checkpoint, options=options)
         policy = policy.for_task("one", Runner(checkpoint.model), definitions=definitions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.decoding import ContextFullError, DecodingOptions, Sampling, Session, ToolDecoder
 from toolgen.decoding.decoder import read_arguments
 from toolgen.errors import UsageError
+from toolgen.inference.session import Draw
 
 REQUESTS = ("weather in Oslo", "store 5", "ping", "a set of letters")
 
@@ -165,6 +167,40 @@ def test_free_text_holds_no_tool_token_and_ends_at_its_limit(checkpoints: list[C
         written = decoder.text(session)
         assert len(written) <= 10 and session.ids == before + written
         assert all(token_id < checkpoint.vocabulary.first_id for token_id in written)
+
+
+def test_another_call_or_the_end_is_drawn_by_their_probabilities(checkpoint: Checkpoint) -> None:
+    names = list(checkpoint.catalog.ids[:2])
+    for allowed in (names, names[:1]):
+        decoder = ToolDecoder(checkpoint, DecodingOptions(sampling=Sampling(temperature=4.0, seed=3)))
+        session = opened(decoder)
+        tokens = [checkpoint.vocabulary.token_id(name) for name in allowed] + [decoder.protocol.end_id]
+        expected = dict(zip([*allowed, None], (session.logits_V[tokens] / 4).softmax(0).tolist(), strict=True))
+        choices = [decoder.choose_another(session, allowed) for _ in range(600)]
+        found = Counter(choice.tool if choice else None for choice in choices)
+        for name, share in expected.items():
+            assert found[name] / 600 == pytest.approx(share, abs=0.08), (name, expected)
+        greedy = ToolDecoder(checkpoint).choose_another(opened(ToolDecoder(checkpoint)), allowed)
+        assert (greedy.tool if greedy else None) == max(expected, key=lambda name: expected[name])
+
+
+def test_each_draw_is_told_with_its_log_probability_among_what_was_allowed(checkpoint: Checkpoint) -> None:
+    told: list[tuple[list[int], Draw]] = []
+    decoder = ToolDecoder(checkpoint, DecodingOptions(argument_tokens=30, sampling=Sampling(temperature=1.5, seed=2)))
+    session = decoder.session(on_draw=lambda draw: told.append(([*draw.ids], draw)))
+    session.sync(decoder.protocol.prompt([{"role": "user", "content": "weather in Oslo"}]))
+    tool = "weather&&forecast"
+    decoder.choose(session)
+    decoder.begin_call(session, tool)
+    decoder.arguments(session, tool)
+    assert len(told) > 3 and {draw.purpose for _, draw in told} == {"", tool}
+    for ids, draw in told:
+        logits = checkpoint.model(input_ids=torch.tensor([ids])).logits[0, -1].detach() / 1.5
+        assert draw.allowed is not None
+        places = draw.allowed.nonzero()[0] if draw.allowed.dtype == bool else draw.allowed
+        assert draw.token in places
+        expected = logits[draw.token] - logits[places.tolist()].logsumexp(0)
+        assert draw.log_probability == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_sampling_is_repeatable_with_its_seed(checkpoint: Checkpoint) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
     from toolgen.inference.passes import Passes
+    from toolgen.inference.session import OnDraw
 
 SHOWN = 0.75
 """Share of the model's context that the conversation may take; the rest is for the next call and its documentation."""
@@ -172,16 +173,17 @@ class GenerativePolicy:
         options: DecodingOptions | None = None,
         *,
         definitions: Sequence[Definition] = (),
+        on_draw: OnDraw | None = None,
     ) -> GenerativePolicy:
         """The same policy, or with other options, with a conversation of its own, whose passes `passes` makes; what it draws
-        depends on its `task`, whose own `definitions` of tools it reads."""
+        depends on its `task`, whose own `definitions` of tools it reads, and `on_draw` hears of it."""
         other = copy(self)
         if options:
             other.decoder = other.decoder.with_options(options)
         if definitions:
             other.decoder = other.decoder.redefined(definitions)
         other._passes = passes
-        other._session = other.decoder.session(passes=passes, task=task)
+        other._session = other.decoder.session(passes=passes, task=task, on_draw=on_draw)
         return other
 
     def attempt(self, number: int, temperature: float) -> GenerativePolicy:
@@ -270,9 +272,13 @@ class GenerativePolicy:
             self._written = 0
             try:
                 self._session.sync(self.decoder.protocol.unfinished(before))
-                if not given and not self.decoder.goes_on(self._session, tools):
+                choice = (
+                    self.decoder.choose(self._session, tools, required=True)
+                    if given
+                    else self.decoder.choose_another(self._session, tools)
+                )
+                if choice is None:
                     break
-                choice = self.decoder.choose(self._session, tools, required=True)
                 tool = given[len(made) - 1] if given else choice.tool
                 action = self._action(tool, "", choice, self._arguments(tool, before, left, None))
             except ContextFullError:

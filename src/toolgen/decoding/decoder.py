@@ -18,14 +18,16 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.decoding.grammar import ArgumentGrammar, GrammarCompiler
 from toolgen.decoding.matcher import Matcher
 from toolgen.decoding.values import is_plain_json
 from toolgen.errors import UsageError
-from toolgen.inference.sampling import Sampling, pick
-from toolgen.inference.session import Session
+from toolgen.inference.sampling import Sampling
+from toolgen.inference.session import OnDraw, Session
 from toolgen.inference.trie import ROOT, Trie
 from toolgen.virtualization.vocabulary import ACTIONS
 
@@ -147,10 +149,12 @@ class ToolDecoder:
 
         return self._given_passes or Runner(self.checkpoint.model)
 
-    def session(self, *, passes: Passes | None = None, task: str = "") -> Session:
-        """An empty sequence for this model; `passes` makes its passes. What it draws depends on the seed and the `task`."""
+    def session(self, *, passes: Passes | None = None, task: str = "", on_draw: OnDraw | None = None) -> Session:
+        """An empty sequence for this model; `passes` makes its passes. What it draws depends on the seed and the `task`;
+        `on_draw` hears of it, with the name of the action whose arguments a token is a part of."""
         seed = self.options.sampling.seed
-        return Session(passes or self.passes, seed=random.Random(f"{seed} {task}").getrandbits(63) if task else seed)
+        drawn = random.Random(f"{seed} {task}").getrandbits(63) if task else seed
+        return Session(passes or self.passes, seed=drawn, on_draw=on_draw)
 
     def with_options(self, options: DecodingOptions) -> ToolDecoder:
         """The same decoder, which shares what it has compiled, with other options."""
@@ -180,29 +184,42 @@ class ToolDecoder:
 
         Where tools are several tokens, each is chosen behind those before it; the session is left as it was.
         """
-        import torch
-
         every = self._actions_of(None, False)
         legal = (
             every
             if allowed is None and not required
             else self._actions_of(None if allowed is None else tuple(allowed), required)
         )
+        choice = self._choose(session, legal, every.trie)
+        assert choice is not None, "nothing else could be drawn"
+        return choice
+
+    def choose_another(self, session: Session, allowed: Sequence[str] | None = None) -> ToolChoice | None:
+        """A further tool where the session ends behind a call, as `choose` chooses it; None where the turn ends instead."""
+        legal = self._actions_of(None if allowed is None else tuple(allowed), True)
+        return self._choose(session, legal, self._actions_of(None, False).trie, self.protocol.end_id)
+
+    def _choose(self, session: Session, legal: _Actions, every: Trie, end: int | None = None) -> ToolChoice | None:
+        """One of the legal actions, among all that there are; None if the token `end`, which may be drawn too, is."""
         start, node, place = list(session.ids), ROOT, ROOT  # in the trie of what is legal, and in that of everything
         probability, exists, permitted = 1.0, True, True
         candidates: tuple[tuple[str, float], ...] = ()
-        while legal.trie.rows_M[node] < 0:
+        while legal.trie.rows_M[node] < 0 or (end is not None and node == ROOT):
             logits_V, children = session.logits_V, legal.trie.children(node)
             tokens_L = legal.trie.tokens_M[children]
-            scores_L = logits_V[torch.from_numpy(tokens_L).to(logits_V.device)]
-            index = pick(scores_L, self.options.sampling, session.generator)
+            scores_L = logits_V[tokens_L.tolist()]
+            drawable_L = tokens_L if end is None or node != ROOT else np.append(tokens_L, end)
+            token = session.draw(self.options.sampling, drawable_L)
+            if token == end:
+                return None
+            index = int(np.searchsorted(tokens_L, token))
             if node == ROOT:
                 candidates = legal.likeliest(scores_L)
-            best, token = int(logits_V.argmax()), int(tokens_L[index])
-            exists = exists and every.trie.child(place, best) is not None
+            best = int(logits_V.argmax())
+            exists = exists and every.child(place, best) is not None
             permitted = permitted and legal.trie.child(node, best) is not None
             probability *= float(scores_L.softmax(0)[index])
-            node, place = children.start + index, every.trie.child(place, token) or ROOT
+            node, place = children.start + index, every.child(place, token) or ROOT
             if legal.trie.rows_M[node] < 0:
                 session.extend([token])
         if len(session.ids) > len(start):
@@ -211,13 +228,6 @@ class ToolDecoder:
         return ToolChoice(
             tool=tool, probability=probability, tool_exists=exists, tool_allowed=permitted, candidates=candidates
         )
-
-    def goes_on(self, session: Session, allowed: Sequence[str] | None = None) -> bool:
-        """Whether another call is more likely than the end of the turn, where the session ends behind a call."""
-        legal = self._actions_of(None if allowed is None else tuple(allowed), True).trie
-        tokens = legal.tokens_M[legal.children(ROOT)]
-        logits_V = session.logits_V
-        return bool(logits_V[tokens.tolist()].max() > logits_V[self.protocol.end_id])
 
     def begin_call(self, session: Session, action: str, messages: Sequence[Mapping[str, Any]] = ()) -> None:
         """Appends the action's tokens and what the protocol puts between them and its arguments (the documentation, unless
@@ -238,7 +248,7 @@ class ToolDecoder:
         grammar = self._grammar_of(action)
         schema = self.protocol.arguments_schema(action)
         limit = self.options.argument_tokens if tokens is None else min(tokens, self.options.argument_tokens)
-        run = _ArgumentRun(self.options, session, self._grammars.matcher(grammar), limit)
+        run = _ArgumentRun(self.options, session, self._grammars.matcher(grammar), limit, action)
         return run.run(grammar, schema, on_text)
 
     def text(self, session: Session) -> list[int]:
@@ -248,7 +258,7 @@ class ToolDecoder:
         """
         written: list[int] = []
         while len(written) < min(self.options.thought_tokens, session.room - 1):
-            token_id = pick(session.logits_V, self.options.sampling, session.generator)
+            token_id = session.draw(self.options.sampling)
             if token_id >= self._action_ids.start or token_id == self.checkpoint.protocol.end_id:
                 break
             session.extend([token_id])
@@ -268,13 +278,14 @@ class ToolDecoder:
 
 
 class _ArgumentRun:
-    """The decoding of one argument object, of at most `limit` tokens and what the context has room for."""
+    """The decoding of the argument object of an `action`, of at most `limit` tokens and what the context has room for."""
 
-    def __init__(self, options: DecodingOptions, session: Session, matcher: Matcher, limit: int) -> None:
+    def __init__(self, options: DecodingOptions, session: Session, matcher: Matcher, limit: int, action: str) -> None:
         self._options = options
         self._session = session
         self._matcher = matcher
         self._limit = limit
+        self._action = action
         self._masked = 0
 
     def run(self, grammar: ArgumentGrammar, schema: Mapping[str, Any], on_text: OnText | None) -> Arguments:
@@ -329,16 +340,12 @@ class _ArgumentRun:
 
     def _choose(self) -> int | None:
         """One legal token; None if there is none."""
-        import torch
-
-        logits_V = self._session.logits_V
-        allowed_V = torch.from_numpy(self._matcher.allowed_V()).to(logits_V.device)
+        allowed_V = self._matcher.allowed_V()
         if self._matcher.stuck:
             return None
-        choice = int(logits_V.argmax())
+        choice = int(self._session.logits_V.argmax())
         self._masked += not (choice < len(allowed_V) and bool(allowed_V[choice]))
-        legal_V = logits_V[: len(allowed_V)].masked_fill(~allowed_V, float("-inf"))
-        return pick(legal_V, self._options.sampling, self._session.generator)
+        return self._session.draw(self._options.sampling, allowed_V, purpose=self._action)
 
     def _write(self, token_id: int) -> None:
         self._matcher.consume(token_id)

@@ -1,38 +1,61 @@
 """Session: token ids with the model's keys and values, so that a conversation is encoded once.
 
 Knows integers and something that makes passes; no tool, grammar or message.
-Shapes: K positions, V rows of the output matrix.
+Shapes: K positions, V rows of the output matrix, A tokens that a mask tells of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from toolgen.errors import InputError, UsageError
+from toolgen.inference.sampling import Sampling, pick
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
     from toolgen.inference.passes import Passes
+
+    Allowed = npt.NDArray[np.bool_] | npt.NDArray[np.int64] | None
+    """Which tokens may be drawn: a mask over the first of the vocabulary, or their ids; None for all."""
 
 
 class ContextFullError(InputError):
     """The sequence would be longer than the model was made for."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draw:
+    """A token that was drawn behind `ids` (the session's own list, which will grow), and its log probability among those that
+    were `allowed`, at the temperature of the draw. `purpose` is the caller's word for what it is a part of."""
+
+    ids: Sequence[int]
+    token: int
+    allowed: Allowed
+    log_probability: float
+    purpose: str
+
+
+OnDraw = Callable[[Draw], None]
+
+
 class Session:
     """One growing sequence. `ids` are the tokens encoded so far, `logits_V` the scores of what comes next.
 
     `passes` makes its passes, for this sequence alone (`Runner`) or together with others' (`Engine`); `seed` is that of its
-    `generator`.
+    `generator`. `on_draw` hears of each token that is drawn.
     """
 
-    def __init__(self, passes: Passes, *, seed: int = 0) -> None:
+    def __init__(self, passes: Passes, *, seed: int = 0, on_draw: OnDraw | None = None) -> None:
         from toolgen.inference.cache import KeyValues
 
         self.encoded = 0
+        self._on_draw = on_draw
         self._passes = passes
         self._seed = seed
         self._cache = KeyValues()
@@ -61,6 +84,26 @@ class Session:
     def room(self) -> int:
         """Positions that are left."""
         return self._passes.limit - len(self.ids)
+
+    def draw(self, sampling: Sampling, allowed: Allowed = None, *, purpose: str = "") -> int:
+        """A token that may follow, one of those `allowed`; the sequence stays as it is."""
+        import torch
+
+        if allowed is None:
+            scores = self.logits_V
+        elif allowed.dtype == bool:
+            mask_A = torch.from_numpy(allowed).to(self.logits_V.device)
+            scores = self.logits_V[: len(allowed)].masked_fill(~mask_A, float("-inf"))
+        else:
+            scores = self.logits_V[torch.from_numpy(allowed).to(self.logits_V.device)]
+        place = pick(scores, sampling, self.generator)
+        token = place if allowed is None or allowed.dtype == bool else int(allowed[place])
+        if self._on_draw:
+            shares = torch.log_softmax(scores / (sampling.temperature or 1.0), dim=-1)
+            self._on_draw(
+                Draw(ids=self.ids, token=token, allowed=allowed, log_probability=float(shares[place]), purpose=purpose)
+            )
+        return token
 
     def sync(self, ids: Sequence[int]) -> None:
         """Makes the sequence equal to `ids`: what agrees with the cache is kept, only the rest is encoded.
