@@ -125,6 +125,15 @@ def test_what_cannot_be_recorded_is_left_out(catalog: Catalog, task: Task) -> No
     assert record_trajectories(dataset_of(catalog, unknown, task)).trajectories["train"] == ()
 
 
+def test_what_is_there_is_kept_if_asked_for(package: Path, catalog: Catalog, task: Task) -> None:
+    known = Query(id="q", text="Open a ticket.", tools=(CREATE,), calls=(Call(tool=CREATE, arguments={"title": "t"}),))
+    own = replace(recorded(catalog, known), id="its own")
+    dataset = replace(dataset_of(catalog, task, known), trajectories={"train": (own,)})
+    completed = record_trajectories(dataset, {"bfcl": package}, keep=True).trajectories["train"]
+    assert [one.id for one in completed] == ["its own", task.id]
+    assert [one.id for one in record_trajectories(dataset, {"bfcl": package}).trajectories["train"]] == [task.id, "q"]
+
+
 def test_arguments_are_written_in_the_order_they_are_decoded_in(package: Path, catalog: Catalog, task: Task) -> None:
     first = next(actions_of(recorded(catalog, task, package).messages[1]))
     assert list(first[1]) == ["title", "priority"]

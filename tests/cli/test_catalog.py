@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer
+from tests.cli.conftest import Invoke
 from typer.testing import CliRunner, Result
 
 from toolgen.cli import catalog as command
@@ -162,3 +163,19 @@ def test_every_command_has_help_with_an_example(app: typer.Typer) -> None:
     for name in ("build", "show", "search", "validate", "diff", "duplicates"):
         result = _run(app, name, "--help")
         assert result.exit_code == 0 and "Example: toolgen catalog" in result.stdout
+
+
+def test_requests_with_calls_become_conversations_of_any_source(toolgen: Invoke, tmp_path: Path) -> None:
+    tools = [
+        {"name": "roll", "description": "Rolls a die.", "parameters": {"sides": {"type": "int", "required": True}}}
+    ]
+    calls = [{"name": "roll", "arguments": {"sides": 20}}]
+    line = {"id": 1, "query": "Roll a die with 20 sides.", "tools": json.dumps(tools), "answers": json.dumps(calls)}
+    (tmp_path / "calls.jsonl").write_text(json.dumps(line))
+    source = f"functioncalls:{tmp_path / 'calls.jsonl'}"
+
+    for options, expected in (((), 1), (("--no-trajectories",), 0)):
+        result = toolgen("catalog", "build", source, "-o", tmp_path / f"made-{expected}", *options)
+        assert result.exit_code == 0, result.output
+        found = load_dataset(tmp_path / f"made-{expected}").trajectories
+        assert sum(map(len, found.values())) == expected

@@ -47,10 +47,12 @@ def record_trajectories(
     dataset: Dataset,
     packages: Packages = NO_PACKAGES,
     *,
+    keep: bool = False,
     result_limit: int = RESULT_LIMIT,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """The dataset with one trajectory for each task and other request, `id` that of the request, in their order.
+    """The dataset with one trajectory for each task and other request, `id` that of the request, in their order. With `keep`,
+    the trajectories that it has come first, and only what has none is recorded.
 
     A turn with calls: the calls with their results, then `finish` with an answer that uses them. A turn without: `no_tool`
     where no tool fits or one is held back, else `finish` that gives up and asks for what is missing. The results are those of
@@ -62,10 +64,13 @@ def record_trajectories(
     """
     tasks = {split: dataset.all_tasks(split) for split in dataset.queries}
     total, done = sum(map(len, tasks.values())), 0
-    trajectories: dict[str, list[Trajectory]] = {split: [] for split in tasks}
+    trajectories: dict[str, list[Trajectory]] = {
+        split: [*dataset.trajectories[split]] if keep else [] for split in tasks
+    }
     for split, found in tasks.items():
+        known = {trajectory.query for trajectory in trajectories[split]}
         for task in found:
-            if trajectory := _record(task, dataset.catalog, packages, result_limit):
+            if task.id not in known and (trajectory := _record(task, dataset.catalog, packages, result_limit)):
                 trajectories[split].append(trajectory)
             done += 1
             if on_progress:

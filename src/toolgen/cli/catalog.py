@@ -71,7 +71,8 @@ def build(
         bool,
         typer.Option(
             "--trajectories/--no-trajectories",
-            help="For bfcl: record trajectories by executing the ground-truth calls in the simulated APIs.",
+            help="Write the requests whose calls are known down as conversations, which the agent stage learns from. Calls of "
+            "bfcl's simulated APIs are executed, other results are made up.",
         ),
     ] = True,
     as_json: JsonOption = False,
@@ -208,11 +209,9 @@ def duplicates(
 
 
 def _with_trajectories(source: Source, dataset: Dataset) -> Dataset:
-    """BFCL comes without trajectories; its APIs can be executed to make some."""
-    if source.kind != "bfcl":
-        return dataset
+    packages = {"bfcl": bfcl_package(source)} if source.kind == "bfcl" else {}
     with progress("recording trajectories") as on_progress:
-        return record_trajectories(dataset, {"bfcl": bfcl_package(source)}, on_progress=on_progress)
+        return record_trajectories(dataset, packages, keep=True, on_progress=on_progress)
 
 
 def _build_lines(dataset: Dataset, output: Path, refused: bool) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from toolgen.cli.console import JsonOption, emit, message
+from toolgen.agent.recording import record_trajectories
+from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.outputs import dataset_output
 from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
 from toolgen.datasets.training_sets.mix import build_mix, texts_of
@@ -39,13 +40,16 @@ def mix(
 ) -> None:
     """Read published training sets into one dataset to train on, and report what it holds and what was left out.
 
-    Calls with values that nothing said gives away are not taught, and near copies of test requests are left out.
+    Calls with values that nothing said gives away are not taught, and near copies of test requests are left out. Requests
+    whose calls are known become conversations, with made-up results.
     """
     dataset_output(output, folder, *(apart_from or ()))
     near = NearCopies(texts_of(map(load_dataset, apart_from or ())))
     if not near:
         message("no --apart-from: a benchmark's own requests may be among the training texts")
     made = build_mix(folder, sets or (), name or output.resolve().name, near, message)
+    with progress("recording trajectories") as on_progress:
+        made = record_trajectories(made, keep=True, on_progress=on_progress)
     save_dataset(made, output)
     rows = [_row(made, report.to_dict()) for report in made.reports]
     answer = {"dataset": str(output), "counts": made.counts, "unseen_requests": len(near), "sets": rows}
@@ -55,6 +59,7 @@ def mix(
 def _row(dataset: Dataset, report: dict[str, Any]) -> dict[str, Any]:
     """What the dataset holds of one set."""
     name = report["source"]
+    recorded = {trajectory.query for trajectory in dataset.trajectories["train"]}
     of_set = [query for query in dataset.queries["train"] if query.category == name]
     return {
         "set": name,
@@ -64,7 +69,7 @@ def _row(dataset: Dataset, report: dict[str, Any]) -> dict[str, Any]:
         "requests": len(of_set),
         "with calls": sum(bool(query.calls) for query in of_set),
         "no tool fits": sum(not query.tools for query in of_set),
-        "trajectories": sum(task.category == name for task in dataset.tasks["train"]),
+        "trajectories": sum(task.category == name and task.id in recorded for task in dataset.all_tasks("train")),
         "left out": report["lost"],
         "reasons": report["reasons"],
         "counts": report["counts"],
