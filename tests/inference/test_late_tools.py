@@ -17,7 +17,7 @@ from toolgen.checkpoint import Checkpoint, StageRecord
 from toolgen.checkpoint.changes import SPARE
 from toolgen.decoding import ToolDecoder
 from toolgen.errors import CatalogError, CheckpointError, ToolgenError, UsageError
-from toolgen.inference.late_tools import add_tools, remove_tools, rows_of, update_tools
+from toolgen.inference.late_tools import LateRows, add_tools, remove_tools, update_tools
 from toolgen.inference.row_maker import RowMaker, bags_of, write_rows
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint, tiny_dataset
@@ -218,8 +218,8 @@ def test_tools_of_several_tokens_cannot_change() -> None:
 def test_a_changed_tool_has_the_row_of_its_new_documentation(made: bool) -> None:
     checkpoint = with_maker(tiny_checkpoint()) if made else tiny_checkpoint()
     before, new = scores(checkpoint), replace(EVERY[4], description="Feeds the cat of a neighbor")
-    wanted = rows_of(checkpoint, [new]).outputs_ND[0]
-    old = rows_of(checkpoint, [EVERY[4]]).outputs_ND[0]
+    late = LateRows(checkpoint, [new.id])
+    wanted, old = (late.of([one]).outputs_ND[0] for one in (new, EVERY[4]))
     row = checkpoint.tool_rows[4].detach().clone()
     after = update_tools(checkpoint, [new, EVERY[5]])
     torch.testing.assert_close(after.tool_rows[4], row - old + wanted)
@@ -275,7 +275,7 @@ def test_a_new_row_moves_as_training_has_moved_the_others(made: bool, tied: bool
     checkpoint = built(known, tied=tied)
     checkpoint = with_maker(checkpoint) if made else checkpoint
     turn = torch.randn(32, 32, generator=torch.Generator().manual_seed(2))
-    plain, untouched = rows_of(checkpoint, late).outputs_ND, scores(checkpoint)
+    plain, untouched = LateRows(checkpoint).of(late).outputs_ND, scores(checkpoint)
     truth = plain + bags_of(checkpoint, late, [views(one) for one in known]) @ turn
     with torch.no_grad():
         ids_ = [checkpoint.vocabulary.token_id(one.id) for one in known]

@@ -193,3 +193,14 @@ def test_tools_of_several_tokens_take_none_of_a_request() -> None:
     raised = pytest.raises(openai.BadRequestError, match="hierarchical")
     with served(make_app(service), assistant.close) as url, opened(url) as client, raised:
         client.chat.completions.create(model="tiny", messages=MESSAGES, tools=listed)
+
+
+def test_what_rows_of_all_tools_need_is_found_for_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    decompositions: list[int] = []
+    whole = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: decompositions.append(1) or whole(matrix))
+    room = RequestTools(GenerativePolicy(tiny_checkpoint(spare=4, tied=True)))
+    for name in ("tea", "coffee", "milk"):
+        with room.lent([tool(name)]):
+            pass
+    assert len(decompositions) == 1

@@ -7,7 +7,7 @@ moves by what its new documentation makes less what the old one made, so that wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -26,9 +26,9 @@ from toolgen.checkpoint.changes import (
     without_tools,
 )
 from toolgen.checkpoint.checkpoint import ACTION_TEXTS
-from toolgen.inference.row_maker import RowMaker, bags_of, make_rows
+from toolgen.inference.row_maker import RowMaker, make_rows
 from toolgen.inference.row_map import KNOWN, find_row_map, mapped, statement_states
-from toolgen.virtualization import late_rows, output_rows
+from toolgen.virtualization import DocumentBags, Words, output_rows
 
 COMPARED = 4096
 """Tools of the catalog, evenly spread, that say how rare a word is: reading 125,000 for one new tool would take a minute."""
@@ -43,9 +43,9 @@ def add_tools(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProg
     changed then.
     """
     check_new(checkpoint, tools)
-    checkpoint = with_row_map(checkpoint, on_progress)
-    rows = rows_of(checkpoint, tools, on_progress)
-    return _recorded(with_tools(checkpoint, tools, rows), "added", len(tools))
+    late = LateRows(checkpoint, on_progress=on_progress)
+    rows = late.of(tools, on_progress)
+    return _recorded(with_tools(late.checkpoint, tools, rows), "added", len(tools))
 
 
 def update_tools(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Checkpoint:
@@ -60,8 +60,9 @@ def update_tools(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnP
     read = [i for i, (one, other) in enumerate(zip(old, differing, strict=True)) if views(one) != views(other)]
     moved = Rows(*(torch.zeros(len(differing), checkpoint.model.config.hidden_size) for _ in range(2)))
     if read:
-        checkpoint = with_row_map(checkpoint, on_progress)
-        before, after = (rows_of(checkpoint, [tools_[i] for i in read], on_progress) for tools_ in (old, differing))
+        late = LateRows(checkpoint, [differing[i].id for i in read], on_progress)
+        checkpoint = late.checkpoint
+        before, after = (late.of([tools_[i] for i in read], on_progress) for tools_ in (old, differing))
         for sums, first, second in zip(moved, before, after, strict=True):
             sums[read] = second - first
     return _recorded(with_changed_tools(checkpoint, differing, moved), "updated", len(differing))
@@ -72,18 +73,30 @@ def remove_tools(checkpoint: Checkpoint, tool_ids: Collection[str]) -> Checkpoin
     return _recorded(without_tools(checkpoint, tool_ids), "removed", len({*tool_ids}))
 
 
-def rows_of(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Rows:
-    """The rows that a checkpoint makes of the documentation of tools, which need not be its own."""
-    made = _made(checkpoint, tools, on_progress)
-    if not checkpoint.rows_moved:
-        return made
-    row_map = with_row_map(checkpoint, on_progress).row_map
-    assert row_map is not None
-    moved_ND = mapped(
-        row_map, statement_states(checkpoint, tools), bags_of(checkpoint, tools, _others(checkpoint, tools))
-    )
-    outputs_ND = made.outputs_ND + moved_ND
-    return Rows(outputs_ND if checkpoint.is_tied else made.inputs_ND, outputs_ND)
+class LateRows:
+    """Makes the rows that a checkpoint gives to the documentation of tools, which need not be its own. What depends on the
+    checkpoint alone is found once: it stays as it is meanwhile, but for rows of other tools.
+
+    `without` are tools of the checkpoint that do not say how rare a word is. `checkpoint` is the one that was given, with its
+    row map if it needs one.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, without: Iterable[str] = (), on_progress: OnProgress | None = None
+    ) -> None:
+        self.checkpoint = with_row_map(checkpoint, on_progress)
+        self._documents = _DocumentRows(checkpoint, without)
+
+    @torch.no_grad()
+    def of(self, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Rows:
+        """The rows of tools."""
+        bags_ND = self._documents.bags(tools)
+        made = self._documents.rows(tools, bags_ND, on_progress)
+        if self.checkpoint.row_map is None:
+            return made
+        moved_ND = mapped(self.checkpoint.row_map, statement_states(self.checkpoint, tools), bags_ND)
+        outputs_ND = made.outputs_ND + moved_ND
+        return Rows(outputs_ND if self.checkpoint.is_tied else made.inputs_ND, outputs_ND)
 
 
 def with_row_map(checkpoint: Checkpoint, on_progress: OnProgress | None = None) -> Checkpoint:
@@ -94,31 +107,46 @@ def with_row_map(checkpoint: Checkpoint, on_progress: OnProgress | None = None) 
     return moved_by(checkpoint, tools, statement_states(checkpoint, tools, on_progress))
 
 
+@torch.no_grad()
 def moved_by(checkpoint: Checkpoint, tools: Sequence[Tool], states_ND: Tensor) -> Checkpoint:
     """The checkpoint with the map by which the rows of these tools have moved; `states_ND` as from `statement_states`."""
     now_ND = output_rows(checkpoint.model)[[checkpoint.vocabulary.token_id(tool.id) for tool in tools]].float().cpu()
-    bags_ND = bags_of(checkpoint, tools, _others(checkpoint, tools))
-    return replace(checkpoint, row_map=find_row_map(states_ND, bags_ND, now_ND - _made(checkpoint, tools).outputs_ND))
+    documents = _DocumentRows(checkpoint, [tool.id for tool in tools])
+    bags_ND = documents.bags(tools)
+    made_ND = documents.rows(tools, bags_ND).outputs_ND
+    return replace(checkpoint, row_map=find_row_map(states_ND, bags_ND, now_ND - made_ND))
 
 
-def _others(checkpoint: Checkpoint, tools: Sequence[Tool]) -> list[dict[str, str]]:
-    """The documentation of some other tools of the catalog."""
-    own = {tool.id for tool in tools}
-    some = checkpoint.catalog[:: -(-len(checkpoint.catalog) // COMPARED)]
-    return [views(tool) for tool in some if tool.id not in own]
+class _DocumentRows:
+    """The rows that `virtualize` would have made: by the row maker if the checkpoint has one, else bags of words as long as the
+    rows of its tools are on the average."""
 
+    @torch.no_grad()
+    def __init__(self, checkpoint: Checkpoint, without: Iterable[str]) -> None:
+        self._checkpoint, own = checkpoint, {*without}
+        some = checkpoint.catalog[:: -(-len(checkpoint.catalog) // COMPARED)]
+        self._bags = DocumentBags(checkpoint.tokenizer, [views(tool) for tool in some if tool.id not in own])
+        model, base = checkpoint.model, checkpoint.vocabulary.new_token_ids.start
+        self._matrices = [model.get_input_embeddings().weight, output_rows(model)][: 1 if checkpoint.is_tied else 2]
+        self._words = [Words(matrix[:base]) for matrix in self._matrices[: 1 if checkpoint.row_maker else 2]]
 
-@torch.no_grad()
-def _made(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Rows:
-    """The rows that `virtualize` would have made."""
-    others = _others(checkpoint, tools)
-    if checkpoint.row_maker is not None:
-        maker = RowMaker.of(checkpoint.row_maker)
-        rows_ND = make_rows(checkpoint, maker, tools, others=others, on_progress=on_progress)
-        return Rows(rows_ND, rows_ND)
-    texts = [views(tool) for tool in tools]
-    known = [*({"name": text} for text in ACTION_TEXTS), *others]
-    return Rows(*late_rows(checkpoint.model, checkpoint.tokenizer, checkpoint.vocabulary, texts, known))
+    def bags(self, tools: Sequence[Tool]) -> Tensor:
+        """Their bags of words, of length 1 (N, D)."""
+        return self._bags.directions(self._words[0], [*map(views, tools)])
+
+    def rows(self, tools: Sequence[Tool], bags_ND: Tensor, on_progress: OnProgress | None = None) -> Rows:
+        """Their rows; `bags_ND` as from `bags`."""
+        if self._checkpoint.row_maker is not None:
+            maker = RowMaker.of(self._checkpoint.row_maker)
+            rows_ND = make_rows(self._checkpoint, maker, tools, bags_ND, on_progress)
+            return Rows(rows_ND, rows_ND)
+        ids = [token_id for (token_id,) in self._checkpoint.vocabulary.sequences]
+        actions = [{"name": text} for text in ACTION_TEXTS]
+        made = [
+            matrix[ids].float().norm(dim=1).mean().cpu() * self._bags.directions(words, [*map(views, tools)], actions)
+            for matrix, words in zip(self._matrices, self._words, strict=True)
+        ]
+        return Rows(made[0], made[-1])
 
 
 def _recorded(checkpoint: Checkpoint, what: str, count: int) -> Checkpoint:

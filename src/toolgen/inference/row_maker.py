@@ -29,7 +29,7 @@ from toolgen.errors import UsageError
 from toolgen.inference.attention import share_passes
 from toolgen.inference.passes import last_states
 from toolgen.inference.weights import quick_reading
-from toolgen.virtualization import PromptProtocol, document_vectors, output_rows
+from toolgen.virtualization import DocumentBags, PromptProtocol, Words, output_rows
 from toolgen.virtualization.vocabulary import ACTIONS
 
 PASS_TOKENS = 2048
@@ -83,24 +83,23 @@ def make_rows(
     checkpoint: Checkpoint,
     maker: RowMaker,
     tools: Sequence[Tool],
-    *,
-    others: Sequence[Mapping[str, str]] = (),
+    bags_ND: Tensor,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """The rows of tools (N, D), by passes over their documentation alone. `others` are the views of further tools, which say
-    how rare a word is.
+    """The rows of tools (N, D), by passes over their documentation alone; `bags_ND` are their bags of words, of length 1.
 
     `on_progress` hears how many tools are done, and of how many.
     """
     prompts = [documentation_prompt(brief(tool), checkpoint.protocol) for tool in tools]
-    rows_ND: Tensor = maker(states_after(checkpoint, prompts, on_progress), bags_of(checkpoint, tools, others))
+    rows_ND: Tensor = maker(states_after(checkpoint, prompts, on_progress), bags_ND)
     return rows_ND
 
 
+@torch.no_grad()
 def bags_of(checkpoint: Checkpoint, tools: Sequence[Tool], others: Sequence[Mapping[str, str]] = ()) -> Tensor:
-    """The bags of words of tools, of length 1 (N, D)."""
-    texts, words = [views(tool) for tool in tools], checkpoint.vocabulary.new_token_ids.start
-    return torch.from_numpy(document_vectors(checkpoint.model, checkpoint.tokenizer, texts, words=words, others=others))
+    """The bags of words of tools, of length 1 (N, D). `others` are the views of further tools, which say how rare a word is."""
+    words = Words(checkpoint.model.get_input_embeddings().weight[: checkpoint.vocabulary.new_token_ids.start])
+    return DocumentBags(checkpoint.tokenizer, others).directions(words, [*map(views, tools)])
 
 
 @torch.inference_mode()
@@ -133,7 +132,9 @@ def write_rows(checkpoint: Checkpoint, maker: RowMaker, on_progress: Callable[[i
     """
     if not checkpoint.vocabulary.is_atomic:
         raise UsageError("rows are made from documentation under atomic indexing only; leave --indexing out")
-    rows_ND = make_rows(checkpoint, maker, list(checkpoint.catalog), on_progress=on_progress)
+    rows_ND = make_rows(
+        checkpoint, maker, checkpoint.catalog[:], bags_of(checkpoint, checkpoint.catalog[:]), on_progress
+    )
     made = torch.cat([maker.actions_AD.detach(), rows_ND])
     ids = [checkpoint.vocabulary.token_id(name) for name in (*ACTIONS, *checkpoint.vocabulary.tool_ids)]
     for matrix in _matrices(checkpoint.model):

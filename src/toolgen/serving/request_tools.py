@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from toolgen.agent import GenerativePolicy
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.changes import check_new, seen_with, with_spare_tokens, write_new_rows
-from toolgen.inference.late_tools import rows_of, with_row_map
+from toolgen.inference.late_tools import LateRows
 from toolgen.serving.errors import BusyError, FormatError
 from toolgen.virtualization.tokenizer import is_spare
 
@@ -88,8 +89,7 @@ class RequestTools:
         for kind in idle[: max(0, missing)]:
             self._free.append(self._lent.pop(kind).token)
         if new:
-            self._checkpoint = with_row_map(self._checkpoint)
-            rows = rows_of(self._checkpoint, new)
+            rows = self._rows.of(new)
             tokens = [self._free.pop() for _ in new]
             write_new_rows(self._checkpoint, [self._ids[token] for token in tokens], rows)
             self._lent.update((tool.content_hash, _Lent(token)) for tool, token in zip(new, tokens, strict=True))
@@ -97,6 +97,11 @@ class RequestTools:
             self._lent[kind].users += 1
             self._lent.move_to_end(kind)
         return [self._lent[kind] for kind in kinds]
+
+    @cached_property
+    def _rows(self) -> LateRows:
+        """What makes rows; what all of them need is found for the first."""
+        return LateRows(self._checkpoint)
 
     def _policy_of(self, tools: Sequence[Tool], tokens: Sequence[str]) -> GenerativePolicy:
         key = tuple((tool.content_hash, token) for tool, token in zip(tools, tokens, strict=True))

@@ -13,7 +13,14 @@ from toolgen.virtualization.options import INDEXINGS, INITIALIZATIONS, Indexing,
 
 if TYPE_CHECKING:
     from toolgen.virtualization.architecture import check_architecture
-    from toolgen.virtualization.embeddings import document_vectors, initialize_rows, late_rows, output_rows, resize_rows
+    from toolgen.virtualization.embeddings import (
+        DocumentBags,
+        Words,
+        document_vectors,
+        initialize_rows,
+        output_rows,
+        resize_rows,
+    )
     from toolgen.virtualization.indexing import spell
     from toolgen.virtualization.protocol import PromptProtocol
     from toolgen.virtualization.text_encoder import TextEncoder
@@ -26,7 +33,7 @@ else:
         __name__,
         {
             "toolgen.virtualization.architecture": "check_architecture",
-            "toolgen.virtualization.embeddings": "document_vectors initialize_rows late_rows output_rows resize_rows",
+            "toolgen.virtualization.embeddings": "DocumentBags Words document_vectors initialize_rows output_rows resize_rows",
             "toolgen.virtualization.indexing": "spell",
             "toolgen.virtualization.protocol": "PromptProtocol",
             "toolgen.virtualization.text_encoder": "TextEncoder",
@@ -38,18 +45,19 @@ else:
 __all__ = [
     "INDEXINGS",
     "INITIALIZATIONS",
+    "DocumentBags",
     "Indexing",
     "Initialization",
     "PromptProtocol",
     "TextEncoder",
     "ToolVocabulary",
+    "Words",
     "add_spare_tokens",
     "add_tool_tokens",
     "check_architecture",
     "document_vectors",
     "find_end_marker",
     "initialize_rows",
-    "late_rows",
     "output_rows",
     "resize_rows",
     "spell",

@@ -14,6 +14,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
@@ -51,6 +52,54 @@ class Bags(NamedTuple):
         return Bags(self.ids_P[start:], self.weights_P[start:], lengths_N)
 
 
+class Words:
+    """The base's rows as bags take them up: as they are, or whitened, that is centred, decorrelated (ZCA) and of length 1.
+    Different words become nearly orthogonal then, so the product of two bags counts the words they share, while related words
+    stay closer than unrelated ones."""
+
+    def __init__(self, base_VD: Tensor, *, whiten: bool = True) -> None:
+        self._base_VD = base_VD
+        self._whitening = _whitening(base_VD) if whiten else None
+
+    def __len__(self) -> int:
+        return len(self._base_VD)
+
+    def rows(self, chosen: Tensor | slice) -> Tensor:
+        """Some of them, float32."""
+        rows_ND = self._base_VD[chosen].float().cpu()
+        if self._whitening is None:
+            return rows_ND
+        mean_D, map_DD = self._whitening
+        return torch.nn.functional.normalize((rows_ND - mean_D).double() @ map_DD).float()
+
+    @cached_property
+    def mean_D(self) -> Tensor:
+        """What stands for a text without a known word."""
+        mean_D: Tensor = self.rows(slice(None)).mean(0)
+        return mean_D
+
+
+class DocumentBags:
+    """Makes bags of words of documentations, as `initialize_rows` weighs them, with rows of words that stay as they are: what
+    depends on these and on `others` alone is found once. `others` are documentations that only say how rare a word is."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, others: Sequence[Views] = ()) -> None:
+        self._encoder = TextEncoder(tokenizer)
+        self._seen, self._seen_V = len(others), _read(self._encoder, others).ids_P.bincount()
+
+    def bags(self, texts: Sequence[Views]) -> Bags:
+        """The bag of each text."""
+        bags = _read(self._encoder, texts)
+        counts_V = bags.ids_P.bincount(minlength=len(self._seen_V))
+        counts_V[: len(self._seen_V)] += self._seen_V
+        rarity_V = torch.log((self._seen + len(texts) + 1) / (counts_V + 0.5)).clamp_min(0)
+        return bags._replace(weights_P=bags.weights_P * rarity_V[bags.ids_P])
+
+    def directions(self, words: Words, texts: Sequence[Views], others: Sequence[Views] = ()) -> Tensor:
+        """The bag of each text as a vector of length 1 (N, D); `others` are further documentations for this once."""
+        return torch.nn.functional.normalize(_sums(words, self.bags([*others, *texts]).last(len(texts))))
+
+
 def resize_rows(model: PreTrainedModel, length: int) -> None:
     """Grows both matrices to `length` rows; keeps them where the base is padded beyond it.
 
@@ -86,13 +135,13 @@ def initialize_rows(
     base, start, stop = vocabulary.new_token_ids.start, vocabulary.first_id, vocabulary.new_token_ids.stop
     likes = _likes(tokenizer, vocabulary)
     generator = torch.Generator().manual_seed(seed)
-    bags = _bags(tokenizer, texts) if method == "documentation" else _names(tokenizer, texts)
+    bags = DocumentBags(tokenizer).bags(texts) if method == "documentation" else _names(TextEncoder(tokenizer), texts)
     for weight in {id(matrix): matrix for matrix in (model.get_input_embeddings().weight, output_rows(model))}.values():
         base_VD = weight[:base].float()
         if method == "random":
             rows = torch.randn((stop - start, base_VD.shape[1]), generator=generator)
         else:
-            rows = _shared_rows(_sums(base_VD, bags, whiten=method == "documentation"), vocabulary)
+            rows = _shared_rows(_sums(Words(base_VD, whiten=method == "documentation"), bags), vocabulary)
         rows *= base_VD.norm(dim=1).mean() / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
         weight[start:stop] = rows.to(weight.dtype)
         for marker, like in likes.items():
@@ -117,48 +166,12 @@ def _likes(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabulary) -> Ma
 
 @torch.no_grad()
 def document_vectors(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[Views],
-    *,
-    words: int | None = None,
-    others: Sequence[Views] = (),
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]
 ) -> npt.NDArray[np.float32]:
     """The bag of each documentation as a vector of length 1 (N, D), by which indexings know what tools are alike; no second
-    model is needed. `words` is the number of tokens that the base brought, by default all of the tokenizer's; `others` are
-    documentations that only say how rare a word is."""
-    return np.asarray(
-        _directions(model.get_input_embeddings().weight[: words or len(tokenizer)], tokenizer, texts, others)
-    )
-
-
-@torch.no_grad()
-def late_rows(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    vocabulary: ToolVocabulary,
-    texts: Sequence[Views],
-    others: Sequence[Views],
-) -> tuple[Tensor, Tensor]:
-    """Rows for the input and the output matrix (N, D each) of tools that come when the other rows stand, as `initialize_rows`
-    makes them of documentation: bags of words, as long as the rows of tools are on the average."""
-    ids = [token_id for (token_id,) in vocabulary.sequences]
-    inputs, outputs = model.get_input_embeddings().weight, output_rows(model)
-
-    def made(matrix: Tensor) -> Tensor:
-        length = matrix[ids].float().norm(dim=1).mean().cpu()
-        rows_ND: Tensor = length * _directions(matrix[: vocabulary.new_token_ids.start], tokenizer, texts, others)
-        return rows_ND
-
-    rows_ND = made(inputs)
-    return rows_ND, rows_ND if outputs is inputs else made(outputs)
-
-
-def _directions(
-    base_VD: Tensor, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views], others: Sequence[Views]
-) -> Tensor:
-    bags = _bags(tokenizer, [*others, *texts]).last(len(texts))
-    return torch.nn.functional.normalize(_sums(base_VD.float().cpu(), bags, whiten=True))
+    model is needed. The model's tokens are all its base's."""
+    words = Words(model.get_input_embeddings().weight[: len(tokenizer)])
+    return np.asarray(DocumentBags(tokenizer).directions(words, texts))
 
 
 def _shared_rows(named_ND: Tensor, vocabulary: ToolVocabulary) -> Tensor:
@@ -174,21 +187,15 @@ def _shared_rows(named_ND: Tensor, vocabulary: ToolVocabulary) -> Tensor:
     return summed.index_add(0, rows_P, named_ND[named_P])  # the caller sets the length
 
 
-def _names(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> Bags:
+def _names(encoder: TextEncoder, texts: Sequence[Views]) -> Bags:
     """Sub-tokens of each name and how often they occur."""
-    encoder = TextEncoder(tokenizer)
     return _joined(Counter(ids) for part in _parts(texts) for ids in _word_ids(encoder, part, "name"))
 
 
-def _bags(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Views]) -> Bags:
-    """Sub-tokens of each documentation with their weight: the best view they stand in, times the inverse document
-    frequency in this catalog."""
-    encoder = TextEncoder(tokenizer)
+def _read(encoder: TextEncoder, texts: Sequence[Views]) -> Bags:
+    """Sub-tokens of each documentation, each with the weight of the best view that it stands in."""
     seen = (zip(*(_word_ids(encoder, part, view) for view in VIEW_WEIGHTS), strict=True) for part in _parts(texts))
-    bags = _joined(_best_view(views) for views in chain.from_iterable(seen))
-    counts_V = bags.ids_P.bincount()
-    rarity_V = torch.log((len(texts) + 1) / (counts_V + 0.5)).clamp_min(0)
-    return bags._replace(weights_P=bags.weights_P * rarity_V[bags.ids_P])
+    return _joined(_best_view(views) for views in chain.from_iterable(seen))
 
 
 def _best_view(seen: Sequence[Sequence[int]]) -> dict[int, float]:
@@ -221,33 +228,30 @@ def _word_ids(encoder: TextEncoder, texts: Sequence[Views], view: str) -> list[l
     return encoder.encode_each([spaced_words(views.get(view, "")) for views in texts])
 
 
-def _whitened(base_VD: Tensor, chosen: Tensor | slice = slice(None)) -> Tensor:
-    """Chosen rows of the base, centred, decorrelated (ZCA) and of length 1: different words become nearly orthogonal, so the
-    product of two bags counts the words they share, while related words stay closer than unrelated ones."""
-    centred_VD = (base_VD - base_VD.mean(0)).double()
+def _whitening(base_VD: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean that is taken off rows, and the map that decorrelates them then (double)."""
+    base_VD = base_VD.float().cpu()
+    mean_D = base_VD.mean(0)
+    centred_VD = (base_VD - mean_D).double()
     variances, axes = torch.linalg.eigh(centred_VD.T @ centred_VD / (len(base_VD) - 1))
     scales = variances.clamp_min(1e-6 * float(variances.max())).rsqrt()
-    return torch.nn.functional.normalize(centred_VD[chosen] @ ((axes * scales) @ axes.T)).float()
+    return mean_D, (axes * scales) @ axes.T
 
 
-def _sums(base_VD: Tensor, bags: Bags, *, whiten: bool) -> Tensor:
+def _sums(words: Words, bags: Bags) -> Tensor:
     """The weighted sum of the words of each text (N, D); the mean of all words where none is known. Few of the base's words
-    are used, so only these are whitened."""
-
-    def words(chosen: Tensor | slice) -> Tensor:
-        return _whitened(base_VD, chosen) if whiten else base_VD[chosen]
-
-    known_P = bags.ids_P < len(base_VD)
+    are used, so only these are looked up."""
+    known_P = bags.ids_P < len(words)
     owners_P = torch.arange(len(bags.lengths_N)).repeat_interleave(bags.lengths_N)
     lengths_N = owners_P[known_P].bincount(minlength=len(bags.lengths_N))
     used = bags.ids_P[known_P].bincount().nonzero()[:, 0]
-    sums_ND = torch.nn.functional.embedding_bag(
+    sums_ND: Tensor = torch.nn.functional.embedding_bag(
         torch.searchsorted(used, bags.ids_P[known_P]),
-        words(used),
+        words.rows(used),
         lengths_N.cumsum(0) - lengths_N,
         mode="sum",
-        per_sample_weights=bags.weights_P[known_P].to(base_VD.dtype),
+        per_sample_weights=bags.weights_P[known_P].float(),
     )
     if not lengths_N.all():
-        sums_ND[lengths_N == 0] = words(slice(None)).mean(0)
+        sums_ND[lengths_N == 0] = words.mean_D
     return sums_ND
