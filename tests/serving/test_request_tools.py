@@ -196,11 +196,16 @@ def test_tools_of_several_tokens_take_none_of_a_request() -> None:
 
 
 def test_what_rows_of_all_tools_need_is_found_for_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    decompositions: list[int] = []
-    whole = torch.linalg.eigh
-    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: decompositions.append(1) or whole(matrix))
     room = RequestTools(GenerativePolicy(tiny_checkpoint(spare=4, tied=True)))
+    whitened: list[int] = []
+    eigh = torch.linalg.eigh
+
+    def counted(matrix: torch.Tensor) -> Any:
+        whitened.append(len(matrix))
+        return eigh(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", counted)
     for name in ("tea", "coffee", "milk"):
         with room.lent([tool(name)]):
             pass
-    assert len(decompositions) == 1
+    assert len(whitened) == 1

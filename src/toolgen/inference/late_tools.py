@@ -91,10 +91,11 @@ class LateRows:
     def of(self, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Rows:
         """The rows of tools."""
         bags_ND = self._documents.bags(tools)
-        made = self._documents.rows(tools, bags_ND, on_progress)
-        if self.checkpoint.row_map is None:
+        made: Rows = self._documents.rows(tools, bags_ND, on_progress)
+        row_map = self.checkpoint.row_map
+        if row_map is None or not self.checkpoint.rows_moved:
             return made
-        moved_ND = mapped(self.checkpoint.row_map, statement_states(self.checkpoint, tools), bags_ND)
+        moved_ND = mapped(row_map, statement_states(self.checkpoint, tools), bags_ND)
         outputs_ND = made.outputs_ND + moved_ND
         return Rows(outputs_ND if self.checkpoint.is_tied else made.inputs_ND, outputs_ND)
 
