@@ -11,7 +11,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-fast golden check audit format clean
+.PHONY: help install quickstart test test-fast golden check audit docs format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ check: install ## formatting, lint and types
 
 audit: install ## what toolgen needs is pinned, has hashes, and licences that are known (without a network)
 	$(BIN)/python .ci/audit.py
+
+docs: install ## the documentation site, into build/site; a link that leads nowhere is an error
+	$(BIN)/python docs/site.py
 
 format: install ## format the code and apply safe fixes
 	$(BIN)/ruff format

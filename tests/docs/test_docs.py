@@ -36,6 +36,8 @@ DOCS = ROOT / "docs"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+# In this order in one folder: each page goes on with what the pages before it made.
+GUIDE = [DOCS / "guide.md", *(DOCS / "guides" / f"{name}.md" for name in ("training", "agents", "mcp", "measuring"))]
 UPDATE = bool(os.environ.get("TOOLGEN_UPDATE_DOCS"))
 
 
@@ -142,7 +144,7 @@ def test_the_packages_are_drawn_and_written_in_their_import_order() -> None:
 
 
 def test_the_rendered_conversation_is_fresh() -> None:
-    document = DOCS / "how-it-works.md"
+    document = DOCS / "concepts" / "tokens.md"
     text = document.read_text(encoding="utf-8")
     pattern = r"(<!-- example:protocol -->\n```text\n).*?(```\n)"
     assert re.search(pattern, text, re.S)
@@ -187,7 +189,7 @@ def test_the_guide_works_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Mon
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     base = tiny_base(tmp_path / "base", max_position_embeddings=4096)
     monkeypatch.chdir(tmp_path)
-    for block in blocks(DOCS / "guide.md"):
+    for block in (block for page in GUIDE for block in blocks(page)):
         if block.file:
             Path(block.file).write_text(block.text, encoding="utf-8")
         elif block.language == "python":

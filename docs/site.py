@@ -1,0 +1,60 @@
+"""Builds the documentation site: `python docs/site.py`, or `make docs`. Needs no network.
+
+The pages are the Markdown files of the repository, at their own places, so that their links hold here as they do there; the
+reference of the Python interface is made from docstrings. A link or heading that does not exist fails the build.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import toolgen
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "build" / "pages"  # `docs_dir` of mkdocs.yml
+SUFFIXES = (".md", ".svg", ".png")
+
+
+def copy_pages() -> None:
+    """The Markdown files of the repository, and their pictures."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    shown = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*"), *(ROOT / "benchmarks" / "results").glob("*.svg")]
+    for file in shown:
+        if file.suffix in SUFFIXES:
+            place = PAGES / file.relative_to(ROOT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, place)
+
+
+def exporting() -> list[str]:
+    """The packages and modules of `toolgen` that export names."""
+    modules = (found.name for found in pkgutil.iter_modules(toolgen.__path__) if not found.name.startswith("_"))
+    return [name for name in modules if hasattr(importlib.import_module(f"toolgen.{name}"), "__all__")]
+
+
+def write_reference() -> None:
+    """A page for `toolgen` itself and for each part that exports names: its docstring, and that of each name."""
+    folder = PAGES / "docs" / "reference"
+    folder.mkdir()
+    for name in ("toolgen", *(f"toolgen.{part}" for part in exporting())):
+        module = importlib.import_module(name)
+        text = (module.__doc__ or "").replace("\nOut:", "\n\nOut:")  # two paragraphs
+        names = [f"::: {name}.{exported}" for exported in module.__all__ if not exported.startswith("__")]
+        (folder / f"{name}.md").write_text("\n\n".join([f"# {name}", text, *names]) + "\n", encoding="utf-8")
+
+
+def build() -> int:
+    """Zensical's exit code."""
+    copy_pages()
+    write_reference()
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml")]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(build())
