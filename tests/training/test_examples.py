@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from toolgen.errors import UsageError
 from toolgen.training.collate import collate, micro_batches
-from toolgen.training.examples import TrainingExample, batches, choice_example, conversation_example
+from toolgen.training.examples import (
+    TrainingExample,
+    VariedExamples,
+    batches,
+    choice_example,
+    conversation_example,
+)
 
 
 def numbered(source: str, count: int) -> list[TrainingExample]:
@@ -111,3 +117,13 @@ def test_a_positions_weight_is_in_its_targets() -> None:
     example = TrainingExample((5, 6, 7), text=(0, 1), text_weights=(0.25, 3.0))
     assert example.text_weight == 3.25
     assert collate([example]).weights_PK.tolist() == [[0.25], [3.0]]
+
+
+def test_varied_examples_are_others_in_each_epoch_and_the_usual_ones_where_nothing_varies() -> None:
+    def vary(place: int, epoch: int) -> TrainingExample | None:
+        return TrainingExample((place, epoch)) if place else None
+
+    varied = VariedExamples([TrainingExample((9,)), TrainingExample((8,))], vary)
+    assert list(varied) == [TrainingExample((9,)), TrainingExample((8,))]
+    drawn = [one.ids for batch in islice(batches({"a": varied}, {"a": 1.0}, batch_size=2, seed=0), 3) for one in batch]
+    assert [sorted(drawn[i : i + 2]) for i in (0, 2, 4)] == [[(1, 0), (9,)], [(1, 1), (9,)], [(1, 2), (9,)]]

@@ -17,7 +17,7 @@ from toolgen.datasets.trajectory import Status
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import STAGES, StageConfig
-from toolgen.training.examples import TrainingExample, targets_of
+from toolgen.training.examples import TrainingExample, VariedExamples, targets_of
 from toolgen.training.sources import (
     SHORT_SAMPLES,
     SHORT_WORDS,
@@ -237,6 +237,31 @@ def test_a_conversation_shows_the_definition_that_its_task_means(dataset: Datase
         CHECKPOINT, replace(dataset, tasks={"train": (task,)}, trajectories={"train": (first,)}), CONFIG
     )
     assert "documentation\nweather.get_forecast\nWholly other.<|im_end|>" in read(example.ids)
+
+
+def test_a_share_of_the_conversations_has_random_names_others_in_each_epoch(dataset: Dataset) -> None:
+    city = {"type": "string", "description": "Where."}
+    schema = {"type": "object", "properties": {"city": city}, "required": ["city"]}
+    definition = Definition(tool="weather&&get_forecast", description="Forecast.", parameters=schema)
+    first = dataset.trajectories["train"][0]
+    task = Task(id=first.query, turns=(Turn(text="x", calls=()),), definitions=(definition,))
+    many = tuple(replace(first, id=f"copy {i}") for i in range(40))
+    one = replace(dataset, tasks={"train": (task,)}, trajectories={"train": many})
+    usual = trajectories(CHECKPOINT, one, CONFIG)
+    varied = trajectories(CHECKPOINT, one, CONFIG.model_copy(update={"rename": 0.66}))
+    assert isinstance(varied, VariedExamples) and list(varied) == usual
+    drawn = {epoch: [varied.drawn(place, epoch) for place in range(40)] for epoch in range(2)}
+    assert [varied.drawn(place, 1) for place in range(40)] == drawn[1] and drawn[0] != drawn[1]
+    for examples in drawn.values():
+        others = [example for example in examples if example != usual[0]]
+        assert 18 <= len(others) <= 34 and len({example.ids for example in others}) == len(others)
+        for example in others:
+            choices = [[tokens for _, tokens in one.choices] for one in (example, usual[0])]
+            assert choices[0] == choices[1]  # the token of the tool stays
+            text = read(example.ids)
+            shown = re.search(r"documentation\n(\w+)\nForecast.\n- (\w+) \(string, required\): Where.", text)
+            assert shown and "city" not in text.split("documentation")[1] and "weather" not in shown[0]
+            assert read([example.ids[i + 1] for i in example.text]).startswith(f'{{"{shown[2]}": "Oslo"}}')
 
 
 def test_a_conversation_that_failed_is_left_out(dataset: Dataset) -> None:

@@ -126,10 +126,13 @@ class Catalog(Iterable[Tool], Sized):
 
     def redefined(self, definitions: Iterable[Definition]) -> Catalog:
         """The same tools, some of them defined otherwise; itself where there is no such definition."""
-        changed = {
-            self.position(one.tool): replace(self.get(one.tool), description=one.description, parameters=one.parameters)
-            for one in definitions
-        }
+        return self.replaced(
+            replace(self.get(one.tool), description=one.description, parameters=one.parameters) for one in definitions
+        )
+
+    def replaced(self, tools: Iterable[Tool]) -> Catalog:
+        """The same catalog with other tools for those of the same ids; itself where there are none."""
+        changed = {self.position(tool.id): tool for tool in tools}
         if not changed:
             return self
         other = copy(self)

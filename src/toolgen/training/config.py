@@ -80,6 +80,13 @@ class StageConfig(BaseModel):
         description="weight of each kind of token in a conversation's text: structure, key, value, stop, answer, text; 1 for "
         "one that is not named",
     )
+    rename: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the conversations of each epoch that show random names of tools and parameters in documentation "
+        "and arguments, so that the model reads them (Hammer, arXiv 2410.04587)",
+    )
     blend: float = Field(
         1.0,
         gt=0,

@@ -6,6 +6,7 @@ several examples that contradict each other. Its loss is the cross-entropy again
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,31 @@ class LazyExamples(Sequence[TrainingExample], Generic[Item]):
         if isinstance(place, slice):
             return [self.make(item) for item in self.items[place]]
         return self.make(self.items[place])
+
+
+@dataclass(frozen=True)
+class VariedExamples(Sequence[TrainingExample]):
+    """Examples of which some are others in each epoch: `vary` makes the one at a place for an epoch, None for the usual one.
+    As a sequence it holds the usual ones."""
+
+    usual: Sequence[TrainingExample]
+    vary: Callable[[int, int], TrainingExample | None]
+
+    def __len__(self) -> int:
+        return len(self.usual)
+
+    @overload
+    def __getitem__(self, place: int) -> TrainingExample: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[TrainingExample]: ...
+
+    def __getitem__(self, place: int | slice) -> TrainingExample | Sequence[TrainingExample]:
+        return self.usual[place]
+
+    def drawn(self, place: int, epoch: int) -> TrainingExample:
+        """The example at a place in an epoch."""
+        return self.vary(place, epoch) or self.usual[place]
 
 
 def targets_of(examples: Sequence[TrainingExample]) -> frozenset[int]:
@@ -137,6 +163,9 @@ def _used(sources: Mapping[str, Sequence[TrainingExample]], shares: Mapping[str,
 
 def _walk(source: Sequence[TrainingExample], seed: str) -> Iterator[TrainingExample]:
     chooser, order = random.Random(seed), list(range(len(source)))
-    while True:
+    for epoch in itertools.count():
         chooser.shuffle(order)
-        yield from (source[i] for i in order)
+        if isinstance(source, VariedExamples):
+            yield from (source.drawn(i, epoch) for i in order)
+        else:
+            yield from (source[i] for i in order)

@@ -11,28 +11,30 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from toolgen.catalog.text import views
-from toolgen.catalog.tool import Tool
+from toolgen.catalog.tool import Definition, Tool
 from toolgen.catalog.words import TellingWords, content_words
 from toolgen.datasets import Dataset, Query
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.datasets.rewritten import Shortener
+from toolgen.datasets.trajectory import Message
 from toolgen.datasets.written import documentation_turn
 from toolgen.training.examples import (
     LazyExamples,
     TrainingExample,
+    VariedExamples,
     choice_example,
     conversation_example,
     sequence_example,
 )
+from toolgen.training.renaming import renamed_conversation
 from toolgen.training.token_weights import parts_of
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
     from toolgen.training.config import StageConfig
-    from toolgen.virtualization import PromptProtocol
 
 KEYWORDS = (5, 14)
 """Fewest and most words of one `keywords` example."""
@@ -64,6 +66,19 @@ class _Keywords(NamedTuple):
 
     tool_id: str
     sample: int
+
+
+class _Window(NamedTuple):
+    """What is shown of a conversation (its id), in which some tools are defined otherwise. Its messages from `new` on are
+    taught."""
+
+    conversation: str
+    definitions: tuple[Definition, ...]
+    messages: Sequence[Message]
+    new: int = 0
+
+
+_Weighed = tuple[list[int], list[float]]
 
 
 def view_source(view: str) -> Source:
@@ -208,13 +223,14 @@ def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -
     return _requests(checkpoint, config, (_Request(text, (NO_TOOL,), among_asked=True) for text in texts))
 
 
-def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> list[TrainingExample]:
+def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
     """Whole conversations of the training split with loss on what the assistant writes. One that is longer than `max_tokens` is
     several examples, each what a run would show of it by then, with loss on what is new. Left out is what would teach
     something wrong: expected calls that contradict their tool or fail, and tasks in which a tool is held back, which the
-    prompt does not tell. Abstentions are a source of their own."""
+    prompt does not tell. Abstentions are a source of their own. A share of them, `rename`, has random names, others in each
+    epoch."""
     tasks = {task.id: task for task in dataset.all_tasks("train")}
-    examples = []
+    shown, usual = [], []
     for trajectory in dataset.trajectories["train"]:
         task = tasks.get(trajectory.query)
         status = trajectory.outcome.status
@@ -222,27 +238,54 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
             continue
         if status == "error" or (status == "declined" and task.no_tool_fits):
             continue
-        protocol = checkpoint.protocol.redefined(task.definitions)
-        for ids, weights in _within(protocol, trajectory.messages, config):
-            choice_ids = checkpoint.vocabulary.action_token_ids
-            examples.append(conversation_example(ids, weights, choice_ids, among_asked=True))
-    return examples
+        whole = _Window(trajectory.id, task.definitions, trajectory.messages)
+        for window, (ids, weights) in _windows(checkpoint, config, whole):
+            if example := _taught(checkpoint, config, ids, weights):
+                shown.append(window)
+                usual.append(example)
+    if not config.rename:
+        return usual
+
+    def vary(place: int, epoch: int) -> TrainingExample | None:
+        seed = f"{config.seed}/{epoch}/{shown[place].conversation}"
+        if random.Random(seed).random() >= config.rename:
+            return None
+        return _taught(checkpoint, config, *_weighed(checkpoint, config, shown[place], names=seed))
+
+    return VariedExamples(usual, vary)
 
 
-def _within(
-    protocol: PromptProtocol, messages: Sequence[Mapping[str, Any]], config: StageConfig
-) -> Iterator[tuple[list[int], list[float]]]:
-    """A conversation as token ids and their weights of at most `max_tokens`: whole, or window by window; what is longer even
-    so, a single turn, loses its end."""
-    limit, weigh = config.max_tokens, partial(parts_of, weights=config.token_weights)
-    ids, weights = protocol.weighed(messages, 0, weigh)
-    if len(ids) <= limit:
-        yield ids, weights
+def _windows(checkpoint: Checkpoint, config: StageConfig, whole: _Window) -> Iterator[tuple[_Window, _Weighed]]:
+    """A conversation whole, or window by window if it is longer than `max_tokens`."""
+    weighed = _weighed(checkpoint, config, whole)
+    if len(weighed[0]) <= config.max_tokens:
+        yield whole, weighed
         return
-    for shown, new in protocol.windows(messages, limit):
-        ids, weights = protocol.weighed(shown, new, weigh)
-        if any(weights[:limit]):
-            yield ids[:limit], weights[:limit]
+    protocol = checkpoint.protocol.redefined(whole.definitions)
+    for messages, new in protocol.windows(whole.messages, config.max_tokens):
+        window = whole._replace(messages=messages, new=new)
+        yield window, _weighed(checkpoint, config, window)
+
+
+def _weighed(checkpoint: Checkpoint, config: StageConfig, window: _Window, names: str = "") -> _Weighed:
+    """The token ids of a window and their weights; with random names by the seed `names`."""
+    catalog, messages = checkpoint.catalog.redefined(window.definitions), window.messages
+    if names:
+        messages, tools = renamed_conversation(messages, catalog, names)
+        catalog = catalog.replaced(one.tool for one in tools.values())
+    weigh = partial(parts_of, weights=config.token_weights)
+    return checkpoint.protocol.showing(catalog).weighed(messages, window.new, weigh)
+
+
+def _taught(
+    checkpoint: Checkpoint, config: StageConfig, ids: Sequence[int], weights: Sequence[float]
+) -> TrainingExample | None:
+    """An example of at most `max_tokens`: what is longer even so, a single turn, loses its end. None where nothing is left to
+    learn."""
+    ids, weights = ids[: config.max_tokens], weights[: config.max_tokens]
+    if not any(weights):
+        return None
+    return conversation_example(ids, weights, checkpoint.vocabulary.action_token_ids, among_asked=True)
 
 
 def _documentation_words(tool: Tool) -> list[str]:

@@ -91,8 +91,12 @@ class PromptProtocol:
 
     def redefined(self, definitions: Iterable[Definition]) -> PromptProtocol:
         """The same protocol, where some tools are defined otherwise than the catalog says."""
+        return self.showing(self._catalog.redefined(definitions))
+
+    def showing(self, catalog: Catalog) -> PromptProtocol:
+        """The same protocol, which shows the same tools as another catalog describes them."""
         other = copy(self)
-        other._catalog = self._catalog.redefined(definitions)
+        other._catalog = catalog
         return other
 
     def prompt(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None) -> list[int]:
