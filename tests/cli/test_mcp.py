@@ -268,7 +268,7 @@ def test_a_call_that_the_server_makes_of_an_mcp_source_is_carried_out_by_its_env
             (call,) = choice["message"]["tool_calls"]
             catalog = Catalog.load(next(Path(os.environ["TOOLGEN_CACHE"]).glob("served/*/catalog.jsonl")))
             environment = McpEnvironment(catalog, servers=[notes.removeprefix("mcp:")])
-            gateway = Gateway(catalog, make_retriever("bm25"), environment)
+            gateway = Gateway(catalog, make_retriever("bm25"), environment)  # nothing is searched
             said.append(gateway.call(call["function"]["name"], json.loads(call["function"]["arguments"])).content)
             gateway.close()
 

@@ -22,7 +22,7 @@ from typer.testing import Result
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.naming import wire_name
-from toolgen.datasets import save_dataset
+from toolgen.datasets import load_dataset, save_dataset
 from toolgen.testing import tiny_checkpoint, tiny_dataset
 
 pytest.importorskip("fastapi")
@@ -177,3 +177,56 @@ def test_an_owner_has_one_key(dataset_folder: Path, toolgen: Invoke, tmp_path: P
     done = toolgen("serve", dataset_folder, "--keys", keys)
     assert done.exit_code == 1
     assert "line 3: ada has a key above" in done.stderr
+
+
+@pytest.fixture
+def calibrated(toolgen: Invoke, dataset_folder: Path, tmp_path: Path) -> Path:
+    data, folder = load_dataset(dataset_folder), tmp_path / "calibrated"
+    save_dataset(replace(data, queries={**data.queries, "dev": data.searches("train")}), tmp_path / "data")
+    tiny_checkpoint(max_position_embeddings=1024).save(folder)
+    assert toolgen("calibrate", folder, tmp_path / "data").exit_code == 0
+    return folder
+
+
+def test_a_calibrated_server_says_how_sure_it_is_and_declines_as_often_as_it_was_told(
+    toolgen: Invoke, calibrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastapi.testclient import TestClient
+
+    found: list[dict[str, Any]] = []
+
+    def use(app: Any, **_how: Any) -> None:
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            found.append(client.post("/v1/tools/search", json={"query": "weather in Oslo"}).json())
+            part = {"query": "weather in Oslo", "include": ["provider:weather"]}
+            assert client.post("/v1/tools/search", json=part).json()["confidence"] is not None
+
+    monkeypatch.setattr("uvicorn.run", use)
+    for rate in ([], ["--decline-rate", "1"], ["--decline-rate", "0"]):
+        done = toolgen("serve", calibrated, *rate)
+        assert done.exit_code == 0, done.stderr
+    plain, every, never = found
+    assert 0 < plain["confidence"] < 1 and plain["confidence"] == every["confidence"] == never["confidence"]
+    assert plain["declined"] is (plain["no_tool"] > plain["data"][0]["score"])
+    assert every["declined"] is True and never["declined"] is False
+
+
+def test_a_calibrated_gateway_says_that_no_tool_fits(
+    toolgen: Invoke, calibrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mcp")
+    gateways: list[Any] = []
+    monkeypatch.setattr(
+        "toolgen.cli.mcp._serve", lambda gateway, *_: gateways.append(gateway.search("weather in Oslo"))
+    )
+    for rate in ("1", "0"):
+        assert toolgen("mcp", calibrated, "--decline-rate", rate).exit_code == 0
+    assert [found.is_declined for found in gateways] == [True, False]
+    assert 0 < gateways[0].confidence == gateways[1].confidence < 1
+
+
+@pytest.mark.parametrize("command", ["serve", "mcp"])
+def test_a_rate_of_declining_needs_a_calibration(toolgen: Invoke, dataset_folder: Path, command: str) -> None:
+    done = toolgen(command, dataset_folder, "--decline-rate", "0.1")
+    assert done.exit_code == 2
+    assert "is not calibrated for bm25" in " ".join(done.stderr.split())

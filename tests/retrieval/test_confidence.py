@@ -51,7 +51,7 @@ def test_confidence_is_how_often_the_first_tool_is_right() -> None:
     for low in (0.1, 0.3, 0.5, 0.7):
         part = (sure >= low) & (sure < low + 0.2)
         assert right[part].mean() == pytest.approx(sure[part].mean(), abs=0.07)
-    assert all(ranking.tools == ("a",) and ranking.declined is None for ranking in found)
+    assert all(ranking.tools == ("a",) and ranking.is_unsure is None for ranking in found)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.2, 1.0])
@@ -85,4 +85,4 @@ def test_a_calibration_needs_an_answerable_request_and_few_are_never_all_decline
     assert [few.threshold(rate) for rate in (0.0, 0.05, 0.25, 0.5, 1.0)] == [0.0, 0.0, 0.2, 0.4, 0.9]
     nothing = ConfidentRetriever(Numbered(), few, 0.1)
     nothing._retriever = type("Empty", (Numbered,), {"_ranking": lambda *_: Ranking((), ())})()
-    assert nothing.search(["1.0"], 1)[0].declined is True
+    assert nothing.search(["1.0"], 1)[0].is_unsure is True

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.catalog import Catalog
+from toolgen.checkpoint.calibration import Calibration
 from toolgen.errors import UsageError
 from toolgen.retrieval import (
     BM25Retriever,
@@ -22,7 +23,9 @@ from toolgen.retrieval import (
     SumRetriever,
     make_retriever,
 )
-from toolgen.retrieval.protocol import top_ranking
+from toolgen.retrieval.confidence import ConfidentRetriever
+from toolgen.retrieval.protocol import separate, top_ranking
+from toolgen.retrieval.tool_sets import ToolSetRetriever
 
 if TYPE_CHECKING:
     from tests.retrieval.conftest import ScriptedModel
@@ -153,3 +156,23 @@ def test_no_tool_stands_where_it_ranks() -> None:
     assert ranking.with_no_tool(2) == Ranking(("a", "b"), (0.5, 0.2))
     assert Ranking(("a",), (0.1,), no_tool=0.9).with_no_tool(5).tools == ("no_tool", "a")
     assert Ranking(("a", "b"), (2.0, 1.0)).with_no_tool(1) == Ranking(("a",), (2.0,))
+
+
+@pytest.mark.parametrize("kind", ["one", "sum", "sets", "calibrated"])
+def test_a_separate_retriever_has_an_index_of_its_own(catalog: Catalog, kind: str) -> None:
+    summed = SumRetriever([(BM25Retriever(), 0.5), (BM25Retriever(), 2.0)])
+    calibration = Calibration(weights=(0.0, 1.0, 0.0, 0.0), confidences=(0.0,))
+    made: dict[str, Retriever] = {
+        "one": BM25Retriever(),
+        "sum": summed,
+        "sets": ToolSetRetriever(summed, [], name="sets"),
+        "calibrated": ConfidentRetriever(ToolSetRetriever(summed, [], name="sets"), calibration),
+    }
+    retriever = made[kind]
+    retriever.index(catalog)
+    requests = [tool.description for tool in catalog]
+    before = retriever.search(requests, 5)
+    part = separate(retriever)
+    part.index(Catalog([catalog[0]]))
+    assert {tool for ranking in part.search(requests, 5) for tool in ranking.tools} == {catalog[0].id}
+    assert retriever.search(requests, 5) == before

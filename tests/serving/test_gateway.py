@@ -12,7 +12,7 @@ import anyio
 import pytest
 from tests.serving.conftest import served
 
-from toolgen.agent import ToolResult
+from toolgen.agent import Environment, ToolResult
 from toolgen.catalog import Catalog, Tool
 from toolgen.datasets import Task, Turn
 from toolgen.errors import InputError
@@ -69,8 +69,14 @@ def recorder() -> Recorder:
     return Recorder()
 
 
+def gateway_of(catalog: Catalog, environment: Environment, **options: Any) -> Gateway:
+    retriever = make_retriever("bm25")
+    retriever.index(catalog)
+    return Gateway(catalog, retriever, environment, **options)
+
+
 def gateway_over(recorder: Recorder, **options: Any) -> Gateway:
-    return Gateway(Catalog([FORECAST, MAIL]), make_retriever("bm25"), recorder, **options)
+    return gateway_of(Catalog([FORECAST, MAIL]), recorder, **options)
 
 
 @pytest.fixture
@@ -152,7 +158,7 @@ def test_a_question_says_what_a_call_may_do_and_with_what(
     recorder: Recorder, endpoint: dict[str, Any] | None, expected: str | None
 ) -> None:
     tool = replace(MAIL, endpoint=endpoint)
-    question = Gateway(Catalog([tool]), make_retriever("bm25"), recorder).question(tool.id, {"to": "a\u202eb\n"})
+    question = gateway_of(Catalog([tool]), recorder).question(tool.id, {"to": "a\u202eb\n"})
     if expected is None:
         assert question is None
     else:

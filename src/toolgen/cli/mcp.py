@@ -13,7 +13,6 @@ import typer
 
 from toolgen.agent.environments.protocol import CALL_SECONDS
 from toolgen.catalog import Catalog
-from toolgen.catalog.transforms import select_tools
 from toolgen.cli.calling import (
     AllowHostOption,
     AllowPrivateOption,
@@ -26,9 +25,9 @@ from toolgen.cli.calling import (
     ReadOnlyOption,
     ServerOption,
 )
-from toolgen.cli.console import JsonOption, emit, message, progress, show
-from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, has_weights, load_catalog, open_retriever
-from toolgen.cli.served import ServedArgument, served_folder
+from toolgen.cli.console import JsonOption, emit, message, show
+from toolgen.cli.searching import AddOption, DeclineRateOption, EncoderOption, RetrieverOption, has_weights
+from toolgen.cli.served import SearchOptions, ServedArgument, served_folder
 from toolgen.cli.settings import ConfigOption, full_place
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import MissingExtraError, UsageError
@@ -97,6 +96,7 @@ def mcp(
     retriever: RetrieverOption = None,
     add: AddOption = None,
     encoder: EncoderOption = None,
+    decline_rate: DeclineRateOption = None,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
     dry_run: DryRunOption = False,
@@ -135,16 +135,18 @@ def mcp(
     named, files = _places(mcp_server, given, "mcp:"), _places(python, given, "python:")
     calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, named, files)
     folder = served_folder(ctx, given)
-    catalog = select_tools(load_catalog(folder), include or (), exclude or ())
+    searching = SearchOptions(
+        retriever=retriever, add=add, encoder=encoder, decline_rate=decline_rate, include=include, exclude=exclude
+    )
+    catalog = searching.catalog(folder)
     if report:
         found = _savings(folder, catalog, log)
         emit(found.to_dict(), as_json, found.lines)
         return
     environment = calling.environment(catalog)
-    with progress("indexing tools") as on_progress:
-        finder = open_retriever(folder, retriever, add=add, encoder=encoder, on_progress=on_progress)
-        logging = partial(Gateway, log=log, log_contents=log_contents)
-        gateway = logging(catalog, finder, environment, read_only=read_only, call_within=call_within)
+    finder = searching.open(folder, catalog)
+    logging = partial(Gateway, log=log, log_contents=log_contents)
+    gateway = logging(catalog, finder, environment, read_only=read_only, call_within=call_within)
     try:
         asks = confirm and not dry_run
         _serve(gateway, (host, port) if http else None, "never" if not asks else "where possible" if yes else "always")

@@ -136,7 +136,7 @@ def _found(ranking: Ranking, unit: str, catalog: Catalog) -> Group:
     table = _table(ranking, unit, catalog)
     if ranking.confidence is None:
         return Group(table)
-    declined = ": declined, no tool fits" if ranking.declined else ""
+    declined = ": declined, no tool fits" if ranking.is_unsure else ""
     return Group(table, f"confidence {ranking.confidence:.2f}{declined}")
 
 

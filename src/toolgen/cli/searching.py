@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,10 @@ from toolgen.retrieval import RETRIEVERS, ConfidentRetriever, Resources, Retriev
 from toolgen.retrieval.parallel import in_parallel
 from toolgen.retrieval.protocol import BEAM
 from toolgen.retrieval.registry import LOGIT_SCALES
+
+if TYPE_CHECKING:
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.inference.engine import Engine
 
 RetrieverOption = Annotated[
     str | None,
@@ -152,9 +156,12 @@ def open_retriever(
     llm: LanguageModel | None = None,
     base_retriever: str | None = None,
     dataset: Dataset | None = None,
+    checkpoint: Checkpoint | None = None,
+    engine: Engine | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Retriever:
-    """The retriever for a checkpoint or dataset folder (see `RetrieverSpec`); weights are read only for a generative one.
+    """The retriever for a checkpoint or dataset folder (see `RetrieverSpec`); weights are read only for a generative one, and
+    only if no `checkpoint`, with the `engine` that makes its passes, is handed in.
 
     `dataset` is the one whose requests are searched for, if there is one: its catalog is shared, and its training requests say
     which tools were asked for, and which together; otherwise the checkpoint does. Of several processes each ranks its part of
@@ -174,8 +181,7 @@ def open_retriever(
         unasked_bonus=unasked_bonus,
         sets=sets,
     )
-    checkpoint = None
-    if has_checkpoint and any(name.startswith("generative") for name in spec.methods):
+    if checkpoint is None and has_checkpoint and any(name.startswith("generative") for name in spec.methods):
         from toolgen.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(folder, catalog=dataset.catalog if dataset else None)
@@ -184,6 +190,7 @@ def open_retriever(
         spec,
         Resources(
             checkpoint=checkpoint,
+            engine=engine,
             beam=beam,
             encoder=encoder,
             llm=llm,

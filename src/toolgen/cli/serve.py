@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolgen.catalog.transforms import select_tools
-from toolgen.checkpoint import read_metadata
-from toolgen.checkpoint.layout import is_only_indexed
-from toolgen.cli.console import message, progress, show
-from toolgen.cli.searching import AddOption, EncoderOption, RetrieverOption, has_weights, load_catalog, open_retriever
-from toolgen.cli.served import ServedArgument, served_folder
+from toolgen.cli.console import message, show
+from toolgen.cli.searching import AddOption, DeclineRateOption, EncoderOption, RetrieverOption, has_weights
+from toolgen.cli.served import SearchOptions, ServedArgument, served_folder
 from toolgen.cli.settings import MAX_SECONDS, ConfigOption, keys_of
 from toolgen.cli.tool_sources import ExcludeOption, IncludeOption
 from toolgen.errors import InputError, MissingExtraError, UsageError
@@ -22,7 +19,9 @@ from toolgen.foreign.data import read_text
 from toolgen.serving.addresses import LOOPBACK, in_url
 
 if TYPE_CHECKING:
-    from toolgen.retrieval import Retriever
+    from toolgen.catalog import Catalog
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.serving.assistant import Assistant
     from toolgen.serving.service import Service
 
 _KEY_LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})")
@@ -68,6 +67,7 @@ def serve(
     retriever: RetrieverOption = None,
     add: AddOption = None,
     encoder: EncoderOption = None,
+    decline_rate: DeclineRateOption = None,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
     config: ConfigOption = None,
@@ -82,6 +82,7 @@ def serve(
         import uvicorn
 
         from toolgen.serving.app import make_app
+        from toolgen.serving.assistant import Assistant
         from toolgen.serving.guard import LOOPBACK_NAMES, Meters, hashed
         from toolgen.serving.guard import new_key as make_key
         from toolgen.serving.reloading import Loaded, Reloading
@@ -92,6 +93,12 @@ def serve(
         show([f"key: {key}", f"line: {new_key} {hashed(key)}"])
         return
     is_local, meters = host in LOOPBACK, Meters()
+    searching = SearchOptions(
+        retriever=retriever, add=add, encoder=encoder, decline_rate=decline_rate, include=include, exclude=exclude
+    )
+
+    def assistant_of(checkpoint: Checkpoint, catalog: Catalog) -> Assistant:
+        return Assistant(checkpoint, tools=catalog.ids, running=running, waiting=waiting, seconds=seconds)
 
     def load() -> Loaded:
         known = _read_keys(keys) if keys else keys_of(config)
@@ -99,47 +106,26 @@ def serve(
             raise UsageError(
                 f"--host {host}: a server that other machines reach needs --keys FILE, or serve.keys in --config FILE"
             )
-        service, close = _service(
-            served_folder(ctx, given), (running, waiting, seconds), retriever, add, encoder, include, exclude
-        )
+        service = _service(served_folder(ctx, given), searching, assistant_of)
         hosts = [*LOOPBACK_NAMES, *(names or ())] if is_local or names else []
         message(f"serving {len(service.catalog):,} tools at http://{in_url(host)}:{port}/v1, a page at /")
-        return Loaded(make_app(service, hosts=hosts, keys=known, meters=meters), close)
+        return Loaded(make_app(service, hosts=hosts, keys=known, meters=meters), service.close)
 
     app = Reloading(load, message)
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(seconds) + 1)
 
 
-def _service(
-    folder: Path,
-    limits: tuple[int, int, float],
-    retriever: str | None,
-    add: list[str] | None,
-    encoder: Path | None,
-    include: list[str] | None,
-    exclude: list[str] | None,
-) -> tuple[Service, Callable[[], None]]:
-    from toolgen.serving.assistant import Assistant
-    from toolgen.serving.request_tools import with_room
+def _service(folder: Path, searching: SearchOptions, make: Callable[[Checkpoint, Catalog], Assistant]) -> Service:
     from toolgen.serving.service import Service
 
-    catalog = select_tools(load_catalog(folder), include or (), exclude or ())
-    assistant = None
+    catalog, assistant = searching.catalog(folder), None
     if has_weights(folder):
         from toolgen.checkpoint import Checkpoint
+        from toolgen.serving.request_tools import with_room
 
-        running, waiting, seconds = limits
-        assistant = Assistant(
-            with_room(Checkpoint.load(folder)), tools=catalog.ids, running=running, waiting=waiting, seconds=seconds
-        )
-    with progress("indexing tools") as on_progress:
-        finder: Retriever
-        if assistant is not None and not (retriever or add or is_only_indexed(read_metadata(folder))):
-            finder = assistant.retriever()
-        else:
-            finder = open_retriever(folder, retriever, add=add, encoder=encoder, on_progress=on_progress)
-        finder.index(catalog)
-    return Service(folder.resolve().name, catalog, finder, assistant), assistant.close if assistant else lambda: None
+        assistant = make(with_room(Checkpoint.load(folder)), catalog)
+    loaded = (assistant.checkpoint, assistant.engine) if assistant else ()
+    return Service(folder.resolve().name, catalog, searching.open(folder, catalog, *loaded), assistant)
 
 
 def _read_keys(path: Path) -> dict[str, str]:

@@ -1,18 +1,28 @@
-"""What the serving commands serve: a folder that was typed, or one that is made of sources and kept. Knows no protocol."""
+"""What the serving commands serve: a folder that was typed, or one that is made of sources and kept; and how its tools are
+searched. Knows no protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolgen.cli.console import message
+from toolgen.catalog import Catalog
+from toolgen.catalog.transforms import select_tools
+from toolgen.cli.console import message, progress
 from toolgen.cli.index import INDEX_BASE, indexed
 from toolgen.cli.outputs import checkpoint_output
+from toolgen.cli.searching import load_catalog, open_retriever
 from toolgen.cli.tool_sources import read_sources, tell_losses
 from toolgen.fetching.cache import cache_folder
+
+if TYPE_CHECKING:
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.inference.engine import Engine
+    from toolgen.retrieval import Retriever
 
 ServedArgument = Annotated[
     list[str],
@@ -22,6 +32,40 @@ ServedArgument = Annotated[
         "kept in the cache for as long as they give the same tools.",
     ),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How served tools are searched, and which of them are served."""
+
+    retriever: str | None = None
+    add: Sequence[str] | None = None
+    encoder: Path | None = None
+    decline_rate: float | None = None
+    include: Sequence[str] | None = None
+    exclude: Sequence[str] | None = None
+
+    def catalog(self, folder: Path) -> Catalog:
+        """The tools of a folder that are served."""
+        return select_tools(load_catalog(folder), self.include or (), self.exclude or ())
+
+    def open(
+        self, folder: Path, catalog: Catalog, checkpoint: Checkpoint | None = None, engine: Engine | None = None
+    ) -> Retriever:
+        """The retriever of a folder, over the catalog; a checkpoint that is loaded already is not loaded again."""
+        with progress("indexing tools") as on_progress:
+            finder = open_retriever(
+                folder,
+                self.retriever,
+                add=self.add,
+                encoder=self.encoder,
+                decline_rate=self.decline_rate,
+                checkpoint=checkpoint,
+                engine=engine,
+                on_progress=on_progress,
+            )
+            finder.index(catalog)
+        return finder
 
 
 def served_folder(ctx: typer.Context, given: Sequence[str]) -> Path:

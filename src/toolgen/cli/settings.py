@@ -83,6 +83,7 @@ class Settings(_Table):
     retriever: str | None = None
     add: list[str] | None = None
     encoder: str | None = None
+    decline_rate: float | None = Field(None, ge=0, le=1)
     serve: ServeSettings = ServeSettings()
     mcp: McpSettings = McpSettings()
 

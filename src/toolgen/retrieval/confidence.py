@@ -50,10 +50,10 @@ class ConfidentRetriever:
 
     def _judged(self, ranking: Ranking, count: int) -> Ranking:
         confidence = self._calibration.confidence(evidence(ranking))
-        declined = None
+        is_unsure = None
         if self._decline_rate is not None:
-            declined = not ranking.tools or confidence < self._calibration.threshold(self._decline_rate)
-        return replace(ranking.first(count), confidence=confidence, declined=declined)
+            is_unsure = not ranking.tools or confidence < self._calibration.threshold(self._decline_rate)
+        return replace(ranking.first(count), confidence=confidence, is_unsure=is_unsure)
 
 
 def evidence(ranking: Ranking) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ import math
 import operator
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,7 +32,7 @@ class Ranking:
     `no_tool` is the score of declining, from a method that can tell when no tool fits.
 
     Where scores are probabilities of a softmax, `log_total` is the logarithm of what all exponentials add up to. From a
-    calibrated retriever (`confidence.py`): `confidence` is the probability that the first tool is a right one, `declined`
+    calibrated retriever (`confidence.py`): `confidence` is the probability that the first tool is a right one, `is_unsure`
     whether that is too little."""
 
     tools: tuple[str, ...]
@@ -39,7 +40,7 @@ class Ranking:
     no_tool: float | None = None
     log_total: float | None = None
     confidence: float | None = None
-    declined: bool | None = None
+    is_unsure: bool | None = None
 
     def first(self, k: int) -> Ranking:
         """The first k tools."""
@@ -55,8 +56,8 @@ class Ranking:
     @property
     def is_declined(self) -> bool:
         """Whether no tool fits: as the calibration says, else where declining scores more than every tool."""
-        if self.declined is not None:
-            return self.declined
+        if self.is_unsure is not None:
+            return self.is_unsure
         return self.no_tool is not None and self.no_tool > max(self.scores, default=0.0)
 
     def with_no_tool(self, k: int) -> Ranking:
@@ -74,8 +75,8 @@ class Ranking:
 
     @property
     def judgement(self) -> dict[str, Any]:
-        """`confidence` and `declined`, where they are known, for a record."""
-        known = {"confidence": self.confidence, "declined": self.declined}
+        """For a record: `confidence`, and `declined` if the calibration says, where they are known."""
+        known = {"confidence": self.confidence, "declined": self.is_unsure}
         return {name: value for name, value in known.items() if value is not None}
 
 
@@ -96,6 +97,18 @@ class Retriever(Protocol):
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query."""
+
+
+def separate(retriever: Retriever) -> Retriever:
+    """The same retriever with an index of its own: it and all those that it is made of can be indexed again, and the one that
+    was given finds what it found before. Models are shared."""
+    other = copy(retriever)
+    for name, value in vars(retriever).items():
+        if isinstance(value, Retriever):
+            setattr(other, name, separate(value))
+        elif name == "members":  # of a sum, each with its weight
+            setattr(other, name, tuple((separate(one), weight) for one, weight in value))
+    return other
 
 
 def texts_of(queries: Sequence[str]) -> list[str]:

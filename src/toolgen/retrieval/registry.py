@@ -23,6 +23,7 @@ from toolgen.retrieval.tool_sets import ToolSetRetriever
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
+    from toolgen.inference.engine import Engine
 
 DENSE_MODEL = "all-minilm-l6-v2"
 
@@ -66,14 +67,16 @@ class RetrieverSpec:
 class Resources:
     """What retrievers are made of; each takes what it needs.
 
-    `checkpoint`: generative ones; `beam`: how many beginnings they keep where a tool is several tokens. `encoder`: a folder
-    that `toolgen train encoder` wrote, for toolretriever. `dense_model`: the encoder's folder for dense, by default the fetched
-    MiniLM. `llm`: the language model of re-invoke, iterfeedback and long-context, which stand on `base_retriever`, by
-    default WRITTEN's. `tool_sets`: the tools (ids) of each training request, for `RetrieverSpec.sets`; `asked_tools`: all of
-    them, for `unasked_bonus`. `cache`: a folder for document matrices and synthetic requests, by default inside toolgen's.
+    `checkpoint`: generative ones, whose passes `engine` makes if there is one; `beam`: how many beginnings they keep where a
+    tool is several tokens. `encoder`: a folder that `toolgen train encoder` wrote, for toolretriever. `dense_model`: the
+    encoder's folder for dense, by default the fetched MiniLM. `llm`: the language model of re-invoke, iterfeedback and
+    long-context, which stand on `base_retriever`, by default WRITTEN's. `tool_sets`: the tools (ids) of each training request,
+    for `RetrieverSpec.sets`; `asked_tools`: all of them, for `unasked_bonus`. `cache`: a folder for document matrices and
+    synthetic requests, by default inside toolgen's.
     """
 
     checkpoint: Checkpoint | None = None
+    engine: Engine | None = None
     beam: int | None = None
     encoder: Path | None = None
     dense_model: Path | None = None
@@ -125,7 +128,7 @@ def _make(method: str, resources: Resources) -> Retriever:
                 )
             return _dense(method, resources.encoder, resources)
         case "generative" | "generative-unconstrained":
-            return _generative(resources.checkpoint, constrained=method == "generative", beam=resources.beam)
+            return _generative(resources, constrained=method == "generative")
         case _ if method in WRITTEN:
             return _written(method, resources)
     raise _unknown(method)
@@ -172,12 +175,14 @@ def _written(name: str, resources: Resources) -> Retriever:
     return ReInvokeRetriever(base, llm, cache=cache, on_progress=resources.on_progress)
 
 
-def _generative(checkpoint: Checkpoint | None, *, constrained: bool, beam: int | None) -> Retriever:
-    if checkpoint is None:
+def _generative(resources: Resources, *, constrained: bool) -> Retriever:
+    if resources.checkpoint is None:
         raise UsageError(
             "the generative retriever needs a checkpoint; give a trained checkpoint folder, or --retriever bm25 or "
             "dense for a dataset folder"
         )
     from toolgen.retrieval.generative import GenerativeRetriever
 
-    return GenerativeRetriever(checkpoint, constrained=constrained, beam=beam)
+    return GenerativeRetriever(
+        resources.checkpoint, constrained=constrained, beam=resources.beam, engine=resources.engine
+    )

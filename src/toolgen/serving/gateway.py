@@ -48,15 +48,16 @@ class Found:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found, best first; a method may leave out what has nothing to do with the request. `is_declined`: it takes
-    "no tool fits" for likelier than each of them."""
+    """What a search found, best first; a method may leave out what has nothing to do with the request. `is_declined`: probably
+    no tool fits. `confidence`: the probability that the first one does, of a calibrated retriever."""
 
     tools: tuple[Found, ...]
     is_declined: bool = False
+    confidence: float | None = None
 
 
 class Gateway:
-    """Answers searches over `catalog` with `retriever`, which is indexed here, and carries out calls in `environment`.
+    """Answers searches over `catalog` with `retriever`, which has indexed it, and carries out calls in `environment`.
 
     Safe to use from several threads: searches run one at a time, calls as the environment can. `read_only` refuses tools that
     do not say that they only read. A call may take `call_within` seconds. `log` gets a line for each operation: when, which
@@ -81,7 +82,6 @@ class Gateway:
                 raise InputError(
                     f"nothing can be logged to {log}: {error.strerror}; name a file that can be written"
                 ) from None
-        retriever.index(catalog)
         self._catalog, self._retriever, self._environment = catalog, retriever, environment
         self._read_only, self._log, self._log_contents = read_only, log, log_contents
         self._call_within = call_within
@@ -106,7 +106,7 @@ class Gateway:
         pairs = zip(map(self._catalog.get, ranking.tools), ranking.scores, strict=True)
         found = tuple(Found(tool.id, brief(tool), score) for tool, score in pairs)
         self._note("search", started, tools=ranking.tools, declined=ranking.is_declined)
-        return Search(found, ranking.is_declined)
+        return Search(found, ranking.is_declined, ranking.confidence)
 
     def details(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """The definitions of tools by name, as the Model Context Protocol writes them. InputError for an unknown name."""

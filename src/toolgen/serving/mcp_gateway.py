@@ -68,6 +68,7 @@ TOOLS = (
                     },
                 },
                 "probably_none_fits": {"type": "boolean"},
+                "confidence": {"type": "number", "description": "that the first one fits, from 0 to 1"},
             },
             "required": ["tools", "probably_none_fits"],
         },
@@ -198,7 +199,12 @@ def _search(gateway: Gateway, given: Mapping[str, Any]) -> types.CallToolResult:
     lines = [f"{one.name}: {one.description}" for one in found.tools] or ["nothing was found"]
     if found.is_declined:
         lines.insert(0, "probably no tool of the catalog fits; the nearest are")
-    value = {"tools": [one.to_dict() for one in found.tools], "probably_none_fits": found.is_declined}
+    value: dict[str, Any] = {
+        "tools": [one.to_dict() for one in found.tools],
+        "probably_none_fits": found.is_declined,
+    }
+    if found.confidence is not None:
+        value["confidence"] = round(found.confidence, 4)
     return _structured(value, "\n".join(lines))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from concurrent.futures import CancelledError
-from copy import copy
 from typing import Annotated, Any
 
 import anyio
@@ -20,7 +19,7 @@ from toolgen.catalog.transforms import select_tools
 from toolgen.foreign.data import clean
 from toolgen.inference.engine import Handle
 from toolgen.retrieval import Retriever
-from toolgen.retrieval.protocol import unit_of
+from toolgen.retrieval.protocol import separate, unit_of
 from toolgen.serving.assistant import Assistant
 from toolgen.serving.errors import FormatError
 from toolgen.serving.gateway import LARGEST, LONGEST_REQUEST, brief
@@ -80,13 +79,19 @@ class Service:
         """Whether a checkpoint is served."""
         return self._assistant is not None
 
+    def close(self) -> None:
+        """Cancels what runs and frees the assistant's threads."""
+        if self._assistant:
+            self._assistant.close()
+
     @property
     def load(self) -> int:
         """How many conversations are being answered or wait."""
         return self._assistant.load if self._assistant else 0
 
     async def search(self, given: SearchRequest) -> dict[str, Any]:
-        """The tools for a request, with scores in the unit of the method, and the score of declining if it has one."""
+        """The tools for a request, with scores in the unit of the method; the score of declining, if it has one; how sure it
+        is, if it is calibrated; and whether it declines."""
         return await anyio.to_thread.run_sync(self._search, given, limiter=self._searching)
 
     def _search(self, given: SearchRequest) -> dict[str, Any]:
@@ -106,7 +111,13 @@ class Service:
             }
             for tool, score in pairs
         ]
-        return {"data": found, "unit": unit_of(retriever), "no_tool": ranking.no_tool, **ranking.judgement}
+        return {
+            "data": found,
+            "unit": unit_of(retriever),
+            "no_tool": ranking.no_tool,
+            "confidence": ranking.confidence,
+            "declined": ranking.is_declined,
+        }
 
     def _prepared(self, include: tuple[str, ...], exclude: tuple[str, ...], read_only: bool) -> Retriever:
         if not (include or exclude or read_only):
@@ -116,7 +127,7 @@ class Service:
             part = Catalog(tool for tool in part if only_reads(tool))
         if not len(part):
             raise FormatError("no tool is left by include, exclude and read_only", "include")
-        retriever = copy(self.retriever)
+        retriever = separate(self.retriever)
         retriever.index(part)
         return retriever
 

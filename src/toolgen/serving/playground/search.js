@@ -39,20 +39,19 @@ async function search() {
   }
 }
 
-const tellBest = calm(700, ({ data: [best], unit, no_tool: declines }) => {
+const tellBest = calm(700, ({ data: [best], unit, declined }) => {
   const sure = unit === "probability" ? `, ${percent(best?.score ?? 0)}` : "";
-  const isDeclined = declines !== null && declines > (best?.score ?? 0);
-  byId("search-said").textContent = isDeclined || !best ? "No tool fits." : `Best: ${best.id.replace("&&", ", ")}${sure}`;
+  byId("search-said").textContent = declined || !best ? "No tool fits." : `Best: ${best.id.replace("&&", ", ")}${sure}`;
 });
 
-function list(place, { data, unit, no_tool: declines }) {
+function list(place, { data, unit, declined, no_tool: declines }) {
   const top = Math.max(...data.map((one) => one.score), 1e-9), isShare = unit === "probability";
   const items = data.map((one, index) => row(one, index + 1, isShare ? percent(one.score) : one.score.toFixed(1), isShare ? one.score : one.score / top));
-  if (isShare && declines !== null) {
-    const score = make("span", { class: "score" }, percent(declines));
-    const declined = make("li", { class: "declined" }, make("div", { class: "row" }, make("span"), make("span", { class: "name" }, "No tool fits"), score));
-    share(declined, declines);
-    items.splice(data.filter((one) => one.score >= declines).length, 0, declined);
+  if (declined || (isShare && declines !== null)) {
+    const score = make("span", { class: "score" }, isShare && declines !== null ? percent(declines) : "");
+    const none = make("li", { class: "declined" }, make("div", { class: "row" }, make("span"), make("span", { class: "name" }, "No tool fits"), score));
+    share(none, isShare && declines !== null ? declines : 0);
+    items.splice(declined ? 0 : data.filter((one) => one.score >= declines).length, 0, none);
   }
   const focused = place.contains(document.activeElement) && document.activeElement.closest("li").dataset.tool;
   place.replaceChildren(...(items.length ? items : [make("li", { class: "none" }, "No tool has a word of it.")]));
