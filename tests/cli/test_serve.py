@@ -182,7 +182,7 @@ def test_an_owner_has_one_key(dataset_folder: Path, toolgen: Invoke, tmp_path: P
 @pytest.fixture
 def calibrated(toolgen: Invoke, dataset_folder: Path, tmp_path: Path) -> Path:
     data, folder = load_dataset(dataset_folder), tmp_path / "calibrated"
-    save_dataset(replace(data, queries={**data.queries, "dev": data.searches("train")}), tmp_path / "data")
+    save_dataset(replace(data, queries={**data.queries, "dev": tuple(data.searches("train"))}), tmp_path / "data")
     tiny_checkpoint(max_position_embeddings=1024).save(folder)
     assert toolgen("calibrate", folder, tmp_path / "data").exit_code == 0
     return folder
