@@ -128,10 +128,7 @@ def mcp(
     if install:
         _tell_settings(install, [*given, *(mcp_server or ()), *(python or ())], log, encoder, config)
         return
-    if http and host not in LOOPBACK:
-        raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
-    if yes and not confirm:
-        raise UsageError("--yes says what becomes of --confirm where a client cannot ask; give both")
+    _check(host if http else None, yes, confirm)
     named, files = _places(mcp_server, given, "mcp:"), _places(python, given, "python:")
     calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, named, files)
     folder = served_folder(ctx, given)
@@ -152,6 +149,14 @@ def mcp(
         _serve(gateway, (host, port) if http else None, "never" if not asks else "where possible" if yes else "always")
     finally:
         gateway.close()
+
+
+def _check(host: str | None, yes: bool, confirm: bool) -> None:
+    """UsageError for options that do not go together."""
+    if host is not None and host not in LOOPBACK:
+        raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
+    if yes and not confirm:
+        raise UsageError("--yes says what becomes of --confirm where a client cannot ask; give both")
 
 
 def _tell_settings(client: Client, places: Sequence[str], *files: Path | None) -> None:
