@@ -13,6 +13,7 @@ from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import Definition
 from toolgen.datasets import Dataset, Query, Task, load_dataset, save_dataset
 from toolgen.datasets.bfcl import MORE_FUNCTIONS, canonical_arguments, import_bfcl, parse_call
+from toolgen.datasets.bfcl_irrelevance import relabelled
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.splits import is_kept_unasked, text_group
 from toolgen.errors import DatasetError
@@ -179,6 +180,29 @@ def test_the_published_package_has_the_published_counts(published: Dataset) -> N
 
 
 @pytest.mark.weights
+def test_requests_without_a_fitting_tool_are_decided_anew_over_the_whole_catalog(published: Dataset) -> None:
+    labels = relabelled()
+    unanswered = {split: [query for query in found if not query.tools] for split, found in published.queries.items()}
+    assert labels.keys() <= {query.id for found in unanswered.values() for query in found}
+    answers = {query.text for found in published.queries.values() for query in found if query.tools}
+    for split in ("test", "dev"):
+        for query in unanswered[split]:
+            label = labels[query.id]
+            assert label.reason and (label.decision == "none") == (not query.faults) == (not label.tool)
+            assert not label.tool or label.tool in published.catalog
+            # BFCL itself calls a tool for the same text elsewhere.
+            assert query.text not in answers or label.decision == "fits"
+    by_text: dict[str, set[str]] = {}
+    for found in unanswered.values():
+        for query in found:
+            if query.id in labels:
+                by_text.setdefault(query.text, set()).add(labels[query.id].decision)
+    assert all(len(decisions) == 1 for decisions in by_text.values())
+    counts = {split: sum(not query.faults for query in unanswered[split]) for split in ("test", "dev")}
+    assert counts == {"test": 95, "dev": 58}
+
+
+@pytest.mark.weights
 def test_every_schema_of_the_published_package_is_valid(published: Dataset) -> None:
     assert catalog_errors(published.catalog) == []
 
@@ -191,7 +215,7 @@ def test_every_published_call_validates_or_is_listed_as_contradicting_itself(pub
         for call in task.calls:
             if schema_errors(call.arguments, catalog.get(call.tool).parameters):
                 invalid.add(task.id)
-    listed = {task.id for task in _tasks(published).values() if task.faults}
+    listed = {task.id for task in _tasks(published).values() if task.faults and task.calls}
     assert invalid <= listed
     assert len(listed) == 23
 

@@ -101,6 +101,17 @@ def test_declining_is_right_only_where_no_tool_fits(dataset: Dataset) -> None:
     }
 
 
+def test_requests_whose_label_is_wrong_are_counted_as_the_source_does_and_left_out_beside_it(dataset: Dataset) -> None:
+    wrong = Query(id="w", text="Number 4", tools=(), faults=("math&&add does it",))
+    both = replace(dataset, queries={"test": (*dataset.queries["test"], wrong)})
+    result = evaluate_agent(ScriptedPolicy([("no_tool", {})] * 4 + [(ADD.id, {"a": 4})]), both)
+    groups = result.metrics["irrelevance"]
+    assert (groups["all"]["declined"].mean, groups["all"]["declined"].count) == (0.5, 2)
+    assert (groups["sound"]["declined"].mean, groups["sound"]["declined"].count) == (1.0, 1)
+    assert "sound" not in result.metrics["single_turn"]
+    assert AgentResult.from_dict(result.to_dict()) == result
+
+
 def test_what_was_emitted_is_looked_up_and_validated_anew(dataset: Dataset) -> None:
     actions: list[tuple[str, Mapping[str, Any]]] = [
         (ADD.id, {"a": 1}), (ADD.id, {"a": "one"}), ("no&&such", {}), ("finish", {"gave_up": True}),

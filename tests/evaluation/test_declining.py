@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from toolgen.catalog import Catalog
-from toolgen.datasets import Dataset
+from toolgen.datasets import Dataset, Query
 from toolgen.evaluation import evaluate_retrieval
 from toolgen.evaluation.declining import POINTS, judge_declining
 from toolgen.evaluation.results import RetrievalResult
@@ -64,5 +64,12 @@ def test_an_evaluation_with_requests_that_none_answers_has_it_and_keeps_it(datas
     assert result.declining is not None and result.declining.auc.mean == 1.0
     assert (result.declining.answerable, result.declining.unanswerable) == (4, 1)
     assert RetrievalResult.from_dict(result.to_dict()) == result
+    assert result.sound_declining is None
+    wrong = Query(id="wrong", text="p0", tools=(), faults=("a tool fits",))
+    more = replace(dataset, queries={"test": (*dataset.queries["test"], wrong)})
+    both = evaluate_retrieval(Unsure(), more)
+    assert both.declining is not None and both.declining.unanswerable == 2 and both.declining.auc.mean == 0.75
+    assert both.sound_declining == result.declining
+    assert RetrievalResult.from_dict(both.to_dict()) == both
     alone = replace(dataset, queries={"test": tuple(dataset.searches("test"))})
     assert evaluate_retrieval(Unsure(), alone).declining is None

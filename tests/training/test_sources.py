@@ -150,7 +150,9 @@ def test_joined_requests_ask_for_the_tools_of_each_of_their_parts(dataset: Datas
 
 
 def test_a_request_without_a_tool_teaches_to_decline(dataset: Dataset) -> None:
-    examples = abstentions(CHECKPOINT, dataset, CONFIG)
+    wrong = Query(id="wrong", text="Will it rain?", tools=(), faults=("weather&&get_forecast does it",))
+    more = replace(dataset, queries={**dataset.queries, "train": (*dataset.queries["train"], wrong)})
+    examples = abstentions(CHECKPOINT, more, CONFIG)
     assert len(examples) == 2
     assert {example.choices[0][1] for example in examples} == {(CHECKPOINT.vocabulary.token_id(NO_TOOL),)}
 

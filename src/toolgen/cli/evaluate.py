@@ -263,7 +263,10 @@ def _retrieval_table(result: RetrievalResult) -> Group:
         if metrics := result.metrics.get(group):
             count = next(iter(metrics.values())).count
             table.add_row(group, str(count), *(shown(metrics[name]) for name in SHOWN_METRICS if name in metrics))
-    return Group(table, *([_declining_line(result.declining)] if result.declining else []))
+    lines = [_declining_line(result.declining)] if result.declining else []
+    if result.sound_declining:
+        lines.append(f"without those whose label is known to be wrong, {_declining_line(result.sound_declining)}")
+    return Group(table, *lines)
 
 
 def _declining_line(found: Declining) -> str:
@@ -279,8 +282,10 @@ def _agent_table(result: AgentResult) -> Table:
     for name in ("tasks", "metric", "value"):
         table.add_column(name, justify="right" if name == "value" else "left")
     for kind, groups in result.metrics.items():
-        for name, interval in groups["all"].items():
-            table.add_row(Text(kind.replace("_", " ")), Text(name.replace("_", " ")), shown(interval))
+        for group in ("all", "sound"):
+            title = kind.replace("_", " ") + " (sound labels)" * (group == "sound")
+            for name, interval in groups.get(group, {}).items():
+                table.add_row(Text(title), Text(name.replace("_", " ")), shown(interval))
     for part, values in (("validity", result.validity.to_dict()), ("effort", asdict(result.effort))):
         for name, value in values.items():
             table.add_row(Text(part), Text(name.replace("_", " ")), f"{value:,.4g}")

@@ -27,6 +27,7 @@ from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.normalization import close_object, normalize_schema, normalize_value_schema
 from toolgen.catalog.schema import Schema, schema_errors
 from toolgen.catalog.tool import Definition, Tool, canonical_json
+from toolgen.datasets.bfcl_irrelevance import relabelled
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.query import Call, Query
@@ -90,7 +91,7 @@ def import_bfcl(package_root: Path) -> Dataset:
     """The dataset of the package whose folders `data/` and `eval_checker/` are in `package_root`; without trajectories.
 
     The report lists the ground-truth calls that contradict their function: their queries and tasks carry the reasons in
-    `faults`.
+    `faults`. So do requests that BFCL says no tool fits, where one of the whole catalog does (`bfcl_irrelevance.py`).
     Raises DatasetError if `package_root` is not this package.
     """
     root = find_package(package_root)
@@ -99,10 +100,10 @@ def import_bfcl(package_root: Path) -> Dataset:
     single = _single_turn_tools([entry for category in SINGLE_TURN for entry in entries[category]])
     methods = tuple(_method_tools(data))
     requests = [task for category in SINGLE_TURN for task in _single_turn(data, category, entries[category], single)]
-    requests += [_irrelevance(entry, category) for category in IRRELEVANCE for entry in entries[category]]
+    catalog = Catalog([*single.tools, *methods])
+    requests += [_irrelevance(entry, category, catalog) for category in IRRELEVANCE for entry in entries[category]]
     tasks = [task for category in MULTI_TURN for task in _multi_turn(data, category, methods)]
     queries = split_queries(map(_query, requests), lambda query: text_group(query.text))
-    catalog = Catalog([*single.tools, *methods])
     return Dataset(
         name=DATASET_NAME,
         version=_version(root),
@@ -294,9 +295,11 @@ def _literal(value: Any, _schema: Mapping[str, Any]) -> Any:
     return value
 
 
-def _irrelevance(entry: Json, category: str) -> Task:
+def _irrelevance(entry: Json, category: str, catalog: Catalog) -> Task:
     text, system = _text_and_system(entry["question"][0])
-    return Task(id=entry["id"], turns=(Turn(text=text, calls=()),), system=system, category=category)
+    label = relabelled().get(entry["id"])
+    faults = (label.fault,) if label and label.fault and label.tool in catalog else ()
+    return Task(id=entry["id"], turns=(Turn(text=text, calls=()),), system=system, category=category, faults=faults)
 
 
 def _text_and_system(messages: Sequence[Json]) -> tuple[str, str]:
@@ -392,7 +395,7 @@ def _split_tasks(
 
 
 def _report(catalog: Catalog, tasks: Sequence[Task], single: _SingleTurnTools) -> LoadReport:
-    faulty = [task for task in tasks if task.faults]
+    faulty = [task for task in tasks if task.faults and not task.no_tool_fits]
     notes = [f"category {name} is not imported: {reason}" for name, reason in NOT_IMPORTED.items()]
     notes += [f"{task.id}: ground truth contradicts its function: {'; '.join(task.faults)}" for task in faulty]
     counts = {
@@ -400,6 +403,7 @@ def _report(catalog: Catalog, tasks: Sequence[Task], single: _SingleTurnTools) -
         "definitions": sum(tool.source["definitions"] for tool in single.tools),
         "unasked_tools": sum(is_kept_unasked(tool.id) for tool in single.tools),
         "tasks_with_faults": len(faulty),
+        "tasks_that_a_tool_fits_after_all": sum(bool(task.faults) and task.no_tool_fits for task in tasks),
         "tasks_with_own_definitions": sum(bool(task.definitions) for task in tasks),
     }
     counts |= {f"tasks.{kind}": count for kind, count in sorted(Counter(task.kind for task in tasks).items())}

@@ -47,7 +47,8 @@ class Query:
 
     `tools` are the relevant tool ids without repetition, in the order of first use; empty means that no tool fits
     (abstention). `calls` are the expected calls in order, or None where the source has none. `category` is the source's
-    own grouping. `origin` is None for what a user wrote. `faults` say where the source's calls contradict their tools.
+    own grouping. `origin` is None for what a user wrote. `faults` say what is wrong with the source's label: its calls
+    contradict their tools, or a tool fits where it says that none does.
     """
 
     id: str

@@ -41,7 +41,7 @@ class Task:
 
     `system` precedes the first turn. `state` is where the environment begins, in its own terms. `payload` is what the
     benchmark of the task needs in addition. `definitions` are those of its tools that it means otherwise than the catalog.
-    `category` is the source's own grouping. `faults` say where the source's calls contradict their tools. `synthetic`: it
+    `category` is the source's own grouping. `faults` say what is wrong with the source's label, as in `Query`. `synthetic`: it
     was made from documentation. A task and a query of one id are the same request.
     """
 

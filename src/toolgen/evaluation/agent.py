@@ -192,6 +192,7 @@ class _Judge:
             score=scorer.score(task, trajectory),
             validity=count_validity(trajectory, self._catalog.redefined(task.definitions)),
             trajectory=trajectory,
+            sound=not task.faults,
         )
 
     def _retrying(self, policy: Drawing) -> Policy:

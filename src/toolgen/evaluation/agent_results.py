@@ -21,12 +21,13 @@ from toolgen.files import write_json
 from toolgen.foreign.typed import typed
 
 AgentMetrics = Mapping[str, Mapping[str, Mapping[str, Interval]]]
-"""Kind of task to group (`all`, `asked`, `unasked`, `category=...`) to measure to Interval."""
+"""Kind of task to group (`all`, `sound`, `asked`, `unasked`, `category=...`) to measure to Interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentRecord:
-    """One task: what was expected, what was done, how it is judged. `asked`: training asked for all tools that it needs."""
+    """One task: what was expected, what was done, how it is judged. `asked`: training asked for all tools that it needs.
+    `sound`: nothing is known to be wrong with its label."""
 
     id: str
     kind: str
@@ -37,6 +38,7 @@ class AgentRecord:
     score: Score
     validity: Validity
     trajectory: Trajectory
+    sound: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """The record in a result file."""
@@ -50,6 +52,7 @@ class AgentRecord:
             "score": self.score.to_dict(),
             "validity": self.validity.to_dict(),
             "trajectory": self.trajectory.to_dict(),
+            "sound": self.sound,
         }
 
 
@@ -132,6 +135,8 @@ def summarize(records: Sequence[AgentRecord]) -> AgentMetrics:
 
 def _groups(records: Sequence[AgentRecord]) -> dict[str, dict[str, Interval]]:
     groups: dict[str, list[AgentRecord]] = {"all": list(records)}
+    if 0 < sum(record.sound for record in records) < len(records):
+        groups["sound"] = [record for record in records if record.sound]
     for record in records:
         if record.kind == "single_turn":
             groups.setdefault("asked" if record.asked else "unasked", []).append(record)

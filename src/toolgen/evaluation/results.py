@@ -43,7 +43,8 @@ class RetrievalResult:
 
     `metrics` maps a group (`all`, `asked`, `unasked`, `tools=1`, `words<=8`, `category=...`) to metric to Interval. `depth` is
     how many tools were asked for. `latency` holds `median_ms` (one request at a time) and `queries_per_second` (batches).
-    `declining` is there where the split has requests that no tool answers.
+    `declining` is there where the split has requests that no tool answers, `sound_declining` where some of them are labelled
+    so wrongly: without these.
     """
 
     retriever: str
@@ -54,6 +55,7 @@ class RetrievalResult:
     latency: Mapping[str, float]
     provenance: Provenance
     declining: Declining | None = None
+    sound_declining: Declining | None = None
 
     @property
     def name(self) -> str:

@@ -44,7 +44,8 @@ def evaluate_retrieval(
     """Asks the retriever for `depth` tools for every request of the split, over the whole catalog, and scores it.
 
     Tasks of several turns are left out (see `Dataset.searches`); `limit` takes the first that many. Requests that no tool
-    answers are ranked, too, and say how well the retriever knows when not to (`declining`). `candidates` "split" is the
+    answers are ranked, too, and say how well the retriever knows when not to (`declining`), once as the source labels them and
+    once without those whose label is known to be wrong (`sound_declining`). `candidates` "split" is the
     in-domain setting: tools that no request of the split needs are taken out of every ranking. `config` is recorded. The
     retriever indexes the dataset's catalog unless that is done (`indexed`). Raises UsageError for an unknown split,
     DatasetError if it has no request to score, InputError if the retriever breaks its protocol.
@@ -63,6 +64,7 @@ def evaluate_retrieval(
     )
     unanswerable = [query for query in dataset.requests(split) if not query.tools][:limit]
     others, _ = _search(retriever, unanswerable, depth, batch_size, None, kept)
+    sound = [ranking for query, ranking in zip(unanswerable, others, strict=True) if not query.faults]
     trained = dataset.asked_tools
     records = tuple(_record(query, ranking, trained, depth) for query, ranking in zip(queries, rankings, strict=True))
     first_is_right = [bool({*record.ranked[:1]} & {*record.relevant}) for record in records]
@@ -85,6 +87,7 @@ def evaluate_retrieval(
         latency=latency,
         provenance=collect_provenance(dataset, config=resolved, seconds=time.perf_counter() - started),
         declining=judge_declining(rankings, first_is_right, others) if others else None,
+        sound_declining=judge_declining(rankings, first_is_right, sound) if 0 < len(sound) < len(others) else None,
     )
 
 

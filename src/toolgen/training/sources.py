@@ -216,9 +216,10 @@ def synthetic(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> 
 
 
 def abstentions(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
-    """Requests that no tool fits, to `no_tool`; not those whose very text is elsewhere a request that has tools."""
+    """Requests that no tool fits, to `no_tool`; not those where that is known to be wrong, nor those whose very text is
+    elsewhere a request that has tools."""
     answered = {query.text for query in dataset.searches("train")}
-    asked = (query for query in dataset.queries["train"] if not query.tools)
+    asked = (query for query in dataset.queries["train"] if not query.tools and not query.faults)
     texts = (query.text for query in asked if query.text not in answered)
     return _requests(checkpoint, config, (_Request(text, (NO_TOOL,), among_asked=True) for text in texts))
 

@@ -161,11 +161,18 @@ def _differences(methods: Sequence[_Method]) -> list[dict[str, Any]]:
 def _declining(methods: Sequence[_Method]) -> dict[str, Any] | None:
     """How well each method knows when not to, and its risk over coverage."""
     known = [(method, method.result.declining) for method in methods if method.result.declining]
+    sound = [method.result.sound_declining for method, _ in known]
     if not known:
         return None
     rows = [
-        {"label": m.label, "style": m.style, "sign": one.sign, "auc": one.auc, "declined": one.declined}
-        for m, one in known
+        {
+            "label": m.label,
+            "style": m.style,
+            "sign": one.sign,
+            "auc": one.auc,
+            "declined": (*one.declined, *([other.declined[1]] if other else [])),
+        }
+        for (m, one), other in zip(known, sound, strict=True)
     ]
     lines = [charts.Series(m.label, m.style, tuple((100 * x, y) for x, y in one.risk_coverage)) for m, one in known]
     first = known[0][1]
@@ -173,6 +180,7 @@ def _declining(methods: Sequence[_Method]) -> dict[str, Any] | None:
     return {
         "answerable": first.answerable,
         "unanswerable": first.unanswerable,
+        "sound": sound[0].unanswerable if sound[0] else 0,
         "rows": rows,
         "svg": charts.line_chart(lines, label, percent=True, named=True, last="{}% answered"),
     }

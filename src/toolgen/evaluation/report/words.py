@@ -37,6 +37,8 @@ def group_title(group: str) -> str:
     """What the requests of a group have in common."""
     if group in dict(GROUPS):
         return dict(GROUPS)[group]
+    if group == "sound":
+        return "Without those whose label is known to be wrong"
     name, _, value = group.partition("=")
     if name == "tools>":
         return f"{value} or more relevant tools"
