@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pytest import MonkeyPatch
 from tests.cli.conftest import Invoke
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel
 
 from toolgen.checkpoint import Checkpoint, StageRecord, is_checkpoint
 from toolgen.cli import index as command
+from toolgen.fetching import parts
+from toolgen.inference import row_maker
+from toolgen.inference.passes import last_states
+from toolgen.inference.row_maker import RowMaker
 from toolgen.testing import tiny_catalog
 from toolgen.training import cold_start
 
@@ -59,6 +67,32 @@ def test_sources_and_datasets_become_a_checkpoint_that_is_searched(
     trained.save(tmp_path / "trained")
     assert json.loads(toolgen("search", tmp_path / "trained", text, "--json").stdout) == alone
     assert toolgen("tools", "add", output, pets, "--prefix", "other.").exit_code == 0
+
+
+def test_an_index_that_was_stopped_goes_on_with_the_next_tool(
+    toolgen: Invoke, base_folder: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    base, cache = tmp_path / "base", tmp_path / "cache"
+    shutil.copytree(base_folder, base)
+    RowMaker(AutoConfig.from_pretrained(base).hidden_size).save(base)
+    monkeypatch.setenv("TOOLGEN_CACHE", str(cache))
+    monkeypatch.setattr(parts, "PART", 4)
+    read: list[int] = []
+
+    def states(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Tensor:
+        read.append(len(prompts))
+        if sum(read) > most:
+            raise KeyboardInterrupt
+        return last_states(model, prompts)
+
+    monkeypatch.setattr(row_maker, "last_states", states)
+    most, arguments = 8, ("index", dataset_folder, "--base", base, "-o", tmp_path / "ckpt")
+    assert toolgen(*arguments).exit_code == 130
+    assert not (tmp_path / "ckpt").exists() and len([*cache.rglob("*.npy")]) == 2
+    read.clear()
+    most = 99
+    assert toolgen(*arguments).exit_code == 0
+    assert sum(read) == len(tiny_catalog()) - 8 and not [*cache.rglob("*.npy")]
 
 
 def test_a_large_catalog_or_no_fit_leaves_the_rows_of_documentation(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from pytest import MonkeyPatch
 
+from toolgen.fetching import parts
 from toolgen.inference import weights
 from toolgen.inference.machine import native_bf16
 from toolgen.inference.passes import last_states
@@ -21,6 +24,24 @@ def test_prompts_that_repeat_are_read_once_and_each_gets_its_own_state() -> None
     alone = torch.cat([last_states(checkpoint.model, [prompt]) for prompt in prompts])
     torch.testing.assert_close(found, alone)
     assert told[-1] == (3, 3)
+
+
+def test_a_reading_that_was_stopped_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PART", 2)
+    checkpoint, prompts = tiny_checkpoint(), [[5, 6, 7], [9], [8, 3, 5, 2, 4], [7, 4], [3, 1, 1]]
+    whole = states_after(checkpoint, prompts)
+
+    def stop(done: int, of: int) -> None:
+        assert of == 5
+        if done > 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        states_after(checkpoint, prompts, stop, tmp_path / "kept")
+    told: list[tuple[int, int]] = []
+    again = states_after(checkpoint, prompts, lambda *count: told.append(count), tmp_path / "kept")
+    torch.testing.assert_close(again, whole)
+    assert told[0][0] > 2
 
 
 def test_a_large_model_reads_in_bf16_where_that_is_native(monkeypatch: MonkeyPatch) -> None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from pytest import MonkeyPatch
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.text import document
 from toolgen.errors import InputError, UsageError
+from toolgen.fetching import parts
 from toolgen.retrieval import DenseRetriever
 
 if TYPE_CHECKING:
@@ -38,6 +40,26 @@ def test_the_document_matrix_is_encoded_once_for_a_catalog(
     again.index(catalog)
     assert encoder.encoded == []
     assert again.search(["weather"], 6) == first
+
+
+def test_an_encoding_that_was_stopped_goes_on_and_leaves_only_the_matrix(
+    dense: DenseRetriever, encoder: BagOfWordsEncoder, catalog: Catalog, tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART", 2)
+    dense.cache = tmp_path / "cache"
+
+    def stop(done: int, _of: int) -> None:
+        if done > 3:
+            raise KeyboardInterrupt
+
+    dense.on_progress = stop
+    with pytest.raises(KeyboardInterrupt):
+        dense.index(catalog)
+    encoder.encoded.clear()
+    dense.on_progress = None
+    dense.index(catalog)
+    assert len(encoder.encoded) == len(catalog) - 2
+    assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".npy"]
 
 
 def test_another_catalog_or_encoder_has_its_own_matrix(

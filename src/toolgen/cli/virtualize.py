@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolgen.catalog import Catalog
+from toolgen.catalog.tool import canonical_json
+from toolgen.checkpoint.layout import weights_of
 from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.datasets import load_dataset
-from toolgen.fetching import resolve_base
+from toolgen.fetching import cache_folder, resolve_base
 from toolgen.virtualization import Indexing, Initialization
 
 if TYPE_CHECKING:
@@ -126,8 +130,11 @@ def virtualized(
     )
     check_passes(made.model)
     if init is None and indexing == "atomic" and has_row_maker(folder):
+        what = canonical_json([weights_of(folder), catalog.content_hash])
+        parts = cache_folder() / "reading" / hashlib.sha256(what.encode()).hexdigest()[:32]
         with progress("reading documentation") as on_progress:
-            write_rows(made, RowMaker.load(folder, made.model.config.hidden_size), on_progress)
+            write_rows(made, RowMaker.load(folder, made.model.config.hidden_size), on_progress, parts)
+        shutil.rmtree(parts, ignore_errors=True)
     # The name that was typed says more, on every machine, than the place of the cache on this one.
     return replace(made, base=base)
 

@@ -26,6 +26,7 @@ from toolgen.checkpoint.layout import ROW_MAKER, row_maker_shapes
 from toolgen.checkpoint.tensors import load_tensors
 from toolgen.datasets.messages import DOCUMENTATION
 from toolgen.errors import UsageError
+from toolgen.fetching.parts import Matrix, computed_in_parts
 from toolgen.inference.attention import share_passes
 from toolgen.inference.passes import last_states
 from toolgen.inference.weights import quick_reading
@@ -85,13 +86,15 @@ def make_rows(
     tools: Sequence[Tool],
     bags_ND: Tensor,
     on_progress: Callable[[int, int], None] | None = None,
+    parts: Path | None = None,
 ) -> Tensor:
     """The rows of tools (N, D), by passes over their documentation alone; `bags_ND` are their bags of words, of length 1.
+    `parts`: see `states_after`.
 
     `on_progress` hears how many tools are done, and of how many.
     """
     prompts = [documentation_prompt(brief(tool), checkpoint.protocol) for tool in tools]
-    rows_ND: Tensor = maker(states_after(checkpoint, prompts, on_progress), bags_ND)
+    rows_ND: Tensor = maker(states_after(checkpoint, prompts, on_progress, parts), bags_ND)
     return rows_ND
 
 
@@ -104,37 +107,49 @@ def bags_of(checkpoint: Checkpoint, tools: Sequence[Tool], others: Sequence[Mapp
 
 @torch.inference_mode()
 def states_after(
-    checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], on_progress: Callable[[int, int], None] | None = None
+    checkpoint: Checkpoint,
+    prompts: Sequence[Sequence[int]],
+    on_progress: Callable[[int, int], None] | None = None,
+    parts: Path | None = None,
 ) -> Tensor:
     """The hidden state after each prompt (N, D), each prompt read once. `on_progress` hears how many are done, and of how
-    many."""
+    many. What is done is kept in the folder `parts`, which stands for the model, so that a reading that was stopped goes on."""
     model = checkpoint.model
     share_passes(model)
-    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    different = list(places)
-    states_UD = torch.empty(len(different), model.config.hidden_size)
-    done = 0
-    for part in _parts(different):
-        with quick_reading(model):
-            states_UD[part] = last_states(model, [different[i] for i in part]).float().cpu()
-        done += len(part)
-        if on_progress:
-            on_progress(done, len(different))
+    different = sorted(dict.fromkeys(map(tuple, prompts)), key=len)
+    places = {prompt: place for place, prompt in enumerate(different)}
+
+    def compute(part: range) -> Matrix:
+        states_PD = torch.empty(len(part), model.config.hidden_size)
+        for start, stop in _passes(different, part):
+            with quick_reading(model):
+                states_PD[start - part.start : stop - part.start] = (
+                    last_states(model, different[start:stop]).float().cpu()
+                )
+            if on_progress:
+                on_progress(stop, len(different))
+        return states_PD.numpy()
+
+    states_UD = torch.from_numpy(computed_in_parts([str(prompt) for prompt in different], compute, parts))
     return states_UD[[places[tuple(prompt)] for prompt in prompts]]
 
 
 @torch.no_grad()
-def write_rows(checkpoint: Checkpoint, maker: RowMaker, on_progress: Callable[[int, int], None] | None = None) -> None:
+def write_rows(
+    checkpoint: Checkpoint,
+    maker: RowMaker,
+    on_progress: Callable[[int, int], None] | None = None,
+    parts: Path | None = None,
+) -> None:
     """Gives every tool of a checkpoint the row that `maker` makes, and the actions theirs; the checkpoint then carries the
-    maker for tools that come later.
+    maker for tools that come later. `parts`: see `states_after`.
 
     UsageError where tools are several tokens, whose rows they share.
     """
     if not checkpoint.vocabulary.is_atomic:
         raise UsageError("rows are made from documentation under atomic indexing only; leave --indexing out")
-    rows_ND = make_rows(
-        checkpoint, maker, checkpoint.catalog[:], bags_of(checkpoint, checkpoint.catalog[:]), on_progress
-    )
+    bags_ND = bags_of(checkpoint, checkpoint.catalog[:])
+    rows_ND = make_rows(checkpoint, maker, checkpoint.catalog[:], bags_ND, on_progress, parts)
     made = torch.cat([maker.actions_AD.detach(), rows_ND])
     ids = [checkpoint.vocabulary.token_id(name) for name in (*ACTIONS, *checkpoint.vocabulary.tool_ids)]
     for matrix in _matrices(checkpoint.model):
@@ -150,15 +165,13 @@ def _matrices(model: PreTrainedModel) -> Iterator[nn.Parameter]:
         yield outputs
 
 
-def _parts(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Places of prompts of like length, as many as a pass takes."""
-    part: list[int] = []
-    tokens = 0
-    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
-        if part and tokens + len(prompts[i]) > PASS_TOKENS:
-            yield part
-            part, tokens = [], 0
-        part.append(i)
-        tokens += len(prompts[i])
+def _passes(prompts: Sequence[Sequence[int]], part: range) -> Iterator[tuple[int, int]]:
+    """Beginnings and ends of what one pass takes, of some prompts that stand by length."""
+    start, tokens = part.start, 0
+    for place in part:
+        if place > start and tokens + len(prompts[place]) > PASS_TOKENS:
+            yield start, place
+            start, tokens = place, 0
+        tokens += len(prompts[place])
     if part:
-        yield part
+        yield start, part.stop

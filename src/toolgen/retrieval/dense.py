@@ -8,23 +8,22 @@ Shapes: N tools, Q queries, D the width of the encoder.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import document
 from toolgen.errors import InputError, MissingExtraError, OutputError, UsageError
 from toolgen.fetching.cache import ORIGIN_FILE
 from toolgen.fetching.opening import open_encoder, reason_of
+from toolgen.fetching.parts import Matrix, computed_in_parts, read_matrix
 from toolgen.files import new_file
 from toolgen.retrieval.protocol import Ranking, count_of, texts_of, top_ranking
-
-Matrix = npt.NDArray[np.float32]
 
 # Documents encoded between two reports of progress.
 _CHUNK = 64
@@ -34,7 +33,8 @@ class DenseRetriever:
     """Cosine similarity over `catalog.text.document`, the text that every baseline indexes.
 
     `model` is a sentence-transformers folder. With `cache` (a folder) the document matrix is computed once for each
-    pair of documents and weights; a cache that cannot be written only costs the time to encode again.
+    pair of documents and weights, and one that is stopped goes on where it was; a cache that cannot be written only costs the
+    time to encode again.
     The product is exact: no approximate index pays below about a million tools.
     """
 
@@ -64,12 +64,15 @@ class DenseRetriever:
         """Encodes every tool's document, or takes the matrix from the cache."""
         texts = [document(tool) for tool in catalog]
         file = self._cache_file(texts)
-        documents_ND = _read_matrix(file, rows=len(texts)) if file else None
+        documents_ND = read_matrix(file, rows=len(texts)) if file else None
         if documents_ND is None:
-            documents_ND = self.embed(texts, self.on_progress)
+            parts = file.with_suffix(".parts") if file else None
+            documents_ND = self.embed(texts, self.on_progress, parts)
             if file:
                 with suppress(OutputError), new_file(file) as stream:
                     np.save(stream, documents_ND)
+            if parts:
+                shutil.rmtree(parts, ignore_errors=True)
         self._ids, self._documents_ND = catalog.ids, documents_ND
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
@@ -87,24 +90,34 @@ class DenseRetriever:
         scores_QN: Matrix = self.embed(texts) @ self._documents_ND.T
         return scores_QN
 
-    def embed(self, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None) -> Matrix:
-        """Unit vectors, one a text. (len(texts), D)"""
+    def embed(
+        self,
+        texts: Sequence[str],
+        on_progress: Callable[[int, int], None] | None = None,
+        parts: Path | None = None,
+    ) -> Matrix:
+        """Unit vectors, one a text. (len(texts), D) What is done is kept in the folder `parts`."""
         encoder = self._load()
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
         # Texts of like length go together: padding is computed too. The order is restored below.
         order = np.argsort([len(text) for text in texts], kind="stable")
-        chunks = []
-        for start in range(0, len(texts), _CHUNK):
-            chunk = [texts[position] for position in order[start : start + _CHUNK]]
-            chunks.append(
-                encoder.encode(
-                    chunk, batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False
-                ).astype(np.float32)
-            )
-            if on_progress:
-                on_progress(min(start + _CHUNK, len(texts)), len(texts))
-        vectors = np.concatenate(chunks)
+        ordered = [texts[position] for position in order]
+
+        def compute(part: range) -> Matrix:
+            chunks = []
+            for start in part[::_CHUNK]:
+                chunk = ordered[start : min(start + _CHUNK, part.stop)]
+                chunks.append(
+                    encoder.encode(
+                        chunk, batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False
+                    ).astype(np.float32)
+                )
+                if on_progress:
+                    on_progress(start + len(chunk), len(texts))
+            return np.concatenate(chunks)
+
+        vectors = computed_in_parts(ordered, compute, parts)
         restored = np.empty_like(vectors)
         restored[order] = vectors
         return restored
@@ -152,12 +165,3 @@ def _check_folder(folder: Path) -> None:
             f"{folder} is not a sentence-transformers folder (no config.json or modules.json); "
             "fetch one with: toolgen fetch base all-minilm-l6-v2"
         )
-
-
-def _read_matrix(file: Path, *, rows: int) -> Matrix | None:
-    """The cached matrix, or None if there is none that can be used."""
-    try:
-        matrix: Matrix = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return matrix if matrix.ndim == 2 and len(matrix) == rows else None
