@@ -246,3 +246,24 @@ def test_a_dataset_cannot_answer(checkpoint: Checkpoint) -> None:
         raised,
     ):
         ask(client)
+
+
+def test_tokens_are_counted_as_the_answer_s_usage_counts_them(client: Any, script: Script) -> None:
+    used = {"type": "tool_use", "id": "a", "name": "tea", "input": {"cups": 2}}
+    result = {"type": "tool_result", "tool_use_id": "a", "content": "done"}
+    own = {"name": "tea", "description": "Makes tea", "input_schema": {"type": "object", "properties": {}}}
+    longer: Any = {
+        "system": "Be brief.",
+        "messages": [
+            *REQUEST["messages"],  # type: ignore[misc]
+            {"role": "assistant", "content": [used]},
+            {"role": "user", "content": [result]},
+        ],
+        "tools": [own],
+    }
+    for options in ({}, longer):
+        script.actions = [answer()]
+        counted = client.messages.count_tokens(**{"model": "tiny", "messages": REQUEST["messages"], **options})
+        assert counted.input_tokens == ask(client, **options).usage.input_tokens
+    with pytest.raises(anthropic.BadRequestError, match="neither the catalog nor"):
+        client.messages.count_tokens(model="tiny", messages=longer["messages"])

@@ -174,16 +174,17 @@ class GenerativePolicy:
         *,
         definitions: Sequence[Definition] = (),
         on_draw: OnDraw | None = None,
+        likeliest: int = 0,
     ) -> GenerativePolicy:
         """The same policy, or with other options, with a conversation of its own, whose passes `passes` makes; what it draws
-        depends on its `task`, whose own `definitions` of tools it reads, and `on_draw` hears of it."""
+        depends on its `task`, whose own `definitions` of tools it reads, and `on_draw` hears of it and of the `likeliest`."""
         other = copy(self)
         if options:
             other.decoder = other.decoder.with_options(options)
         if definitions:
             other.decoder = other.decoder.redefined(definitions)
         other._passes = passes
-        other._session = other.decoder.session(passes=passes, task=task, on_draw=on_draw)
+        other._session = other.decoder.session(passes=passes, task=task, on_draw=on_draw, likeliest=likeliest)
         return other
 
     def attempt(self, number: int, temperature: float) -> GenerativePolicy:

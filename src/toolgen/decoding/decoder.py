@@ -149,12 +149,15 @@ class ToolDecoder:
 
         return self._given_passes or Runner(self.checkpoint.model)
 
-    def session(self, *, passes: Passes | None = None, task: str = "", on_draw: OnDraw | None = None) -> Session:
+    def session(
+        self, *, passes: Passes | None = None, task: str = "", on_draw: OnDraw | None = None, likeliest: int = 0
+    ) -> Session:
         """An empty sequence for this model; `passes` makes its passes. What it draws depends on the seed and the `task`;
-        `on_draw` hears of it, with the name of the action whose arguments a token is a part of."""
+        `on_draw` hears of it, with the name of the action whose arguments a token is a part of, and of as many of the
+        `likeliest`."""
         seed = self.options.sampling.seed
         drawn = random.Random(f"{seed} {task}").getrandbits(63) if task else seed
-        return Session(passes or self.passes, seed=drawn, on_draw=on_draw)
+        return Session(passes or self.passes, seed=drawn, on_draw=on_draw, likeliest=likeliest)
 
     def with_options(self, options: DecodingOptions) -> ToolDecoder:
         """The same decoder, which shares what it has compiled, with other options."""
@@ -264,6 +267,11 @@ class ToolDecoder:
             session.extend([token_id])
             written.append(token_id)
         return written
+
+    def token_text(self, token_id: int) -> str:
+        """What a token adds to the text of arguments."""
+        content: bytes = self._grammars.alphabet.decode_bytes([token_id])
+        return content.decode("utf-8", errors="replace")
 
     def _make_actions(self, allowed: tuple[str, ...] | None, required: bool) -> _Actions:
         vocabulary = self.checkpoint.vocabulary

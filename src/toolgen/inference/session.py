@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from toolgen.errors import InputError, UsageError
-from toolgen.inference.sampling import Sampling, pick
+from toolgen.inference.sampling import GREEDY_BELOW, Sampling, pick
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,16 +29,18 @@ class ContextFullError(InputError):
     """The sequence would be longer than the model was made for."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Draw:
     """A token that was drawn behind `ids` (the session's own list, which will grow), and its log probability among those that
-    were `allowed`, at the temperature of the draw. `purpose` is the caller's word for what it is a part of."""
+    were `allowed`, at the temperature of the draw (greedy: 1). `purpose` is the caller's word for what it is a part of.
+    `likeliest` are the likeliest of the allowed and their log probabilities, as many as the session was asked for."""
 
     ids: Sequence[int]
     token: int
     allowed: Allowed
     log_probability: float
     purpose: str
+    likeliest: tuple[tuple[int, float], ...] = ()
 
 
 OnDraw = Callable[[Draw], None]
@@ -48,14 +50,14 @@ class Session:
     """One growing sequence. `ids` are the tokens encoded so far, `logits_V` the scores of what comes next.
 
     `passes` makes its passes, for this sequence alone (`Runner`) or together with others' (`Engine`); `seed` is that of its
-    `generator`. `on_draw` hears of each token that is drawn.
+    `generator`. `on_draw` hears of each token that is drawn, with as many of the `likeliest`.
     """
 
-    def __init__(self, passes: Passes, *, seed: int = 0, on_draw: OnDraw | None = None) -> None:
+    def __init__(self, passes: Passes, *, seed: int = 0, on_draw: OnDraw | None = None, likeliest: int = 0) -> None:
         from toolgen.inference.cache import KeyValues
 
         self.encoded = 0
-        self._on_draw = on_draw
+        self._on_draw, self._likeliest = on_draw, likeliest
         self._passes = passes
         self._seed = seed
         self._cache = KeyValues()
@@ -99,10 +101,15 @@ class Session:
         place = pick(scores, sampling, self.generator)
         token = place if allowed is None or allowed.dtype == bool else int(allowed[place])
         if self._on_draw:
-            shares = torch.log_softmax(scores / (sampling.temperature or 1.0), dim=-1)
-            self._on_draw(
-                Draw(ids=self.ids, token=token, allowed=allowed, log_probability=float(shares[place]), purpose=purpose)
+            temperature = 1.0 if sampling.temperature < GREEDY_BELOW else sampling.temperature
+            shares = torch.log_softmax(scores / temperature, dim=-1)
+            best, places = shares.topk(min(self._likeliest, len(shares)))
+            ids = (
+                places.tolist() if allowed is None or allowed.dtype == bool else allowed[places.cpu().numpy()].tolist()
             )
+            likeliest = tuple(pair for pair in zip(ids, best.tolist(), strict=True) if pair[1] > float("-inf"))
+            probability = float(shares[place])
+            self._on_draw(Draw(self.ids, token, allowed, probability, purpose, likeliest))
         return token
 
     def sync(self, ids: Sequence[int]) -> None:

@@ -16,14 +16,14 @@ from starlette.exceptions import HTTPException
 
 from toolgen import __version__
 from toolgen.errors import DeadlineError, InputError, UsageError
-from toolgen.serving.conversations import CHAT, MESSAGES, RESPONSES, add_chat, add_messages, add_responses
+from toolgen.serving.conversations import CHAT, COUNT, MESSAGES, RESPONSES, add_chat, add_messages, add_responses
 from toolgen.serving.errors import BusyError, NoCallError, error_body, told
 from toolgen.serving.guard import LOOPBACK_NAMES, Guard, Meters
 from toolgen.serving.playground import add_playground
 from toolgen.serving.service import SearchRequest, Service
 
 SEARCH = "/v1/tools/search"
-PATHS = frozenset({CHAT, RESPONSES, MESSAGES, SEARCH, "/v1/models", "/health", "/ready", "/metrics"})
+PATHS = frozenset({CHAT, RESPONSES, MESSAGES, COUNT, SEARCH, "/v1/models", "/health", "/ready", "/metrics"})
 
 
 def make_app(

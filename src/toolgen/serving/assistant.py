@@ -18,7 +18,7 @@ from toolgen.inference.engine import Engine, Handle, Request
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.serving.errors import BusyError
 from toolgen.serving.request_tools import RequestTools
-from toolgen.serving.steps import Reply, Step, StepWork
+from toolgen.serving.steps import CountWork, Reply, Step, StepWork
 
 T = TypeVar("T")
 
@@ -56,18 +56,28 @@ class Assistant:
 
     def submit(self, step: Step) -> Handle[Reply]:
         """Begins a step. BusyError at once if too many wait; see `StepWork` for the handle's events and errors."""
-        if step.own:
-            self._own.check(step.own)
         tools = step.tools
         if tools is None and self._tools is not None:
             tools = (*self._tools, *(tool.id for tool in step.own))
-        return self.begin(lambda policy: StepWork(policy, replace(step, tools=tools), self._own))
+        return self._begin(StepWork(replace(step, tools=tools), self._checked(step)))
+
+    def count(self, step: Step) -> Handle[int]:
+        """How many tokens the model would read for a step, under the same limits."""
+        return self._begin(CountWork(step, self._checked(step)))
 
     def begin(self, make: Callable[[GenerativePolicy], Request[T]]) -> Handle[T]:
         """Begins what `make` makes of the model's policy, under the same limits."""
+        return self._begin(make(self._policy))
+
+    def _checked(self, step: Step) -> RequestTools:
+        if step.own:
+            self._own.check(step.own)
+        return self._own
+
+    def _begin(self, work: Request[T]) -> Handle[T]:
         if self.load >= self._most:
             raise BusyError(f"{self._most} requests are being answered or wait already; try again in a second")
-        handle = self.engine.submit(make(self._policy), deadline=self._seconds)
+        handle = self.engine.submit(work, deadline=self._seconds)
         with self._lock:
             self._open.add(handle)
         return handle

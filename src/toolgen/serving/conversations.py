@@ -34,10 +34,11 @@ from toolgen.serving.steps import Reply, Step
 from toolgen.serving.wire import Answer, ChatAnswer, ResponseAnswer
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+COUNT = f"{MESSAGES}/count_tokens"
 TOKENS = 1024
 """What an answer may have where its request says nothing."""
 PLAIN_TEXT = "answers are plain text; only the arguments of calls follow a schema"
-NO_LOGPROBS = "logprobs are not given; POST /v1/tools/search tells probabilities of tools"
+NO_LOGPROBS = "logprobs are given by /v1/chat/completions alone"
 """What is said of requests for other forms."""
 Temperature = Annotated[float | None, Field(ge=0, le=2)]
 TopP = Annotated[float | None, Field(gt=0, le=1)]
@@ -60,7 +61,7 @@ class ChatRequest(Given):
     stop: str | list[str] | None = None
     n: int | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: dict[str, Any] | None = None
 
 
@@ -83,15 +84,20 @@ class ResponsesRequest(Given):
     text: dict[str, Any] | None = None
 
 
-class MessagesRequest(Given):
-    """Anthropic's Messages."""
+class CountRequest(Given):
+    """What of Anthropic's Messages the model reads."""
 
     messages: list[dict[str, Any]] = Field(min_length=1)
-    max_tokens: int = Field(ge=1)
     model: str = ""
     system: str | list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
+
+
+class MessagesRequest(CountRequest):
+    """Anthropic's Messages."""
+
+    max_tokens: int = Field(ge=1)
     stream: bool = False
     stop_sequences: list[str] | None = None
     temperature: Temperature = None
@@ -114,6 +120,7 @@ def add_chat(app: FastAPI, service: Service) -> None:
             given.max_completion_tokens or given.max_tokens or TOKENS,
             _sampling(given.temperature, given.top_p, seed=given.seed),
             [given.stop] if isinstance(given.stop, str) else given.stop,
+            (given.top_logprobs or 0) if given.logprobs else None,
         )
         usage = bool((given.stream_options or {}).get("include_usage"))
         answer = ChatAnswer(given.model or service.name, offer.names, usage)
@@ -142,20 +149,28 @@ def add_responses(app: FastAPI, service: Service) -> None:
 
 
 def add_messages(app: FastAPI, service: Service) -> None:
-    """Adds Anthropic's Messages."""
+    """Adds Anthropic's Messages, and the count of the tokens that the model would read."""
+
+    def read(given: CountRequest, tokens: int, *how: Any) -> tuple[Step, Offer]:
+        offer = read_offer(openai_tools(given.tools), service.names)
+        messages = anthropic_messages(given.messages, given.system, offer.names)
+        return _step(messages, offer, openai_choice(given.tool_choice), tokens, *how), offer
+
+    @app.post(COUNT, response_model=None)
+    async def count(given: Annotated[CountRequest, Body()], request: Request) -> Any:
+        step, _ = read(given, 1, Sampling())
+        return {"input_tokens": await service.result(service.assistant.count(step), request)}
 
     @app.post(MESSAGES, response_model=None)
     async def message(given: Annotated[MessagesRequest, Body()], request: Request) -> Any:
         if (given.output_config or {}).get("format"):
             raise FormatError(PLAIN_TEXT, "output_config")
-        offer = read_offer(openai_tools(given.tools), service.names)
-        messages = anthropic_messages(given.messages, given.system, offer.names)
-        choice, sampling = openai_choice(given.tool_choice), _sampling(given.temperature, given.top_p, given.top_k)
-        step = _step(messages, offer, choice, given.max_tokens, sampling, given.stop_sequences)
+        sampling = _sampling(given.temperature, given.top_p, given.top_k)
+        step, offer = read(given, given.max_tokens, sampling, given.stop_sequences)
         answer = MessageAnswer(
             given.model or service.name,
             offer.names,
-            _query(messages),
+            _query(step.messages),
             search_tool(given.tools or ()),
             frozenset(offer.listed),
         )
@@ -169,6 +184,7 @@ def _step(
     tokens: int,
     sampling: Sampling,
     stop: Sequence[str] | None = None,
+    likelihoods: int | None = None,
 ) -> Step:
     choice = offer.choose(tool_choice)
     return Step(
@@ -179,6 +195,7 @@ def _step(
         sampling=sampling,
         stop=tuple(filter(None, stop or ())),
         own=offer.own,
+        likelihoods=likelihoods,
     )
 
 
@@ -202,8 +219,8 @@ def _query(messages: Sequence[Message]) -> str:
 def _check_chat(given: ChatRequest) -> None:
     if given.n not in (None, 1):
         raise FormatError(f"n is {given.n}; one answer a request is given", "n")
-    if given.logprobs or given.top_logprobs:
-        raise FormatError(NO_LOGPROBS, "logprobs")
+    if given.top_logprobs and not given.logprobs:
+        raise FormatError("top_logprobs are given beside logprobs; set logprobs, too", "top_logprobs")
     if (given.response_format or {}).get("type", "text") != "text":
         raise FormatError(PLAIN_TEXT, "response_format")
 
@@ -227,7 +244,7 @@ async def _answered(
     handle = service.assistant.submit(step)
     if stream:
         return streamed(_events(answer, handle), handle, service.waiting, is_named=stream == "events")
-    reply = await service.reply(handle, request)
+    reply = await service.result(handle, request)
     for event in handle:
         for _ in answer.events(event):
             pass

@@ -67,6 +67,9 @@ class RequestTools:
     def lent(self, tools: Sequence[Tool]) -> Iterator[GenerativePolicy]:
         """The policy of the model with these tools, as long as the context lasts. BusyError where other requests have the
         tokens."""
+        if not tools:
+            yield self._policy
+            return
         with self._lock:
             lent = self._taken(tools)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from concurrent.futures import CancelledError
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -24,8 +24,8 @@ from toolgen.serving.assistant import Assistant
 from toolgen.serving.errors import FormatError
 from toolgen.serving.gateway import LARGEST, LONGEST_REQUEST, brief
 from toolgen.serving.offers import Names
-from toolgen.serving.steps import Reply
 
+T = TypeVar("T")
 FILTERS = 16
 """Parts of the catalog that stay prepared for searches."""
 HEARD_SECONDS = 0.2
@@ -131,8 +131,8 @@ class Service:
         retriever.index(part)
         return retriever
 
-    async def reply(self, handle: Handle[Reply], request: Request) -> Reply:
-        """What comes of a step, unless the client goes away: then nothing goes on."""
+    async def result(self, handle: Handle[T], request: Request) -> T:
+        """What comes of a piece of work, unless the client goes away: then nothing goes on."""
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
@@ -148,8 +148,8 @@ class Service:
         return outcome
 
 
-def _outcome(handle: Handle[Reply]) -> Reply | Exception:
-    """What a step came to, errors too: a task group would wrap them."""
+def _outcome(handle: Handle[T]) -> T | Exception:
+    """What a piece of work came to, errors too: a task group would wrap them."""
     try:
         return handle.result()
     except CancelledError:

@@ -17,10 +17,13 @@ from toolgen.decoding import DecodingOptions
 from toolgen.inference.engine import Work
 from toolgen.inference.sampling import Sampling
 from toolgen.serving.errors import FormatError, NoCallError
+from toolgen.serving.likelihoods import Likelihood, Likelihoods
 from toolgen.serving.request_tools import RequestTools
 
 DECLINED = "No tool of the catalog fits this request."
 """What a client reads when the model declines."""
+HALF = "\ufffd"
+"""What a text ends with while not all bytes of its last character are written."""
 _ANSWER = re.compile(r'^\s*\{\s*"answer"\s*:\s*"((?:[^"\\]|\\.)*)', re.S)
 _HALF_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\u?[0-9a-fA-F]{0,3}|\\)?$|\\u[0-9a-fA-F]{0,3}$")
 
@@ -34,7 +37,8 @@ class Step:
 
     `tools` are those that it may call (None: all); with `required` it has to call one of them. `tokens` bounds
     what is written. An answer ends before the first of the texts `stop` that is written. `own` are tools that the request
-    brings along, beside those of the catalog; they are among "all".
+    brings along, beside those of the catalog; they are among "all". With `likelihoods` it is told how likely each token was
+    that is drawn, and so many of the likeliest.
     """
 
     messages: Sequence[Message]
@@ -44,6 +48,7 @@ class Step:
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     own: tuple[Tool, ...] = ()
+    likelihoods: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,19 @@ class Begun:
 
 @dataclass(frozen=True)
 class Piece:
-    """Any other event: more text, of the arguments of a call of `tool`, or of the answer (None). The first may be empty."""
+    """Any other event: more text, of the arguments of a call of `tool`, or of the answer (None). The first may be empty.
+    `likelihoods` are those of its tokens, if they were asked for."""
 
     tool: str | None
     text: str
+    likelihoods: tuple[Likelihood, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
     """What came of a step: a call of `tool` with `text` as its arguments, or (None) the answer `text`. A call that `tokens` cut
-    is none: `end` is "length" then. `stop` is the text that ended an answer."""
+    is none: `end` is "length" then. `stop` is the text that ended an answer. `likelihoods`: of all tokens, if they were asked
+    for."""
 
     tool: str | None
     text: str
@@ -72,6 +80,7 @@ class Reply:
     stop: str | None
     prompt_tokens: int
     tokens: int
+    likelihoods: tuple[Likelihood, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,14 +90,11 @@ class StepWork:
     FormatError where the conversation does not fit into the model, NoCallError where no legal call was found.
     """
 
-    policy: GenerativePolicy
     step: Step
     room: RequestTools
 
     def run(self, work: Work) -> Reply:
         """See `Request`."""
-        if not self.step.own:
-            return self._reply(self.policy, work)
         with self.room.lent(self.step.own) as policy:
             return self._reply(policy, work)
 
@@ -96,8 +102,14 @@ class StepWork:
         step = self.step
         prompt = policy.decoder.protocol.prompt(step.messages)
         work.emit(Begun(len(prompt)))
-        writing = Writing(step.stop, work.emit)
-        action = policy.for_task("", work, DecodingOptions(sampling=step.sampling)).act(
+        options = DecodingOptions(sampling=step.sampling)
+        if step.likelihoods is None:
+            likelihoods, own = None, policy.for_task("", work, options)
+        else:
+            likelihoods = Likelihoods(policy)
+            own = policy.for_task("", work, options, on_draw=likelihoods.hear, likeliest=step.likelihoods)
+        writing = Writing(step.stop, work.emit, likelihoods)
+        action = own.act(
             step.messages,
             step.tools,
             prompt=prompt,
@@ -112,11 +124,26 @@ class StepWork:
         return writing.reply(action, len(prompt))
 
 
+@dataclass(frozen=True)
+class CountWork:
+    """How many tokens the model would read for a step."""
+
+    step: Step
+    room: RequestTools
+
+    def run(self, _work: Work) -> int:
+        """See `Request`."""
+        with self.room.lent(self.step.own) as policy:
+            return len(policy.decoder.protocol.prompt(self.step.messages))
+
+
 class Writing:
     """What is written: tells of it piece by piece, and where it has to end."""
 
-    def __init__(self, stop: Sequence[str], tell: Callable[[Any], None]) -> None:
-        self._stop, self._tell = stop, tell
+    def __init__(
+        self, stop: Sequence[str], tell: Callable[[Any], None], likelihoods: Likelihoods | None = None
+    ) -> None:
+        self._stop, self._tell, self._likelihoods = stop, tell, likelihoods
         self._tool: str | None = None
         self._text, self._sent, self._is_open = "", 0, False
         self._found: str | None = None
@@ -125,13 +152,18 @@ class Writing:
         """Takes the chosen action and the text of its arguments so far; whether it ends here."""
         answers = tool in (FINISH, NO_TOOL)
         self._tool = None if answers else tool
-        self._text = arguments if not answers else answer_so_far(arguments) if tool == FINISH else DECLINED
+        text = arguments if not answers else answer_so_far(arguments) if tool == FINISH else DECLINED
+        self._text = text.rstrip(HALF)
         hidden = 0
         if tool == FINISH and self._stop:
             self._found, at = first_stop(self._text, self._stop)
             if self._found is not None:
                 self._text = self._text[:at]
             hidden = len(self._text) - at
+        if self._likelihoods:
+            if not self._is_open:
+                self._likelihoods.chose(tool)
+            self._likelihoods.wrote(self._text)
         self._send(len(self._text) - hidden)
         return self._found is not None
 
@@ -139,6 +171,8 @@ class Writing:
         """What came of it, once the action is made."""
         if action.is_finish and not action.stuck and self._found is None:
             self._text = str(action.arguments["answer"])
+        if self._likelihoods:
+            self._likelihoods.wrote(self._text)
         self._send(len(self._text))
         end: End = "answer" if self._tool is None else "call"
         if self._found is not None:
@@ -152,13 +186,15 @@ class Writing:
             stop=self._found,
             prompt_tokens=prompt_tokens,
             tokens=action.tokens,
+            likelihoods=self._likelihoods.taken if self._likelihoods else None,
         )
 
     def _send(self, until: int) -> None:
         """Tells of the text up to there, and at first of what is begun."""
         piece = self._text[self._sent : until]
-        if piece or not self._is_open:
-            self._tell(Piece(self._tool, piece))
+        likelihoods = self._likelihoods.take(until) if self._likelihoods else ()
+        if piece or likelihoods or not self._is_open:
+            self._tell(Piece(self._tool, piece, likelihoods))
         self._sent, self._is_open = max(self._sent, until), True
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from toolgen.datasets.messages import FINISH, NO_TOOL
+from toolgen.serving.likelihoods import Likelihood
 from toolgen.serving.offers import Names
 from toolgen.serving.steps import Begun, Piece, Reply
 
@@ -53,23 +55,25 @@ class ChatAnswer:
             message["tool_calls"] = [{"id": self.call_id, "type": "function", "function": function}]
         elif reply.tool is None:
             message["content"] = reply.text
-        choice = {"index": 0, "message": message, "finish_reason": _finish_reason(reply), "logprobs": None}
+        logprobs = None if reply.likelihoods is None else self._logprobs(reply.likelihoods)
+        choice = {"index": 0, "message": message, "finish_reason": _finish_reason(reply), "logprobs": logprobs}
         return self._head("chat.completion") | {"choices": [choice], "usage": _chat_usage(reply)}
 
     def events(self, event: Begun | Piece) -> Iterator[Json]:
         """Chunks."""
         if isinstance(event, Begun):
             yield self._chunk({"role": "assistant", "content": None})
-        elif event.tool is None:
-            if event.text:
-                yield self._chunk({"content": event.text})
-        else:
-            if not self._is_called:
-                function = {"name": self.names.wire(event.tool), "arguments": ""}
-                yield self._call_chunk(id=self.call_id, type="function", function=function)
-            if event.text:
-                yield self._call_chunk(function={"arguments": event.text})
+            return
+        logprobs = self._logprobs(event.likelihoods) if event.likelihoods else None
+        if event.tool is None:
+            if event.text or logprobs:
+                yield self._chunk({"content": event.text}, logprobs=logprobs)
+        elif not self._is_called:
             self._is_called = True
+            function = {"name": self.names.wire(event.tool), "arguments": event.text}
+            yield self._call_chunk(logprobs, id=self.call_id, type="function", function=function)
+        elif event.text or logprobs:
+            yield self._call_chunk(logprobs, function={"arguments": event.text})
 
     def end(self, reply: Reply) -> Iterator[Json]:
         """The last chunks."""
@@ -80,11 +84,27 @@ class ChatAnswer:
     def _head(self, kind: str) -> Json:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
-    def _call_chunk(self, **call: Any) -> Json:
-        return self._chunk({"tool_calls": [{"index": 0, **call}]})
+    def _call_chunk(self, logprobs: Json | None, **call: Any) -> Json:
+        return self._chunk({"tool_calls": [{"index": 0, **call}]}, logprobs=logprobs)
 
-    def _chunk(self, delta: Json, finish: str | None = None) -> Json:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+    def _logprobs(self, likelihoods: Sequence[Likelihood]) -> Json:
+        return {"content": [self._token(one) for one in likelihoods], "refusal": None}
+
+    def _token(self, one: Likelihood) -> Json:
+        """A choice has the wire name of its tool; that of an answer, which adds nothing to it, is empty."""
+
+        def told(name: str, log_probability: float) -> Json:
+            return {"token": name, "bytes": [*name.encode()], "logprob": log_probability}
+
+        def named(text: str) -> str:
+            return self.names.wire(text) if one.is_choice and text not in (FINISH, NO_TOOL) else text
+
+        text = "" if one.is_choice and one.text in (FINISH, NO_TOOL) else named(one.text)
+        likeliest = [told(named(other), share) for other, share in one.likeliest]
+        return told(text, one.log_probability) | {"top_logprobs": likeliest}
+
+    def _chunk(self, delta: Json, finish: str | None = None, logprobs: Json | None = None) -> Json:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
         return self._head("chat.completion.chunk") | {"choices": [choice]}
 
 
