@@ -261,7 +261,8 @@ def test_tokens_are_counted_as_the_answer_s_usage_counts_them(client: Any, scrip
         ],
         "tools": [own],
     }
-    for options in ({}, longer):
+    plain: dict[str, Any] = {}
+    for options in (plain, longer):
         script.actions = [answer()]
         counted = client.messages.count_tokens(**{"model": "tiny", "messages": REQUEST["messages"], **options})
         assert counted.input_tokens == ask(client, **options).usage.input_tokens
