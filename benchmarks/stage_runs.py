@@ -25,7 +25,7 @@ from toolgen.datasets import Dataset
 from toolgen.inference.machine import native_bf16, tune_allocator
 from toolgen.training import STAGES, StageConfig, resolve_config
 from toolgen.training.examples import TrainingExample, batches
-from toolgen.training.loop import _accelerator, _frozen_layers, _Run
+from toolgen.training.loop import SupervisedRun, _accelerator, _frozen_layers
 from toolgen.training.model import TrainableModel
 from toolgen.training.run import _unasked, _untargeted
 
@@ -40,7 +40,7 @@ class StageRun:
     """A stage that is ready to step: the loop, its model, and its batches in the order in which training sees them."""
 
     checkpoint: Checkpoint
-    run: _Run
+    run: SupervisedRun
     trainable: TrainableModel
     batches: Iterator[Batch]
     config: StageConfig
@@ -74,7 +74,7 @@ def open_run(
         untargeted=_untargeted(loaded, sources) if asked else (),
         blend=config.blend,
     )
-    run = _Run(accelerator, trainable, config, work, stage)
+    run = SupervisedRun(accelerator, trainable, config, work, stage)
     loaded.model.train()
     drawn = batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed)
     return StageRun(loaded, run, trainable, drawn, config)

@@ -84,6 +84,7 @@ COMMANDS = (
     "train retrieval",
     "train agent",
     "train writer",
+    "train reinforce",
     "train distill",
     "train encoder",
     "calibrate",

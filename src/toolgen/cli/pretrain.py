@@ -10,7 +10,14 @@ import typer
 from toolgen.checkpoint.layout import METRICS, read_metrics
 from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
-from toolgen.cli.train import OverwriteOption, RecipeOption, RestartOption, SetOption, ShowOption, show_settings
+from toolgen.cli.training_options import (
+    OverwriteOption,
+    RecipeOption,
+    RestartOption,
+    SetOption,
+    ShowOption,
+    show_settings,
+)
 from toolgen.cli.training_progress import training_progress
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.datasets import load_dataset

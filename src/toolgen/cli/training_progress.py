@@ -20,7 +20,7 @@ OnStep = Callable[[Mapping[str, Any]], None]
 
 @contextmanager
 def training_progress(stage: str, steps: int) -> Iterator[OnStep]:
-    """Shows loss, tokens a second and the time that is left, through the callback it gives (one record a step)."""
+    """Shows loss or reward, tokens a second and the time that is left, through the callback it gives (one record a step)."""
     if not console.is_terminal:
         yield _Lines(stage, steps)
         return
@@ -28,20 +28,20 @@ def training_progress(stage: str, steps: int) -> Iterator[OnStep]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[aim]}"),
         TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, speed_estimate_period=120) as bar:
-        task = bar.add_task(stage, total=steps, loss="-", speed="")
+        task = bar.add_task(stage, total=steps, aim="", speed="")
         speed = Speed()
 
         def on_step(record: Mapping[str, Any]) -> None:
             speed.add(record)
             shown = f"{speed.tokens_per_second:,.0f} tokens/s" if speed.tokens_per_second else ""
-            bar.update(task, completed=record["step"], loss=f"{record['loss']:.3f}", speed=shown)
+            bar.update(task, completed=record["step"], aim=shown_aim(record), speed=shown)
 
         yield on_step
 
@@ -88,13 +88,19 @@ class _Lines:
         if not finished and time.monotonic() - self._last_line < shared.SECONDS_BETWEEN_LINES:
             return
         self._last_line = time.monotonic()
-        parts = [f"{self._stage}: step {record['step']}/{self._steps}", f"loss {record['loss']:.3f}"]
+        parts = [f"{self._stage}: step {record['step']}/{self._steps}", shown_aim(record)]
         if rate := self._speed.tokens_per_second:
             parts.append(f"{rate:,.0f} tokens/s")
         left = self._speed.seconds_left(self._steps)
         if left and not finished:
             parts.append(f"{duration(left)} left")
         message(", ".join(parts))
+
+
+def shown_aim(record: Mapping[str, Any]) -> str:
+    """What a step is after: a small loss, or, where there is one, a large reward."""
+    name = "reward" if "reward" in record else "loss"
+    return f"{name} {record[name]:.3f}"
 
 
 def duration(seconds: float) -> str:

@@ -5,10 +5,10 @@ Shapes: T tokens of all examples one after another, P supervised positions, K ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Sized
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,45 +16,47 @@ from torch import Tensor
 from toolgen.training.examples import TrainingExample
 
 
-@dataclass(frozen=True)
-class MicroBatch:
-    """Examples packed into one row without padding, shortest first; see `packing.py`.
-
-    `places_T` counts from 0 in each example, `lengths` are theirs. `positions_P` index the row; `targets_PK` holds token ids,
-    -1 where a position has fewer than K, `weights_PK` their target probabilities times what the position weighs, 0 there;
-    `is_choice_P` tells tool choices from text, `among_asked_P` those that leave unasked tools out.
-    """
+@dataclass(frozen=True, kw_only=True)
+class PackedRow:
+    """Sequences in one row without padding, shortest first. `places_T` counts from 0 in each, `lengths` are theirs."""
 
     ids_T: Tensor
     places_T: Tensor
     lengths: tuple[int, ...]
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        moved: Any = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch(PackedRow):
+    """Examples in one row, and what should follow where in it.
+
+    `positions_P` index the row; `targets_PK` holds token ids,
+    -1 where a position has fewer than K, `weights_PK` their target probabilities times what the position weighs, 0 there;
+    `is_choice_P` tells tool choices from text, `among_asked_P` those that leave unasked tools out.
+    """
+
     positions_P: Tensor
     targets_PK: Tensor
     weights_PK: Tensor
     is_choice_P: Tensor
     among_asked_P: Tensor
 
-    def to(self, device: torch.device) -> MicroBatch:
-        """The same on another device."""
-        return MicroBatch(
-            self.ids_T.to(device),
-            self.places_T.to(device),
-            self.lengths,
-            self.positions_P.to(device),
-            self.targets_PK.to(device),
-            self.weights_PK.to(device),
-            self.is_choice_P.to(device),
-            self.among_asked_P.to(device),
-        )
+
+Example = TypeVar("Example", bound=Sized)
 
 
-def micro_batches(examples: Sequence[TrainingExample], budget: int) -> list[list[TrainingExample]]:
+def micro_batches(examples: Sequence[Example], budget: int) -> list[list[Example]]:
     """Splits a batch, sorted by length, into parts of nearly equal size that do not exceed `budget` tokens; an
     example longer than that is a part of its own."""
     ordered = sorted(examples, key=len)
     total = sum(map(len, ordered))
     share = total / -(-total // budget)
-    parts: list[list[TrainingExample]] = []
+    parts: list[list[Example]] = []
     size = done = 0
     for example in ordered:
         width = len(example)

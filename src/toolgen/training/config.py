@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -21,12 +21,9 @@ if TYPE_CHECKING:
 Kind = Literal["structure", "key", "value", "stop", "answer", "text"]
 """Of a part of what the assistant wrote; `token_weights` says what each is."""
 
-_MAPPINGS = ("shares", "token_weights")
-"""Settings that are mappings, of which one part can be set."""
 
-
-class StageConfig(BaseModel):
-    """Settings of one stage. Defaults suit a 135M base on two CPU cores; each stage has its own in `stages.py`."""
+class TrainingConfig(BaseModel):
+    """Settings that every training of a checkpoint has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -46,14 +43,21 @@ class StageConfig(BaseModel):
     frozen_share: float = Field(
         0.5, ge=0, le=1, description="share of the transformer layers, counted from below, that are not trained"
     )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 autocast where the processor multiplies it natively, else fp32"
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="of everything that is drawn")
+    save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
+
+
+class StageConfig(TrainingConfig):
+    """Settings of one stage. Defaults suit a 135M base on two CPU cores; each stage has its own in `stages.py`."""
+
     frozen_states_mib: float = Field(
         256,
         ge=0,
         description="memory for what the frozen layers make of examples, so that one that comes again skips these layers; "
         "0: nothing is kept",
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 autocast where the processor multiplies it natively, else fp32"
     )
     max_tokens: int = Field(
         160,
@@ -102,8 +106,6 @@ class StageConfig(BaseModel):
         False,
         description="several processes: each holds a part of the base's own parameters (FSDP2) instead of them all",
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="of the order of examples")
-    save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 
     def is_sharded(self, processes: int) -> bool:
         """Whether so many processes hold a part of the model each."""
@@ -135,7 +137,7 @@ def resolve_settings(
     except ValidationError as error:
         first, *others = error.errors()
         name, *parts = first["loc"]
-        place = ".".join(map(str, (name, *parts) if name in _MAPPINGS else (name,)))
+        place = ".".join(map(str, (name, *parts) if _is_mapping(kind, str(name)) else (name,)))
         reasons = " or ".join(one["msg"] for one in (first, *others) if one["loc"][0] == name)
         raise UsageError(f"{name_of_run}: {place} = {first['input']!r}: {reasons}") from error
 
@@ -165,11 +167,16 @@ def _assign(kind: type[BaseModel], values: dict[str, Any], key: str, value: Any,
     if name not in kind.model_fields:
         hint = nearest(name, kind.model_fields, f"; known keys: {', '.join(kind.model_fields)}")
         raise UsageError(f"{source}: there is no setting {name!r}{hint}")
-    if part and name not in _MAPPINGS:
+    if part and not _is_mapping(kind, name):
         raise UsageError(f"{source}: {name!r} is one value and has no part {part!r}")
     if part:
         values[name] = {**values.get(name, {}), part: value}
-    elif isinstance(value, Mapping) and name in _MAPPINGS:
+    elif isinstance(value, Mapping) and _is_mapping(kind, name):
         values[name] = {**values.get(name, {}), **value}
     else:
         values[name] = value
+
+
+def _is_mapping(kind: type[BaseModel], name: str) -> bool:
+    """Whether a setting is a mapping, of which one part can be set."""
+    return get_origin(kind.model_fields[name].annotation) is dict

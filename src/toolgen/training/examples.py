@@ -162,10 +162,13 @@ def _used(sources: Mapping[str, Sequence[TrainingExample]], shares: Mapping[str,
 
 
 def _walk(source: Sequence[TrainingExample], seed: str) -> Iterator[TrainingExample]:
-    chooser, order = random.Random(seed), list(range(len(source)))
+    for epoch, place in shuffled(len(source), seed):
+        yield source.drawn(place, epoch) if isinstance(source, VariedExamples) else source[place]
+
+
+def shuffled(count: int, seed: str) -> Iterator[tuple[int, int]]:
+    """Epoch and place of so many items, without end, in a new random order each epoch."""
+    chooser, order = random.Random(seed), list(range(count))
     for epoch in itertools.count():
         chooser.shuffle(order)
-        if isinstance(source, VariedExamples):
-            yield from (source.drawn(i, epoch) for i in order)
-        else:
-            yield from (source[i] for i in order)
+        yield from ((epoch, place) for place in order)

@@ -13,12 +13,13 @@ import math
 import shutil
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -34,7 +35,7 @@ from toolgen.foreign.data import read_json
 from toolgen.inference.machine import native_bf16, tune_allocator
 from toolgen.training.budget import TokenBudget
 from toolgen.training.collate import collate, micro_batches
-from toolgen.training.config import StageConfig
+from toolgen.training.config import StageConfig, TrainingConfig
 from toolgen.training.examples import TrainingExample, batches, repeats
 from toolgen.training.loss import Loss, set_cross_entropy
 from toolgen.training.model import TrainableModel, check_logits, probe_batch
@@ -49,6 +50,8 @@ from toolgen.training.saving import (
 )
 from toolgen.training.sharding import distribute, equal_count, whole
 
+Item = TypeVar("Item")
+Other = TypeVar("Other")
 OnStep = Callable[[Mapping[str, Any]], None]
 Teach = Callable[[Sequence[TrainingExample]], list[TrainingExample]]
 
@@ -75,27 +78,18 @@ def train(
     another run's state is a UsageError. KeyboardInterrupt leaves the state behind. `on_step` is called in the first process
     only. `unasked` and `untargeted` are those of `TrainableModel`; `teach` changes the examples of a batch before its step.
     """
-    tune_allocator()
-    set_seed(config.seed)
-    precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
-    accelerator = _accelerator(precision, work, tensorboard=tensorboard)
-    if config.batch_size < accelerator.num_processes:
-        raise UsageError(
-            f"a batch of {config.batch_size} examples cannot be split among {accelerator.num_processes} processes; "
-            "set batch_size to at least their number"
-        )
-    prepare_work(work, fingerprint, restart=restart, accelerator=accelerator)
-    if not (config.shard_trunk and accelerator.num_processes > 1):  # else its shards go to the device, and it stays
-        checkpoint.model.to(accelerator.device)
-    trainable = TrainableModel(
+    with opened(
         checkpoint,
-        frozen_layers=_frozen_layers(checkpoint, config),
+        config,
+        work,
+        fingerprint=fingerprint,
         unasked=unasked,
         untargeted=untargeted,
         blend=config.blend,
-    )
-    try:
-        check_logits(checkpoint, trainable)
+        whole=not config.shard_trunk,
+        restart=restart,
+        tensorboard=tensorboard,
+    ) as (accelerator, trainable):
         trainable.train()
         # Processes that hold shards of the model must go through the same layers, whatever each has seen before.
         if not config.is_sharded(accelerator.num_processes) and repeats(
@@ -103,16 +97,56 @@ def train(
         ):
             with accelerator.autocast():
                 trainable.keep_frozen_states(config.frozen_states_mib, probe_batch(checkpoint))
-        run = _Run(accelerator, trainable, config, work, stage, loss, teach)
+        run = SupervisedRun(accelerator, trainable, config, work, stage, loss, teach)
         run.go(batches(sources, config.shares, batch_size=config.batch_size, seed=config.seed), on_step)
         trainable.write_back()
+    return read_metrics(work / METRICS)
+
+
+@contextmanager
+def opened(
+    checkpoint: Checkpoint,
+    config: TrainingConfig,
+    work: Path,
+    *,
+    fingerprint: Mapping[str, Any],
+    unasked: Sequence[int] = (),
+    untargeted: Sequence[int] = (),
+    blend: float = 1.0,
+    whole: bool = True,
+    restart: bool = False,
+    tensorboard: bool = False,
+) -> Iterator[tuple[Accelerator, TrainableModel]]:
+    """What a run needs: the folder of its state, its processes and the model arranged for training, on its device if it is
+    `whole` there. Afterwards the checkpoint's model can be used again."""
+    tune_allocator()
+    set_seed(config.seed)
+    precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
+    accelerator = _accelerator(precision, work, tensorboard=tensorboard)
+    if config.batch_size < accelerator.num_processes:
+        raise UsageError(
+            f"a batch_size of {config.batch_size} cannot be split among {accelerator.num_processes} processes; "
+            "set it to at least their number"
+        )
+    prepare_work(work, fingerprint, restart=restart, accelerator=accelerator)
+    if whole or accelerator.num_processes == 1:  # else its shards go to the device, and it stays
+        checkpoint.model.to(accelerator.device)
+    trainable = TrainableModel(
+        checkpoint,
+        frozen_layers=_frozen_layers(checkpoint, config),
+        unasked=unasked,
+        untargeted=untargeted,
+        blend=blend,
+    )
+    try:
+        check_logits(checkpoint, trainable)
+        yield accelerator, trainable
     finally:
         checkpoint.model.eval()
         trainable.release()
         # Not end_training, which also drops the process group while the wrapped model is alive: see _leave_processes.
         for tracker in accelerator.trackers:
             tracker.finish()
-    return read_metrics(work / METRICS)
 
 
 def prepare_work(work: Path, fingerprint: Mapping[str, Any], *, restart: bool, accelerator: Accelerator) -> None:
@@ -138,7 +172,7 @@ def fingerprint_in(path: Path) -> Any:
         return None
 
 
-def _frozen_layers(checkpoint: Checkpoint, config: StageConfig) -> int:
+def _frozen_layers(checkpoint: Checkpoint, config: TrainingConfig) -> int:
     return int(config.frozen_share * checkpoint.model.config.num_hidden_layers)
 
 
@@ -176,26 +210,26 @@ def _leave_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
-class _Run:
-    """Model, optimizer and schedule of one run, and its place."""
+class Run(ABC, Generic[Item]):
+    """Model, optimizer and schedule of one run, and its place. A subclass says what a step makes of a batch."""
 
     def __init__(
         self,
         accelerator: Accelerator,
         trainable: TrainableModel,
-        config: StageConfig,
+        config: TrainingConfig,
         work: Path,
         stage: str,
-        loss: Loss = set_cross_entropy,
-        teach: Teach | None = None,
+        *,
+        shard_rows: bool = False,
+        shard_trunk: bool = False,
     ) -> None:
-        self.accelerator, self.config, self.work, self.stage = accelerator, config, work, stage
-        self.loss, self.teach = loss, teach
+        self.accelerator, self.optimization, self.work, self.stage = accelerator, config, work, stage
         self.budget = TokenBudget(config.micro_batch_tokens)
         self.processes = accelerator.num_processes
-        self.is_sharded = config.is_sharded(self.processes)
+        self.is_sharded = self.processes > 1 and (shard_rows or shard_trunk)
         model = (
-            distribute(trainable, accelerator.device, rows=config.shard_rows, trunk=config.shard_trunk)
+            distribute(trainable, accelerator.device, rows=shard_rows, trunk=shard_trunk)
             if self.is_sharded
             else trainable
         )
@@ -217,14 +251,18 @@ class _Run:
         self.writer = StateWriter(work / STATE, in_place=accelerator.device.type == "cpu")
         self.progress = self._resume()
 
-    def go(self, data: Iterator[list[TrainingExample]], on_step: OnStep | None) -> None:
+    @abstractmethod
+    def step(self, batch: list[Item]) -> dict[str, Any]:
+        """Learns from a batch. What there is to record of it, and its number of tokens as `batch_tokens`."""
+
+    def go(self, data: Iterator[list[Item]], on_step: OnStep | None) -> None:
         """Steps until the end or until an interrupt, which is honoured between two steps."""
         started, before = time.monotonic(), self.progress.seconds
         saved = started
         main = self.accelerator.is_main_process
         with self.writer, deferred_interrupt() as interrupted, _named_failure(self.processes):
-            for batch in islice(data, self.progress.step, self.config.steps):
-                record = self._step(batch)
+            for batch in islice(data, self.progress.step, self.optimization.steps):
+                record = self.step(batch)
                 seconds = before + time.monotonic() - started
                 self.progress = Progress(
                     self.progress.step + 1, self.progress.tokens + record.pop("batch_tokens"), seconds
@@ -237,7 +275,8 @@ class _Run:
                     if on_step:
                         on_step(record)
                 due = (
-                    time.monotonic() - saved > 60 * self.config.save_minutes and self.progress.step < self.config.steps
+                    time.monotonic() - saved > 60 * self.optimization.save_minutes
+                    and self.progress.step < self.optimization.steps
                 )
                 stop, save = self._agree(bool(interrupted()), due)
                 if stop or save:
@@ -247,50 +286,29 @@ class _Run:
                     self.writer.finish()
                     raise interrupted() or KeyboardInterrupt
 
-    def _step(self, batch: Sequence[TrainingExample]) -> dict[str, Any]:
-        choices = max(1, sum(len(example.choices) for example in batch))
-        texts = sum(example.text_weight for example in batch) or 1
-        own = sorted(batch, key=len)[self.accelerator.process_index :: self.processes]
-        if self.teach:
-            own = self.teach(own)
-        # Dropout of a step depends on nothing but its number, and differs between processes.
-        torch.manual_seed(
-            (self.config.seed << 32) + self.progress.step * self.processes + self.accelerator.process_index
-        )
-        started, budget = time.perf_counter(), self.budget.tokens
-        parts = micro_batches(own, budget)
-        if self.is_sharded:
-            parts = equal_count(parts, self.accelerator.device)
-        sums = torch.zeros(2, device=self.accelerator.device)
-        for number, part in enumerate(parts, start=1):
-            # Gradients are exchanged once a step, after the last part of each process.
-            exchange = nullcontext() if number == len(parts) else self.accelerator.no_sync(self.model)
-            with exchange:
-                with self.accelerator.autocast():
-                    losses = self.model(collate(part).to(self.accelerator.device), self.loss)
-                loss = losses.choice / choices + self.config.text_weight * losses.text / texts
-                self.accelerator.backward(loss * self.processes)  # the exchange takes the mean over the processes
-            sums += torch.stack([losses.choice.detach() / choices, losses.text.detach() / texts])
-        choice, text = self.accelerator.reduce(sums, "sum").tolist()
-        self.budget.took(sum(map(len, own)), time.perf_counter() - started)
-        norm = self.accelerator.clip_grad_norm_(self._unwrapped().trunk_parameters(), self.config.clip)
-        measured = {
-            "loss": choice + self.config.text_weight * text,
-            "choice_loss": choice,
-            "text_loss": text,
-            "gradient_norm": 0.0 if norm is None else float(whole(norm)),
-        }
+    def own_part(self, batch: Sequence[Other]) -> list[Other]:
+        """What of a batch this process learns from."""
+        return list(batch[self.accelerator.process_index :: self.processes])
+
+    def seed_step(self) -> None:
+        """Dropout of a step depends on nothing but its number, and differs between processes."""
+        number = self.progress.step * self.processes + self.accelerator.process_index
+        torch.manual_seed((self.optimization.seed << 32) + number)
+
+    def exchanging(self, *, is_last: bool) -> AbstractContextManager[Any]:
+        """Around each part of a step: gradients are exchanged once, after the last part of each process."""
+        return nullcontext() if is_last else self.accelerator.no_sync(self.model)
+
+    def update(self, losses: Mapping[str, float]) -> dict[str, Any]:
+        """Changes the weights by the gradients that are there, and returns what is to be recorded of it beside the losses."""
+        norm = self.accelerator.clip_grad_norm_(self._unwrapped().trunk_parameters(), self.optimization.clip)
+        measured = {**losses, "gradient_norm": 0.0 if norm is None else float(whole(norm))}
         check_finite(self.progress.step + 1, measured)
         self.writer.before_change()
         rates = self._set_rates()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return {
-            **measured,
-            "learning_rate": rates[0],
-            "micro_batch_tokens": budget,
-            "batch_tokens": sum(map(len, batch)),
-        }
+        return {**measured, "learning_rate": rates[0]}
 
     def _set_rates(self) -> list[float]:
         rates = [peak * self.share(self.progress.step) for peak in self.peaks]
@@ -327,6 +345,55 @@ class _Run:
             put_curve_back(state, self.work / METRICS)
         self.accelerator.wait_for_everyone()
         return progress
+
+
+class SupervisedRun(Run[TrainingExample]):
+    """Learns from examples that say what should follow where."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        trainable: TrainableModel,
+        config: StageConfig,
+        work: Path,
+        stage: str,
+        loss: Loss = set_cross_entropy,
+        teach: Teach | None = None,
+    ) -> None:
+        super().__init__(
+            accelerator,
+            trainable,
+            config,
+            work,
+            stage,
+            shard_rows=config.shard_rows,
+            shard_trunk=config.shard_trunk,
+        )
+        self.config, self.loss, self.teach = config, loss, teach
+
+    def step(self, batch: list[TrainingExample]) -> dict[str, Any]:
+        choices = max(1, sum(len(example.choices) for example in batch))
+        texts = sum(example.text_weight for example in batch) or 1
+        own = self.own_part(sorted(batch, key=len))
+        if self.teach:
+            own = self.teach(own)
+        self.seed_step()
+        started, budget = time.perf_counter(), self.budget.tokens
+        parts = micro_batches(own, budget)
+        if self.is_sharded:
+            parts = equal_count(parts, self.accelerator.device)
+        sums = torch.zeros(2, device=self.accelerator.device)
+        for number, part in enumerate(parts, start=1):
+            with self.exchanging(is_last=number == len(parts)):
+                with self.accelerator.autocast():
+                    losses = self.model(collate(part).to(self.accelerator.device), self.loss)
+                loss = losses.choice / choices + self.config.text_weight * losses.text / texts
+                self.accelerator.backward(loss * self.processes)  # the exchange takes the mean over the processes
+            sums += torch.stack([losses.choice.detach() / choices, losses.text.detach() / texts])
+        choice, text = self.accelerator.reduce(sums, "sum").tolist()
+        self.budget.took(sum(map(len, own)), time.perf_counter() - started)
+        losses = {"loss": choice + self.config.text_weight * text, "choice_loss": choice, "text_loss": text}
+        return {**self.update(losses), "micro_batch_tokens": budget, "batch_tokens": sum(map(len, batch))}
 
 
 def check_finite(step: int, measured: Mapping[str, float]) -> None:

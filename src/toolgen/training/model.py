@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,9 @@ from toolgen.inference.attention import Packed, share_passes
 from toolgen.inference.heads import Head, input_scale
 from toolgen.inference.passes import row_states
 from toolgen.inference.views import layers_of
-from toolgen.training.collate import MicroBatch, collate
+from toolgen.training.collate import MicroBatch, PackedRow, collate
 from toolgen.training.examples import TrainingExample
 from toolgen.training.frozen_states import FrozenStates
-from toolgen.training.loss import Loss
 from toolgen.training.loss import set_cross_entropy as set_cross_entropy_loss
 from toolgen.training.sharding import RowPeers, local, whole
 from toolgen.training.softmax import Block, set_cross_entropy
@@ -177,7 +176,7 @@ class TrainableModel(nn.Module):
         own = functional.embedding((ids_T - self.first).clamp(0, self.stop - self.first - 1), rows)
         return torch.where(own_T[..., None], own.to(embedded.dtype), embedded)
 
-    def hidden(self, batch: MicroBatch) -> Tensor:
+    def hidden(self, batch: PackedRow) -> Tensor:
         """Hidden states after the last norm (T, D)."""
         if self.frozen_states is None:
             return self._run(self.trunk, batch.ids_T, batch.places_T, batch.lengths)
@@ -208,9 +207,10 @@ class TrainableModel(nn.Module):
         logits = torch.cat([functional.linear(hidden_PD, base), functional.linear(hidden_PD, rows)], dim=-1)
         return self._head.finish(logits if self._bias is None else logits + self._bias[: self.stop])
 
-    def forward(self, batch: MicroBatch, loss: Loss = set_cross_entropy_loss) -> Losses:
-        """The loss of a micro-batch. It is computed in here because processes that share the model meet around `forward`."""
-        return loss(self, batch)
+    def forward(self, batch: PackedRow, compute: Callable[[TrainableModel, Any], Any] = set_cross_entropy_loss) -> Any:
+        """What `compute` makes of a row, a loss mostly. It is called in here because processes that share the model meet around
+        `forward`."""
+        return compute(self, batch)
 
     def cross_entropy(self, batch: MicroBatch) -> Losses:
         """Cross-entropy against each position's distribution over its targets, summed."""
@@ -255,13 +255,19 @@ class TrainableModel(nn.Module):
 
     @torch.no_grad()
     def write_back(self) -> None:
-        """Blends the trained weights with the first ones, and copies the rows into the model's matrices."""
+        """Blends the trained weights with the first ones, and writes them into the model."""
         for parameter, start in zip(self._trained(), self._start, strict=bool(self._start)):
             parameter.lerp_(start, 1 - self._blend)
         (model,) = self._model
         for target, trained in zip(model.base_model.parameters(), self.trunk.parameters(), strict=True):
             if trained.requires_grad and target is not trained:  # of `copy_trunk`
                 target.copy_(whole(trained))
+        self.write_rows()
+
+    @torch.no_grad()
+    def write_rows(self) -> None:
+        """Copies the rows into the model's matrices, so that it runs with them."""
+        (model,) = self._model
         inputs, outputs = model.get_input_embeddings().weight, output_rows(model)
         inputs[self.first : self.stop] = whole(self.input_rows).to(inputs.dtype)
         outputs[self.first : self.stop] = whole(self.output_rows).to(outputs.dtype)

@@ -17,7 +17,7 @@ from toolgen.checkpoint.layout import weights_of, work_folder
 from toolgen.checkpoint.tensors import digest
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
-from toolgen.training.config import StageConfig
+from toolgen.training.config import StageConfig, TrainingConfig
 from toolgen.training.examples import TrainingExample, targets_of
 from toolgen.training.loop import OnStep, train
 from toolgen.training.stages import Stage
@@ -56,7 +56,10 @@ def run_stage(
         work,
         stage=stage.name,
         loss=stage.loss,
-        fingerprint=_fingerprint(stage, checkpoint, dataset, config, sources),
+        fingerprint={
+            **fingerprint(stage.name, checkpoint, dataset, config, sources),
+            "teacher": [weights_of(folder) for folder in (config.teacher_encoder, config.teacher_checkpoint) if folder],
+        },
         unasked=_unasked(checkpoint, dataset) if config.negatives == "asked" else (),
         untargeted=[*_never(checkpoint), *(_untargeted(checkpoint, sources) if config.negatives == "asked" else ())],
         teach=Teacher(teacher, checkpoint.vocabulary, config.teacher_share) if teacher else None,
@@ -64,16 +67,24 @@ def run_stage(
         tensorboard=tensorboard,
         on_step=on_step,
     )
-    trained = _recorded(stage, checkpoint, dataset, config, sources, records)
+    trained = recorded(stage.name, checkpoint, dataset, config, sources, records)
+    if stage.learns_requests:
+        trained = replace(trained, tool_sets=dataset.tool_sets, asked_tools=dataset.asked_tools)
     if stage.writes_text:
         trained.model.generation_config.suppress_tokens = [*checkpoint.vocabulary.action_token_ids]
+    finish(trained, output)
+    return trained
+
+
+def finish(trained: Checkpoint, output: Path) -> None:
+    """Saves what a run made and removes its state; of several processes, the first one does."""
     if not PartialState().is_main_process:
-        return trained
+        return
+    work = work_folder(output)
     trained.save(output)
     if (work / "tensorboard").exists():
         shutil.move(work / "tensorboard", output / "tensorboard")
     shutil.rmtree(work, ignore_errors=True)
-    return trained
 
 
 def _check_settings(config: StageConfig, checkpoint: Checkpoint, *, has_teacher: bool) -> None:
@@ -85,28 +96,26 @@ def _check_settings(config: StageConfig, checkpoint: Checkpoint, *, has_teacher:
         raise UsageError(f"the configuration names the teacher {config.teacher}; pass its logits, and only then")
 
 
-def _recorded(
-    stage: Stage,
+def recorded(
+    stage: str,
     checkpoint: Checkpoint,
     dataset: Dataset,
-    config: StageConfig,
-    sources: Mapping[str, Sequence[TrainingExample]],
+    config: TrainingConfig,
+    examples: Mapping[str, Sequence[Any]],
     records: Sequence[dict[str, Any]],
 ) -> Checkpoint:
-    """The checkpoint with what made it in its history."""
+    """The checkpoint with what made it in its history, and without what its weights before gave rise to."""
     entry = StageRecord(
-        stage=stage.name,
+        stage=stage,
         dataset={"name": dataset.name, "version": dataset.version},
-        examples={name: len(examples) for name, examples in sources.items()},
-        config=config.model_dump(),
+        examples={name: len(found) for name, found in examples.items()},
+        config=config.model_dump(mode="json"),
         result=records[-1] if records else {},
     )
     return replace(
         checkpoint,
         stages=(*checkpoint.stages, entry),
         metrics=[*checkpoint.metrics, *records],
-        tool_sets=dataset.tool_sets if stage.learns_requests else checkpoint.tool_sets,
-        asked_tools=dataset.asked_tools if stage.learns_requests else checkpoint.asked_tools,
         made={},
         changed=frozenset(),
         row_map=None,
@@ -147,26 +156,25 @@ def check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
         )
 
 
-def _fingerprint(
-    stage: Stage,
+def fingerprint(
+    stage: str,
     checkpoint: Checkpoint,
     dataset: Dataset,
-    config: StageConfig,
-    sources: Mapping[str, Sequence[TrainingExample]],
+    config: TrainingConfig,
+    examples: Mapping[str, Sequence[Any]],
 ) -> dict[str, Any]:
     """What makes two runs the same run."""
     return {
-        "stage": stage.name,
+        "stage": stage,
         "history": _digest([canonical_json([checkpoint.base, [record.to_dict() for record in checkpoint.stages]])]),
         "weights": digest(checkpoint.model.named_parameters()),
-        "teacher": [weights_of(folder) for folder in (config.teacher_encoder, config.teacher_checkpoint) if folder],
         "catalog": checkpoint.catalog.content_hash,
         "dataset": [dataset.name, dataset.version],
-        "examples": {name: len(examples) for name, examples in sources.items()},
+        "examples": {name: len(found) for name, found in examples.items()},
         "requests": _digest(canonical_json(query.to_dict()) for query in dataset.queries["train"]),
         "tasks": _digest(canonical_json(task.to_dict()) for task in dataset.tasks["train"]),
         "trajectories": _digest(canonical_json(one.to_dict()) for one in dataset.trajectories["train"]),
-        "config": config.model_dump(),
+        "config": config.model_dump(mode="json"),
     }
 
 

@@ -1,4 +1,4 @@
-"""Training curves: the loss of each stage, and what was measured on the dev split while it ran."""
+"""Training curves: the loss of each stage or what it earned, and what was measured on the dev split while it ran."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from toolgen.evaluation.report.words import metric_name, percent
 
 
 def curves(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each stage, in order of appearance: its loss, and what was measured on the dev split while it ran."""
+    """For each stage, in order of appearance: its loss or, where there is one, its reward, and what was measured on the dev
+    split while it ran."""
     stages: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         if "stage" in record and "step" in record:
@@ -18,8 +19,9 @@ def curves(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     curves = []
     for stage, rows in stages.items():
         rows = sorted(rows, key=lambda row: float(row["step"]))
-        if loss := _points(rows, "loss"):
-            curves.append(_loss_curve(stage, loss, rows))
+        aim = "reward" if any("reward" in row for row in rows) else "loss"
+        if points := _points(rows, aim):
+            curves.append(_aim_curve(stage, aim, points, rows))
         if dev := _dev_series(rows):
             curves.append(_dev_curve(stage, dev))
     return curves
@@ -29,18 +31,20 @@ def _points(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[tuple[float, f
     return tuple((float(row["step"]), float(row[key])) for row in rows if isinstance(row.get(key), int | float))
 
 
-def _loss_curve(stage: str, loss: tuple[tuple[float, float], ...], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    smoothed = charts.smooth(loss, max(3, len(loss) // 15))
+def _aim_curve(
+    stage: str, aim: str, points: tuple[tuple[float, float], ...], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    smoothed = charts.smooth(points, max(3, len(points) // 15))
     last = smoothed[-1][1]
-    notes = [f"{int(loss[-1][0]):,} steps"]
+    notes = [f"{int(points[-1][0]):,} steps"]
     if seconds := _points(rows, "seconds"):
         notes.append(f"{max(value for _, value in seconds) / 60:.1f} minutes")
-    series = [charts.Series("each step", "raw", loss), charts.Series("mean of neighbours", "strong", smoothed)]
+    series = [charts.Series("each step", "raw", points), charts.Series("mean of neighbours", "strong", smoothed)]
     return {
-        "title": f"{stage.capitalize()}: loss",
+        "title": f"{stage.capitalize()}: {aim}",
         "value": f"{last:.3g}",
         "note": ", ".join(notes),
-        "svg": charts.line_chart(series, f"Training loss of stage {stage}, from {loss[0][1]:.3g} to {last:.3g}"),
+        "svg": charts.line_chart(series, f"Training {aim} of stage {stage}, from {points[0][1]:.3g} to {last:.3g}"),
     }
 
 

@@ -1,0 +1,135 @@
+"""Rollouts: tasks carried out by the model as it is, with every token that was drawn, and among which tokens.
+
+All of a step run at once through one engine, which reads what their conversations have in common once. Knows no reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toolgen.agent.environments import Packages, environment_for
+from toolgen.agent.loop import Budget, run_agent
+from toolgen.agent.policy import GenerativePolicy
+from toolgen.catalog.catalog import Catalog
+from toolgen.datasets.messages import FINISH
+from toolgen.datasets.task import Task
+from toolgen.datasets.trajectory import Trajectory
+from toolgen.inference.engine import Engine
+
+if TYPE_CHECKING:
+    from toolgen.inference.engine import Work
+    from toolgen.inference.session import Allowed, Draw
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnToken:
+    """A token that was drawn behind the first `place` tokens of a passage, among those that `allowed` says: a bit for each
+    token of the vocabulary, packed by `numpy.packbits`. `log_probability` is that among these, at the draw's temperature."""
+
+    place: int
+    token: int
+    allowed: bytes
+    log_probability: float
+
+
+@dataclass(slots=True)
+class Passage:
+    """A conversation as the model read it, and what it drew there."""
+
+    ids: list[int]
+    drawn: list[DrawnToken] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Recorder:
+    """Hears of the draws of one run and makes passages of them, as few as there can be: the next draw joins the last passage if
+    its conversation goes on from there. It does not where what was written is read in other tokens later, or where a long
+    conversation is shown from a later turn on. So each token is learned behind exactly what it was drawn behind.
+
+    What was forced is no choice, and the words of an answer are not judged by any reward: neither is noted.
+    """
+
+    def __init__(self, vocabulary_size: int) -> None:
+        self.passages: list[Passage] = []
+        self._size = vocabulary_size
+        self._known: dict[bytes, bytes] = {}
+
+    def __call__(self, draw: Draw) -> None:
+        """Notes a draw."""
+        if draw.purpose == FINISH:
+            return
+        allowed_V = mask_of(draw.allowed, self._size)
+        if allowed_V.sum() < 2:
+            return
+        bits = np.packbits(allowed_V).tobytes()
+        bits = self._known.setdefault(bits, bits)
+        ids = draw.ids
+        if self.passages and ids[: len(self.passages[-1])] == self.passages[-1].ids:
+            self.passages[-1].ids = [*ids]
+        else:
+            self.passages.append(Passage([*ids]))
+        self.passages[-1].drawn.append(DrawnToken(len(ids), draw.token, bits, draw.log_probability))
+
+
+def mask_of(allowed: Allowed, size: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """What was allowed as a mask over the vocabulary."""
+    mask_V = np.full(size, allowed is None)
+    if allowed is not None and allowed.dtype == bool:
+        mask_V[: len(allowed)] = allowed
+    elif allowed is not None:
+        mask_V[allowed] = True
+    return mask_V
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """One run of a task."""
+
+    task: Task
+    trajectory: Trajectory
+    passages: Sequence[Passage]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutMaker:
+    """What rollouts are made with; `policy` draws its actions."""
+
+    policy: GenerativePolicy
+    catalog: Catalog
+    packages: Packages
+    budget: Budget
+    concurrency: int
+
+    def groups(self, engine: Engine, tasks: Sequence[Task], size: int, seed: str) -> list[list[Rollout]]:
+        """`size` rollouts of each task. What each draws depends on the seed, the task and its number in the group alone, up to
+        the rounding of passes."""
+        requests = [_Request(self, task, f"{seed}/{task.id}/{number}") for task in tasks for number in range(size)]
+        made: dict[int, Rollout] = dict(engine.each(requests, self.concurrency))
+        return [[made[place * size + number] for number in range(size)] for place in range(len(tasks))]
+
+    def roll_out(self, task: Task, seed: str, work: Work) -> Rollout:
+        """One run of a task, in an environment of its own."""
+        recorder = Recorder(self.policy.checkpoint.vocabulary.new_token_ids.stop)
+        policy = self.policy.for_task(seed, work, definitions=task.definitions, on_draw=recorder)
+        with closing(environment_for(task, self.catalog, self.packages)) as environment:
+            trajectory = run_agent(policy, environment, task, budget=self.budget)
+        return Rollout(task=task, trajectory=trajectory, passages=recorder.passages)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The request to make one rollout."""
+
+    maker: RolloutMaker
+    task: Task
+    seed: str
+
+    def run(self, work: Work) -> Rollout:
+        return self.maker.roll_out(self.task, self.seed, work)
