@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from toolgen.agent import ComposedEnvironment, Environment, McpEnvironment
 from toolgen.agent.environments.protocol import CALL_SECONDS
 from toolgen.catalog import Catalog
+from toolgen.catalog.effects import only_reads
 from toolgen.cli.calling import (
     AllowHostOption,
     AllowPrivateOption,
@@ -34,6 +36,7 @@ from toolgen.errors import MissingExtraError, UsageError
 from toolgen.fetching.opening import open_tokenizer
 from toolgen.serving import Gateway
 from toolgen.serving.addresses import LOOPBACK, in_url
+from toolgen.serving.following import Following
 
 if TYPE_CHECKING:
     from toolgen.serving.mcp_gateway import Confirm
@@ -145,10 +148,25 @@ def mcp(
     logging = partial(Gateway, log=log, log_contents=log_contents)
     gateway = logging(catalog, finder, environment, read_only=read_only, call_within=call_within)
     try:
+        _follow(gateway, environment, searching, read_only)
         asks = confirm and not dry_run
         _serve(gateway, (host, port) if http else None, "never" if not asks else "where possible" if yes else "always")
     finally:
         gateway.close()
+
+
+def _follow(gateway: Gateway, environment: Environment, searching: SearchOptions, read_only: bool) -> None:
+    """Serves what the MCP servers list that may be called, as it changes."""
+    composed = environment if isinstance(environment, ComposedEnvironment) else None
+    mcp = composed.by_kind.get("mcp") if composed else None
+    if not (composed and isinstance(mcp, McpEnvironment)):
+        return
+
+    def take(catalog: Catalog) -> None:
+        mcp.take(Catalog(filter(only_reads, catalog)) if read_only else catalog)
+        composed.take(catalog)
+
+    Following(gateway, mcp, searching.selected, take, message)
 
 
 def _check(host: str | None, yes: bool, confirm: bool) -> None:

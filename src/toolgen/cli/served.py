@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolgen.catalog import Catalog
-from toolgen.catalog.transforms import select_tools
+from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.transforms import filter_tools, select_tools, selector
 from toolgen.cli.console import message, progress
 from toolgen.cli.index import INDEX_BASE, indexed
 from toolgen.cli.outputs import checkpoint_output
@@ -48,6 +48,11 @@ class SearchOptions:
     def catalog(self, folder: Path) -> Catalog:
         """The tools of a folder that are served."""
         return select_tools(load_catalog(folder), self.include or (), self.exclude or ())
+
+    def selected(self, tools: Sequence[Tool]) -> Sequence[Tool]:
+        """Those of further tools that are served."""
+        chosen = ([*map(selector, which or ())] for which in (self.include, self.exclude))
+        return filter_tools(Catalog(tools), *chosen).catalog[:]
 
     def open(
         self, folder: Path, catalog: Catalog, checkpoint: Checkpoint | None = None, engine: Engine | None = None

@@ -10,7 +10,7 @@ Shapes: Q queries, B of them in one pass, T tokens, D hidden size, N tools, V ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -21,12 +21,15 @@ import torch
 from torch import Tensor
 
 from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.changes import check_definitions
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
 from toolgen.inference.beam_search import Found, beam_search
 from toolgen.inference.engine import Engine
 from toolgen.inference.heads import Head
+from toolgen.inference.late_tools import add_tools, remove_tools, update_tools
 from toolgen.inference.passes import Part
 from toolgen.inference.trie import Trie
 from toolgen.retrieval.protocol import BEAM, Ranking, count_of, texts_of, top_ranking
@@ -100,6 +103,20 @@ class GenerativeRetriever:
                 f"{len(difference.changed)} changed; run `toolgen tools add` or `toolgen tools update`, or virtualize again"
             )
         self._take(catalog.ids)
+
+    def change(self, added: Sequence[Tool], changed: Sequence[Tool], removed: Collection[str]) -> None:
+        """Changes the checkpoint's tools in place, as `inference.late_tools` does: whoever shares the model or an index with
+        this retriever must not search meanwhile. All tools can be found then. Where an error is raised nothing was changed."""
+        checkpoint = self._checkpoint
+        check_definitions(changed)
+        if added:
+            checkpoint = add_tools(checkpoint, added)
+        if removed:
+            checkpoint = remove_tools(checkpoint, removed)
+        if changed:
+            checkpoint = update_tools(checkpoint, changed)
+        self._checkpoint = checkpoint
+        self._take(checkpoint.vocabulary.tool_ids)
 
     def _take(self, tool_ids: Sequence[str]) -> None:
         """These are the tools that can be found."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.tool import Tool
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.errors import UsageError
 from toolgen.foreign.data import clean_text
@@ -99,6 +100,15 @@ class Retriever(Protocol):
         """The best k tools for each query."""
 
 
+def parts_of(retriever: Retriever) -> Iterator[Retriever]:
+    """The retriever, and those that it is made of."""
+    yield retriever
+    for name, value in vars(retriever).items():
+        members = [value] if isinstance(value, Retriever) else [one for one, _ in value] if name == "members" else []
+        for member in members:
+            yield from parts_of(member)
+
+
 def separate(retriever: Retriever) -> Retriever:
     """The same retriever with an index of its own: it and all those that it is made of can be indexed again, and the one that
     was given finds what it found before. Models are shared."""
@@ -109,6 +119,14 @@ def separate(retriever: Retriever) -> Retriever:
         elif name == "members":  # of a sum, each with its weight
             setattr(other, name, tuple((separate(one), weight) for one, weight in value))
     return other
+
+
+@runtime_checkable
+class Changeable(Protocol):
+    """A retriever that is made for a catalog, and has to change before it can index another."""
+
+    def change(self, added: Sequence[Tool], changed: Sequence[Tool], removed: Collection[str]) -> None:
+        """Takes tools in, takes other definitions of tools that it has (by id), and forgets tools."""
 
 
 def texts_of(queries: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from toolgen.catalog.schema import best_fault
 from toolgen.datasets import Task
 from toolgen.errors import InputError
 from toolgen.retrieval import Retriever
+from toolgen.retrieval.protocol import Changeable, parts_of
 
 LARGEST = 50
 """Tools in one answer of a search."""
@@ -90,6 +91,25 @@ class Gateway:
         environment.reset(Task.from_text("calls of clients"))
 
     @property
+    def catalog(self) -> Catalog:
+        """The tools that are served now."""
+        return self._catalog
+
+    def change(self, added: Sequence[Tool], changed: Sequence[Tool], removed: Collection[str]) -> None:
+        """Serves other tools from now on. Searches wait for it, and calls go on; a checkpoint gets rows for what is new, in
+        memory. Where an error is raised nothing was changed."""
+        started, replaced = time.monotonic(), {tool.id: tool for tool in changed}
+        kept = [replaced.get(tool.id, tool) for tool in self._catalog if tool.id not in removed]
+        catalog = Catalog([*kept, *added])
+        with self._searching:
+            for part in parts_of(self._retriever):
+                if isinstance(part, Changeable):
+                    part.change(added, changed, removed)
+            self._retriever.index(catalog)
+            self._catalog, self._names = catalog, wire_names(catalog)
+        self._note("change", started, tools=[*(tool.id for tool in (*added, *changed)), *removed])
+
+    @property
     def size(self) -> int:
         """How many tools there are."""
         return len(self._catalog)
@@ -102,8 +122,9 @@ class Gateway:
             raise InputError(f"the limit is {limit}; give 1 to {LARGEST}")
         started = time.monotonic()
         with self._searching:
+            catalog = self._catalog
             ranking = self._retriever.search([text[:LONGEST_REQUEST]], limit)[0]
-        pairs = zip(map(self._catalog.get, ranking.tools), ranking.scores, strict=True)
+        pairs = zip(map(catalog.get, ranking.tools), ranking.scores, strict=True)
         found = tuple(Found(tool.id, brief(tool), score) for tool, score in pairs)
         self._note("search", started, tools=ranking.tools, declined=ranking.is_declined)
         return Search(found, ranking.is_declined, ranking.confidence)
@@ -155,10 +176,10 @@ class Gateway:
 
     def _tool(self, name: str) -> Tool:
         """By id or by wire name."""
-        name = self._names.get(name, name)
-        if name not in self._catalog:
+        catalog, name = self._catalog, self._names.get(name, name)
+        if name not in catalog:
             raise InputError(f"there is no tool {name[:200]!r}; search for one and use its name as it stands there")
-        return self._catalog.get(name)
+        return catalog.get(name)
 
     def _note_call(self, tool: str, arguments: Mapping[str, Any], result: ToolResult, started: float) -> None:
         contents = {"arguments": dict(arguments), "result": result.content} if self._log_contents else {}

@@ -17,33 +17,37 @@ class ComposedEnvironment:
     name = "composed"
 
     def __init__(self, catalog: Catalog, by_kind: Mapping[str, Environment]) -> None:
-        self._by_kind = dict(by_kind)
+        self.by_kind = dict(by_kind)
+        self.take(catalog)
+
+    def take(self, catalog: Catalog) -> None:
+        """From now on the tools are those of this catalog. Its environments are told by whoever made them."""
         self._kinds = {tool.id: str((tool.endpoint or {}).get("kind") or "none") for tool in catalog}
 
     @property
     def tools(self) -> tuple[str, ...]:
-        offered = {kind: frozenset(environment.tools) for kind, environment in self._by_kind.items()}
+        offered = {kind: frozenset(environment.tools) for kind, environment in self.by_kind.items()}
         return tuple(tool for tool, kind in self._kinds.items() if tool in offered.get(kind, ()))
 
     def reset(self, task: Task) -> None:
-        for environment in self._by_kind.values():
+        for environment in self.by_kind.values():
             environment.reset(task)
 
     def start_turn(self, turn: Turn) -> None:
-        for environment in self._by_kind.values():
+        for environment in self.by_kind.values():
             environment.start_turn(turn)
 
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         kind = self._kinds.get(tool_id)
         if kind is None:
             return not_available(tool_id, self.name)
-        if kind not in self._by_kind:
-            known = ", ".join(self._by_kind) or "none"
+        if kind not in self.by_kind:
+            known = ", ".join(self.by_kind) or "none"
             text = f"tool {tool_id} is of the kind {kind!r}, which is not carried out here; carried out are {known}"
             return ToolResult(content=error_text(text), status="error")
-        return self._by_kind[kind].call(tool_id, arguments, within=within)
+        return self.by_kind[kind].call(tool_id, arguments, within=within)
 
     def close(self) -> None:
         with ExitStack() as stack:  # one that fails to close does not keep the others open
-            for environment in self._by_kind.values():
+            for environment in self.by_kind.values():
                 stack.callback(environment.close)

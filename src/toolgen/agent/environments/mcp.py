@@ -13,10 +13,13 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from toolgen.agent.environments.mcp_watch import Watch
 from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, no_answer, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.mcp_client_files import NamedServer, servers_at
@@ -30,6 +33,7 @@ from toolgen.catalog.loaders.mcp_connection import (
     with_words,
 )
 from toolgen.catalog.loaders.mcp_endpoint import McpServer, endpoint_of, filled_in, server_of, shown_server
+from toolgen.catalog.loaders.mcp_servers import Listing, tools_of
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.task import Task, Turn
 from toolgen.errors import CatalogError
@@ -45,6 +49,9 @@ if TYPE_CHECKING:
 
 Approve = Callable[[str], bool]
 """Whether a server that only the catalog names may be started or reached; it gets the command line or address."""
+
+OnTools = Callable[[str, Sequence[str], Sequence[Tool]], None]
+"""Hears, in a thread of the server's own, which server it is, the ids of its tools in the catalog, and the tools it lists."""
 
 MAX_BYTES = 32 << 20  # of one answer
 MAX_TEXT = 1 << 20  # characters of one result; the agent's loop cuts further
@@ -71,18 +78,36 @@ class McpEnvironment:
         require_sdk()
         places = [servers_at(place) for place in servers]
         self.losses = tuple(loss for place in places for loss in place.losses)
-        named = [server for place in places for server in place.servers]
-        known: dict[str, _Server] = {}
-        self._tools: dict[str, tuple[Tool, _Server]] = {}
+        self._named = [server for place in places for server in place.servers]
+        self._approve = approve
+        self._servers: dict[str, _Server] = {}
+        self.take(catalog)
+
+    def take(self, catalog: Catalog) -> None:
+        """From now on the tools are those of this catalog; servers that run go on."""
+        tools: dict[str, tuple[Tool, _Server]] = {}
         for tool in catalog:
             endpoint = tool.endpoint or {}
-            own = next((one for one in named if _is_named(one, endpoint)), None)
-            if endpoint.get("kind") != "mcp" or (own is None and approve is None):
+            own = next((one for one in self._named if _is_named(one, endpoint)), None)
+            if endpoint.get("kind") != "mcp" or (own is None and self._approve is None):
                 continue
             key = json.dumps([endpoint.get(part) for part in ("server", "command", "env", "cwd", "url", "headers")])
-            if key not in known:
-                known[key] = _Server(endpoint, own.ready if own else None, approve)
-            self._tools[tool.id] = (tool, known[key])
+            if key not in self._servers:
+                self._servers[key] = _Server(endpoint, own, self._approve)
+            tools[tool.id] = (tool, self._servers[key])
+        self._tools = tools
+
+    def watch(self, on_tools: OnTools) -> None:
+        """Starts the servers that the user names, without waiting for them, and tells their tools, now and whenever they say
+        that these have changed."""
+        import mcp.server  # noqa: F401  # whole, before several threads need parts of it
+
+        for key, server in self._servers.items():
+            server.watch(partial(self._tell, on_tools, key))
+
+    def _tell(self, on_tools: OnTools, key: str, listed: Sequence[Tool]) -> None:
+        own = [tool_id for tool_id, (_, server) in self._tools.items() if server is self._servers[key]]
+        on_tools(key, own, listed)
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -106,7 +131,7 @@ class McpEnvironment:
         return tool_id not in self._tools or self._tools[tool_id][1].agree()
 
     def close(self) -> None:
-        for server in {id(server): server for _, server in self._tools.values()}.values():
+        for server in self._servers.values():
             server.stop()
 
 
@@ -121,7 +146,8 @@ def _is_named(named: NamedServer, endpoint: Mapping[str, Any]) -> bool:
 class _Server:
     """One server, running or not. Its connection lives in a thread of its own, which ends with this process."""
 
-    def __init__(self, endpoint: Mapping[str, Any], own: McpServer | None, approve: Approve | None) -> None:
+    def __init__(self, endpoint: Mapping[str, Any], own: NamedServer | None, approve: Approve | None) -> None:
+        self._on_tools: Callable[[Sequence[Tool]], None] | None = None
         self._endpoint, self._own, self._approve = endpoint, own, approve
         self._name = str(endpoint.get("server") or "")
         self._lock = threading.Lock()
@@ -141,6 +167,13 @@ class _Server:
         if running.is_over:
             running.stop()
         return no_answer(within) if result.status == "timeout" else result
+
+    def watch(self, on_tools: Callable[[Sequence[Tool]], None]) -> None:
+        """Starts it, if the user named it, and tells its tools whenever they may have changed."""
+        if self._own is not None:
+            self._on_tools = on_tools
+            with self._lock, suppress(Exception):  # whoever calls one of its tools will hear why
+                self._started(CALL_SECONDS)
 
     def agree(self) -> bool:
         """Whether it may be started."""
@@ -163,13 +196,25 @@ class _Server:
             self._running.stop()
             self._running = None
         if self._running is None:
-            server = self._own
-            if server is None:
+            if self._own is None:
                 server = server_of(self._name, self._endpoint)
                 self._ask(server)
-                server = filled_in(server)
-            self._running = _Running(server, within, trusted=self._own is not None)
+                self._running = _Running(filled_in(server), within, trusted=False)
+            else:
+                self._running = _Running(self._own.ready, within, trusted=True, on_listing=self._listed())
         return self._running
+
+    def _listed(self) -> Callable[[Listing], None] | None:
+        own, on_tools = self._own, self._on_tools
+        if own is None or on_tools is None:
+            return None
+        same = {key: value for key, value in self._endpoint.items() if key not in ("tool", "annotations")}
+
+        def tell(listing: Listing) -> None:
+            tools = tools_of(listing, own, [])
+            on_tools([replace(tool, endpoint={**(tool.endpoint or {}), **same}) for tool in tools])
+
+        return tell
 
     def _ask(self, server: McpServer) -> None:
         if self._own is not None:
@@ -181,9 +226,18 @@ class _Server:
 
 
 class _Running:
-    """A connection, begun but not waited for, that is open until it is stopped or the server ends."""
+    """A connection, begun but not waited for, that is open until it is stopped or the server ends. `on_listing` hears what the
+    server lists, at first and whenever that has changed."""
 
-    def __init__(self, server: McpServer, seconds: float, *, trusted: bool) -> None:
+    def __init__(
+        self,
+        server: McpServer,
+        seconds: float,
+        *,
+        trusted: bool,
+        on_listing: Callable[[Listing], None] | None = None,
+    ) -> None:
+        self._watch = Watch(server, on_listing) if on_listing else None
         self.is_over = False
         self._server, self._seconds = server, seconds
         self._options = Options(seconds, limit=MAX_BYTES, lasting=True, trusted=trusted)
@@ -261,7 +315,8 @@ class _Running:
         from anyio.from_thread import BlockingPortal
         from mcp import Client
 
-        transport = connection(self._server, errors, self._options, on_end=self._end)
+        see = self._watch.see if self._watch else lambda _message: None
+        transport = connection(self._server, errors, self._options, see, on_end=self._end)
         with anyio.CancelScope(deadline=anyio.current_time() + self._seconds) as starting:
             self._starting, self._loop = starting, asyncio.get_running_loop()
             if self.is_over:  # stopped before it began
@@ -271,7 +326,11 @@ class _Running:
                 self._done = anyio.Event()
                 self._portal, self._client = portal, client
                 self._opened.set()
-                await self._done.wait()
+                async with anyio.create_task_group() as tasks:
+                    if self._watch:
+                        tasks.start_soon(self._watch.run, client)
+                    await self._done.wait()
+                    tasks.cancel_scope.cancel()
 
     def _end(self) -> None:
         self.is_over = True

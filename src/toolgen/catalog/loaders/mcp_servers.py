@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from toolgen.catalog.loaders.common import LoadedTools
 from toolgen.catalog.loaders.mcp_client_files import NamedServer, servers_at
@@ -37,6 +37,9 @@ from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
 from toolgen.foreign.data import clean
 
+if TYPE_CHECKING:
+    from mcp import Client
+
 MAX_BYTES = 128 << 20
 TIMEOUT = 60.0  # seconds for one server, from its start to its last page
 MAX_TOOLS = 100_000
@@ -45,7 +48,7 @@ _HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 
 
 @dataclass
-class _Listing:
+class Listing:
     """What one server has sent so far."""
 
     provider: str = ""
@@ -78,7 +81,7 @@ def load_mcp(place: str, *, timeout: float = TIMEOUT) -> LoadedTools:
             losses.append(Loss(str(server.ready), str(error)))
             continue
         losses += listing.losses
-        tools += _tools(listing, server, notes)
+        tools += tools_of(listing, server, notes)
     ids = unique_ids(tool.id for tool in tools)
     notes += [f"{new}: id {given!r} was taken" for given, new in ids.renamed]
     tools = [replace(tool, id=unique) for tool, unique in zip(tools, ids.ids, strict=True)]
@@ -90,7 +93,7 @@ def load_mcp(place: str, *, timeout: float = TIMEOUT) -> LoadedTools:
 # --- the protocol -----------------------------------------------------------------------------------------------------
 
 
-def _list_tools(server: McpServer, timeout: float) -> _Listing:
+def _list_tools(server: McpServer, timeout: float) -> Listing:
     """Everything that a server lists; CatalogError if it lists nothing because of a fault."""
     import anyio
 
@@ -99,7 +102,7 @@ def _list_tools(server: McpServer, timeout: float) -> _Listing:
     with suppress(RuntimeError):
         asyncio.get_running_loop()
         raise CatalogError("MCP servers cannot be read inside a running event loop; use a thread")
-    listing = _Listing()
+    listing = Listing()
     with tempfile.TemporaryFile() as errors, quiet_sdk():
         try:
             anyio.run(_read_pages, server, listing, timeout, errors)
@@ -111,36 +114,41 @@ def _list_tools(server: McpServer, timeout: float) -> _Listing:
     return listing
 
 
-async def _read_pages(server: McpServer, listing: _Listing, timeout: float, errors: IO[bytes]) -> None:
+async def _read_pages(server: McpServer, listing: Listing, timeout: float, errors: IO[bytes]) -> None:
     import anyio
     from mcp import Client
 
-    transport = connection(server, errors, Options(timeout, MAX_BYTES), lambda message: _record(message, listing))
+    transport = connection(server, errors, Options(timeout, MAX_BYTES), lambda message: record_tools(message, listing))
     with anyio.fail_after(timeout):
         async with Client(transport, cache=None) as client:
-            introduced = client.server_info.name if client.server_info else ""
-            listing.provider = server.name or clean(introduced).strip() or str(server)
-            cursor: str | None = None
-            seen: set[str] = set()
-            while True:
-                before = len(listing.records)
-                page = await client.list_tools(cursor=cursor)
-                kept = {tool.name for tool in page.tools}
-                for refused in [one for one in listing.records[before:] if one["name"] not in kept]:
-                    listing.lose(refused["name"], "the SDK refuses it: its x-mcp-header is invalid")
-                listing.records[before:] = [one for one in listing.records[before:] if one["name"] in kept]
-                cursor = page.next_cursor
-                if not cursor:  # some say "" for the end
-                    return
-                if cursor in seen:
-                    return listing.lose(str(server), "its pages go round in circles; they were read once")
-                seen.add(cursor)
-                if len(listing.records) >= MAX_TOOLS or len(seen) >= MAX_PAGES:
-                    bound = f"{MAX_TOOLS:,} tools or {MAX_PAGES:,} pages"
-                    return listing.lose(str(server), f"it lists more than {bound}; the rest was not read")
+            await read_pages(client, server, listing)
 
 
-def _record(message: Any, listing: _Listing) -> None:
+async def read_pages(client: Client, server: McpServer, listing: Listing) -> None:
+    """Reads every page of a server's tools over a connection whose messages `record_tools` sees, too."""
+    introduced = client.server_info.name if client.server_info else ""
+    listing.provider = server.name or clean(introduced).strip() or str(server)
+    cursor: str | None = None
+    seen: set[str] = set()
+    while True:
+        before = len(listing.records)
+        page = await client.list_tools(cursor=cursor)
+        kept = {tool.name for tool in page.tools}
+        for refused in [one for one in listing.records[before:] if one["name"] not in kept]:
+            listing.lose(refused["name"], "the SDK refuses it: its x-mcp-header is invalid")
+        listing.records[before:] = [one for one in listing.records[before:] if one["name"] in kept]
+        cursor = page.next_cursor
+        if not cursor:  # some say "" for the end
+            return
+        if cursor in seen:
+            return listing.lose(str(server), "its pages go round in circles; they were read once")
+        seen.add(cursor)
+        if len(listing.records) >= MAX_TOOLS or len(seen) >= MAX_PAGES:
+            bound = f"{MAX_TOOLS:,} tools or {MAX_PAGES:,} pages"
+            return listing.lose(str(server), f"it lists more than {bound}; the rest was not read")
+
+
+def record_tools(message: Any, listing: Listing) -> None:
     """Takes the tools out of an answer as they were sent. The SDK gets what it cannot refuse, since it would refuse a whole
     page for one odd value: names, and schemas for their headers."""
     result = getattr(getattr(message, "message", None), "result", None)
@@ -181,7 +189,8 @@ def _problem(tool: Any) -> str:
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
-def _tools(listing: _Listing, server: NamedServer, notes: list[str]) -> list[Tool]:
+def tools_of(listing: Listing, server: NamedServer, notes: list[str]) -> list[Tool]:
+    """What a server has listed, without what the user has switched off."""
     kept = [record for record in listing.records if server.ready.has(record["name"])]
     if off := len(listing.records) - len(kept):
         notes.append(f"{listing.provider}: {off} tools that the file switches off were left out")
