@@ -21,6 +21,7 @@ from toolgen.testing import tiny_checkpoint
 
 CLOSED = {"additionalProperties": False}
 OPTIONS = DecodingOptions(argument_tokens=16, thought_tokens=8)
+TASK = Task.from_text("Hi", id="one")
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +87,36 @@ def test_further_calls_of_the_message_are_made_until_the_model_ends_it_or_repeat
         monkeypatch.setattr(ToolDecoder, "choose_another", another)
         options = replace(OPTIONS, sampling=Sampling(temperature=2.0, seed=seed))
         policy = GenerativePolicy(checkpoint, options=options)
-        policy = policy.for_task("one", Runner(checkpoint.model), definitions=definitions)
+        policy = policy.for_task(replace(TASK, definitions=tuple(definitions)), Runner(checkpoint.model))
         action = policy.act(asked, names, required=True)
         calls = [(one.tool, one.arguments["yes"]) for one in (action, *action.parallel)]
         assert len({*calls}) == len(calls) <= 3, "a call that is repeated ends the message"
         assert action.tokens > sum(one.tokens for one in action.parallel)
         counts.add(len(calls))
     assert 3 in counts
+
+
+def test_a_further_call_that_is_not_made_was_written_all_the_same(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [{"role": "user", "content": "Hi"}]
+    left = iter([False, True])
+    monkeypatch.setattr(ToolDecoder, "goes_on", lambda *_: next(left))
+    alone = GenerativePolicy(checkpoint, options=OPTIONS).act(asked, ["TicketAPI&&titles"], required=True)
+    repeated = GenerativePolicy(checkpoint, options=OPTIONS).act(asked, ["TicketAPI&&titles"], required=True)
+    assert (alone.parallel, repeated.parallel) == ((), ()), "titles() a second time is a repetition"
+    assert repeated.tokens == 2 * alone.tokens
+
+
+def test_what_a_further_attempt_draws_depends_on_the_seed_the_task_and_the_number(checkpoint: Checkpoint) -> None:
+    def drawn(seed: int, task: str, number: int) -> int:
+        policy = GenerativePolicy(checkpoint, options=replace(OPTIONS, sampling=Sampling(seed=seed, top_k=5)))
+        attempt = policy.for_task(replace(TASK, id=task)).attempt(number, 1.0)
+        assert attempt.decoder.options.sampling == Sampling(seed=seed, top_k=5, temperature=1.0)
+        return attempt._session.generator.initial_seed()
+
+    seeds = [drawn(*which) for which in ((0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2))]
+    assert len({*seeds}) == 4 and drawn(0, "a", 1) == seeds[0]
 
 
 def test_given_tools_are_called_in_one_message(checkpoint: Checkpoint) -> None:
@@ -120,7 +144,7 @@ def test_arguments_follow_the_definition_that_a_task_means(checkpoint: Checkpoin
     own = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]}
     definition = Definition(tool="TicketAPI&&titles", description="Other.", parameters=own | CLOSED)
     policy = GenerativePolicy(checkpoint, options=OPTIONS)
-    meant = policy.for_task("one", Runner(checkpoint.model), definitions=(definition,))
+    meant = policy.for_task(replace(TASK, definitions=(definition,)), Runner(checkpoint.model))
     asked = [{"role": "user", "content": "Hi"}]
     assert meant.act(asked, given=(definition.tool,)).arguments.keys() == {"yes"}
     assert policy.act(asked, given=(definition.tool,)).arguments == {}

@@ -100,6 +100,21 @@ def test_a_stuck_call_beside_others_is_named_with_its_line(tmp_path: Path) -> No
         read_run(path)
 
 
+@pytest.mark.parametrize(
+    ("field", "place"), [("turn", ()), ("step", ()), ("tokens", ("action",)), ("prompt_tokens", ("action",))]
+)
+def test_a_negative_count_is_refused_with_its_line(tmp_path: Path, field: str, place: tuple[str, ...]) -> None:
+    path = tmp_path / "run.jsonl"
+    with RunRecorder(path) as recorder:
+        recorder(AgentEvent(kind="action", turn=0, step=1, action=Action(tool=CREATE)))
+    head, line = path.read_text().splitlines()
+    record = json.loads(line)
+    (record[place[0]] if place else record)[field] = -1
+    path.write_text(f"{head}\n{json.dumps(record)}\n")
+    with pytest.raises(InputError, match="line 2: -1 .*expected .* from 0 on"):
+        read_run(path)
+
+
 def test_recorded_results_come_in_their_order_and_others_are_errors() -> None:
     made = [(Call(tool="t", arguments={"a": 1, "b": 2}), ToolResult(content=text)) for text in ("first", "second")]
     environment = RecordedEnvironment(made)

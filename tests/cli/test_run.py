@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.cli import run as command
 from toolgen.cli.app import CommandGroup
 from toolgen.decoding import DecodingOptions
+from toolgen.errors import InputError
 from toolgen.testing import tiny_catalog, tiny_checkpoint
 
 FUNCTIONS = '''
@@ -210,6 +212,50 @@ def test_a_run_is_recorded_shown_again_and_its_results_replayed(folder: Path, tm
     replayed = invoke(folder / "ckpt", "Rain?", "--environment", f"recorded:{file}", "--max-steps", 2)
     assert replayed.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
     assert invoke(folder / "ckpt", "Rain?", "--record", file).exit_code == 2
+
+
+def _mutated(value: Any, random: Random) -> Any:
+    """The JSON value with one part of it left out or another one."""
+    if isinstance(value, (dict, list)) and value and random.random() < 0.8:
+        key = random.choice([*value] if isinstance(value, dict) else [*range(len(value))])
+        changed: Any = value.copy()
+        if random.random() < 0.2:
+            del changed[key]
+        else:
+            changed[key] = _mutated(value[key], random)
+        return changed
+    return random.choice([None, -1, 10**30, 0.5, True, "", "finish", "end", "back", [], {}, [{}], {"a": [None]}])
+
+
+def test_a_recorded_run_whatever_was_done_to_its_lines_is_shown_or_refused_in_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = Action(tool="tools&&rain", arguments={"city": "a"}, parallel=(Action(tool="tools&&rain", arguments={}),))
+    stuck = Action(tool="tools&&rain", stuck="arguments_cut", fault="cut")
+    actions = [("tools&&rain", {"city": "b"}), both, stuck, ("finish", {"answer": "No.", "gave_up": True})]
+    monkeypatch.setattr(command, "GenerativePolicy", lambda *_, **__: ScriptedPolicy(actions))
+    file = tmp_path / "run.jsonl"
+    first = invoke(folder / "ckpt", "Rain?", "--search", "dfs", "--record", file)
+    assert [line.split()[0] for line in first.stdout.splitlines()].count("back") == 3
+    assert first.stdout.splitlines()[:-1] == invoke(folder / "ckpt", "--replay", file).stdout.splitlines()[:-1]
+    lines = file.read_text().splitlines()
+    shown = 0
+    for number in range(300):
+        random = Random(number)
+        place = random.randrange(1, len(lines))
+        changed = json.dumps(_mutated(json.loads(lines[place]), random))
+        file.write_text("\n".join([*lines[:place], changed, *lines[place + 1 :], ""]))
+        result = invoke(folder / "ckpt", "--replay", file)
+        assert result.exception is None or isinstance(result.exception, (InputError, SystemExit)), changed
+        shown += result.exit_code == 0
+    assert 50 < shown < 250
+
+
+def test_a_search_is_refused_where_calls_cannot_be_undone(folder: Path, tmp_path: Path) -> None:
+    asked = [folder / "ckpt", "Rain?", "--python", folder / "tools.py", "--yes", "--search", "dfs"]
+    result = invoke(*asked, "--record", tmp_path / "run.jsonl")
+    assert result.exit_code == 2 and "cannot undo one" in " ".join(result.output.split())
+    assert not (tmp_path / "run.jsonl").exists()
 
 
 INTERRUPTED = """

@@ -92,7 +92,7 @@ class Script:
         self.hold.set()
         self.cancelled = threading.Event()
 
-    def for_task(self, _task: str, work: Any, options: Any = None, **_how: Any) -> Script:
+    def conversation(self, work: Any, options: Any = None, **_how: Any) -> Script:
         self.work, self.options = work, options
         return self
 

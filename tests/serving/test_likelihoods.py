@@ -87,7 +87,7 @@ def test_a_tool_of_several_tokens_is_as_likely_as_all_of_them() -> None:
     checkpoint = tiny_checkpoint(indexing="numeric", max_position_embeddings=2048)
     policy = GenerativePolicy(checkpoint)
     likelihoods = Likelihoods(policy)
-    own = policy.for_task("", Runner(checkpoint.model), on_draw=likelihoods.hear, likeliest=3)
+    own = policy.conversation(Runner(checkpoint.model), on_draw=likelihoods.hear, likeliest=3)
     writing = Writing((), lambda _: None, likelihoods)
     action = own.act(MESSAGES, required=True, tokens=20, on_text=writing.hear)
     first = writing.reply(action, 1).likelihoods[0]  # type: ignore[index]

@@ -36,7 +36,7 @@ def opened(url: str) -> Any:
 
 
 def chosen(policy: GenerativePolicy, tools: list[str] | None = None) -> tuple[str, Any, int]:
-    action = policy.for_task("", Runner(policy.checkpoint.model)).act(MESSAGES, tools, required=True, tokens=300)
+    action = policy.conversation(Runner(policy.checkpoint.model)).act(MESSAGES, tools, required=True, tokens=300)
     assert action.diagnostics is not None
     return action.tool, action.diagnostics.probability, action.tokens
 
@@ -110,7 +110,7 @@ def test_a_token_that_another_tool_has_now_is_read_anew(checkpoint: Checkpoint) 
     def scores(name: str, passes: Any = None) -> torch.Tensor:
         with assistant._own.lent([tool(name)]) as policy:
             messages[1]["tool_calls"][0]["function"]["name"] = name
-            session = policy.for_task("", passes or assistant.engine)._session
+            session = policy.conversation(passes or assistant.engine)._session
             session.sync(policy.decoder.protocol.prompt(messages))
             return session.logits_V
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from toolgen.agent.calls import Confirm, asking_before_changes
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.environments.python_functions import Given, PythonEnvironment
-from toolgen.agent.loop import AgentEvent, Budget, OnEvent, run_agent
+from toolgen.agent.loop import AgentEvent, Budget, OnEvent, Search, run_agent
 from toolgen.agent.policy import GenerativePolicy, Policy
 from toolgen.agent.record import RunRecorder, unfinished
+from toolgen.agent.search import reversible
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task
@@ -50,7 +51,7 @@ class AgentRun:
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """The calls, in order; `results` say what became of each."""
+        """The calls, in order, of a search those that it undid too; `results` say what became of each."""
         made = (event.action for event in self.events if event.kind == "result" and event.action)
         return tuple(Call(tool=action.tool, arguments=action.arguments) for action in made)
 
@@ -89,6 +90,7 @@ class Agent:
         options: DecodingOptions | None = None,
         confirm: Confirm | None = None,
         record: Path | None = None,
+        search: Search = "chain",
     ) -> None:
         self._own: Environment | None = None
         if functions is not None and environment is None:
@@ -98,7 +100,14 @@ class Agent:
                 "an agent needs functions=[...] or an environment=..., one of the two; "
                 "DryRunEnvironment(checkpoint.catalog) only records its calls"
             )
+        if search == "dfs":
+            try:
+                reversible(environment)
+            except UsageError:
+                self.close()
+                raise
         self.environment = environment
+        self._search = search
         self.policy: Policy = GenerativePolicy(checkpoint, think=think, options=options)
         self.budget = budget or Budget()
         self._confirm = asking_before_changes(checkpoint.catalog, confirm) if confirm else None
@@ -152,6 +161,7 @@ class Agent:
                 confirm=self._confirm,
                 cancel=cancel,
                 past=past,
+                search=self._search,
             )
         return AgentRun(trajectory=trajectory, events=tuple(events), file=recorder.path if recorder else None)
 

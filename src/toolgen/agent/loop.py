@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from toolgen.agent.calls import Confirm, carry_out, interrupted, refused
-from toolgen.agent.environments.protocol import CALL_SECONDS, Environment, ToolResult
+from toolgen.agent.environments.protocol import CALL_SECONDS, Environment, Reversible, ToolResult
 from toolgen.agent.policy import Action, Policy
+from toolgen.agent.search import DepthFirst, reversible
 from toolgen.datasets.messages import (
     RESULT_LIMIT,
     calls_message,
@@ -41,10 +42,14 @@ from toolgen.datasets.trajectory import (
 from toolgen.errors import UsageError
 
 
+Search = Literal["chain", "dfs"]
+"""How actions follow each other: each after the last one, or with those that fail undone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """How much a task may take: `steps` actions in each turn of the user, `tokens` generated and `seconds` in all, and
-    `call_within` seconds for each call.
+    `call_within` seconds for each call. What a search undoes is counted, too.
 
     Arguments that would go beyond `tokens` are cut there, and the call is not carried out.
     """
@@ -62,17 +67,27 @@ class Budget:
 @dataclass(frozen=True, kw_only=True)
 class AgentEvent:
     """Something that just happened: `kind` says which of `text`, `action` and `result` is filled. The text of an `end` is the
-    status of the last turn."""
+    status of the last turn.
 
-    kind: Literal["user", "action", "result", "end"]
+    A search tells of "back" where it undoes all actions after `step`, with the reason, and at the end of a turn of its "path":
+    `steps` are the actions that were not undone.
+    """
+
+    kind: Literal["user", "action", "result", "back", "path", "end"]
     turn: int
     step: int = 0
     text: str = ""
     action: Action | None = None
     result: ToolResult | None = None
+    steps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (lowest := min(self.turn, self.step, *self.steps)) < 0:
+            raise UsageError(f"{lowest} as the number of a turn or step; expected one from 0 on")
 
 
 OnEvent = Callable[[AgentEvent], None]
+_Ending = tuple[Status, str | None]  # with the answer
 
 
 def run_agent(
@@ -87,6 +102,7 @@ def run_agent(
     confirm: Confirm | None = None,
     cancel: threading.Event | None = None,
     past: Sequence[AgentEvent] = (),
+    search: Search = "chain",
 ) -> Trajectory:
     """Carries out one task, turn by turn, and returns all that was said and done.
 
@@ -96,7 +112,13 @@ def run_agent(
     `on_event` is told of each step, `confirm` is asked before each call, and `cancel` ends the run when it is set. `past` are
     the events of a run of this task that was broken off, which goes on from there: nothing is done or told again. Where it
     ended during a call, the model is told that nobody knows whether that took effect.
+
+    With the `search` "dfs" an action that fails (a call with an error, one that was not completed, giving up) is undone and
+    another one asked for; where two have failed, so has the action before them. The messages are those of the path to the
+    answer, while the outcome counts all. UsageError where the environment cannot go back, or for a run that has a past.
     """
+    if search == "dfs" and past:
+        raise UsageError("a search does not go on with a run that was broken off; it has no effects: begin it anew")
     return _Run(
         policy=policy,
         environment=environment,
@@ -109,6 +131,7 @@ def run_agent(
         cancel=cancel or threading.Event(),
         past=deque(event for event in past if event.kind != "end"),
         messages=opening(task),
+        reversible=reversible(environment) if search == "dfs" else None,
     ).trajectory()
 
 
@@ -127,6 +150,7 @@ class _Run:
     cancel: threading.Event
     past: deque[AgentEvent]
     messages: list[Message]
+    reversible: Reversible | None
     turns: list[TurnOutcome] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
@@ -166,25 +190,44 @@ class _Run:
 
     def _take_turn(self, turn: int) -> None:
         """Actions until the turn is over; its status and answer go to `self.turns`."""
-        status: Status = "step_limit"
-        answer: str | None = None
+        ending: _Ending = ("step_limit", None)
+        search = DepthFirst(self.reversible) if self.reversible else None
         step = 0
         while step < self.budget.steps:
             over = None if self.past else self._limit()
             if over is not None:
-                status = over
+                ending = over, None
                 break
             step += 1
-            action = self._act(turn, step)
-            ended = self._ending(action)
+            if search:
+                search.begin(step, self.messages)
+            action = self._act(turn, step, search)
+            ended, fault = self._ending(action), self._carry_out(action, turn, step)
+            step += len(action.parallel)
+            if search and fault:
+                back = search.back(action, fault, self.messages)
+                if back is not None:
+                    self.on_event(AgentEvent(kind="back", turn=turn, step=back, text=fault))
+                    continue
+                ended = ended or ("gave_up", None)
             if ended is not None:
-                status, answer = ended
+                ending = ended
                 break
-            if action.stuck:
-                self.messages.append(notice_message(cut_text(not_carried_out(action), self.result_limit)))
-            else:
-                step += self._call(action, turn, step) - 1
-        self.turns.append(TurnOutcome(status=status, answer=answer, steps=step))
+        self.turns.append(TurnOutcome(status=ending[0], answer=ending[1], steps=step))
+        if search:
+            self.on_event(AgentEvent(kind="path", turn=turn, steps=search.steps))
+
+    def _carry_out(self, action: Action, turn: int, step: int) -> str:
+        """Makes the calls of an action, or tells the model why not; empty unless it failed, and then why."""
+        if action.stuck:
+            fault = not_carried_out(action)
+            if action.stuck != "context_full":
+                self.messages.append(notice_message(cut_text(fault, self.result_limit)))
+            return fault
+        if action.is_call:
+            failed = [result.content for result in self._call(action, turn, step) if result.is_error]
+            return failed[0] if failed else ""
+        return "gave up" if action.is_finish and action.arguments.get("gave_up") else ""
 
     def _limit(self) -> Status | None:
         """What ends the run before its next action."""
@@ -197,14 +240,15 @@ class _Run:
     def _seconds_left(self) -> float:
         return self.budget.seconds - (time.monotonic() - self.started)
 
-    def _act(self, turn: int, step: int) -> Action:
+    def _act(self, turn: int, step: int, search: DepthFirst | None) -> Action:
         recorded = self._next_past("action")
         self.is_past = recorded is not None
         if recorded is not None and recorded.action is not None:
             action = recorded.action
         else:
             tools = self.environment.tools if self.restrict else None
-            action = self.policy.act(self.messages, tools, tokens=self.budget.tokens - self.tokens)
+            asked = search.asking(self.policy, self.messages) if search else (self.policy, self.messages)
+            action = asked[0].act(asked[1], tools, tokens=self.budget.tokens - self.tokens)
             action = replace(action, parallel=action.parallel[: self.budget.steps - step])
             self.on_event(AgentEvent(kind="action", turn=turn, step=step, action=action))
         self.tokens += action.tokens
@@ -218,7 +262,7 @@ class _Run:
         return action
 
     @staticmethod
-    def _ending(action: Action) -> tuple[Status, str | None] | None:
+    def _ending(action: Action) -> _Ending | None:
         """Status and answer if the action ends the turn."""
         if action.stuck:
             return ("token_limit", None) if action.stuck == "context_full" else None
@@ -228,14 +272,13 @@ class _Run:
             return ("gave_up" if action.arguments.get("gave_up") else "finished"), action.arguments.get("answer")
         return None
 
-    def _call(self, action: Action, turn: int, step: int) -> int:
-        """Carries out the calls of an action; how many that were. Results stand in the order of the calls."""
-        actions = (action, *action.parallel)
-        first = len(self.decisions) - len(action.parallel)
-        for number, result in enumerate(self._results_of(actions, turn, step), start=first):
+    def _call(self, action: Action, turn: int, step: int) -> list[ToolResult]:
+        """Carries out the calls of an action. Results stand in the order of the calls."""
+        results = self._results_of((action, *action.parallel), turn, step)
+        for number, result in enumerate(results, start=len(self.decisions) - len(action.parallel)):
             self.messages.append(result_message(f"call_{number}", result.content, self.result_limit))
-            self.results.append(result)
-        return len(actions)
+        self.results += results
+        return results
 
     def _results_of(self, actions: Sequence[Action], turn: int, step: int) -> list[ToolResult]:
         """What the calls came back with, or once came back with."""
@@ -279,6 +322,8 @@ class _Run:
 def not_carried_out(action: Action) -> str:
     """What the model is told of a call that it did not complete."""
     why = action.fault or action.stuck.replace("_", " ")
+    if action.stuck == "context_full":
+        return why
     if action.stuck == "arguments_cut":
         return f"The call of {action.tool} was not carried out: its arguments were {why}. Write shorter arguments."
     return f"The call of {action.tool} was not carried out: its arguments are not valid ({why})."

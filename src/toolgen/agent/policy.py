@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from toolgen.datasets.messages import FINISH, NO_TOOL, calls_message
 from toolgen.datasets.trajectory import Diagnostics, Message
 from toolgen.errors import UsageError
 
 if TYPE_CHECKING:
-    from toolgen.catalog.tool import Definition
     from toolgen.checkpoint import Checkpoint
+    from toolgen.datasets.task import Task
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
     from toolgen.inference.passes import Passes
     from toolgen.inference.session import OnDraw
@@ -26,6 +26,8 @@ SHOWN = 0.75
 """Share of the model's context that the conversation may take; the rest is for the next call and its documentation."""
 MAX_CALLS = 16
 """Calls in one message, at most."""
+TEMPERATURE = 0.7
+"""With which a further attempt draws."""
 
 OnText = Callable[[str, str], bool | None]
 OnChoice = Callable[["ToolChoice"], None]
@@ -55,6 +57,8 @@ class Action:
     def __post_init__(self) -> None:
         if self.parallel and not all(one.is_call for one in (self, *self.parallel)):
             raise UsageError("only calls of tools can be parallel, and none that is stuck")
+        if min(self.tokens, self.prompt_tokens) < 0:
+            raise UsageError(f"{min(self.tokens, self.prompt_tokens)} tokens; expected a count from 0 on")
 
     @property
     def is_call(self) -> bool:
@@ -97,6 +101,15 @@ class ScriptedPolicy:
         return action if isinstance(action, Action) else Action(tool=action[0], arguments=action[1])
 
 
+@runtime_checkable
+class PerTask(Policy, Protocol):
+    """A policy that is another one for each task."""
+
+    def for_task(self, task: Task, passes: Passes | None = None) -> Policy:
+        """The same policy for one task, whose model's passes `passes` makes."""
+
+
+@runtime_checkable
 class Drawing(Policy, Protocol):
     """A policy that can make further attempts, drawing where it takes the likeliest else."""
 
@@ -107,7 +120,7 @@ class Drawing(Policy, Protocol):
 class RetryingPolicy:
     """Where `policy` gives up, asks it again, up to `times` in each task, with `temperature`: so ToolGen is evaluated."""
 
-    def __init__(self, policy: Drawing, times: int, *, temperature: float = 0.7) -> None:
+    def __init__(self, policy: Drawing, times: int, *, temperature: float = TEMPERATURE) -> None:
         self._policy, self._left, self._temperature = policy, times, temperature
 
     def act(
@@ -164,38 +177,42 @@ class GenerativePolicy:
         self.think = think
         self.decoder = ToolDecoder(checkpoint, options)
         self._passes: Passes | None = None
+        self._task = ""
         self._session = self.decoder.session()
 
-    def for_task(
+    def for_task(self, task: Task, passes: Passes | None = None) -> GenerativePolicy:
+        """The same policy with a conversation of its own. What it draws depends on the task, too, whose own definitions of tools
+        it reads."""
+        other = copy(self)
+        if task.definitions:
+            other.decoder = other.decoder.redefined(task.definitions)
+        other._task = task.id
+        return other.conversation(passes)
+
+    def conversation(
         self,
-        task: str,
-        passes: Passes,
+        passes: Passes | None,
         options: DecodingOptions | None = None,
         *,
-        definitions: Sequence[Definition] = (),
         on_draw: OnDraw | None = None,
         likeliest: int = 0,
     ) -> GenerativePolicy:
-        """The same policy, or with other options, with a conversation of its own, whose passes `passes` makes; what it draws
-        depends on its `task`, whose own `definitions` of tools it reads, and `on_draw` hears of it and of the `likeliest`."""
+        """The same policy, or with other options, in a conversation of its own, whose passes `passes` makes; `on_draw` hears of
+        what it draws and of the `likeliest`."""
         other = copy(self)
         if options:
             other.decoder = other.decoder.with_options(options)
-        if definitions:
-            other.decoder = other.decoder.redefined(definitions)
         other._passes = passes
-        other._session = other.decoder.session(passes=passes, task=task, on_draw=on_draw, likeliest=likeliest)
+        other._session = other.decoder.session(passes=passes, task=self._task, on_draw=on_draw, likeliest=likeliest)
         return other
 
     def attempt(self, number: int, temperature: float) -> GenerativePolicy:
-        """The same policy, drawing its actions, in a conversation of its own."""
-        from toolgen.decoding import Sampling
-
+        """The same policy, drawing its actions, in a conversation of its own. What it draws depends on the seed of its options,
+        the task and the number."""
+        drawn = replace(self.decoder.options.sampling, temperature=temperature)
         other = copy(self)
-        drawn = Sampling(temperature=temperature, seed=number)
-        other.decoder = self.decoder.with_options(replace(self.decoder.options, sampling=drawn))
-        other._session = other.decoder.session(passes=self._passes)
-        return other
+        other._task = f"{self._task} attempt {number}"
+        return other.conversation(self._passes, replace(self.decoder.options, sampling=drawn))
 
     def extended(self, checkpoint: Checkpoint) -> GenerativePolicy:
         """The same policy for the same model with more tools."""
@@ -241,8 +258,8 @@ class GenerativePolicy:
         action = self._action(tool, thought, choice, arguments)
         if not action.is_call or on_text or len(given) == 1:
             return action
-        further = self._further(messages, action, tools, tokens, given[1:])
-        return replace(action, parallel=further, tokens=action.tokens + sum(one.tokens for one in further))
+        further, written = self._further(messages, action, tools, tokens, given[1:])
+        return replace(action, parallel=further, tokens=action.tokens + written)
 
     def _shown(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[int]]:
         """What of the conversation the model is shown, and its token ids."""
@@ -260,14 +277,14 @@ class GenerativePolicy:
         tools: Sequence[str] | None,
         tokens: int | None,
         given: Sequence[str],
-    ) -> tuple[Action, ...]:
-        """The calls that the model writes behind the first in the same message. One that it repeats or does not complete is the
-        end of it, and is not made."""
+    ) -> tuple[tuple[Action, ...], int]:
+        """The calls that the model writes behind the first in the same message, and the tokens that it wrote. One that it repeats
+        or does not complete is the end of it, and is not made."""
         from toolgen.decoding import ContextFullError
 
-        made, left = [first], tokens
+        made, written = [first], 0
         while len(made) < (1 + len(given) if given else MAX_CALLS):
-            left = None if left is None else left - made[-1].tokens
+            left = None if tokens is None else tokens - first.tokens - written
             calls = [(one.tool, one.arguments, f"call_{place}") for place, one in enumerate(made)]
             before = [*messages, calls_message(calls, first.thought)]
             self._written = 0
@@ -283,11 +300,13 @@ class GenerativePolicy:
                 tool = given[len(made) - 1] if given else choice.tool
                 action = self._action(tool, "", choice, self._arguments(tool, before, left, None))
             except ContextFullError:
+                written += self._written
                 break
+            written += action.tokens
             if action.stuck or (not given and _is_repeated(action, made)):
                 break
             made.append(action)
-        return tuple(made[1:])
+        return tuple(made[1:]), written
 
     def _think(self) -> str:
         ids = self.decoder.text(self._session)

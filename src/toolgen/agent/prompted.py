@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolgen.agent.policy import Action
 from toolgen.catalog.catalog import Catalog
@@ -18,6 +18,9 @@ from toolgen.datasets.messages import FINISH, NO_TOOL, actions_of
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Message
 from toolgen.llm.protocol import ChatMessage, LanguageModel
+
+if TYPE_CHECKING:
+    from toolgen.inference.passes import Passes
 
 Listing = Callable[[Task | None, str], Sequence[str]]
 """The ids of the tools in the prompt, for a task (None where it is not known) and what the user said last."""
@@ -55,8 +58,8 @@ class PromptedPolicy:
         self._task: Task | None = None
         self._temperature, self._seed = 0.0, 0
 
-    def for_task(self, task: Task) -> PromptedPolicy:
-        """The same policy for one task, whose own definitions of tools it shows."""
+    def for_task(self, task: Task, passes: Passes | None = None) -> PromptedPolicy:
+        """The same policy for one task, whose own definitions of tools it shows; it makes no passes itself."""
         other = copy(self)
         other._task, other._catalog = task, self._catalog.redefined(task.definitions)
         return other

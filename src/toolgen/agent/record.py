@@ -79,7 +79,7 @@ class RunRecorder:
             number += 1
 
     def __call__(self, event: AgentEvent) -> None:
-        self._write({key: value for key, value in asdict(event).items() if value not in (None, "")})
+        self._write({key: value for key, value in asdict(event).items() if value not in (None, "", ())})
 
     def close(self) -> None:
         """Closes the file."""
@@ -108,11 +108,14 @@ def read_run(path: Path) -> tuple[AgentEvent, ...]:
 
 
 def unfinished(path: Path) -> Unfinished:
-    """A recorded run to go on with. UsageError for one that is done, or of several turns: what is said next is not known."""
+    """A recorded run to go on with. UsageError for one that is done, is a search, or has several turns: what is said next is not
+    known."""
     events = read_run(path)
     users = [event for event in events if event.kind == "user"]
     if len(users) != 1:
         raise UsageError(f"{path} has {len(users)} requests; only a run of one request can be resumed")
+    if any(event.kind in ("back", "path") for event in events):
+        raise UsageError(f"the run in {path} is a search, which has no effects; begin it anew")
     last = events[-1]
     if last.kind == "end" and last.text in TURN_DONE:
         raise UsageError(f"the run in {path} is done ({last.text.replace('_', ' ')}); begin a new one")

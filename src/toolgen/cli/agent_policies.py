@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from toolgen.agent.loop import Search
 from toolgen.cli.console import progress
 from toolgen.cli.searching import given_llm, has_weights, open_retriever
 from toolgen.datasets import Dataset, Task
@@ -40,6 +41,13 @@ TopOption = Annotated[
 ]
 RetriesOption = Annotated[
     int, typer.Option("--retries", min=0, metavar="N", help="Ask again, drawing, where the model gives up.")
+]
+SearchOption = Annotated[
+    Search,
+    typer.Option(
+        "--search",
+        help="chain: each action follows the last one. dfs (depth first): an action that fails is undone and another tried.",
+    ),
 ]
 PromptLlmOption = Annotated[
     str | None,

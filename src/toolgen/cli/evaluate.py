@@ -18,6 +18,7 @@ from toolgen.cli.agent_policies import (
     PromptLlmOption,
     PromptRetrieverOption,
     RetriesOption,
+    SearchOption,
     TopOption,
 )
 from toolgen.cli.console import IS_FIRST_PROCESS, MAX_SEED, JsonOption, emit, message, progress
@@ -179,6 +180,7 @@ def agent(
     endpoint: EndpointOption = None,
     model: ModelOption = None,
     retries: RetriesOption = 0,
+    search: SearchOption = "chain",
     split: SplitOption = "test",
     kinds: KindsOption = None,
     limits: LimitsOption = None,
@@ -204,6 +206,7 @@ def agent(
         seed=seed,
         given_tools=given_tools,
         retries=retries,
+        search=search,
     )
     tasks = load_dataset(dataset)
     packages = _packages(tasks, config, {"bfcl": bfcl} if bfcl else {})

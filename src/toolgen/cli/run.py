@@ -11,8 +11,10 @@ import typer
 
 from toolgen.agent import Budget, GenerativePolicy, RunRecorder, read_run, run_agent
 from toolgen.agent.loop import AgentEvent, OnEvent
+from toolgen.agent.search import reversible
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
+from toolgen.cli.agent_policies import SearchOption
 from toolgen.cli.calling import (
     AllowHostOption,
     AllowPrivateOption,
@@ -105,6 +107,7 @@ def run(
     max_argument_tokens: _ArgumentTokensOption = _ARGUMENT_TOKENS,
     temperature: _TemperatureOption = 0.0,
     seed: _SeedOption = 0,
+    search: SearchOption = "chain",
     bfcl: _BfclOption = None,
     record: _RecordOption = None,
     replay: _ReplayOption = None,
@@ -126,6 +129,8 @@ def run(
         return
     if record and resume:
         raise UsageError("--resume writes to the file that it goes on with; leave out --record")
+    if resume and search == "dfs":
+        raise UsageError("--resume goes on with one chain; a search has no effects, so begin it anew")
     given = (allow_host or (), header or (), server or (), allow_private, mcp_server or (), python or ())
     calling = Calling(False, read_only, *given)
     wanted = Wanted(text=task, resume=resume, environment=environment, calling=calling, yes=yes, bfcl=bfcl)
@@ -134,16 +139,20 @@ def run(
     budget = Budget(steps=max_steps, tokens=max_tokens, seconds=max_seconds, call_within=call_within)
     catalog = select_tools(_catalog(checkpoint), include or (), exclude or ())
     place = place_for(catalog, wanted)
-    with closing(place.environment), _recorder(record, resume) as recorder:
-        trajectory = run_agent(
-            _policy(checkpoint, think, options),
-            place.environment,
-            place.task,
-            budget=budget,
-            on_event=_listener(as_json, recorder),
-            confirm=place.confirm,
-            past=place.past,
-        )
+    with closing(place.environment) as where:
+        if search == "dfs":
+            reversible(where)
+        with _recorder(record, resume) as recorder:
+            trajectory = run_agent(
+                _policy(checkpoint, think, options),
+                where,
+                place.task,
+                budget=budget,
+                on_event=_listener(as_json, recorder),
+                confirm=place.confirm,
+                past=place.past,
+                search=search,
+            )
     _tell(trajectory, _score(place, trajectory, catalog), as_json)
 
 

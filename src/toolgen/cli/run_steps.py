@@ -22,6 +22,10 @@ def show_event(event: AgentEvent) -> None:
             _show_action(action)
     elif event.result and event.kind == "result":
         show(line("result", event.result.content, "red" if event.result.is_error else "green"))
+    elif event.kind == "back":
+        show(line("back", f"to step {event.step}; what came after it is undone: {event.text}", "yellow"))
+    elif event.kind == "path":
+        show(line("path", f"steps {', '.join(map(str, event.steps)) or 'none'}", "dim"))
 
 
 def _show_action(action: Action) -> None:
@@ -30,7 +34,7 @@ def _show_action(action: Action) -> None:
     if action.stuck:
         show(line("not called", f"{action.tool}: {action.fault}" if action.tool else action.fault, "red"))
     elif action.is_finish:
-        show(line("gave up" if action.arguments.get("gave_up") else "answer", str(action.arguments["answer"]), "bold"))
+        show(line("gave up" if action.arguments.get("gave_up") else "answer", str(action.arguments.get("answer", "")), "bold"))
     elif action.is_decline:
         show(line("declined", "no tool of the catalog fits", "yellow"))
     else:

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, get_args
 
 from toolgen.agent.environments import NO_PACKAGES, Packages, environment_for
-from toolgen.agent.loop import Budget, run_agent
-from toolgen.agent.policy import Drawing, GenerativePolicy, GivenTools, Policy, RetryingPolicy
-from toolgen.agent.prompted import PromptedPolicy
+from toolgen.agent.loop import Budget, Search, run_agent
+from toolgen.agent.policy import Drawing, GenerativePolicy, GivenTools, PerTask, Policy, RetryingPolicy
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.messages import FINISH
 from toolgen.datasets.payloads import Kind
@@ -41,7 +40,8 @@ class AgentEvaluation:
 
     `limit_per_kind` takes that many tasks of each kind (or of the kinds it names), drawn with `seed`. `given_tools`
     hands the policy the right tools in the right order, so that only arguments are measured (requests that no tool
-    fits are then left out). Where the policy gives up it is asked again, up to `retries` times in each task.
+    fits are then left out). Where the policy gives up it is asked again, up to `retries` times in each task. With the `search`
+    "dfs" what fails is undone and something else tried; a result then has the path to the answer, and counts all.
     """
 
     split: str = "test"
@@ -50,11 +50,14 @@ class AgentEvaluation:
     seed: int = 0
     given_tools: bool = False
     retries: int = 0
+    search: Search = "chain"
     budget: Budget = field(default_factory=lambda: Budget(steps=8, tokens=1024))
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.kinds) - set(KINDS)):
             raise UsageError(f"unknown kind of task {unknown[0]!r}; kinds are {', '.join(KINDS)}")
+        if self.search == "dfs" and (self.retries or self.given_tools):
+            raise UsageError("a search asks again by itself and chooses the tools; leave out retries and given tools")
 
 
 def evaluate_agent(
@@ -167,6 +170,8 @@ class _Judge:
     def __init__(self, policy: Policy, dataset: Dataset, config: AgentEvaluation, packages: Packages) -> None:
         if config.given_tools and not isinstance(policy, GenerativePolicy):
             raise UsageError("given_tools needs the policy of a checkpoint: only that can fill in arguments alone")
+        if config.retries and not isinstance(policy, Drawing):
+            raise UsageError("retries need a policy that can draw another action, by a method attempt")
         self._policy = policy
         self._catalog = dataset.catalog
         self._config = config
@@ -176,7 +181,8 @@ class _Judge:
     def carry_out(self, task: Task, passes: Passes | None = None) -> Trajectory:
         """Carries out one task, whose passes `passes` makes, in an environment of its own."""
         with closing(environment_for(task, self._catalog, self._packages)) as environment:
-            return run_agent(self._policy_for(task, passes), environment, task, budget=self._config.budget)
+            policy, config = self._policy_for(task, passes), self._config
+            return run_agent(policy, environment, task, budget=config.budget, search=config.search)
 
     def record(self, task: Task, trajectory: Trajectory) -> AgentRecord:
         """Judges what was done in a task."""
@@ -195,15 +201,12 @@ class _Judge:
             sound=not task.faults,
         )
 
-    def _retrying(self, policy: Drawing) -> Policy:
-        return RetryingPolicy(policy, self._config.retries) if self._config.retries else policy
-
     def _policy_for(self, task: Task, passes: Passes | None) -> Policy:
-        if isinstance(self._policy, PromptedPolicy):
-            return self._retrying(self._policy.for_task(task))
-        if not isinstance(self._policy, GenerativePolicy):
-            return self._policy
-        policy = self._policy.for_task(task.id, passes, definitions=task.definitions) if passes else self._policy
-        if not self._config.given_tools:
-            return self._retrying(policy)
-        return GivenTools(policy, _given(task))
+        policy = self._policy.for_task(task, passes) if isinstance(self._policy, PerTask) else self._policy
+        if self._config.given_tools:
+            assert isinstance(policy, GenerativePolicy)
+            return GivenTools(policy, _given(task))
+        if self._config.retries:
+            assert isinstance(policy, Drawing)
+            return RetryingPolicy(policy, self._config.retries)
+        return policy

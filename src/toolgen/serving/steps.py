@@ -104,10 +104,10 @@ class StepWork:
         work.emit(Begun(len(prompt)))
         options = DecodingOptions(sampling=step.sampling)
         if step.likelihoods is None:
-            likelihoods, own = None, policy.for_task("", work, options)
+            likelihoods, own = None, policy.conversation(work, options)
         else:
             likelihoods = Likelihoods(policy)
-            own = policy.for_task("", work, options, on_draw=likelihoods.hear, likeliest=step.likelihoods)
+            own = policy.conversation(work, options, on_draw=likelihoods.hear, likeliest=step.likelihoods)
         writing = Writing(step.stop, work.emit, likelihoods)
         action = own.act(
             step.messages,

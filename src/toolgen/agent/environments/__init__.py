@@ -8,7 +8,7 @@ from toolgen.agent.environments.composed import ComposedEnvironment
 from toolgen.agent.environments.dry_run import DryRunEnvironment
 from toolgen.agent.environments.http import Header, HttpEnvironment, HttpOptions
 from toolgen.agent.environments.mcp import McpEnvironment
-from toolgen.agent.environments.protocol import Environment, ToolResult
+from toolgen.agent.environments.protocol import Environment, Reversible, ToolResult
 from toolgen.agent.environments.python_functions import PythonEnvironment
 from toolgen.agent.environments.recorded import RecordedEnvironment, SimulatedEnvironment
 from toolgen.agent.environments.registry import NO_PACKAGES, Packages, environment_for
@@ -26,6 +26,7 @@ __all__ = [
     "Packages",
     "PythonEnvironment",
     "RecordedEnvironment",
+    "Reversible",
     "SimulatedEnvironment",
     "ToolResult",
     "environment_for",

@@ -143,6 +143,14 @@ class BfclEnvironment:
             return not_available(tool_id, self.name)
         return execute(self.instances[class_name], method, arguments)
 
+    def save(self) -> object:
+        with _ONE_AT_A_TIME:
+            return copy.deepcopy(self.instances)
+
+    def restore(self, saved: object) -> None:
+        assert isinstance(saved, dict)
+        self.instances = copy.deepcopy(saved)
+
     def close(self) -> None:
         self.instances = {}
         self._tools = ()

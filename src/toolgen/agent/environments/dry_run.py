@@ -46,6 +46,13 @@ class DryRunEnvironment:
             return ToolResult(content=error_text(f"invalid arguments: {problem}"), status="error")
         return ToolResult(content=RECORDED)
 
+    def save(self) -> object:
+        return tuple(self.calls)
+
+    def restore(self, saved: object) -> None:
+        assert isinstance(saved, tuple)
+        self.calls = [*saved]
+
     def close(self) -> None:
         pass
 

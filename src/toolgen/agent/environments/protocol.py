@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from toolgen.datasets.task import Task, Turn
 
@@ -59,6 +59,17 @@ class Environment(Protocol):
 
     def close(self) -> None:
         """Frees what the environment holds."""
+
+
+@runtime_checkable
+class Reversible(Protocol):
+    """What an environment has, too, that can go back, since none of its calls has an effect outside."""
+
+    def save(self) -> object:
+        """The state now."""
+
+    def restore(self, saved: object) -> None:
+        """Goes back to a state that `save` gave, as often as wanted; a call that is still under way does not change it."""
 
 
 def not_available(tool_id: str, environment: str) -> ToolResult:

@@ -59,6 +59,15 @@ class RecordedEnvironment:
             self._used[key] = place + 1
         return found[min(place, len(found) - 1)]
 
+    def save(self) -> object:
+        with self._lock:
+            return dict(self._used)
+
+    def restore(self, saved: object) -> None:
+        assert isinstance(saved, dict)
+        with self._lock:
+            self._used = dict(saved)
+
     def close(self) -> None:
         pass
 
@@ -104,6 +113,12 @@ class SimulatedEnvironment:
             return ToolResult(content=error_text(f"the response schema of {tool_id} is not valid"), status="error")
         shown = {"simulated": True, "result": value} if self._marked else value
         return ToolResult(content=json.dumps(shown, ensure_ascii=False))
+
+    def save(self) -> object:
+        return None
+
+    def restore(self, saved: object) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -42,7 +42,7 @@ class Conversation:
 
     def run(self, work: Work) -> Trajectory:
         """Carries out the request; the events are those of the module's docstring."""
-        told = _Told(self.policy.for_task("", work), self.before, work)
+        told = _Told(self.policy.conversation(work), self.before, work)
         task, budget = Task.from_text(self.text), Budget(steps=STEPS)
         return run_agent(told, self.environment, task, budget=budget, on_event=told.hear)
 
