@@ -236,7 +236,7 @@ def test_a_recorded_run_whatever_was_done_to_its_lines_is_shown_or_refused_in_on
     monkeypatch.setattr(command, "GenerativePolicy", lambda *_, **__: ScriptedPolicy(actions))
     file = tmp_path / "run.jsonl"
     first = invoke(folder / "ckpt", "Rain?", "--search", "dfs", "--record", file)
-    assert [line.split()[0] for line in first.stdout.splitlines()].count("back") == 3
+    assert [line.split()[0] for line in first.stdout.splitlines()].count("back") == 2
     assert first.stdout.splitlines()[:-1] == invoke(folder / "ckpt", "--replay", file).stdout.splitlines()[:-1]
     lines = file.read_text().splitlines()
     shown = 0

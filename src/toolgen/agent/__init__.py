@@ -18,6 +18,7 @@ from toolgen.agent.environments import (
     RecordedEnvironment,
     SimulatedEnvironment,
     ToolResult,
+    VirtualServerEnvironment,
     environment_for,
 )
 from toolgen.agent.loop import AgentEvent, Budget, run_agent
@@ -54,6 +55,7 @@ __all__ = [
     "SimulatedEnvironment",
     "ToolResult",
     "Unfinished",
+    "VirtualServerEnvironment",
     "asking_before_changes",
     "environment_for",
     "ground_truth",

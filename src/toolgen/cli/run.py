@@ -121,7 +121,8 @@ def run(
     Environments: endpoints really calls HTTP tools on hosts that --allow-host names, MCP tools on servers that --mcp-server
     names or that you agree to, and functions of files that --python names, and asks before a tool that may change something;
     dry-run only records calls; simulated makes answers up from response schemas, and says so; recorded:FILE answers as in a run
-    that --record wrote; bfcl:TASK_ID is a task of BFCL in its simulated systems, judged by its rules (with a text of your own
+    that --record wrote; virtual:URL asks StableToolBench's virtual server, with the environment variable TOOLBENCH_KEY as key;
+    bfcl:TASK_ID is a task of BFCL in its simulated systems, judged by its rules (with a text of your own
     it only lends its initial state).
     """
     if replay is not None:

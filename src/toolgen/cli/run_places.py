@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from toolgen.agent import (
     McpEnvironment,
     RecordedEnvironment,
     SimulatedEnvironment,
+    VirtualServerEnvironment,
     asking_before_changes,
     read_run,
     recorded_results,
@@ -34,7 +36,7 @@ from toolgen.datasets.bfcl import import_bfcl
 from toolgen.errors import UsageError
 from toolgen.fetching import fetch_dataset
 
-ENVIRONMENTS = "endpoints, dry-run, simulated, recorded:FILE, bfcl or bfcl:TASK_ID"
+ENVIRONMENTS = "endpoints, dry-run, simulated, recorded:FILE, virtual:URL, bfcl or bfcl:TASK_ID"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ def place_for(catalog: Catalog, wanted: Wanted) -> Place:
     if name == "endpoints":
         environment, confirm = _endpoints(catalog, wanted)
         return Place(task, environment, confirm, events)
+    if kind == "virtual":
+        key = os.environ.get("TOOLBENCH_KEY", "")
+        server = VirtualServerEnvironment(catalog, detail, private=wanted.calling.private, key=key)
+        return Place(task, server, past=events)
     return Place(task, _without_calls(catalog, name), past=events)
 
 

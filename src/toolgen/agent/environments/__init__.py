@@ -12,6 +12,7 @@ from toolgen.agent.environments.protocol import Environment, Reversible, ToolRes
 from toolgen.agent.environments.python_functions import PythonEnvironment
 from toolgen.agent.environments.recorded import RecordedEnvironment, SimulatedEnvironment
 from toolgen.agent.environments.registry import NO_PACKAGES, Packages, environment_for
+from toolgen.agent.environments.virtual_server import VirtualServerEnvironment
 
 __all__ = [
     "NO_PACKAGES",
@@ -29,5 +30,6 @@ __all__ = [
     "Reversible",
     "SimulatedEnvironment",
     "ToolResult",
+    "VirtualServerEnvironment",
     "environment_for",
 ]
