@@ -111,7 +111,7 @@ def test_a_negative_count_is_refused_with_its_line(tmp_path: Path, field: str, p
     record = json.loads(line)
     (record[place[0]] if place else record)[field] = -1
     path.write_text(f"{head}\n{json.dumps(record)}\n")
-    with pytest.raises(InputError, match="line 2: -1 .*expected .* from 0 on"):
+    with pytest.raises(InputError, match=r"line 2: -1 .*expected .* from 0 on"):
         read_run(path)
 
 

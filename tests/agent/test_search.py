@@ -33,7 +33,9 @@ from toolgen.datasets.messages import actions_of, calls_by_turn
 from toolgen.datasets.trajectory import Message
 from toolgen.errors import UsageError
 
-CREATE, CLOSE, GET, TITLES = (f"TicketAPI&&{name}" for name in ("create_ticket", "close_ticket", "get_ticket", "titles"))
+CREATE, CLOSE, GET, TITLES = (
+    f"TicketAPI&&{name}" for name in ("create_ticket", "close_ticket", "get_ticket", "titles")
+)
 GIVE_UP = ("finish", {"answer": "I cannot.", "gave_up": True})
 TASK = Task.from_text("Open a ticket.")
 
@@ -107,9 +109,7 @@ def test_steps_and_tokens_of_all_branches_are_in_the_budget(catalog: Catalog) ->
     )
     assert (steps.outcome.status, steps.outcome.turns[0].steps) == ("step_limit", 4)
     assert events[-2].steps == (1, 3), "the last action was undone"
-    tokens = run_agent(
-        ScriptedPolicy(wrong), DryRunEnvironment(catalog), TASK, budget=Budget(tokens=25), search="dfs"
-    )
+    tokens = run_agent(ScriptedPolicy(wrong), DryRunEnvironment(catalog), TASK, budget=Budget(tokens=25), search="dfs")
     assert (tokens.outcome.status, tokens.outcome.tokens) == ("token_limit", 30)
 
 

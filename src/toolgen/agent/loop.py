@@ -41,7 +41,6 @@ from toolgen.datasets.trajectory import (
 )
 from toolgen.errors import UsageError
 
-
 Search = Literal["chain", "dfs"]
 """How actions follow each other: each after the last one, or with those that fail undone."""
 

@@ -181,8 +181,8 @@ class GenerativePolicy:
         self._session = self.decoder.session()
 
     def for_task(self, task: Task, passes: Passes | None = None) -> GenerativePolicy:
-        """The same policy with a conversation of its own. What it draws depends on the task, too, whose own definitions of tools
-        it reads."""
+        """The same policy with a conversation of its own. What it draws depends on the task, too, whose own definitions of
+        tools it reads."""
         other = copy(self)
         if task.definitions:
             other.decoder = other.decoder.redefined(task.definitions)
@@ -278,8 +278,8 @@ class GenerativePolicy:
         tokens: int | None,
         given: Sequence[str],
     ) -> tuple[tuple[Action, ...], int]:
-        """The calls that the model writes behind the first in the same message, and the tokens that it wrote. One that it repeats
-        or does not complete is the end of it, and is not made."""
+        """The calls that the model writes behind the first in the same message, and the tokens that it wrote. One that it
+        repeats or does not complete is the end of it, and is not made."""
         from toolgen.decoding import ContextFullError
 
         made, written = [first], 0

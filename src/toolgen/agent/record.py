@@ -108,8 +108,8 @@ def read_run(path: Path) -> tuple[AgentEvent, ...]:
 
 
 def unfinished(path: Path) -> Unfinished:
-    """A recorded run to go on with. UsageError for one that is done, is a search, or has several turns: what is said next is not
-    known."""
+    """A recorded run to go on with. UsageError for one that is done, is a search, or has several turns: what is said next is
+    not known."""
     events = read_run(path)
     users = [event for event in events if event.kind == "user"]
     if len(users) != 1:

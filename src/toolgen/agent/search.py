@@ -1,7 +1,7 @@
 """Depth-first search over actions: where one fails, it is undone and another is tried, else the action before it is.
 
-After ToolLLM's DFSDT (Qin et al., arXiv 2307.16789), whose two children of a step it keeps. Calls that failed or led nowhere are
-undone, so it needs an environment that can go back. Knows no policy beyond what it is asked.
+After ToolLLM's DFSDT (Qin et al., arXiv 2307.16789), whose two children of a step it keeps. Calls that failed or led
+nowhere are undone, so it needs an environment that can go back. Knows no policy beyond what it is asked.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def reversible(environment: Environment) -> Reversible:
     if isinstance(environment, Reversible):
         return environment
     raise UsageError(
-        f"a search undoes calls, and the environment {environment.name} cannot undo one; search in dry-run, simulated, a recorded "
-        "run or a benchmark's world such as bfcl"
+        f"a search undoes calls, and the environment {environment.name} cannot undo one; search in dry-run, simulated, "
+        "recorded:FILE, virtual:URL or a benchmark's world such as bfcl"
     )
 
 

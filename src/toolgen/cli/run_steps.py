@@ -34,7 +34,13 @@ def _show_action(action: Action) -> None:
     if action.stuck:
         show(line("not called", f"{action.tool}: {action.fault}" if action.tool else action.fault, "red"))
     elif action.is_finish:
-        show(line("gave up" if action.arguments.get("gave_up") else "answer", str(action.arguments.get("answer", "")), "bold"))
+        show(
+            line(
+                "gave up" if action.arguments.get("gave_up") else "answer",
+                str(action.arguments.get("answer", "")),
+                "bold",
+            )
+        )
     elif action.is_decline:
         show(line("declined", "no tool of the catalog fits", "yellow"))
     else:

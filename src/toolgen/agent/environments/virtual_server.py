@@ -1,7 +1,7 @@
 """StableToolBench's virtual server: APIs of ToolBench, answered from a cache of real answers or by a language model.
 
-Source: Guo et al., "StableToolBench", arXiv 2403.07714, and its `server/main.py`. One POST for each call, with ToolBench's spelling
-of category, tool, API and parameters; the answer is `{"error": ..., "response": ...}`, which the model reads as it is. Answers
+Source: Guo et al., "StableToolBench", arXiv 2403.07714, and its `server/main.py`. One POST for each call, with ToolBench's
+spelling of tool, API and parameters; the answer is `{"error": ..., "response": ...}`, which the model reads as it is. Answers
 are bounded in bytes and seconds, redirects are not followed, and no call is sent twice.
 """
 
@@ -37,10 +37,14 @@ class VirtualServerEnvironment:
 
     def __init__(self, catalog: Catalog, address: str, *, private: bool = False, key: str = "") -> None:
         if not is_url(address):
-            raise UsageError(f"{address!r} is no address of a virtual server; give one such as http://localhost:8080/virtual")
+            raise UsageError(
+                f"{address!r} is no address of a virtual server; give one such as http://localhost:8080/virtual"
+            )
         self._tools = {tool.id: tool for tool in catalog if tool.category}
         if not self._tools:
-            raise UsageError("no tool of the catalog has a category, by which a virtual server finds it; load ToolBench's files")
+            raise UsageError(
+                "no tool of the catalog has a category, by which a virtual server finds it; load ToolBench's files"
+            )
         self._address, self._private, self._key = address, private, key
 
     @property
