@@ -77,7 +77,14 @@ def test_giving_up_is_undone_and_where_all_was_tried_the_action_before_it_is(
 ) -> None:
     one_turn = replace(task, turns=task.turns[:1])
     environment = BfclEnvironment(package, catalog)
-    actions = [(TITLES, {}), (CREATE, {"title": "wrong"}), GIVE_UP, GIVE_UP, (CREATE, {"title": "rain"}), (TITLES, {})]
+    actions: list[Any] = [
+        (TITLES, {}),
+        (CREATE, {"title": "wrong"}),
+        GIVE_UP,
+        GIVE_UP,
+        (CREATE, {"title": "rain"}),
+        (TITLES, {}),
+    ]
     events: list[AgentEvent] = []
     trajectory = run_agent(ScriptedPolicy(actions), environment, one_turn, search="dfs", on_event=events.append)
     assert trajectory.messages[-2]["content"] == "['old', 'rain']", "the wrong ticket was never opened"
@@ -124,7 +131,13 @@ def test_calls_of_one_message_fail_together_and_a_call_that_was_not_completed_is
 
 
 def test_each_turn_of_the_user_is_searched_by_itself(package: Path, catalog: Catalog, task: Task) -> None:
-    actions = [(CREATE, {"title": "rain"}), ("finish", {"answer": "Opened."}), GIVE_UP, GIVE_UP, (TITLES, {})]
+    actions: list[Any] = [
+        (CREATE, {"title": "rain"}),
+        ("finish", {"answer": "Opened."}),
+        GIVE_UP,
+        GIVE_UP,
+        (TITLES, {}),
+    ]
     events: list[AgentEvent] = []
     environment = BfclEnvironment(package, catalog)
     trajectory = run_agent(ScriptedPolicy(actions), environment, task, search="dfs", on_event=events.append)

@@ -232,7 +232,7 @@ def test_a_recorded_run_whatever_was_done_to_its_lines_is_shown_or_refused_in_on
 ) -> None:
     both = Action(tool="tools&&rain", arguments={"city": "a"}, parallel=(Action(tool="tools&&rain", arguments={}),))
     stuck = Action(tool="tools&&rain", stuck="arguments_cut", fault="cut")
-    actions = [("tools&&rain", {"city": "b"}), both, stuck, ("finish", {"answer": "No.", "gave_up": True})]
+    actions: list[Any] = [("tools&&rain", {"city": "b"}), both, stuck, ("finish", {"answer": "No.", "gave_up": True})]
     monkeypatch.setattr(command, "GenerativePolicy", lambda *_, **__: ScriptedPolicy(actions))
     file = tmp_path / "run.jsonl"
     first = invoke(folder / "ckpt", "Rain?", "--search", "dfs", "--record", file)
