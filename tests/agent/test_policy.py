@@ -101,7 +101,11 @@ def test_a_further_call_that_is_not_made_was_written_all_the_same(
 ) -> None:
     asked = [{"role": "user", "content": "Hi"}]
     left = iter([False, True])
-    monkeypatch.setattr(ToolDecoder, "goes_on", lambda *_: next(left))
+
+    def another(decoder: ToolDecoder, session: Session, allowed: Any) -> ToolChoice | None:
+        return decoder.choose(session, allowed, required=True) if next(left) else None
+
+    monkeypatch.setattr(ToolDecoder, "choose_another", another)
     alone = GenerativePolicy(checkpoint, options=OPTIONS).act(asked, ["TicketAPI&&titles"], required=True)
     repeated = GenerativePolicy(checkpoint, options=OPTIONS).act(asked, ["TicketAPI&&titles"], required=True)
     assert (alone.parallel, repeated.parallel) == ((), ()), "titles() a second time is a repetition"
