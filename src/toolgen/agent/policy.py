@@ -180,14 +180,16 @@ class GenerativePolicy:
         self._task = ""
         self._session = self.decoder.session()
 
-    def for_task(self, task: Task, passes: Passes | None = None) -> GenerativePolicy:
-        """The same policy with a conversation of its own. What it draws depends on the task, too, whose own definitions of
-        tools it reads."""
+    def for_task(
+        self, task: Task, passes: Passes | None = None, *, seed: str | None = None, on_draw: OnDraw | None = None
+    ) -> GenerativePolicy:
+        """The same policy with a conversation of its own. It reads the task's own definitions of tools; what it draws depends on
+        `seed`, by default the task's id, and `on_draw` hears of it."""
         other = copy(self)
         if task.definitions:
             other.decoder = other.decoder.redefined(task.definitions)
-        other._task = task.id
-        return other.conversation(passes)
+        other._task = task.id if seed is None else seed
+        return other.conversation(passes, on_draw=on_draw)
 
     def conversation(
         self,

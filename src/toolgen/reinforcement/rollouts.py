@@ -117,7 +117,7 @@ class RolloutMaker:
     def roll_out(self, task: Task, seed: str, work: Work) -> Rollout:
         """One run of a task, in an environment of its own."""
         recorder = Recorder(self.policy.checkpoint.vocabulary.new_token_ids.stop)
-        policy = self.policy.for_task(seed, work, definitions=task.definitions, on_draw=recorder)
+        policy = self.policy.for_task(task, work, seed=seed, on_draw=recorder)
         with closing(environment_for(task, self.catalog, self.packages)) as environment:
             trajectory = run_agent(policy, environment, task, budget=self.budget)
         return Rollout(task=task, trajectory=trajectory, passages=recorder.passages)
