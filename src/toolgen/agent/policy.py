@@ -183,8 +183,8 @@ class GenerativePolicy:
     def for_task(
         self, task: Task, passes: Passes | None = None, *, seed: str | None = None, on_draw: OnDraw | None = None
     ) -> GenerativePolicy:
-        """The same policy with a conversation of its own. It reads the task's own definitions of tools; what it draws depends on
-        `seed`, by default the task's id, and `on_draw` hears of it."""
+        """The same policy with a conversation of its own. It reads the task's own definitions of tools; what it draws
+        depends on `seed`, by default the task's id, and `on_draw` hears of it."""
         other = copy(self)
         if task.definitions:
             other.decoder = other.decoder.redefined(task.definitions)
