@@ -185,6 +185,8 @@ def test_arguments_that_a_limit_cut_are_no_call(client: Any, script: Script) -> 
         ({"tool_choice": {"type": "function", "function": 5}}, "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools", "allowed_tools": 5}}, "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": 5}}}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": []}}}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": []}}, "tool_choice"),
         ({"temperature": 9}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
     ],

@@ -15,9 +15,9 @@ from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 
 from toolgen import __version__
-from toolgen.errors import DeadlineError, InputError, UsageError
+from toolgen.errors import ToolgenError
 from toolgen.serving.conversations import CHAT, COUNT, MESSAGES, RESPONSES, add_chat, add_messages, add_responses
-from toolgen.serving.errors import BusyError, NoCallError, error_body, told
+from toolgen.serving.errors import error_body, told
 from toolgen.serving.guard import LOOPBACK_NAMES, Guard, Meters
 from toolgen.serving.playground import add_playground
 from toolgen.serving.service import SearchRequest, Service
@@ -86,6 +86,6 @@ def _add_errors(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         return JSONResponse(error_body(400, f"{where or 'the body'}: {first['msg']}", param=where or None), 400)
 
-    for kind in (BusyError, DeadlineError, NoCallError, HTTPException, InputError, UsageError):
+    for kind in (ToolgenError, HTTPException):
         app.add_exception_handler(kind, answered)
     app.add_exception_handler(RequestValidationError, unfit)

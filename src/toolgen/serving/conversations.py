@@ -26,7 +26,7 @@ from toolgen.serving.anthropic_messages import (
     openai_tools,
     search_tool,
 )
-from toolgen.serving.errors import FormatError, told
+from toolgen.serving.errors import FormatError, ends, told, unexpected
 from toolgen.serving.offers import Offer, read_offer
 from toolgen.serving.openai_messages import chat_messages, response_messages
 from toolgen.serving.service import Given, Service
@@ -269,9 +269,11 @@ async def _lines(
         while event := await anyio.to_thread.run_sync(next, upcoming, None, limiter=waiting, abandon_on_cancel=True):
             yield _line(event, is_named)
     except CancelledError:
-        yield _line(told(HTTPException(503, "the server ends; ask again"))[1], is_named)
+        yield _line(told(ends())[1], is_named)
     except (ToolgenError, HTTPException) as error:
         yield _line(told(error)[1], is_named)
+    except Exception as error:
+        yield _line(unexpected(error), is_named)
     finally:
         handle.cancel()
     if not is_named:

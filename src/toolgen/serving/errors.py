@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import traceback
+from contextvars import ContextVar
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
 from toolgen.errors import DeadlineError, InputError, ToolgenError, UsageError
 
+LOGGER = logging.getLogger("toolgen.serving")
+REQUEST_ID: ContextVar[str] = ContextVar("request id", default="")
+"""Of the request that is being answered."""
 KINDS = {
     401: "authentication_error",
     403: "permission_error",
@@ -41,6 +48,11 @@ def error_body(status: int, text: str, *, param: str | None = None, code: str | 
     return {"type": "error", "error": {"message": text, "type": kind, "param": param, "code": code}}
 
 
+def ends() -> HTTPException:
+    """For work that is cancelled because the server ends."""
+    return HTTPException(503, "the server ends; ask again")
+
+
 def told(error: Exception) -> tuple[int, dict[str, Any]]:
     """Status and body of an error."""
     if isinstance(error, FormatError):
@@ -56,3 +68,13 @@ def told(error: Exception) -> tuple[int, dict[str, Any]]:
             return status, error_body(status, str(error), code=code)
     status = 400 if isinstance(error, InputError | UsageError) else 500
     return status, error_body(status, str(error))
+
+
+def unexpected(error: Exception) -> dict[str, Any]:
+    """The body for an error that nobody foresaw. Its words may be those of a user, so they are neither told nor logged: the log
+    says its type and where it was raised, and client and log the request's id."""
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in place]
+    LOGGER.error(json.dumps({"id": REQUEST_ID.get(), "error": type(error).__name__, "at": where}))
+    text = f"the server failed at this request; whoever runs it finds the cause in the log by the id {REQUEST_ID.get()}"
+    return error_body(500, text, code="internal_error") | {"request_id": REQUEST_ID.get()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import logging
 import secrets
 import time
 import uuid
@@ -21,12 +20,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.exceptions import HTTPException
 
 from toolgen.serving.addresses import LOOPBACK, in_url
-from toolgen.serving.errors import error_body
+from toolgen.serving.errors import LOGGER, REQUEST_ID, error_body, unexpected
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOGGER = logging.getLogger("toolgen.serving")
 LARGEST_BODY = 1 << 20
 PAGE_FILES = {"/": "index.html"} | {
     f"/playground/{name}": name for name in ("style.css", "common.js", "search.js", "chat.js", "map.js", "page.js")
@@ -87,21 +85,29 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         path, started, status = str(scope["path"]), time.monotonic(), 500
-        request_id = uuid.uuid4().hex
+        request_id, begun = uuid.uuid4().hex, False
+        REQUEST_ID.set(request_id)
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                status, begun = message["status"], True
+                # OpenAI's clients read the first, Anthropic's the second.
+                ids = [(name, request_id.encode()) for name in (b"x-request-id", b"request-id")]
+                message["headers"] = [*message.get("headers", ()), *ids]
             await send(message)
 
         try:
             refusal = self._refusal(path, headers)
             if refusal:
-                await _refuse(answer, *refusal)
+                status, code, text = refusal
+                await _answer(answer, status, error_body(status, text, code=code))
             else:
                 await self._app(scope, _Limited(receive, self._largest_body), answer)
+        except Exception as error:
+            body = unexpected(error)
+            if not begun:  # else the connection ends in the middle of the answer, which says enough
+                await _answer(answer, 500, body)
         finally:
             seconds, known = time.monotonic() - started, path if path in self._paths else "other"
             self._meters.requests.labels(known, str(status)).inc()
@@ -157,8 +163,8 @@ def _host(header: str) -> str:
     return header.lower() if header.endswith("]") else header.lower().rpartition(":")[0] or header.lower()
 
 
-async def _refuse(send: Send, status: int, code: str, text: str) -> None:
-    body = json.dumps(error_body(status, text, code=code)).encode()
+async def _answer(send: Send, status: int, told: Mapping[str, Any]) -> None:
+    body = json.dumps(told).encode()
     head: list[Any] = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})

@@ -96,7 +96,11 @@ class Offer:
             some = inner.get("tools") if isinstance(inner, Mapping) else None
             if kind == "allowed_tools" and isinstance(some, list):
                 names = [_function(one, "tool_choice").get("name") for one in some]
-                return Choice(tuple(map(self._offered, names)), required=inner.get("mode") == "required")
+                if inner.get("mode") not in ("auto", "required"):
+                    raise FormatError("the mode of allowed_tools is auto or required", "tool_choice")
+                if not names and inner["mode"] == "required":
+                    raise FormatError("allowed_tools requires a call and names no tool; name one", "tool_choice")
+                return Choice(tuple(map(self._offered, names)), required=inner["mode"] == "required")
         raise FormatError(
             "tool_choice is none, auto, required, a function by name or allowed_tools; "
             f"got {json.dumps(choice, default=str)[:100]}",

@@ -21,7 +21,7 @@ from toolgen.inference.engine import Handle
 from toolgen.retrieval import Retriever
 from toolgen.retrieval.protocol import separate, unit_of
 from toolgen.serving.assistant import Assistant
-from toolgen.serving.errors import FormatError
+from toolgen.serving.errors import FormatError, ends
 from toolgen.serving.gateway import LARGEST, LONGEST_REQUEST, brief
 from toolgen.serving.offers import Names
 
@@ -133,16 +133,24 @@ class Service:
 
     async def result(self, handle: Handle[T], request: Request) -> T:
         """What comes of a piece of work, unless the client goes away: then nothing goes on."""
-        async with anyio.create_task_group() as group:
+        has_gone = False
+        try:
+            async with anyio.create_task_group() as group:
 
-            async def watch() -> None:
-                while not await request.is_disconnected():
-                    await anyio.sleep(HEARD_SECONDS)
-                handle.cancel()
+                async def watch() -> None:
+                    nonlocal has_gone
+                    while not await request.is_disconnected():
+                        await anyio.sleep(HEARD_SECONDS)
+                    has_gone = True
+                    handle.cancel()
 
-            group.start_soon(watch)
-            outcome = await anyio.to_thread.run_sync(_outcome, handle, limiter=self.waiting)
-            group.cancel_scope.cancel()
+                group.start_soon(watch)
+                outcome = await anyio.to_thread.run_sync(_outcome, handle, limiter=self.waiting, abandon_on_cancel=True)
+                group.cancel_scope.cancel()
+        finally:
+            handle.cancel()
+        if isinstance(outcome, CancelledError):
+            raise HTTPException(499, "the client has gone") if has_gone else ends()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -152,7 +160,5 @@ def _outcome(handle: Handle[T]) -> T | Exception:
     """What a piece of work came to, errors too: a task group would wrap them."""
     try:
         return handle.result()
-    except CancelledError:
-        return HTTPException(499, "the client has gone")
     except Exception as error:
         return error
