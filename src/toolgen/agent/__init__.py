@@ -5,6 +5,7 @@ Out: a trajectory: everything that was said and done, and how it ended.
 from toolgen.agent.agent import Agent, AgentRun
 from toolgen.agent.calls import Confirm, asking_before_changes
 from toolgen.agent.environments import (
+    AgentDojoEnvironment,
     BfclEnvironment,
     ComposedEnvironment,
     DryRunEnvironment,
@@ -17,6 +18,7 @@ from toolgen.agent.environments import (
     PythonEnvironment,
     RecordedEnvironment,
     SimulatedEnvironment,
+    Tau2Environment,
     ToolResult,
     VirtualServerEnvironment,
     environment_for,
@@ -30,6 +32,7 @@ from toolgen.agent.recording import record_trajectories
 __all__ = [
     "Action",
     "Agent",
+    "AgentDojoEnvironment",
     "AgentEvent",
     "AgentRun",
     "BfclEnvironment",
@@ -53,6 +56,7 @@ __all__ = [
     "RunRecorder",
     "ScriptedPolicy",
     "SimulatedEnvironment",
+    "Tau2Environment",
     "ToolResult",
     "Unfinished",
     "VirtualServerEnvironment",

@@ -30,7 +30,7 @@ from toolgen.cli.tool_sources import (
     some,
 )
 from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
-from toolgen.datasets.sources import Source, bfcl_package
+from toolgen.datasets.sources import Source, source_packages
 from toolgen.datasets.validate import validate_dataset
 from toolgen.errors import UsageError
 from toolgen.retrieval.bm25 import BM25Retriever
@@ -72,7 +72,7 @@ def build(
         typer.Option(
             "--trajectories/--no-trajectories",
             help="Write the requests whose calls are known down as conversations, which the agent stage learns from. Calls of "
-            "bfcl's simulated APIs are executed, other results are made up.",
+            "the worlds of bfcl, agentdojo and tau2 are executed, other results are made up.",
         ),
     ] = True,
     as_json: JsonOption = False,
@@ -209,9 +209,8 @@ def duplicates(
 
 
 def _with_trajectories(source: Source, dataset: Dataset) -> Dataset:
-    packages = {"bfcl": bfcl_package(source)} if source.kind == "bfcl" else {}
     with progress("recording trajectories") as on_progress:
-        return record_trajectories(dataset, packages, keep=True, on_progress=on_progress)
+        return record_trajectories(dataset, source_packages(source), keep=True, on_progress=on_progress)
 
 
 def _build_lines(dataset: Dataset, output: Path, refused: bool) -> list[str]:

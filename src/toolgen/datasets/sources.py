@@ -45,6 +45,8 @@ TOOL_KINDS = {
 }
 DATASET_KINDS = {
     "bfcl": Kind("toolgen.datasets.bfcl", "import_bfcl", "", fetched="bfcl"),
+    "agentdojo": Kind("toolgen.datasets.agentdojo", "import_agentdojo", "banking", fetched="agentdojo"),
+    "tau2": Kind("toolgen.datasets.tau2", "import_tau2", "retail", fetched="tau2"),
     "beir": Kind("toolgen.datasets.beir", "import_beir", "toollens/"),
     "functioncalls": Kind("toolgen.datasets.function_calls", "import_function_calls", "xlam.json"),
     "toolbench": Kind("toolgen.datasets.toolbench", "import_toolbench", "toolbench/data/"),
@@ -79,13 +81,18 @@ def parse_source(text: str) -> Source:
     return Source(kind, place)
 
 
-def bfcl_package(source: Source, on_message: OnMessage | None = None) -> Path:
-    """The folder of the package bfcl-eval that a `bfcl:` source names; fetched into the cache if it names none."""
-    if source.place:
-        return find_package(Path(source.place))
+def source_packages(source: Source, on_message: OnMessage | None = None) -> dict[str, Path]:
+    """The folder of the package that a source is read from and its tasks are carried out in, by name, if it has one: that which
+    a `bfcl:` source names, else what is fetched into the cache."""
+    kind = DATASET_KINDS.get(source.kind)
+    if kind is None or not kind.fetched:
+        return {}
+    if source.kind == "bfcl" and source.place:
+        return {"bfcl": find_package(Path(source.place))}
     from toolgen.fetching import fetch_dataset
 
-    return find_package(fetch_dataset("bfcl", on_message=on_message))
+    folder = fetch_dataset(kind.fetched, on_message=on_message)
+    return {kind.fetched: find_package(folder) if source.kind == "bfcl" else folder}
 
 
 def build_dataset(
@@ -154,8 +161,12 @@ def _load_tools(source: Source, allow_references: bool) -> LoadedTools:
 
 def _import_dataset(source: Source, on_message: OnMessage | None) -> Dataset:
     kind = DATASET_KINDS[source.kind]
-    load: Callable[[Path], Dataset] = getattr(import_module(kind.module), kind.function)
-    return load(bfcl_package(source, on_message) if source.kind == "bfcl" else Path(source.place))
+    load: Callable[..., Dataset] = getattr(import_module(kind.module), kind.function)
+    packages = source_packages(source, on_message)
+    if not packages:
+        return load(Path(source.place))
+    (package,) = packages.values()
+    return load(package) if source.kind == "bfcl" else load(package, source.place)
 
 
 def _of_tools(source: Source, loaded: LoadedTools) -> Dataset:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from toolgen.agent.environments.agentdojo import AgentDojoEnvironment
 from toolgen.agent.environments.bfcl import BfclEnvironment
 from toolgen.agent.environments.dry_run import DryRunEnvironment
 from toolgen.agent.environments.protocol import Environment
+from toolgen.agent.environments.tau2 import Tau2Environment
 from toolgen.catalog.catalog import Catalog
-from toolgen.datasets.payloads import BfclSystems
+from toolgen.datasets.payloads import AgentDojoTask, BfclSystems, Tau2Task
 from toolgen.datasets.task import Task
 from toolgen.errors import EnvironmentSetupError
 
@@ -30,4 +32,8 @@ def environment_for(
         )
     if isinstance(task.payload, BfclSystems):
         return BfclEnvironment(packages[task.package], catalog)
+    if isinstance(task.payload, AgentDojoTask):
+        return AgentDojoEnvironment(packages[task.package], catalog)
+    if isinstance(task.payload, Tau2Task):
+        return Tau2Environment(packages[task.package], catalog)
     return DryRunEnvironment(catalog.redefined(task.definitions), validate=validate)

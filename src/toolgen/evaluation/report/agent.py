@@ -18,7 +18,7 @@ from toolgen.evaluation.validity import Validity
 
 KINDS = {
     "single_turn": "Requests of one turn",
-    "multi_turn": "Tasks of several turns",
+    "multi_turn": "Tasks of several turns or in a world",
     "irrelevance": "Requests that no tool fits",
 }
 MEASURES = {
@@ -33,6 +33,14 @@ MEASURES = {
     "turn_state": "Turns that leave the right state",
     "turn_required_calls": "Turns with the required results",
     "abstained": "Rightly held back",
+    "utility": "Tasks done (AgentDojo)",
+    "utility_under_attack": "Tasks done under attack (AgentDojo)",
+    "attack_success": "Injected tasks done (AgentDojo)",
+    "reward": "Reward (tau2)",
+    "reward_db": "Databases right (tau2)",
+    "reward_env_assertion": "Assertions met (tau2)",
+    "reward_action": "Calls made (tau2)",
+    "reward_communicate": "Facts told (tau2)",
     "exact_match": "Calls exactly as expected",
     "tool_precision": "Precision of tools",
     "tool_recall": "Recall of tools",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from toolgen.agent.environments import NO_PACKAGES, Packages
 from toolgen.catalog.catalog import Catalog
-from toolgen.datasets.payloads import BfclCalls, BfclSystems
+from toolgen.datasets.payloads import AgentDojoTask, BfclCalls, BfclSystems, Tau2Task
 from toolgen.datasets.task import Task
 from toolgen.evaluation.scorers.abstention import AbstentionScorer
+from toolgen.evaluation.scorers.agentdojo import AgentDojoScorer
 from toolgen.evaluation.scorers.bfcl import BfclCallsScorer, BfclSystemsScorer
 from toolgen.evaluation.scorers.calls import CallsScorer
 from toolgen.evaluation.scorers.protocol import Scorer
+from toolgen.evaluation.scorers.tau2 import Tau2Scorer
 
 
 def scorer_for(task: Task, catalog: Catalog, packages: Packages = NO_PACKAGES) -> Scorer | None:
@@ -21,6 +23,10 @@ def scorer_for(task: Task, catalog: Catalog, packages: Packages = NO_PACKAGES) -
         return BfclCallsScorer(catalog)
     if isinstance(task.payload, BfclSystems):
         return BfclSystemsScorer(catalog, packages[task.package])
+    if isinstance(task.payload, AgentDojoTask):
+        return AgentDojoScorer(catalog, packages[task.package])
+    if isinstance(task.payload, Tau2Task):
+        return Tau2Scorer(catalog, packages[task.package])
     if task.no_tool_fits:
         return AbstentionScorer()
     return CallsScorer() if task.kind == "single_turn" else None
