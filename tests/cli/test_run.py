@@ -25,6 +25,8 @@ from toolgen.catalog.loaders.python_functions import load_python_functions
 from toolgen.checkpoint import Checkpoint
 from toolgen.cli import run as command
 from toolgen.cli.app import CommandGroup
+from toolgen.datasets.agentdojo import import_agentdojo
+from toolgen.datasets.tau2 import import_tau2
 from toolgen.decoding import DecodingOptions
 from toolgen.errors import InputError
 from toolgen.testing import tiny_catalog, tiny_checkpoint
@@ -256,6 +258,24 @@ def test_a_search_is_refused_where_calls_cannot_be_undone(folder: Path, tmp_path
     result = invoke(*asked, "--record", tmp_path / "run.jsonl")
     assert result.exit_code == 2 and "cannot undo one" in " ".join(result.output.split())
     assert not (tmp_path / "run.jsonl").exists()
+
+
+@pytest.mark.weights
+def test_a_benchmarks_task_is_carried_out_in_its_world_and_judged(
+    tau2: Path, agentdojo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog([*import_tau2(tau2, "mock").catalog, *import_agentdojo(agentdojo, "banking").catalog])
+    tiny_checkpoint(catalog=catalog, max_position_embeddings=4096).save(tmp_path / "ckpt")
+    actions: list[Any] = [("mock&&create_task", {"user_id": "user_1", "title": "Important Meeting"})]
+    monkeypatch.setattr(command, "GenerativePolicy", lambda *_, **__: ScriptedPolicy(actions))
+    right = invoke(tmp_path / "ckpt", "-e", "tau2:mock/create_task_1", "--search", "dfs")
+    assert "Important Meeting" in right.stdout and right.stdout.splitlines()[-1].endswith("judged right")
+    wrong = invoke(tmp_path / "ckpt", "-e", "agentdojo:banking/user_task_0", "--json")
+    assert json.loads(wrong.stdout)["score"]["measures"] == {"utility": 0.0}
+    own = invoke(tmp_path / "ckpt", "Make a task.", "-e", "tau2:mock/create_task_1", "--json")
+    assert json.loads(own.stdout)["messages"][1]["content"] == "Make a task." and "score" not in own.stdout
+    unknown = invoke(tmp_path / "ckpt", "-e", "agentdojo:banking/user_task_99")
+    assert unknown.exit_code == 2 and "named like banking/user_task_0" in " ".join(unknown.output.split())
 
 
 INTERRUPTED = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,10 +42,11 @@ def test_a_module_runs_without_its_packages_clients_and_what_stands_in_for_other
     assert world_module(root, "little_world.game") is game
 
 
-def test_what_is_missing_is_one_line(root: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_one_line(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(worlds._PACKAGES, "no_world", worlds._Package())
     with pytest.raises(MissingExtraError, match=r"package 'absent_thing'.* 'toolgen\[worlds\]'"):
         world_module(root, "little_world.needy")
     with pytest.raises(EnvironmentSetupError, match="is imported already"):
         world_module(tmp_path / "other", "little_world.game")
-    with pytest.raises(EnvironmentSetupError, match="toolgen fetch dataset tau2"):
-        world_module(tmp_path / f"none{os.getpid()}", "tau2.registry")
+    with pytest.raises(EnvironmentSetupError, match="toolgen fetch dataset no_world"):
+        world_module(tmp_path, "no_world.game")

@@ -39,7 +39,10 @@ from toolgen.errors import UsageError
 from toolgen.fetching import fetch_dataset
 
 WORLDS = ("bfcl", "agentdojo", "tau2")
-ENVIRONMENTS = "endpoints, dry-run, simulated, recorded:FILE, virtual:URL, bfcl or bfcl:TASK_ID, agentdojo:SUITE/TASK, tau2:DOMAIN/TASK"
+ENVIRONMENTS = (
+    "endpoints, dry-run, simulated, recorded:FILE, virtual:URL, bfcl or bfcl:TASK_ID, agentdojo:SUITE/TASK, "
+    "tau2:DOMAIN/TASK"
+)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Importer of AgentDojo's suites, from the unpacked package `agentdojo` (MIT): workspace, travel, banking and slack, v1.2.2.
 
 Becomes: the functions of a suite as tools, its user tasks with the calls of their ground truth, and each of them once more with
-each injection task, where the attack is written into what tools answer. All are test requests. Ground truths are computed by the
-package, whose code runs here.
+each injection task, where the attack is written into what tools answer. All are test requests. The package computes its ground
+truths: its code runs here.
 
 Source: Debenedetti et al., "AgentDojo", NeurIPS 2024.
 """

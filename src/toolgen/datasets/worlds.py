@@ -1,7 +1,7 @@
 """Benchmarks whose worlds are Python packages: their code runs from the fetched folder, which is never installed.
 
-What a package imports only for its clients of language models and for tables is left out or stands in empty; the rest of what it
-needs is the extra `worlds`. Knows no benchmark beyond the names in `_PACKAGES`.
+What a package imports only for its clients of language models and for tables is left out or stands in empty; the rest of
+what it needs is the extra `worlds`. Knows no benchmark beyond the names in `_PACKAGES`.
 """
 
 from __future__ import annotations

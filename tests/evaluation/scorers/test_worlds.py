@@ -108,7 +108,7 @@ def test_a_failing_call_is_a_result_and_a_search_goes_back_in_the_world(banking:
     environment.reset(task)
     assert environment.call("banking&&send_money", {"amount": 5}).is_error
     assert environment.call("travel&&reserve_hotel", {}).is_error
-    wrong = task.calls[1].arguments | {"amount": 1.0}
+    wrong = {**task.calls[1].arguments, "amount": 1.0}
     give_up = ("finish", {"answer": "I cannot.", "gave_up": True})
     script: list[Any] = [
         (task.calls[1].tool, wrong),
@@ -133,7 +133,7 @@ def test_every_task_of_a_domain_that_an_agent_does_alone_is_right_by_its_referen
         score = judged(mock, tau2, task, task.calls, told)
         assert score.correct and score.measures["reward"] == 1.0, (task.id, score)
     made = next(task for task in tasks if task.id.endswith("create_task_1_with_env_assertions"))
-    wrong = replace(made.calls[0], arguments=made.calls[0].arguments | {"title": "Nap"})
+    wrong = replace(made.calls[0], arguments={**made.calls[0].arguments, "title": "Nap"})
     score = judged(mock, tau2, made, [wrong])
     assert not score.correct and score.reason == "wrong: db"
     assert score.measures == {"reward": 0.0, "reward_db": 0.0, "reward_env_assertion": 1.0}

@@ -26,8 +26,8 @@ _BASES = {
 
 
 class Tau2Scorer:
-    """Measures tau2's `reward`, 1 if all that it rests on is right and the agent ended by itself, and each of these apart, such as
-    `reward_db`. Assertions in natural language, which need a language model, are in no task's reward."""
+    """Measures tau2's `reward`, 1 if all that it rests on is right and the agent ended by itself, and each of these apart, such
+    as `reward_db`. Assertions in natural language, which need a language model, are in no task's reward."""
 
     def __init__(self, catalog: Catalog, package: Path) -> None:
         self._catalog, self._package = catalog, package
@@ -36,22 +36,28 @@ class Tau2Scorer:
         assert isinstance(task.payload, Tau2Task), "the registry gives this scorer to such tasks only"
         judged = world_module(self._package, "tau2.data_model.tasks").Task.model_validate(task.payload.record)
         told = self._messages(task, trajectory)
-        parts: dict[str, float] = {}
-        for basis in sorted({basis.value for basis in judged.evaluation_criteria.reward_basis}):
-            module, evaluator = _BASES[basis]
-            world = world_module(self._package, f"tau2.evaluator.evaluator_{module}")
-            options: dict[str, Any] = {}
-            if module == "env":
-                constructor = partial(_world, self._package, task.payload.domain)
-                options = {"environment_constructor": constructor, "solo_mode": task.payload.solo}
-            found = getattr(world, evaluator).calculate_reward(task=judged, full_trajectory=told, **options)
-            single = {kind.value: value for kind, value in (found.reward_breakdown or {}).items()}
-            parts[f"reward_{basis.lower()}"] = float(single.get(basis, found.reward))
+        bases = sorted({basis.value for basis in judged.evaluation_criteria.reward_basis})
+        parts = {f"reward_{basis.lower()}": self._part(basis, judged, task.payload, told) for basis in bases}
         ended = trajectory.outcome.status in TURN_DONE
         reward = float(ended and all(parts.values()))
         wrong = [name.removeprefix("reward_") for name, value in parts.items() if not value]
         reason = "" if reward else f"wrong: {', '.join(wrong)}" if wrong else trajectory.outcome.status
         return Score(correct=bool(reward), reason=reason, measures={"reward": reward, **parts})
+
+    def _part(self, basis: str, judged: Any, payload: Tau2Task, told: list[Any]) -> float:
+        """One of what a reward rests on, 0 or 1."""
+        module, evaluator = _BASES[basis]
+        options: dict[str, Any] = {}
+        if module == "env":
+            constructor = partial(new_world, self._package, payload.domain)
+            options = {"environment_constructor": constructor, "solo_mode": payload.solo}
+        judge = getattr(world_module(self._package, f"tau2.evaluator.evaluator_{module}"), evaluator)
+        try:
+            found = judge.calculate_reward(task=judged, full_trajectory=told, **options)
+        except ValueError:  # an assertion about what does not exist
+            return 0.0
+        parts = {kind.value: value for kind, value in (found.reward_breakdown or {}).items()}
+        return float(parts.get(basis, found.reward))
 
     def _messages(self, task: Task, trajectory: Trajectory) -> list[Any]:
         """The calls, executed again, and the answer as tau2's messages."""
@@ -67,7 +73,3 @@ class Tau2Scorer:
         if trajectory.outcome.answer:
             told.append(kinds.AssistantMessage(role="assistant", content=trajectory.outcome.answer))
         return told
-
-
-def _world(package: Path, domain: str, solo_mode: bool = False) -> Any:
-    return new_world(package, domain, solo_mode)
