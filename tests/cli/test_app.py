@@ -92,6 +92,7 @@ COMMANDS = (
     "run",
     "serve",
     "mcp",
+    "export card",
     "export gguf",
     "evaluate retrieval",
     "evaluate agent",

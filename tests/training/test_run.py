@@ -79,7 +79,7 @@ def test_every_stage_runs_and_hands_its_checkpoint_on(
 
 def test_a_stage_records_what_made_it(run: Runner) -> None:
     (entry,) = run("retrieval", tiny_checkpoint(), seed=5).stages
-    assert entry.dataset == {"name": "tiny", "version": "1"}
+    assert entry.dataset == {"name": "tiny", "version": "1", "licence": "Apache-2.0"}
     assert entry.config == tiny_config("retrieval", seed=5).model_dump()
     assert entry.examples.keys() == entry.config["shares"].keys()
     assert (entry.examples["requests"], entry.examples["abstentions"]) == (41, 2)

@@ -22,6 +22,7 @@ from toolgen.catalog.text import views
 from toolgen.catalog.tool import Tool
 from toolgen.checkpoint import changes
 from toolgen.checkpoint.calibration import Calibration
+from toolgen.checkpoint.card import write_card
 from toolgen.checkpoint.changes import Made
 from toolgen.checkpoint.layout import (
     CATALOG,
@@ -232,6 +233,7 @@ class Checkpoint:
                 if tensors is not None:
                     save_file(dict(tensors), folder / name)
             write_json(folder / METADATA, {**self.metadata, "catalog_sha256": sha256_of(folder / CATALOG)})
+            write_card(self, folder)
 
     @classmethod
     def load(

@@ -1,6 +1,7 @@
 """What folders are made of: names of their files, and what kind of folder one is. Reads no weights, needs no torch.
 
 CKPT/              a Hugging Face model folder, and
+  README.md          the model card
   toolgen.json       format, base, catalog hash, vocabulary with its indexing, history of stages
   catalog.jsonl      one tool a line
   metrics.jsonl      one record a training step
@@ -50,7 +51,7 @@ MARKERS: Mapping[Kind, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """One stage in the history of a checkpoint: the dataset (name and version), how many `examples` each source gave, the
+    """One stage in the history of a checkpoint: the dataset (name, version, licence), how many `examples` each source gave, the
     resolved `config`, and what came out of it, for example the last record of the training curve."""
 
     __pydantic_config__: ClassVar[Mapping[str, str]] = {

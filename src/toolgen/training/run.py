@@ -107,7 +107,7 @@ def recorded(
     """The checkpoint with what made it in its history, and without what its weights before gave rise to."""
     entry = StageRecord(
         stage=stage,
-        dataset={"name": dataset.name, "version": dataset.version},
+        dataset={"name": dataset.name, "version": dataset.version, "licence": dataset.licence},
         examples={name: len(found) for name, found in examples.items()},
         config=config.model_dump(mode="json"),
         result=records[-1] if records else {},
