@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from toolgen.cli.app import make_app
 from toolgen.errors import InputError
-from toolgen.planning import Machine, ModelShape, Workload, plan
+from toolgen.planning import Machine, ModelShape, Workload, plan, reinforcement_cost
 from toolgen.planning.cost import StageCost, memory_gib
+from toolgen.reinforcement import resolve_reinforcement
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_checkpoint
 from toolgen.training import PAPER_STAGES, STAGES, resolve_config
 from toolgen.training.stages import AGENT, RETRIEVAL
@@ -196,13 +197,32 @@ def test_what_never_fits_is_said() -> None:
     assert all("even with every layer frozen" in stage.advice for stage in made.stages)
 
 
+def reinforcement(*settings: str, processes: int = 1, gflops: float = 300) -> StageCost:
+    machine = Machine(memory_gib=100, gflops=gflops, processes=processes)
+    return reinforcement_cost(SMOLLM, BFCL, resolve_reinforcement(None, settings), machine)
+
+
+def test_reinforcement_costs_its_rollouts_and_what_is_learned_from_them() -> None:
+    usual, eight = reinforcement(), reinforcement(processes=8)
+    config = resolve_reinforcement()
+    assert usual.tokens == config.steps * config.batch_size * config.group_size * 208
+    assert reinforcement("group_size=16").tokens == 2 * usual.tokens
+    assert usual.seconds / 8 < eight.seconds < usual.seconds / 4, "the optimizer's steps are not shared"
+    assert usual.seconds < reinforcement("updates=3").seconds < 3 * usual.seconds
+    assert reinforcement("kl_weight=0").seconds < usual.seconds
+    assert reinforcement("kl_weight=0").memory_gib < usual.memory_gib - 0.2, "no copy of the trained half"
+    assert reinforcement("concurrency=1").seconds > 1.5 * usual.seconds, "a pass for each token"
+    refused = reinforcement_cost(SMOLLM, BFCL, config, Machine(memory_gib=1, gflops=300))
+    assert not refused.fits and "kl_weight=0" in refused.advice
+
+
 def test_the_command(tmp_path: Path) -> None:
     tiny_checkpoint().save(tmp_path / "model")
     command = ["plan", "--tools", "1000", "--base", str(tmp_path / "model"), "--gflops", "100", "--memory", "8"]
     found = CliRunner().invoke(make_app(), [*command, "--set", "agent.steps=7", "--set", "seed=3", "--json"])
     assert found.exit_code == 0, found.output
     answer = json.loads(found.stdout)
-    assert [stage["steps"] for stage in answer["stages"]] == [16, 126, 7]
+    assert [stage["steps"] for stage in answer["stages"]] == [16, 126, 7, resolve_reinforcement().steps]
     assert answer["tools"] == 1000 and answer["fits"]
     refused = CliRunner().invoke(make_app(), [*command[:-1], "0.1"])
     assert refused.exit_code == 1 and "does not fit" in " ".join(refused.output.split())

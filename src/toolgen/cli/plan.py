@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +19,11 @@ from toolgen.cli.virtualize import IndexingOption
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
 from toolgen.fetching import resolve_base
-from toolgen.planning import Machine, ModelShape, Plan, Workload
+from toolgen.planning import Machine, ModelShape, Plan, Workload, reinforcement_cost
 from toolgen.planning import plan as make_plan
 from toolgen.planning.cost import UTILIZATION
+from toolgen.reinforcement import STAGE as REINFORCEMENT
+from toolgen.reinforcement import ReinforceConfig, resolve_reinforcement
 from toolgen.retrieval.protocol import BEAM
 from toolgen.training import PAPER_STAGES, STAGES, resolve_config
 from toolgen.virtualization import Indexing
@@ -90,6 +94,8 @@ def plan(
         utilization=utilization if utilization is not None else UTILIZATION,
     )
     made = make_plan(shape, workload, configs, machine)
+    learned = resolve_reinforcement(None, _settings_of_reinforcement(settings or ()))
+    made = replace(made, stages=(*made.stages, reinforcement_cost(shape, workload, learned, machine)))
     answer = made.to_dict() | {"machine": vars(machine)}
     emit(answer, as_json, lambda: _table(made))
     message(f"estimated with {machine.gflops:,.0f} GFLOPS and {machine.memory_gib:.1f} GiB for each process")
@@ -100,7 +106,16 @@ def plan(
 def _settings_of(stage: str, settings: list[str] | tuple[str, ...]) -> list[str]:
     """The settings that mean this stage, without its name in front."""
     parted = [(text.partition("."), text) for text in settings]
-    return [rest if head in STAGES else text for (head, _, rest), text in parted if head == stage or head not in STAGES]
+    apart = {*STAGES, REINFORCEMENT}
+    return [rest if head in apart else text for (head, _, rest), text in parted if head == stage or head not in apart]
+
+
+def _settings_of_reinforcement(settings: list[str] | tuple[str, ...]) -> list[str]:
+    """The same for stage 4: of those for all stages, what it has."""
+    known = ReinforceConfig.model_fields.keys()
+    own = [text for text in settings if text.partition(".")[0] == REINFORCEMENT]
+    common = [text for text in settings if text not in own and re.split(r"[.=]", text)[0].strip() in known]
+    return [*common, *(text.partition(".")[2] for text in own)]
 
 
 def _workload(dataset: Path | None, tools: int | None, indexing: Indexing) -> Workload:

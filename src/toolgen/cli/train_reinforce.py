@@ -28,7 +28,7 @@ from toolgen.cli.training_progress import training_progress
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
 from toolgen.fetching import fetch_dataset
-from toolgen.reinforcement import ReinforceConfig, resolve_reinforcement
+from toolgen.reinforcement import STAGE, ReinforceConfig, resolve_reinforcement
 
 
 def reinforce(
@@ -66,7 +66,6 @@ def run(
     """Runs the stage, shows its progress and returns the answer of the command."""
     from toolgen.checkpoint import Checkpoint
     from toolgen.reinforcement.curriculum import level_of
-    from toolgen.reinforcement.run import STAGE
     from toolgen.reinforcement.run import reinforce as learn
 
     data = load_dataset(dataset)

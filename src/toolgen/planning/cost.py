@@ -114,7 +114,7 @@ def plan(shape: ModelShape, workload: Workload, configs: Mapping[Stage, StageCon
         parameters=shape.parameters(workload.rows),
         checkpoint_gib=weights / GIB,
         stages=stages,
-        search_gib=PROCESS_GIB + weights / GIB + _catalog_gib(workload.tools, read=0),
+        search_gib=PROCESS_GIB + weights / GIB + catalog_gib(workload.tools, read=0),
         search_ms=1000 * search / machine.utilization,
     )
 
@@ -143,7 +143,7 @@ def memory_gib(
     return (
         PROCESS_GIB
         + kept
-        + _catalog_gib(workload.tools, read=workload.tools)
+        + catalog_gib(workload.tools, read=workload.tools)
         + (weights + state + activations + logits) / GIB
     )
 
@@ -190,7 +190,8 @@ def _advice(stage: Stage, shape: ModelShape, workload: Workload, config: StageCo
     return f"needs {least:.1f} GiB even with every layer frozen; take a smaller base, fewer tools or more memory"
 
 
-def _catalog_gib(tools: int, *, read: int) -> float:
+def catalog_gib(tools: int, *, read: int) -> float:
+    """A catalog in memory, of which so many tools were read."""
     return (tools * TOOL_KIB + min(read, KEPT) * READ_TOOL_KIB) / (1 << 20)
 
 

@@ -5,6 +5,6 @@ Out: a checkpoint that has learned from what became of its own runs of these tas
 what is minimized, `policy` computes the same probabilities again for training, `run` is the loop.
 """
 
-from toolgen.reinforcement.config import ReinforceConfig, resolve_reinforcement
+from toolgen.reinforcement.config import STAGE, ReinforceConfig, resolve_reinforcement
 
-__all__ = ["ReinforceConfig", "resolve_reinforcement"]
+__all__ = ["STAGE", "ReinforceConfig", "resolve_reinforcement"]

@@ -10,6 +10,9 @@ from pydantic import Field, field_validator
 
 from toolgen.training.config import TrainingConfig, resolve_settings
 
+STAGE = "reinforcement"
+"""Its name in histories and records."""
+
 Method = Literal["grpo", "rejection"]
 Level = Literal["nothing_to_call", "one_call", "several_calls", "several_turns"]
 Part = Literal["success", "tools", "arguments", "declining", "steps"]
@@ -95,4 +98,4 @@ class ReinforceConfig(TrainingConfig):
 
 def resolve_reinforcement(recipe: Path | None = None, settings: Iterable[str] = ()) -> ReinforceConfig:
     """Defaults, then the recipe, then each `key=value`; UsageError for what does not fit."""
-    return resolve_settings(ReinforceConfig, "reinforcement stage", DEFAULTS, recipe, settings)
+    return resolve_settings(ReinforceConfig, f"{STAGE} stage", DEFAULTS, recipe, settings)

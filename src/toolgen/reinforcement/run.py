@@ -26,7 +26,7 @@ from toolgen.datasets.task import Task
 from toolgen.decoding import DecodingOptions, Sampling
 from toolgen.evaluation.scorers import scorer_for
 from toolgen.inference.engine import Engine
-from toolgen.reinforcement.config import ReinforceConfig
+from toolgen.reinforcement.config import STAGE, ReinforceConfig
 from toolgen.reinforcement.curriculum import batches_of_tasks, tasks_by_level
 from toolgen.reinforcement.objective import METHODS, Clip, divergence, is_telling
 from toolgen.reinforcement.policy import PolicyBatch, PolicyExample, log_probabilities, policy_batch, with_reference
@@ -37,7 +37,6 @@ from toolgen.training.loop import OnStep, Run, opened
 from toolgen.training.model import TrainableModel
 from toolgen.training.run import check_catalog, fingerprint, finish, recorded
 
-STAGE = "reinforcement"
 SECONDS = 86_400.0
 """That a rollout may take: how busy a machine is must not change what is learned."""
 
