@@ -40,6 +40,8 @@ def pick(logits_V: torch.Tensor, sampling: Sampling, generator: torch.Generator 
     if sampling.temperature < GREEDY_BELOW:
         return int(logits_V.argmax())
     probabilities_V = torch.softmax(logits_V.float() / sampling.temperature, dim=-1)
+    if sampling.top_p == 1 and not sampling.top_k:  # nothing is cut off, and to sort a vocabulary takes longest of all
+        return int(torch.multinomial(probabilities_V, 1, generator=generator))
     ordered_V, indices_V = probabilities_V.sort(descending=True)
     # The first entry always stays: what counts is the probability before it.
     ordered_V[ordered_V.cumsum(0) - ordered_V >= sampling.top_p] = 0
