@@ -191,8 +191,8 @@ class ReinforcementRun(Run[Task]):
         return loss, torch.stack([loss.detach(), kl_P.detach().sum(), clipped_P.sum(), gap_P.abs().sum()])
 
     def _measured(self, groups: Sequence[Sequence[Judged]], kept: Sequence[Sequence[Judged]]) -> dict[str, Any]:
-        """The mean reward of all rollouts and of each of its parts, the share of the groups that tell something, and how many
-        tokens were read and written."""
+        """The mean reward of all rollouts and of each of its parts, passages of a rollout, the share of the groups that tell
+        something, and how many tokens the passages have."""
         judged = [one for group in groups for one in group]
         sums = self._sums(
             len(judged),
@@ -200,11 +200,18 @@ class ReinforcementRun(Run[Task]):
             *(sum(one.parts[name] for _, one in judged) for name in PARTS),
             len(groups),
             len(kept),
+            sum(len(rollout.passages) for rollout, _ in judged),
             sum(len(passage) for rollout, _ in judged for passage in rollout.passages),
         )
-        count, total, *parts, made, telling, tokens = sums
+        count, total, *parts, made, telling, passages, tokens = sums
         means: dict[str, float] = dict(zip(PARTS, (part / count for part in parts), strict=True))
-        return {"reward": total / count, **means, "telling": telling / made, "batch_tokens": int(tokens)}
+        return {
+            "reward": total / count,
+            **means,
+            "telling": telling / made,
+            "passages": passages / count,
+            "batch_tokens": int(tokens),
+        }
 
     def _sum(self, value: float) -> float:
         (total,) = self._sums(value)
