@@ -123,6 +123,8 @@ train memorization ckpt data -o trained --set steps=1
 train memorization ckpt data -o trained --recipe recipe.yaml
 train memorization ckpt data -o trained --set BAD=1
 train memorization --show-config
+train reinforce ckpt data -o learned --set steps=1 --set batch_size=2 --set group_size=2 --set argument_tokens=8
+train reinforce ckpt data -o learned --set reward.BAD=1
 mcp data --install claude
 experiment recipe.yaml
 tools list ckpt
