@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+import sysconfig
+import time
 import tomllib
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +25,8 @@ from typer.testing import CliRunner
 
 from toolgen.cli.app import make_app
 from toolgen.cli.settings import read_settings
+from toolgen.datasets import save_dataset
+from toolgen.testing import tiny_dataset
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -103,6 +113,73 @@ def test_the_commands_of_the_image_exist() -> None:
     compile(health[-1], "HEALTHCHECK", "exec")
     (port,) = re.findall(r":(\d+)/ready", health[-1])
     assert of("EXPOSE") == [port]
+
+
+def built(root: Path) -> tuple[dict[str, str], Path]:
+    """The image's environment and working folder under `root`, made by the Dockerfile's own lines. Packages are those that are
+    installed here, so nothing is fetched, but their versions are checked; the account is not made."""
+    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "false", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    here = root
+
+    def placed(text: str) -> str:
+        return re.sub(r"(?<![\w.:/])/(opt|src|data)\b", rf"{root}/\1", text)
+
+    for name, rest in instructions():
+        if name == "WORKDIR":
+            here = Path(placed(rest))
+            here.mkdir(parents=True, exist_ok=True)
+        elif name == "ENV":
+            for pair in shlex.split(placed(rest)):
+                variable, _, value = pair.partition("=")
+                environment[variable] = value.replace("$PATH", environment["PATH"])
+        elif name == "COPY" and not rest.startswith("--from="):
+            *sources, target = shlex.split(rest)
+            for source in sources:
+                if (ROOT / source).is_dir():
+                    shutil.copytree(ROOT / source, here / target, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(ROOT / source, here / target)
+        elif name == "RUN" and "useradd" not in rest:
+            done = subprocess.run(
+                ["bash", "-c", placed(rest)], cwd=here, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            for site in root.glob("opt/toolgen/lib/python*/site-packages"):
+                (site / "host.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+                for older in site.glob("setuptools*"):  # Python brings one, which a network would replace
+                    shutil.rmtree(older)
+    return environment, here
+
+
+@pytest.mark.slow
+def test_the_image_is_built_by_its_steps_and_serves(tmp_path: Path) -> None:
+    environment, folder = built(tmp_path)
+    save_dataset(tiny_dataset(), folder / "tools")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    key = hashlib.sha256(b"key").hexdigest()
+    settings = f'sources = ["tools"]\n[serve]\nport = {port}\nkeys = {{ada = "{key}"}}\n'
+    (folder / "toolgen.toml").write_text(settings, encoding="utf-8")
+    command = [*json.loads(of("ENTRYPOINT")[0]), *json.loads(of("CMD")[0])]
+    program = shutil.which(command[0], path=environment["PATH"])
+    assert program and Path(program).is_relative_to(tmp_path)
+    health = json.loads(of("HEALTHCHECK")[0].partition("CMD ")[2].replace(":8000/", f":{port}/"))
+    with subprocess.Popen([program, *command[1:]], cwd=folder, env=environment, stderr=-1, text=True) as process:
+        try:
+            until = time.monotonic() + 120
+            while subprocess.run(health, cwd=folder, env=environment, stderr=-3).returncode:
+                assert process.poll() is None and time.monotonic() < until, process.stderr and process.stderr.read()
+                time.sleep(0.2)
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models", headers={"x-api-key": "key"})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                assert json.load(answer)["data"][0]["id"] == "tools"
+            process.send_signal(getattr(signal, of("STOPSIGNAL")[0]))
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 def test_compose_says_what_compose_takes() -> None:
