@@ -11,7 +11,6 @@ import typer
 
 from toolgen.agent import Budget, GenerativePolicy, RunRecorder, read_run, run_agent
 from toolgen.agent.loop import AgentEvent, OnEvent
-from toolgen.agent.search import reversible
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
 from toolgen.cli.agent_policies import SearchOption
@@ -128,36 +127,30 @@ def run(
     if replay is not None:
         _replay(replay, as_json)
         return
-    if record and resume:
-        raise UsageError("--resume writes to the file that it goes on with; leave out --record")
-    if resume and search == "dfs":
-        raise UsageError("--resume goes on with one chain; a search has no effects, so begin it anew")
     given = (allow_host or (), header or (), server or (), allow_private, mcp_server or (), python or ())
-    calling = Calling(False, read_only, *given)
-    wanted = Wanted(text=task, resume=resume, environment=environment, calling=calling, yes=yes, bfcl=bfcl)
-    sampling = Sampling(temperature=temperature, seed=seed)
-    options = DecodingOptions(argument_tokens=max_argument_tokens, sampling=sampling)
+    wanted = Wanted(task, resume, environment, Calling(False, read_only, *given), yes, bfcl, search)
+    drawing = Sampling(temperature=temperature, seed=seed)
+    options = DecodingOptions(argument_tokens=max_argument_tokens, sampling=drawing)
     budget = Budget(steps=max_steps, tokens=max_tokens, seconds=max_seconds, call_within=call_within)
     catalog = select_tools(_catalog(checkpoint), include or (), exclude or ())
     place = place_for(catalog, wanted)
-    with closing(place.environment) as where:
-        if search == "dfs":
-            reversible(where)
-        with _recorder(record, resume) as recorder:
-            trajectory = run_agent(
-                _policy(checkpoint, think, options),
-                where,
-                place.task,
-                budget=budget,
-                on_event=_listener(as_json, recorder),
-                confirm=place.confirm,
-                past=place.past,
-                search=search,
-            )
+    with closing(place.environment), _recorder(record, resume) as recorder:
+        trajectory = run_agent(
+            _policy(checkpoint, think, options),
+            place.environment,
+            place.task,
+            budget=budget,
+            on_event=_listener(as_json, recorder),
+            confirm=place.confirm,
+            past=place.past,
+            search=search,
+        )
     _tell(trajectory, _score(place, trajectory, catalog), as_json)
 
 
 def _recorder(record: Path | None, resume: Path | None) -> AbstractContextManager[RunRecorder | None]:
+    if record and resume:
+        raise UsageError("--resume writes to the file that it goes on with; leave out --record")
     if resume:
         return RunRecorder(resume, resume=True)
     return RunRecorder(record) if record else nullcontext()

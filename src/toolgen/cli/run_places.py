@@ -28,6 +28,8 @@ from toolgen.agent import (
     recorded_results,
     unfinished,
 )
+from toolgen.agent.loop import Search
+from toolgen.agent.search import reversible
 from toolgen.catalog import Catalog
 from toolgen.catalog.effects import only_reads, question
 from toolgen.cli.calling import Calling
@@ -57,10 +59,10 @@ class Place:
     packages: Mapping[str, Path] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Wanted:
     """What the options say: a request or the file of a run to resume, the environment, and where calls may go; with `yes`
-    nobody is asked before a tool that may change something."""
+    nobody is asked before a tool that may change something. `search` is how actions follow each other."""
 
     text: str | None
     resume: Path | None
@@ -68,10 +70,24 @@ class Wanted:
     calling: Calling
     yes: bool
     bfcl: Path | None
+    search: Search = "chain"
 
 
 def place_for(catalog: Catalog, wanted: Wanted) -> Place:
     """The task and where it is carried out; UsageError if the options do not fit together."""
+    if wanted.resume and wanted.search == "dfs":
+        raise UsageError("--resume goes on with one chain; a search has no effects, so begin it anew")
+    place = _place(catalog, wanted)
+    if wanted.search == "dfs":
+        try:
+            reversible(place.environment)
+        except UsageError:
+            place.environment.close()
+            raise
+    return place
+
+
+def _place(catalog: Catalog, wanted: Wanted) -> Place:
     name = wanted.environment or ("endpoints" if wanted.calling.names_places else "dry-run")
     kind, _, detail = name.partition(":")
     if wanted.calling.names_places and name != "endpoints":
