@@ -6,7 +6,7 @@ Knows no checker and no environment; they take from the payload what they need.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 from toolgen.foreign.typed import typed
@@ -75,8 +75,8 @@ class BfclSystems:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentDojoTask:
-    """A user's task in a suite of AgentDojo; with an `injection_task` somebody else's is written into what tools answer, as the
-    task's state says."""
+    """A user's task in a suite of AgentDojo (empty: only its world); with an `injection_task` somebody else's is written into
+    what tools answer, as the task's state says."""
 
     name: ClassVar[str] = "agentdojo"
     kind: ClassVar[Kind] = "multi_turn"
@@ -95,7 +95,8 @@ class AgentDojoTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Tau2Task:
-    """A task in a domain of tau2, as its file has it (`record`). `solo`: the agent has the user's tools, too."""
+    """A task in a domain of tau2, as its file has it (`record`; without criteria nothing is judged). `solo`: the agent has the
+    user's tools, too."""
 
     name: ClassVar[str] = "tau2"
     kind: ClassVar[Kind] = "multi_turn"
@@ -110,6 +111,16 @@ class Tau2Task:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         return typed(cls, record)
+
+
+def world_of(payload: Payload | None) -> Payload | None:
+    """The world of a task without what is asked for there; None if it has none, or one that somebody has tampered with."""
+    if isinstance(payload, AgentDojoTask):
+        return None if payload.injection_task else AgentDojoTask(suite=payload.suite, user_task="")
+    if isinstance(payload, Tau2Task):
+        kept = {key: value for key, value in payload.record.items() if key != "evaluation_criteria"}
+        return replace(payload, record=kept)
+    return payload if isinstance(payload, BfclSystems) and not payload.long_context else None
 
 
 PAYLOADS: Mapping[str, type[Payload]] = {

@@ -24,7 +24,8 @@ def initial_state(package: Path, task: Task) -> Any:
     assert isinstance(task.payload, AgentDojoTask), "other tasks are carried out elsewhere"
     suite = load_suite(package, task.payload.suite)
     state = suite.load_and_inject_default_environment(dict(task.state.get("injections", {})))
-    return suite.user_tasks[task.payload.user_task].init_environment(state)
+    user = suite.user_tasks.get(task.payload.user_task)
+    return user.init_environment(state) if user else state
 
 
 class AgentDojoEnvironment:
@@ -68,6 +69,10 @@ class AgentDojoEnvironment:
             if error:
                 return ToolResult(content=error_text(error), status="error")
             return ToolResult(content=written(value))
+
+    def facts(self) -> Any:
+        with self._lock:
+            return self.state.model_dump(mode="json")
 
     def save(self) -> object:
         with self._lock:

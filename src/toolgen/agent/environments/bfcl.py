@@ -114,6 +114,7 @@ class BfclEnvironment:
 
     def __init__(self, package_root: Path, catalog: Catalog) -> None:
         self.instances: dict[str, Any] = {}
+        self._facts: Any = {}
         self._package = find_package(package_root)
         self._methods = {
             tool.id: (str(tool.endpoint["class"]), str(tool.endpoint["method"]))
@@ -128,6 +129,7 @@ class BfclEnvironment:
 
     def reset(self, task: Task) -> None:
         self.instances = new_instances(self._package, task)
+        self._facts = copy.deepcopy(dict(task.state))
         self.start_turn(task.turns[0])
 
     def start_turn(self, turn: Turn) -> None:
@@ -142,6 +144,9 @@ class BfclEnvironment:
         if class_name not in self.instances:
             return not_available(tool_id, self.name)
         return execute(self.instances[class_name], method, arguments)
+
+    def facts(self) -> Any:
+        return self._facts
 
     def save(self) -> object:
         with _ONE_AT_A_TIME:

@@ -62,6 +62,14 @@ class Environment(Protocol):
 
 
 @runtime_checkable
+class World(Protocol):
+    """What an environment has, too, whose state is its own."""
+
+    def facts(self) -> Any:
+        """What there is now, as JSON has it."""
+
+
+@runtime_checkable
 class Reversible(Protocol):
     """What an environment has, too, that can go back, since none of its calls has an effect outside."""
 

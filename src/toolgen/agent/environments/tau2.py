@@ -62,6 +62,10 @@ class Tau2Environment:
             answer = self.world.get_response(call)
         return ToolResult(content=answer.content, status="error" if answer.error else "ok")
 
+    def facts(self) -> Any:
+        with self._lock:
+            return self.world.tools.db.model_dump(mode="json")
+
     def save(self) -> object:
         with self._lock:
             return deepcopy(self.world)

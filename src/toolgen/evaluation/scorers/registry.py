@@ -23,9 +23,9 @@ def scorer_for(task: Task, catalog: Catalog, packages: Packages = NO_PACKAGES) -
         return BfclCallsScorer(catalog)
     if isinstance(task.payload, BfclSystems):
         return BfclSystemsScorer(catalog, packages[task.package])
-    if isinstance(task.payload, AgentDojoTask):
+    if isinstance(task.payload, AgentDojoTask) and task.payload.user_task:
         return AgentDojoScorer(catalog, packages[task.package])
-    if isinstance(task.payload, Tau2Task):
+    if isinstance(task.payload, Tau2Task) and task.payload.record.get("evaluation_criteria"):
         return Tau2Scorer(catalog, packages[task.package])
     if task.no_tool_fits:
         return AbstentionScorer()
