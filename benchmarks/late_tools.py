@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from toolgen.catalog import Catalog
 from toolgen.catalog.tool import Tool
@@ -50,8 +51,6 @@ PART = 5  # one tool of so many comes late
 LIMIT = 400  # requests for late tools, and as many for early ones
 AT_HAND = 500  # training requests for late tools
 SUMS = {"model + bm25": ("model", "bm25"), "dense + bm25": ("dense", "bm25")}
-Scores = Mapping[str, npt.NDArray[np.float64]]
-"""What each method gives every tool for every request (Q, N), as logits."""
 
 
 def is_late(tool: Tool) -> bool:
@@ -91,10 +90,17 @@ def added(checkpoint: Checkpoint, late: Sequence[Tool]) -> tuple[Checkpoint, dic
     return checkpoint, seconds
 
 
-def scores_of(checkpoint: Checkpoint, texts: Sequence[str], encoder: Path | None) -> Scores:
-    """By the checkpoint's rows as they are, and by what needs no training."""
-    states = GenerativeRetriever(checkpoint).hidden_states(texts)
-    found = {"model": (states.double() @ checkpoint.tool_rows.detach().double().T).numpy()}
+def by_rows(checkpoint: Checkpoint, states: Tensor) -> npt.NDArray[np.float64]:
+    """The logit of every tool for requests whose hidden states these are; they do not depend on the rows."""
+    found: npt.NDArray[np.float64] = (states.double() @ checkpoint.tool_rows.detach().double().T).numpy()
+    return found
+
+
+def by_documents(
+    checkpoint: Checkpoint, texts: Sequence[str], encoder: Path | None
+) -> dict[str, npt.NDArray[np.float64]]:
+    """By what needs no training for new tools."""
+    found = {}
     for name in ("bm25", "dense", *(["toolretriever"] if encoder else [])):
         retriever: Any = make_retriever(name, Resources(encoder=encoder))
         retriever.index(checkpoint.catalog)
@@ -167,7 +173,8 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     checkpoint, seconds = added(checkpoint, late)
     curve = Curve(checkpoint.catalog, early, [tool.id for tool in late], asked)
     texts = [query.text for query in (*for_late, *for_early)]
-    scores = {**scores_of(checkpoint, texts, given.encoder)}
+    states = GenerativeRetriever(checkpoint).hidden_states(texts)
+    scores = {"model": by_rows(checkpoint, states), **by_documents(checkpoint, texts, given.encoder)}
     if given.learn:
         some = [Asked(q.text, q.tools) for q in dataset.searches("train") if not late_ids.isdisjoint(q.tools)]
         some = some[:: -(-len(some) // AT_HAND) or 1]
@@ -175,7 +182,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
         started = time.process_time()
         checkpoint = learn_requests(checkpoint, some, states_of, late_ids)
         seconds["learning"] = round(time.process_time() - started, 1)
-        scores["model, learned"] = (states_of(texts).double() @ checkpoint.tool_rows.detach().double().T).numpy()
+        scores["model, learned"] = by_rows(checkpoint, states)
     scores |= {name: sum(scores[one] for one in parts) for name, parts in SUMS.items()}
     if given.learn:
         scores["model, learned + bm25"] = scores["model, learned"] + scores["bm25"]
@@ -194,8 +201,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     }
     if given.full:
         full = Checkpoint.load(given.full)
-        states = GenerativeRetriever(full).hidden_states([query.text for query in for_late])
-        own_QN = (states.double() @ full.tool_rows.detach().double().T).numpy()
+        own_QN = by_rows(full, GenerativeRetriever(full).hidden_states([query.text for query in for_late]))
         every_N = np.ones(len(full.catalog), dtype=np.bool_)
         result["full"] = judged([ranked(own_N, every_N, full.catalog.ids) for own_N in own_QN], for_late)
     return result
