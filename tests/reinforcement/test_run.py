@@ -95,7 +95,7 @@ def test_the_checkpoint_says_what_made_it(run: Runner, checkpoint: Checkpoint, t
     trained = run(checkpoint)
     loaded = Checkpoint.load(tmp_path / "out")
     (entry,) = loaded.stages
-    assert (entry.stage, entry.dataset) == ("reinforcement", {"name": "house", "version": "1"})
+    assert (entry.stage, entry.dataset["name"], entry.dataset["version"]) == ("reinforcement", "house", "1")
     assert entry.examples == {"nothing_to_call": 1, "one_call": 3, "several_calls": 1, "several_turns": 0}
     assert entry.config == tiny_config().model_dump(mode="json")
     assert entry.result == loaded.metrics[-1] == trained.metrics[-1]

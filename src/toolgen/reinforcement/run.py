@@ -36,6 +36,7 @@ from toolgen.training.collate import PackedRow, micro_batches
 from toolgen.training.loop import OnStep, Run, opened
 from toolgen.training.model import TrainableModel
 from toolgen.training.run import check_catalog, fingerprint, finish, recorded
+from toolgen.training.saving import trained_parameters
 
 SECONDS = 86_400.0
 """That a rollout may take: how busy a machine is must not change what is learned."""
@@ -88,12 +89,12 @@ class ReinforcementRun(Run[Task]):
         dataset: Dataset,
         packages: Packages,
     ) -> None:
-        # What the stage begins with, before a state is resumed.
-        start = {name: one.detach().clone() for name, one in trainable.named_parameters() if one.requires_grad}
+        self.reference: dict[str, Tensor] | None = None
+        if config.kl_weight:  # what the stage begins with, before a state is resumed
+            self.reference = {name: one.detach().clone() for name, one in trained_parameters(trainable).items()}
         super().__init__(accelerator, trainable, config, work, STAGE)
         trainable.eval()  # no dropout: the probability of a token is one number
         self.config, self.method, self.trainable = config, METHODS[config.method], trainable
-        self.reference = start if config.kl_weight else None
         self.catalog, self.packages = dataset.catalog, packages
         self.engine = Engine(checkpoint.model, weights="full", concurrency=config.concurrency)
         sampling = Sampling(temperature=config.temperature, seed=config.seed)
