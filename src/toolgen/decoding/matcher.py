@@ -1,7 +1,7 @@
 """Matcher: a position inside a grammar, which tokens may come next.
 
-Beside the grammar it keeps numbers finite: JSON has no largest number, but `1E1013` is infinite to whoever reads it.
-Knows token ids and bytes; no schema and no model.
+Beside the grammar it keeps numbers such that they can be read: JSON has no largest number, but `1E1013` is infinite to whoever
+reads it, and so are more digits than `foreign.data` takes. Knows token ids and bytes; no schema and no model.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from toolgen.foreign.data import MAX_DIGITS
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 # A number below this does not become infinite by one more token unless that brings an exponent.
 _SHORT = 200
+_DIGITS = re.compile("-?([0-9]*)")
 _PART = re.compile(rb"[0-9.eE+-]+")
 
 
@@ -55,7 +58,7 @@ class Matcher:
     @property
     def stuck(self) -> bool:
         """Whether no token can follow although the object is not complete: a limit of the library was reached, or a number
-        that has to go on would be infinite."""
+        that has to go on would be too large."""
         return self._is_dead or (bool(self._matcher.is_stopped()) and not self.complete)
 
     @property
@@ -85,7 +88,7 @@ class Matcher:
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         allowed_V = np.unpackbits(bits, count=self._size, bitorder="little").astype(bool)
         if self._number:
-            self._forbid_infinite(allowed_V)
+            self._forbid_too_large(allowed_V)
             self._is_dead = not allowed_V.any()
         return allowed_V
 
@@ -105,14 +108,17 @@ class Matcher:
         else:
             self._inside, self._number = character == '"', ""
 
-    def _forbid_infinite(self, allowed_V: npt.NDArray[np.bool_]) -> None:
+    def _forbid_too_large(self, allowed_V: npt.NDArray[np.bool_]) -> None:
         is_short = len(self._number) < _SHORT and "e" not in self._number.lower()
         for token_id, part in (self._numbers.with_exponent if is_short else self._numbers.every).items():
-            if allowed_V[token_id] and not _is_finite(self._number + part):
+            if allowed_V[token_id] and not _can_be_read(self._number + part):
                 allowed_V[token_id] = False
 
 
-def _is_finite(beginning: str) -> bool:
+def _can_be_read(beginning: str) -> bool:
+    digits = _DIGITS.match(beginning)
+    if digits and len(digits[1]) > MAX_DIGITS:
+        return False
     try:
         return math.isfinite(float(beginning.rstrip(".eE+-") or 0))
     except ValueError:  # not a number: the grammar knows

@@ -32,8 +32,8 @@ OnLoss = Callable[[str, str], None]
 
 MAX_FILE_BYTES = 1 << 30
 MAX_DEPTH = 200  # of JSON and YAML; everything that walks through a value recurses
-_MAX_DIGITS = 308  # of an integer: what a float can hold, too
-_TOO_LARGE = 10**_MAX_DIGITS
+MAX_DIGITS = 308  # of an integer: what a float can hold, too
+_TOO_LARGE = 10**MAX_DIGITS
 _REFUSED = "numbers that JSON does not have (NaN, Infinity, 1e999) became null"
 _DEEP = f"what is nested deeper than {MAX_DEPTH} levels was left out"
 
@@ -189,7 +189,7 @@ def _parsed(text: str, on_note: Note | None) -> Any:
         return None
 
     def whole(digits: str) -> Any:
-        return int(digits) if len(digits) <= _MAX_DIGITS else nothing(digits)
+        return int(digits) if len(digits) <= MAX_DIGITS else nothing(digits)
 
     def finite(digits: str) -> Any:
         number = float(digits)
