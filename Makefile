@@ -11,7 +11,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-fast golden check audit docs format clean
+.PHONY: help install quickstart test test-fast golden check audit docs package sbom format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,13 @@ check: install ## formatting, lint and types
 
 audit: install ## what toolgen needs is pinned, has hashes, and licences that are known (without a network)
 	$(BIN)/python .ci/audit.py
+
+package: install ## wheel and sdist: the same when built twice, complete; installed into a bare environment with every extra
+	$(BIN)/python .ci/package.py
+
+sbom: install ## what toolgen needs, with versions and licences, as CycloneDX 1.6, into build/sbom.json
+	@mkdir -p build
+	$(BIN)/python .ci/sbom.py > build/sbom.json
 
 docs: install ## the documentation site, into build/site; a link that leads nowhere is an error
 	$(BIN)/python docs/site.py

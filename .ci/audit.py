@@ -36,12 +36,20 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(name): version.strip() for name, version in pairs}
 
 
+def _lines() -> list[tuple[str, str, str]]:
+    """Name, version and sha256 of each line of requirements.lock."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    return re.findall(r"^([\w.-]+)==(\S+) --hash=sha256:([0-9a-f]{64})$", text, re.M)
+
+
 def locked() -> dict[str, str]:
     """Name to version, of what has a hash in requirements.lock."""
-    found = re.findall(
-        r"^([\w.-]+)==(\S+) --hash=sha256:[0-9a-f]{64}$", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.M
-    )
-    return {canonicalize_name(name): version for name, version in found}
+    return {canonicalize_name(name): version for name, version, _ in _lines()}
+
+
+def hashes() -> dict[str, str]:
+    """Name to that hash."""
+    return {canonicalize_name(name): digest for name, _, digest in _lines()}
 
 
 def needed() -> Iterator[Distribution]:

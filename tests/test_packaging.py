@@ -1,0 +1,27 @@
+"""What would be published: the same twice, complete, within limits; and the bill of materials."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+CI = Path(__file__).parents[1] / ".ci"
+
+
+@pytest.mark.slow
+def test_wheel_and_sdist_are_the_same_when_built_twice_and_hold_what_they_need(tmp_path: Path) -> None:
+    assert list(runpy.run_path(str(CI / "package.py"))["faults"](tmp_path)) == []
+
+
+def test_the_bill_of_materials_names_every_needed_package_with_its_licence_and_is_the_same_twice() -> None:
+    first, second = (runpy.run_path(str(CI / "sbom.py"))["bill"]() for _ in range(2))
+    assert json.dumps(first) == json.dumps(second)
+    assert first["bomFormat"] == "CycloneDX" and first["specVersion"] == "1.6"
+    found = {one["name"]: one for one in first["components"]}
+    assert {"torch", "transformers", "llguidance", "mcp"} <= {*found}
+    assert len(found) == len(first["components"]) and len({one["bom-ref"] for one in found.values()}) == len(found)
+    assert all(one["licenses"][0]["license"]["name"] for one in found.values())
+    assert len(found["transformers"]["hashes"][0]["content"]) == 64
