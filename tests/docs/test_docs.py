@@ -9,18 +9,16 @@ import os
 import re
 import runpy
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from tests.docs.blocks import DOCS, DOCUMENTS, ROOT, blocks, shell_commands
 from tests.test_layers import ORDER
-from typer.testing import CliRunner
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.cli.app import make_app
@@ -28,31 +26,12 @@ from toolgen.cli.reference import reference
 from toolgen.evaluation.experiment import read_experiment
 from toolgen.retrieval import RETRIEVERS
 from toolgen.retrieval.registry import LOGIT_SCALES
-from toolgen.testing import tiny_base, tiny_catalog, tiny_checkpoint
+from toolgen.testing import tiny_checkpoint
 from toolgen.training import STAGES, resolve_config
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
-# In this order in one folder: each page goes on with what the pages before it made.
-GUIDE = [DOCS / "guide.md", *(DOCS / "guides" / f"{name}.md" for name in ("training", "agents", "mcp", "measuring"))]
 UPDATE = bool(os.environ.get("TOOLGEN_UPDATE_DOCS"))
-
-
-@dataclass(frozen=True)
-class Block:
-    """One fenced block; `file` is the second word of its opening line, if there is one."""
-
-    language: str
-    file: str
-    text: str
-
-
-def blocks(document: Path) -> Iterator[Block]:
-    for fence in re.finditer(r"^```(\S*) ?(\S*)\n(.*?)^```$", document.read_text(encoding="utf-8"), re.M | re.S):
-        yield Block(*fence.groups())
 
 
 def commands(document: Path) -> Iterator[list[str]]:
@@ -60,13 +39,6 @@ def commands(document: Path) -> Iterator[list[str]]:
     for block in blocks(document):
         if block.language in ("sh", "bash", "shell"):  # console: what typer writes as usage in the reference
             yield from shell_commands(block.text)
-
-
-def shell_commands(text: str) -> Iterator[list[str]]:
-    for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line.removeprefix("$ "), comments=True)
-        if words and Path(words[0]).name == "toolgen":
-            yield words[1:]
 
 
 def parse(arguments: list[str]) -> None:
@@ -182,59 +154,6 @@ def rendered_example() -> str:
 def _call(tool: str, arguments: str) -> dict[str, Any]:
     function = {"name": tool, "arguments": arguments}
     return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
-
-
-def test_the_guide_works_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a tiny random base and one step a stage; what a tiny model answers is not the guide's claim."""
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    base = tiny_base(tmp_path / "base", max_position_embeddings=4096)
-    monkeypatch.chdir(tmp_path)
-    for block in (block for page in GUIDE for block in blocks(page)):
-        if block.file:
-            Path(block.file).write_text(block.text, encoding="utf-8")
-        elif block.language == "python":
-            exec(compile(block.text, "guide.md", "exec"), {"__name__": "guide"})
-        elif block.language == "sh":
-            for arguments in shell_commands(block.text):
-                result = CliRunner().invoke(make_app(), _smaller(arguments, base))
-                # A random model may use up its steps, which `run` reports with 1.
-                allowed = (0, 1) if arguments[0] == "run" else (0,)
-                assert result.exit_code in allowed, f"toolgen {shlex.join(arguments)}\n{result.output}"
-                assert "error:" not in result.stderr
-    assert (tmp_path / "report.html").stat().st_size > 10_000
-
-
-def test_the_python_of_the_readme_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Against a tiny random model of a catalog that has the tool of the quickstart's that the function stands for."""
-    names = ("base_currency", "target_currency", "amount")
-    types = {name: {"type": kind} for name, kind in zip(names, ("string", "string", "number"), strict=True)}
-    parameters = {"type": "object", "properties": types, "required": [*names]}
-    tool = Tool(id="bfcl&&convert_currency", provider="bfcl", name="convert_currency", parameters=parameters)
-    monkeypatch.chdir(tmp_path)
-    catalog = Catalog([*tiny_catalog(), tool])
-    tiny_checkpoint(catalog=catalog, max_position_embeddings=4096).save("toolgen-quickstart/3-agent")
-    program = "\n".join(block.text for block in blocks(ROOT / "README.md") if block.language == "python")
-    exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
-    *found, ended = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in found] == ["1", "2", "3", "4", "5"]
-    assert 0 < sum(float(line.split()[-1]) for line in found) <= 1
-    assert ended.split()[0] in ("finished", "gave_up", "declined", "step_limit", "token_limit", "error")
-
-
-def _smaller(arguments: list[str], base: Path) -> list[str]:
-    """The same command with a tiny base, few steps, nobody to ask and no encoder to fetch."""
-    match arguments:
-        case ["virtualize", *_]:
-            return [*arguments, "--base", str(base)]
-        case ["train", stage, *_] if stage in STAGES and "--show-config" not in arguments:
-            return [*arguments, "--set", "steps=1", "--set", "batch_size=2", "--set", "precision=fp32"]
-        case [*before, "--teacher", "dense"]:
-            return before
-        case ["run", *_]:
-            return [*arguments, "--max-steps", "2", "--yes"]
-    return arguments
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
