@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 HERE = Path(__file__).resolve().parent
+README = HERE.parents[1] / "README.md"
 OURS, WITH_OTHERS, OTHERS = "#1f4e79", "#5b8dbf", "#9aa3ad"
 WIDTH, LABELS, ROW, TOP = 880, 240, 24, 70
 
@@ -325,12 +326,18 @@ def outputs() -> dict[Path, str]:
     """Every generated file and its content."""
     made = {HERE / f"{name}.svg": chart(figure) for name, figure in FIGURES.items()}
     made |= {HERE / "tables" / f"{file.stem}.md": full_tables(file.stem) for file in (HERE / "data").glob("*.json")}
-    for page in HERE.glob("*.md"):
-        pattern = r"(<!-- table:(\S+) -->\n).*?(<!-- end -->)"
-        made[page] = re.sub(
-            pattern, lambda at: at[1] + page_table(at[2]) + at[3], page.read_text(encoding="utf-8"), flags=re.S
-        )
+    made |= {page: with_tables(page) for page in HERE.glob("*.md")}
+    made[README] = with_tables(README, "docs/results/")
     return made
+
+
+def with_tables(page: Path, folder: str = "") -> str:
+    """A page with its tables drawn anew; `folder` is the way from it to this one."""
+
+    def drawn(found: re.Match[str]) -> str:
+        return found[1] + page_table(found[2]).replace("](", f"]({folder}") + found[3]
+
+    return re.sub(r"(<!-- table:(\S+) -->\n).*?(<!-- end -->)", drawn, page.read_text(encoding="utf-8"), flags=re.S)
 
 
 def page_table(name: str) -> str:
