@@ -45,10 +45,10 @@ def evaluate_retrieval(
 
     Tasks of several turns are left out (see `Dataset.searches`); `limit` takes the first that many. Requests that no tool
     answers are ranked, too, and say how well the retriever knows when not to (`declining`), once as the source labels them and
-    once without those whose label is known to be wrong (`sound_declining`). `candidates` "split" is the
-    in-domain setting: tools that no request of the split needs are taken out of every ranking. `config` is recorded. The
-    retriever indexes the dataset's catalog unless that is done (`indexed`). Raises UsageError for an unknown split,
-    DatasetError if it has no request to score, InputError if the retriever breaks its protocol.
+    once without those whose label is known to be wrong (`sound_declining`). `candidates` "split" is the in-domain setting:
+    tools that no request of the split needs are taken out of every ranking. `config` is recorded. The retriever indexes the
+    catalog unless that is done (`indexed`). Raises UsageError for an unknown split, DatasetError if it has no request to
+    score, InputError if the retriever breaks its protocol.
     """
     started = time.perf_counter()
     queries = dataset.searches(split)[:limit]
@@ -59,9 +59,8 @@ def evaluate_retrieval(
     kept = None
     if candidates == "split":
         kept = frozenset(tool for query in dataset.searches(split) for tool in query.tools)
-    rankings, seconds = _search(
-        retriever, queries, depth if kept is None else len(dataset.catalog), batch_size, on_progress, kept
-    )
+    asked_depth = depth if kept is None else len(dataset.catalog)
+    rankings, seconds = _search(retriever, queries, asked_depth, batch_size, on_progress, kept)
     unanswerable = [query for query in dataset.requests(split) if not query.tools][:limit]
     others, _ = _search(retriever, unanswerable, depth, batch_size, None, kept)
     sound = [ranking for query, ranking in zip(unanswerable, others, strict=True) if not query.faults]
