@@ -73,3 +73,15 @@ def test_the_same_seed_makes_the_same_and_no_two_begin_alike(made: list[Task]) -
     texts = [task.turns[0].text for task in made]
     assert len(texts) == len({*texts}) and len({task.id for task in made}) == len(made)
     assert all(task.synthetic for task in made) and list(make_conversations(Catalog(), 5, 0)) == []
+
+
+def test_a_value_that_contains_the_word_null_is_asked_for_and_null_is_not() -> None:
+    words, nothing = {"enum": ["annulled", "nullable"]}, {"enum": [[None], {"x": None}]}
+    catalog = Catalog(
+        [
+            tool("set_state", "Set the state of a marriage.", ["state"], state=words),
+            tool("set_nothing", "Set the nothing of a thing.", ["nothing"], nothing=nothing),
+        ]
+    )
+    tasks = list(make_conversations(catalog, 40, seed=0))
+    assert {call.arguments["state"] for task in tasks for call in task.calls} == {"annulled", "nullable"}

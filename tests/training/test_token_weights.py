@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
+from toolgen.datasets.messages import actions_of
+from toolgen.testing import tiny_checkpoint, tiny_dataset
+from toolgen.training import StageConfig
 from toolgen.training.config import Kind
+from toolgen.training.sources import trajectories
 from toolgen.training.token_weights import parts_of
+from toolgen.virtualization import INDEXINGS, Indexing
 
 WEIGHTS: dict[Kind, float] = {"structure": 0.1, "key": 0.5, "value": 2, "stop": 3, "answer": 0.25, "text": 1}
 
@@ -41,3 +48,19 @@ def test_the_frame_of_finish_is_structure_and_its_words_an_answer() -> None:
 def test_words_that_are_no_arguments_are_text_even_if_they_look_like_them() -> None:
     assert weighed('{"x": 1}<|im_end|>') == [('{"x": 1}', 1), ("<|im_end|>", 3)]
     assert weighed("Hello.<|im_end|>") == [("Hello.", 1), ("<|im_end|>", 3)]
+
+
+def test_a_tool_of_several_tokens_is_one_name() -> None:
+    found = weighed("I see.<<0>><<12>>", '{"x": 1}<|im_end|>')
+    assert found[:2] == [("I see.", 1), ("<<0>><<12>>", 1)] and ('"x"', 0.5) in found
+
+
+@pytest.mark.parametrize("indexing", INDEXINGS)
+def test_under_every_indexing_a_tool_is_learned_whatever_text_weighs(indexing: Indexing) -> None:
+    checkpoint, dataset = tiny_checkpoint(indexing=indexing), tiny_dataset()
+    nothing = StageConfig(max_tokens=512, token_weights=dict.fromkeys(WEIGHTS, 0.0))
+    (trajectory, *_), (example, *_) = dataset.trajectories["train"], trajectories(checkpoint, dataset, nothing)
+    learned = {*(place for place, _ in example.choices), *example.text}
+    names = [name for message in trajectory.messages for name, _ in actions_of(message)]
+    expected = [token for name in names for token in checkpoint.vocabulary.sequence(name)]
+    assert [example.ids[place + 1] for place in sorted(learned)] == expected

@@ -30,6 +30,8 @@ OPTIONAL = 2
 """Optional parameters that one call may give, at most."""
 DRAWS = 3
 """How many conversations are drawn for one that is wanted, at most."""
+LONGEST_VALUE = 300
+"""Characters of the arguments of a call, at most."""
 TRIES = 4
 """How often arguments are drawn for a call before its tool is left out."""
 
@@ -174,5 +176,10 @@ def _missing(tool: Tool, random: Random) -> tuple[Turn, ...]:
 
 
 def _is_sayable(value: Any) -> bool:
-    text = json.dumps(value, ensure_ascii=False)
-    return "null" not in text and len(text) <= 300
+    """Whether a request can say a value: nothing in it is null, and it is short."""
+    return not _has_null(value) and len(json.dumps(value, ensure_ascii=False)) <= LONGEST_VALUE
+
+
+def _has_null(value: Any) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return value is None or any(map(_has_null, inner))

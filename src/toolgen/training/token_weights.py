@@ -1,7 +1,7 @@
 """What each part of a conversation's text weighs in the loss: what a grammar forces is little to learn, a value much.
 
 Kinds: `structure` (braces, commas, spaces), `key`, `value`, `stop` (the end of a turn), `answer` (the words of `finish`),
-`text` (words that are no arguments). The token of a tool is a choice and weighed apart. Knows no tokenizer and no model.
+`text` (words that are no arguments). The tokens of a tool are choices and weighed apart. Knows no tokenizer and no model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from toolgen.virtualization.vocabulary import TURN_END
 if TYPE_CHECKING:
     from toolgen.virtualization.protocol import Part
 
-_NAME = re.compile(r"<<([^<>]+)>>\Z")
+_NAME = re.compile(r"<<(.+)>>\Z", re.S)  # however many tokens a tool has; in other text the template breaks `<<` up
 _JSON = re.compile(
     r'(?P<key>"(?:[^"\\]|\\.)*"(?=\s*:))|(?P<value>"(?:[^"\\]|\\.)*"|[^\s{}\[\],:"]+)|(?P<structure>.)', re.S
 )
