@@ -22,8 +22,9 @@ from tests.test_layers import ORDER
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.cli.app import make_app
+from toolgen.cli.experiment import experiment_graph
 from toolgen.cli.reference import reference
-from toolgen.evaluation.experiment import read_experiment
+from toolgen.evaluation.experiment import Agent, read_experiment
 from toolgen.retrieval import RETRIEVERS
 from toolgen.retrieval.registry import LOGIT_SCALES
 from toolgen.testing import tiny_checkpoint
@@ -167,24 +168,15 @@ def test_every_recipe_resolves_and_says_what_it_is_for(recipe: Path) -> None:
 def test_every_experiment_can_be_run_as_far_as_can_be_told_without_its_data(file: Path) -> None:
     experiment = read_experiment(file)
     made = [shlex.split(step)[shlex.split(step).index("-o") + 1] for step in experiment.steps]
-    for step in experiment.steps:
-        parse(shlex.split(step))
+    for step in experiment_graph(experiment, file).steps:
+        parse(list(step.command))
     for dataset, folder in experiment.datasets.items():
         assert str(folder) in made
-        for method in experiment.methods.values():
-            filled = method.on(dataset)
+        for row in experiment.rows.values():
+            filled = row.on(dataset)
             assert {filled.checkpoint, filled.encoder} - {None} <= {*made}
-            parse(
-                [
-                    "evaluate",
-                    "retrieval",
-                    filled.checkpoint or str(folder),
-                    str(folder),
-                    "--retriever",
-                    filled.retriever,
-                ]
-            )
-            assert {filled.retriever} <= {*RETRIEVERS} and {*filled.add} <= {*LOGIT_SCALES}
+            assert {filled.retriever} - {None} <= {*RETRIEVERS}
+            assert isinstance(filled, Agent) or {*filled.add} <= {*LOGIT_SCALES}
 
 
 @pytest.mark.slow

@@ -14,6 +14,12 @@ from toolgen.evaluation.experiment import Experiment, Method, read_experiment, t
 
 PLAIN = "output: out\ndatasets: {demo: data}\nmethods:\n  BM25: {retriever: bm25}\n"
 
+AGENTS = """
+output: out
+datasets: {demo: data}
+agents: {own: {checkpoint: "runs/{dataset}"}, found: {policy: retrieved, top: 3}}
+"""
+
 
 def read(tmp_path: Path, text: str) -> Experiment:
     (tmp_path / "e.yaml").write_text(text, encoding="utf-8")
@@ -36,6 +42,10 @@ def test_a_file_with_the_least_it_needs(tmp_path: Path) -> None:
         (PLAIN + "against_dataset: full", "against_dataset names no dataset 'full'; datasets are demo"),
         (PLAIN.replace("{demo: data}", "{}"), "datasets"),
         (PLAIN + "limit: 0", "limit"),
+        ("output: out\ndatasets: {demo: data}\n", "expected either methods or agents, at least one of them"),
+        (PLAIN + "agents: {one: {}}", "expected either methods or agents"),
+        (AGENTS.replace("top:", "tops:"), "agents.found.tops: .* did you mean 'top'"),
+        (AGENTS + "against: lost", "against names no agent 'lost'; agents are own, found"),
         (PLAIN + "steps:\n  - catalog build bfcl: -o data", "steps.0: .* put a command that has a colon in quotes"),
     ],
 )

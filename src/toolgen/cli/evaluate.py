@@ -47,8 +47,8 @@ from toolgen.errors import UsageError
 from toolgen.evaluation import AgentResult, RetrievalResult, evaluate_retrieval
 from toolgen.evaluation.agent import KINDS, AgentEvaluation, evaluate_agent
 from toolgen.evaluation.declining import Declining
-from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.retrieval import Candidates
+from toolgen.evaluation.tables import shown
 from toolgen.fetching import fetch_dataset
 from toolgen.retrieval.parallel import process_count
 

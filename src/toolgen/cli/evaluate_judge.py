@@ -14,8 +14,8 @@ from toolgen.cli.outputs import file_output
 from toolgen.cli.searching import EndpointOption, ModelOption, given_llm
 from toolgen.errors import UsageError
 from toolgen.evaluation import AgentResult, load_result
-from toolgen.evaluation.experiment import shown
 from toolgen.evaluation.judging import VOTES, Judge, Judgement
+from toolgen.evaluation.tables import shown
 from toolgen.files import write_json
 
 AgainstOption = Annotated[

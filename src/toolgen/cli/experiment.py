@@ -1,8 +1,9 @@
-"""`toolgen experiment`: many methods on many datasets by one file, and one table; what is done is not done again."""
+"""`toolgen experiment`: many methods or agents on many datasets by one file, and one table; what is done is not done again."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,8 @@ from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.steps import Graph, Step, listing, working_in
 from toolgen.cli.subcommand import run_command
 from toolgen.errors import ToolgenError, UsageError
-from toolgen.evaluation import RetrievalResult, load_result
-from toolgen.evaluation.experiment import Experiment, Method, read_experiment, table
+from toolgen.evaluation import AgentResult, Result, RetrievalResult, load_result
+from toolgen.evaluation.experiment import Agent, Experiment, Method, agent_table, read_experiment, table
 from toolgen.files import write_text
 
 TABLE = "table.md"
@@ -28,11 +29,11 @@ def register(app: typer.Typer) -> None:
 
 def experiment(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file with datasets and methods.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file with datasets and methods, or agents.")],
     show_list: Annotated[bool, typer.Option("--list", help="Show the commands and what is done; run nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure every method of a file on every dataset of it and write one table with intervals and paired differences.
+    """Measure every method or agent of a file on every dataset of it and write one table with intervals and paired differences.
 
     First its steps (toolgen commands such as train): what somebody else has made already is taken, and a step whose command
     has changed is repeated with all that reads it. Then one evaluation a dataset and method. Every command is printed. A
@@ -49,13 +50,13 @@ def experiment(
         failed = graph.run(graph.choose(), lambda arguments: run_command(arguments, debug=debug))
         results = {
             dataset: {
-                method: _result(content.output / _place(dataset, method))
-                for method in content.methods
-                if _name(dataset, method) not in failed
+                name: load_result(content.output / _place(dataset, name))
+                for name in content.rows
+                if _name(dataset, name) not in failed
             }
             for dataset in content.datasets
         }
-        text = table(content, results)
+        text = _table(content, results)
         write_text(content.output / TABLE, text)
     message(f"wrote {content.output / TABLE}")
     answer = {
@@ -66,7 +67,7 @@ def experiment(
     }
     emit(answer, as_json, lambda: text.rstrip("\n").split("\n"))
     if failed:
-        total = len(content.datasets) * len(content.methods)
+        total = len(content.datasets) * len(content.rows)
         raise ToolgenError(f"{len(failed)} of {total} evaluations failed: {', '.join(failed)}; see above")
 
 
@@ -79,8 +80,8 @@ def experiment_graph(content: Experiment, file: Path) -> Graph:
             raise UsageError(f"{file}: steps: two of them make {step.name}; give each an output of its own")
         steps.append(step)
     for dataset in content.datasets:
-        steps += [_evaluation(content, dataset, method, steps) for method in content.methods]
-    about = f"{len(content.methods)} methods, split {content.split}"
+        steps += [_evaluation(content, dataset, name, steps) for name in content.rows]
+    about = f"{len(content.rows)} {'agents' if content.agents else 'methods'}, split {content.split}"
     groups = {STEPS: "what the evaluations read", **{f"evaluate {dataset}": about for dataset in content.datasets}}
     return Graph(content.output, steps, groups, title="experiment")
 
@@ -105,15 +106,19 @@ def _step(text: str, file: Path, before: list[Step]) -> Step:
     )
 
 
-def _evaluation(content: Experiment, dataset: str, method: str, before: list[Step]) -> Step:
-    """A method's keys are the options of `evaluate retrieval`; its checkpoint is what is evaluated."""
-    spec, folder, place = content.methods[method].on(dataset), content.datasets[dataset], _place(dataset, method)
+def _evaluation(content: Experiment, dataset: str, name: str, before: list[Step]) -> Step:
+    """The keys of a method or agent are the options of `evaluate`; its checkpoint is what is evaluated."""
+    spec, folder, place = content.rows[name].on(dataset), content.datasets[dataset], _place(dataset, name)
     options: dict[str, Any] = spec.model_dump(exclude={"checkpoint"}, exclude_defaults=True)
-    options |= {"split": content.split, **({"limit": content.limit} if content.limit else {})}
+    if isinstance(spec, Agent):
+        options |= {"split": content.split, "limit": content.limits, "kind": content.kinds}
+    else:
+        options |= {"split": content.split, **({"limit": content.limit} if content.limit else {})}
     given = [part for key, value in options.items() for part in _option(f"--{key.replace('_', '-')}", value)]
-    words = ["evaluate", "retrieval", spec.checkpoint or str(folder), str(folder), *given]
+    kind = "agent" if isinstance(spec, Agent) else "retrieval"
+    words = ["evaluate", kind, spec.checkpoint or str(folder), str(folder), *given]
     return Step(
-        name=_name(dataset, method),
+        name=_name(dataset, name),
         group=f"evaluate {dataset}",
         command=(*words, "--output", place),
         output=place,
@@ -129,7 +134,7 @@ def _option(name: str, value: Any) -> list[str]:
     return [part for one in (value if isinstance(value, tuple) else (value,)) for part in (name, str(one))]
 
 
-def _inputs(method: Method, dataset: Path) -> tuple[Path, ...]:
+def _inputs(method: Method | Agent, dataset: Path) -> tuple[Path, ...]:
     """Small files that tell whether a dataset or model has changed; a checkpoint's holds the losses of its stages."""
     inputs = [dataset / MARKERS["dataset"]]
     inputs += [Path(method.checkpoint) / MARKERS["checkpoint"]] if method.checkpoint else []
@@ -143,11 +148,15 @@ def _makers(words: list[str], before: list[Step]) -> tuple[str, ...]:
     return tuple(step.name for step in before if step.group == STEPS and step.name in read)
 
 
-def _result(path: Path) -> RetrievalResult:
-    result = load_result(path)
-    if not isinstance(result, RetrievalResult):
-        raise UsageError(f"{path} is no result of evaluate retrieval; remove it")
-    return result
+def _table(content: Experiment, results: Mapping[str, Mapping[str, Result]]) -> str:
+    """UsageError for a result of another kind, which somebody has put there."""
+    kind = AgentResult if content.agents else RetrievalResult
+    for dataset, found in results.items():
+        for name, result in found.items():
+            if not isinstance(result, kind):
+                place = content.output / _place(dataset, name)
+                raise UsageError(f"{place} is no result of this experiment's kind; remove it")
+    return agent_table(content, results) if content.agents else table(content, results)  # type: ignore[arg-type]
 
 
 def _name(dataset: str, method: str) -> str:

@@ -133,17 +133,24 @@ def summarize(records: Sequence[AgentRecord]) -> AgentMetrics:
     return {kind: _groups(found) for kind, found in kinds.items()}
 
 
+def groups_of(record: AgentRecord) -> list[str]:
+    """The groups that a task is counted in."""
+    groups = ["all", *(["sound"] if record.sound else [])]
+    if record.kind == "single_turn":
+        groups += ["asked" if record.asked else "unasked", f"calls={len(record.expected)}"]
+    return [*groups, f"category={record.category}"]
+
+
 def _groups(records: Sequence[AgentRecord]) -> dict[str, dict[str, Interval]]:
-    groups: dict[str, list[AgentRecord]] = {"all": list(records)}
-    if 0 < sum(record.sound for record in records) < len(records):
-        groups["sound"] = [record for record in records if record.sound]
+    """The groups of some records, categories last by name; `sound` only where some are not."""
+    groups: dict[str, list[AgentRecord]] = {}
     for record in records:
-        if record.kind == "single_turn":
-            groups.setdefault("asked" if record.asked else "unasked", []).append(record)
-            groups.setdefault(f"calls={len(record.expected)}", []).append(record)
-    for record in sorted(records, key=lambda record: record.category):
-        groups.setdefault(f"category={record.category}", []).append(record)
-    return {group: _intervals(chosen) for group, chosen in groups.items()}
+        for group in groups_of(record):
+            groups.setdefault(group, []).append(record)
+    if len(groups.get("sound", ())) == len(records):
+        del groups["sound"]
+    order = sorted(groups, key=lambda group: group if group.startswith("category=") else "")
+    return {group: _intervals(groups[group]) for group in order}
 
 
 def _intervals(records: Sequence[AgentRecord]) -> dict[str, Interval]:

@@ -1,56 +1,75 @@
-"""Experiments: a file that says which methods are measured on which datasets, and the table of what came out.
+"""Experiments: a file that says which methods or agents are measured on which datasets, and the table of what came out.
 
 Knows results, not how they are made; `toolgen experiment` makes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from toolgen.datasets.splits import Split
 from toolgen.errors import UsageError, nearest
-from toolgen.evaluation.metrics import Difference, Interval
+from toolgen.evaluation.agent_results import AgentResult
+from toolgen.evaluation.agent_table import agent_tables
 from toolgen.evaluation.results import RetrievalResult, paired_difference
 from toolgen.evaluation.retrieval import Candidates
+from toolgen.evaluation.tables import BOLD, markdown, shown, signed
 from toolgen.foreign.yaml_core import read_yaml
 
 
-class Method(BaseModel):
+class _Row(BaseModel):
     """One row of the table. `{dataset}` in a path stands for the dataset's name in the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    retriever: str
-    add: tuple[str, ...] = ()
-    unasked_bonus: float = 0.0
-    sets: bool = False
     checkpoint: str | None = None
     encoder: str | None = None
     llm: str | None = None
     endpoint: str | None = None
     model: str | None = None
-    base_retriever: str | None = None
-    beam: int | None = None
-    candidates: Candidates = "catalog"
 
-    def on(self, dataset: str) -> Method:
+    def on(self, dataset: str) -> Self:
         """The same with the dataset's name filled in."""
         values = {
             key: value.replace("{dataset}", dataset) if isinstance(value, str) else value
             for key, value in self.model_dump().items()
         }
-        return Method(**values)
+        return type(self)(**values)
+
+
+class Method(_Row):
+    """A way to find tools; its keys are options of `evaluate retrieval`."""
+
+    retriever: str
+    add: tuple[str, ...] = ()
+    unasked_bonus: float = 0.0
+    sets: bool = False
+    base_retriever: str | None = None
+    beam: int | None = None
+    candidates: Candidates = "catalog"
+
+
+class Agent(_Row):
+    """A way to carry out tasks; its keys are options of `evaluate agent`."""
+
+    policy: str = "generative"
+    retriever: str | None = None
+    top: int | None = None
+    retries: int = 0
+    given_tools: bool = False
+    concurrency: int = 1
 
 
 class Experiment(BaseModel):
     """The content of an experiment file. Paths are relative to where the command is run.
 
-    `against` names the method, `against_dataset` the dataset that the others are compared with. Datasets can only be
-    compared if they hold the same requests in other words (`toolgen catalog rewrite`).
+    It measures either `methods` or `agents`, which carry out up to `limits` tasks (`150`, `multi_turn=20`), the same for all,
+    of `kinds`. `against` names the method or agent, `against_dataset` the dataset that the others are compared with. Datasets
+    can only be compared if they hold the same requests in other words (`toolgen catalog rewrite`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,15 +77,29 @@ class Experiment(BaseModel):
     output: Path
     steps: tuple[str, ...] = ()
     datasets: dict[str, Path] = Field(min_length=1)
-    methods: dict[str, Method] = Field(min_length=1)
+    methods: dict[str, Method] = Field(default_factory=dict)
+    agents: dict[str, Agent] = Field(default_factory=dict)
     split: Split = "test"
     limit: int | None = Field(None, ge=1)
+    limits: tuple[str | int, ...] = ()
+    kinds: tuple[str, ...] = ()
     against: str | None = None
     against_dataset: str | None = None
     metrics: tuple[str, ...] = ("ndcg@1", "ndcg@5", "recall@5", "comp@5")
-    groups: tuple[str, ...] = ("all", "asked", "unasked")
+    groups: tuple[str, ...] = ("all", "sound", "asked", "unasked")
     latency: bool = False
     """Also a table of what one search takes, and of the tokens that a generative one spells a tool with."""
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if bool(self.methods) == bool(self.agents):
+            raise ValueError("expected either methods or agents, at least one of them")
+        return self
+
+    @property
+    def rows(self) -> Mapping[str, Method | Agent]:
+        """The methods or agents by their names."""
+        return self.methods or self.agents
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -78,8 +111,9 @@ def read_experiment(path: Path) -> Experiment:
         experiment = Experiment(**content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}{_near(first)}") from error
-    _check_named(path, "against", "method", experiment.against, experiment.methods)
+        place = "".join(f"{part}." for part in first["loc"]).rstrip(".")
+        raise UsageError(f"{path}: {place + ': ' if place else ''}{first['msg']}{_near(first)}") from error
+    _check_named(path, "against", "agent" if experiment.agents else "method", experiment.against, experiment.rows)
     _check_named(path, "against_dataset", "dataset", experiment.against_dataset, experiment.datasets)
     return experiment
 
@@ -90,15 +124,14 @@ def _check_named(path: Path, key: str, kind: str, name: str | None, known: Mappi
 
 
 def _near(error: Mapping[str, Any]) -> str:
-    if error["loc"][0] == "steps":
+    if error["loc"][:1] == ("steps",):
         return "; put a command that has a colon in quotes"
     if error["type"] != "extra_forbidden":
         return ""
-    known = (Method if error["loc"][0] == "methods" else Experiment).model_fields
+    kinds: Mapping[str, type[BaseModel]] = {"methods": Method, "agents": Agent}
+    known = kinds.get(str(error["loc"][0]), Experiment).model_fields
     return nearest(str(error["loc"][-1]), known, f"; known keys: {', '.join(known)}")
 
-
-_BOLD = "bold: the interval leaves out zero"
 
 Results = Mapping[str, Mapping[str, RetrievalResult]]
 """Dataset to method to result."""
@@ -110,21 +143,30 @@ def table(experiment: Experiment, results: Results) -> str:
     parts = []
     for dataset, found in results.items():
         parts.append(f"## {dataset}, split {experiment.split}\n")
-        parts.append(_markdown(("requests", "method", *_labels(experiment)), _rows(experiment, found)))
+        parts.append(markdown(("requests", "method", *_labels(experiment)), _rows(experiment, found)))
         if experiment.latency:
-            parts.append(_markdown(("method", "tokens a tool", "median ms"), _latency(found)))
+            parts.append(markdown(("method", "tokens a tool", "median ms"), _latency(found)))
         base = experiment.against
         if base is not None and base in found and len(found) > 1:
             others = {method: (result, found[base]) for method, result in found.items() if method != base}
-            parts.append(f"Difference to {base} on the same requests ({_BOLD}):\n")
-            parts.append(_markdown(("requests", "method", *_labels(experiment)), _differences(experiment, others)))
+            parts.append(f"Difference to {base} on the same requests ({BOLD}):\n")
+            parts.append(markdown(("requests", "method", *_labels(experiment)), _differences(experiment, others)))
     full = experiment.against_dataset
     on_full = results.get(full, {}) if full is not None else {}
     for dataset, found in results.items():
         pairs = {method: (result, on_full[method]) for method, result in found.items() if method in on_full}
         if dataset != full and pairs:
-            parts.append(f"{dataset} against {full}, the same method on the same requests ({_BOLD}):\n")
-            parts.append(_markdown(("requests", "method", *_labels(experiment)), _differences(experiment, pairs)))
+            parts.append(f"{dataset} against {full}, the same method on the same requests ({BOLD}):\n")
+            parts.append(markdown(("requests", "method", *_labels(experiment)), _differences(experiment, pairs)))
+    return "\n".join(parts)
+
+
+def agent_table(experiment: Experiment, results: Mapping[str, Mapping[str, AgentResult]]) -> str:
+    """The same for results of agents."""
+    parts = []
+    for dataset, found in results.items():
+        parts.append(f"## {dataset}, split {experiment.split}\n")
+        parts += agent_tables(found, experiment.groups, experiment.against)
     return "\n".join(parts)
 
 
@@ -157,27 +199,7 @@ def _differences(
             if group not in result.metrics or group not in other.metrics:
                 continue
             cells = [
-                _signed(paired_difference(result, other, name, group)) if name in result.metrics[group] else ""
+                signed(paired_difference(result, other, name, group)) if name in result.metrics[group] else ""
                 for name in experiment.metrics
             ]
             yield [group, method, *cells]
-
-
-def shown(interval: Interval) -> str:
-    """`80.9 (78.3–83.3)`, in percent."""
-    return f"{100 * interval.mean:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
-
-
-def _signed(difference: Difference) -> str:
-    mean, low, high = (f"{100 * value:+.1f}" for value in (difference.mean, difference.low, difference.high))
-    text = f"**{mean}** ({low} to {high})" if difference.significant else f"{mean} ({low} to {high})"
-    return text.replace("-", "−")
-
-
-def _markdown(header: Sequence[str], rows: Iterator[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(_cell(cell) for cell in line) + " |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
