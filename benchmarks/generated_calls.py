@@ -3,10 +3,11 @@
     python benchmarks/generated_calls.py FOLDER... [--base BASE] [-n 2000] [--concurrency 8] -o RESULT.json
 
 FOLDER is a checkpoint, or a dataset, whose catalog is then virtualized with BASE in memory, untrained. For each, calls are
-drawn with temperature 1 until `-n` were emitted: the beginning of a documentation is the request, the model chooses one of
-all tools and writes the arguments. Then `jsonschema` judges them by the line of the tool in `catalog.jsonl`. Arguments that are
-cut by `--tokens`, and those that toolgen itself withholds because a grammar is looser than its schema, are no calls; they are
-counted apart.
+drawn with temperature 1 until `-n` were emitted: the beginning of a documentation is the request, and the model chooses one of
+all tools. A checkpoint writes the arguments of the tool that it chose; an untrained model, which chooses the same few again and
+again, those of the tool that the request is from. Then `jsonschema` judges them by the tool's line in `catalog.jsonl`.
+What is cut by `--tokens`, and what toolgen itself withholds because a grammar is looser than its schema, are no
+calls; they are counted apart.
 
 Every attempt is a line of RESULT.jsonl as soon as it is made; the same command goes on where it stopped. 10,000 calls over five
 catalogs:
@@ -52,6 +53,7 @@ class Attempt:
     decoder: ToolDecoder
     catalog: str
     number: int
+    trained: bool
 
     def run(self, work: Work) -> Json:
         checkpoint = self.decoder.checkpoint
@@ -59,12 +61,14 @@ class Attempt:
         asked = tools[random.Random(f"{self.decoder.options.sampling.seed}/{self.number}").randrange(len(tools))]
         session = self.decoder.session(passes=work, task=f"{self.catalog}/{self.number}")
         session.sync(checkpoint.protocol.prompt([{"role": "user", "content": statement(asked)}], max_tokens=256))
-        tool = self.decoder.choose(session, required=True).tool
+        chosen = self.decoder.choose(session, required=True).tool
+        tool = chosen if self.trained else asked.id
         self.decoder.begin_call(session, tool)
         arguments = self.decoder.arguments(session, tool)
         return {
             "catalog": self.catalog,
             "number": self.number,
+            "chosen": chosen,
             "tool": tool,
             "status": arguments.status,
             "relaxed": arguments.relaxed,
@@ -88,7 +92,7 @@ class Judge:
         """`valid`, `invented tool`, `invalid arguments` or `not judged`; for what was not emitted, why."""
         if attempt["status"] != "ok":
             return str(attempt["status"])
-        if attempt["tool"] not in self._places:
+        if not {attempt["chosen"], attempt["tool"]} <= self._places.keys():
             return "invented tool"
         self._file.seek(self._places[attempt["tool"]])
         schema = json.loads(self._file.readline())["parameters"]
@@ -114,7 +118,7 @@ def attempts(folder: Path, done: list[Json], options: argparse.Namespace) -> Ite
     made = {one["number"] for one in done}
     numbers = [number for number in range(MOST_TRIES * options.n) if number not in made]
     with Engine(checkpoint.model, concurrency=options.concurrency) as engine:
-        requests = (Attempt(decoder, folder.name, number) for number in numbers)
+        requests = (Attempt(decoder, folder.name, number, is_trained(folder)) for number in numbers)
         for _, attempt in engine.each(requests, options.concurrency):
             attempt["verdict"] = judge.verdict(attempt)
             counts[attempt["verdict"]] += 1
@@ -123,9 +127,13 @@ def attempts(folder: Path, done: list[Json], options: argparse.Namespace) -> Ite
                 return
 
 
+def is_trained(folder: Path) -> bool:
+    return (folder / "toolgen.json").is_file()
+
+
 def opened(folder: Path, base: str) -> Checkpoint:
     """A checkpoint; of a dataset, its catalog in the base."""
-    if (folder / "toolgen.json").is_file():
+    if is_trained(folder):
         return Checkpoint.load(folder)
     return Checkpoint.create(resolve_base(base), load_dataset(folder).catalog)
 
@@ -185,6 +193,7 @@ def summary(found: list[Json]) -> Json:
     emitted = [one for one in found if one["verdict"] in EMITTED]
     return {
         "calls": len(emitted),
+        "tools chosen": len({(one["catalog"], one["chosen"]) for one in emitted}),
         "tools called": len({(one["catalog"], one["tool"]) for one in emitted}),
         **{verdict: counts[verdict] for verdict in EMITTED},
         "withheld": counts["invalid"],

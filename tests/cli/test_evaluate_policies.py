@@ -78,10 +78,10 @@ def test_an_experiment_shows_policies_side_by_side_and_their_difference_on_the_s
             "truth": f"policy: ground-truth, {said}",
             "found": f"policy: retrieved, top: 1, retriever: bm25, {said}",
         }
-        lines = "".join(f"  {name}: {{{keys}}}\n" for name, keys in agents.items())
+        rows = "".join(f"  {name}: {{{keys}}}\n" for name, keys in agents.items())
         file = tmp_path / "e.yaml"
         file.write_text(
-            f"output: {tmp_path / 'out'}\ndatasets: {{d: {dataset}}}\nagents:\n{lines}against: truth\nlimits: [5]\n"
+            f"output: {tmp_path / 'out'}\ndatasets: {{d: {dataset}}}\nagents:\n{rows}against: truth\nlimits: [5]\n"
         )
         result = toolgen("experiment", file)
         assert result.exit_code == 0, result.output
@@ -90,9 +90,9 @@ def test_an_experiment_shows_policies_side_by_side_and_their_difference_on_the_s
     table = result.stdout.splitlines()
     assert table[0] == "## d, split test" and "### single turn" in table and "### irrelevance" in table
     header, *lines = (line.strip("| ").split(" | ") for line in table[table.index("### single turn") :] if "|" in line)
-    rows = [dict(zip(header, line, strict=False)) for line in lines]
-    (own,) = (row for row in rows if row["tasks"] == "all (1)" and row["agent"] == "truth")
-    (other,) = (row for row in rows if row["tasks"] == "all" and row["agent"] == "found")
+    cells = [dict(zip(header, line, strict=False)) for line in lines]
+    (own,) = (row for row in cells if row["tasks"] == "all (1)" and row["agent"] == "truth")
+    (other,) = (row for row in cells if row["tasks"] == "all" and row["agent"] == "found")
     assert own["exact match"] == "100.0 (100.0–100.0)" and other["exact match"] == "**−100.0** (−100.0 to −100.0)"
 
 

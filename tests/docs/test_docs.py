@@ -168,8 +168,9 @@ def test_every_recipe_resolves_and_says_what_it_is_for(recipe: Path) -> None:
 def test_every_experiment_can_be_run_as_far_as_can_be_told_without_its_data(file: Path) -> None:
     experiment = read_experiment(file)
     made = [shlex.split(step)[shlex.split(step).index("-o") + 1] for step in experiment.steps]
-    for step in experiment_graph(experiment, file).steps:
-        parse(list(step.command))
+    graph = experiment_graph(experiment, file)
+    for step in graph.steps:
+        parse(graph.arguments(step))
     for dataset, folder in experiment.datasets.items():
         assert str(folder) in made
         for row in experiment.rows.values():
