@@ -63,6 +63,19 @@ def test_the_model_itself_acts_within_its_budget_and_only_with_what_was_given(ch
             assert run.trajectory.outcome.environment == "python"
 
 
+def test_a_search_goes_back_where_it_can_and_is_refused_for_functions(checkpoint: Checkpoint) -> None:
+    with pytest.raises(UsageError, match="the environment python cannot undo one"):
+        Agent(checkpoint, functions=[shout], search="dfs")
+    assert not [thread for thread in threading.enumerate() if "toolgen functions" in thread.name]
+    environment = DryRunEnvironment(checkpoint.catalog)
+    with Agent(checkpoint, environment=environment, search="dfs") as agent:
+        scripted(agent, ("shout", {"text": 3}), ("shout", {"text": "a"}))
+        run = agent.run("shout a")
+    assert [call.arguments for call in run.calls] == [{"text": 3}, {"text": "a"}] and run.status == "finished"
+    assert environment.calls == [Call(tool="shout", arguments={"text": "a"})]
+    assert [event.steps for event in run.events if event.kind == "path"] == [(2, 3)]
+
+
 def test_an_environment_of_ones_own_stays_open(checkpoint: Checkpoint) -> None:
     class Closed(DryRunEnvironment):
         closed = False

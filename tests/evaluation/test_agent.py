@@ -229,6 +229,33 @@ def test_given_tools_leave_only_the_arguments_to_the_model(dataset: Dataset) -> 
         evaluate_agent(Adder(), dataset, config)
 
 
+def test_a_search_undoes_what_failed_and_a_result_has_the_path_and_counts_all(dataset: Dataset) -> None:
+    class Hesitant(Adder):
+        """Calls with a wrong argument where it was not told of a failure."""
+
+        def act(
+            self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, tokens: int | None = None
+        ) -> Action:
+            if messages[-1]["role"] == "user":
+                return Action(tool=ADD.id, arguments={"a": "?"}, tokens=5)
+            told = messages[:-1] if messages[-1]["role"] == "system" else messages
+            return super().act(told, tools)
+
+    single = AgentEvaluation(kinds=("single_turn",))
+    assert evaluate_agent(Hesitant(), dataset, single).metrics["single_turn"]["all"]["accuracy"].mean == 0
+    searched = evaluate_agent(Hesitant(), dataset, replace(single, search="dfs"))
+    assert searched.metrics["single_turn"]["all"]["accuracy"].mean == pytest.approx(2 / 3)
+    assert searched.validity.failed == 3 and searched.validity.invalid_arguments == 0
+    assert searched.provenance.config["search"] == "dfs"
+
+
+def test_what_a_policy_cannot_do_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(UsageError, match="leave out retries and given tools"):
+        AgentEvaluation(search="dfs", retries=1)
+    with pytest.raises(UsageError, match="by a method attempt"):
+        evaluate_agent(Adder(), dataset, AgentEvaluation(retries=1))
+
+
 def test_a_result_file_keeps_every_trajectory_and_where_it_came_from(dataset: Dataset, tmp_path: Path) -> None:
     evaluate_agent(Adder(), dataset, name="adder").save(tmp_path / "agent.json")
     result = load_result(tmp_path / "agent.json")
