@@ -67,7 +67,6 @@ def evaluate_retrieval(
     trained = dataset.asked_tools
     records = tuple(_record(query, ranking, trained, depth) for query, ranking in zip(queries, rankings, strict=True))
     first_is_right = [bool({*record.ranked[:1]} & {*record.relevant}) for record in records]
-    latency = {"queries_per_second": len(queries) / seconds, "median_ms": _median_ms(retriever, queries, depth)}
     resolved = {
         "retriever": described(retriever),
         "split": split,
@@ -83,7 +82,7 @@ def evaluate_retrieval(
         depth=depth,
         metrics=summarize(records),
         records=records,
-        latency=latency,
+        latency={"queries_per_second": len(queries) / seconds, "median_ms": _median_ms(retriever, queries, depth)},
         provenance=collect_provenance(dataset, config=resolved, seconds=time.perf_counter() - started),
         declining=judge_declining(rankings, first_is_right, others) if others else None,
         sound_declining=judge_declining(rankings, first_is_right, sound) if 0 < len(sound) < len(others) else None,
