@@ -56,9 +56,8 @@ def evaluate_retrieval(
         raise DatasetError(f"split {split!r} of {dataset.name} has no request with a relevant tool; nothing to score")
     if not indexed:
         retriever.index(dataset.catalog)
-    kept = None
-    if candidates == "split":
-        kept = frozenset(tool for query in dataset.searches(split) for tool in query.tools)
+    needed = (tool for query in dataset.searches(split) for tool in query.tools)
+    kept = frozenset(needed) if candidates == "split" else None
     asked_depth = depth if kept is None else len(dataset.catalog)
     rankings, seconds = _search(retriever, queries, asked_depth, batch_size, on_progress, kept)
     unanswerable = [query for query in dataset.requests(split) if not query.tools][:limit]
