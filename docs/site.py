@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,15 @@ def copy_pages() -> None:
         if file.suffix in SUFFIXES:
             place = PAGES / file.relative_to(ROOT)
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, place)
+            if file.suffix == ".md":
+                place.write_text(with_titles(file.read_text(encoding="utf-8")), encoding="utf-8")
+            else:
+                shutil.copy(file, place)
+
+
+def with_titles(text: str) -> str:
+    """A page whose blocks that name a file show the name as their title."""
+    return re.sub(r"^```(\w+) (\S+)$", r'```\1 title="\2"', text, flags=re.M)
 
 
 def exporting() -> list[str]:

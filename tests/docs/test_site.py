@@ -51,3 +51,4 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere() ->
     for page in SITE.rglob("*.html"):
         loaded = re.findall(r"<(?:script|img|iframe)[^>]* src=\"(http[^\"]+)", page.read_text(encoding="utf-8"))
         assert not loaded, f"{page.name} loads {loaded}"
+        assert "<p>```" not in page.read_text(encoding="utf-8"), f"{page.name} shows a block as text"
