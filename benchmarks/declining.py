@@ -1,6 +1,6 @@
 """Knowing when not to: whether the confidence of an index's rankings tells requests that no tool answers from the others.
 
-    python benchmarks/declining.py CKPT DATASET [--other CKPT DATASET] [-o RESULT.json]
+    python benchmarks/declining.py CKPT DATASET [--limit N] [--other CKPT DATASET] [-o RESULT.json]
 
 CKPT is what `toolgen index` wrote of DATASET, whose split test has requests that no tool answers (BFCL). The area under the ROC
 curve, and the risk where only so many requests are answered, are those of `toolgen evaluate retrieval`, by what a ranking says
@@ -68,20 +68,26 @@ def by(
     return {**judged(sure[0], queries, sure[1]), "declined": declined(answerable, others, calibration)}
 
 
-def own(folder: Path, place: Path) -> tuple[dict[str, Any], Calibration]:
+def spread(queries: Sequence[Query], limit: int) -> list[Query]:
+    return list(queries[:: -(-len(queries) // limit) or 1])
+
+
+def own(folder: Path, place: Path, limit: int) -> tuple[dict[str, Any], Calibration]:
     """What is found on requests that no tool answers, and the calibration on the split dev."""
     dataset, checkpoint = load_dataset(place, verify=False), Checkpoint.load(folder)
-    answerable = dataset.searches("test")
-    unanswerable = [query for query in dataset.requests("test") if not query.tools]
+    answerable = spread(dataset.searches("test"), limit)
+    unanswerable = spread([query for query in dataset.requests("test") if not query.tools], limit)
+    development = spread(dataset.requests("dev"), limit)
     retriever = make_retriever(DEFAULT, Resources(checkpoint=checkpoint))
     retriever.index(dataset.catalog)
-    fitted = calibrate(retriever, [(query.text, query.tools) for query in dataset.requests("dev")])
+    fitted = calibrate(retriever, [(query.text, query.tools) for query in development])
     found, lacking = (
         retriever.search([q.text for q in part], 2 + most_tools(answerable)) for part in (answerable, unanswerable)
     )
     result: dict[str, Any] = {
         "answerable": len(answerable),
         "unanswerable": len(unanswerable),
+        "development": len(development),
         "by rules": by(checkpoint.calibrations[retriever.name], found, answerable, lacking),
         "by the split dev": by(fitted, found, answerable, lacking),
         "by the split dev, tools hidden": by(fitted, found, answerable, hidden(found, answerable)),
@@ -126,10 +132,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("dataset", type=Path)
+    parser.add_argument("--limit", type=int, default=1000, help="of each kind of request, evenly spread")
     parser.add_argument("--other", type=Path, nargs=2, metavar=("CKPT", "DATASET"))
     parser.add_argument("--output", "-o", type=Path)
     given = parser.parse_args()
-    result, fitted = own(given.checkpoint, given.dataset)
+    result, fitted = own(given.checkpoint, given.dataset, given.limit)
     result = {
         "benchmark": "declining",
         "dataset": given.dataset.name,

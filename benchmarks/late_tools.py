@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -112,10 +113,12 @@ def ranked(scores_N: npt.NDArray[np.float64], allowed_N: npt.NDArray[np.bool_], 
     return [ids[place] for place in np.argsort(-np.where(allowed_N, scores_N, -np.inf), kind="stable")[:5]]
 
 
-def judged(rankings: Sequence[Sequence[str]], queries: Sequence[Query]) -> dict[str, Any]:
+def judged(rankings: Sequence[Sequence[Sequence[str]]], queries: Sequence[Query]) -> dict[str, Any]:
+    """Mean, low and high end of the 95% interval, in percent, of the mean over the rankings of each request."""
     found: dict[str, Any] = {}
     for name, metric, k in (("ndcg@1", ndcg, 1), ("recall@5", recall, 5)):
-        one = bootstrap([metric(tools, query.tools, k) for tools, query in zip(rankings, queries, strict=True)])
+        pairs = zip(rankings, queries, strict=True)
+        one = bootstrap([fmean(metric(tools, query.tools, k) for tools in some) for some, query in pairs])
         found[name] = [round(100 * value, 1) for value in (one.mean, one.low, one.high)]
     return found
 
@@ -146,14 +149,14 @@ class Curve:
         rankings = []
         for scores_N, query in zip(scores_QN, queries, strict=True):
             own = [next(mask for mask in masks if mask[self.place[tool]]) for tool in query.tools if tool in self.late]
-            rankings.append(ranked(scores_N, np.logical_or.reduce([self.early_N, *own]), self.ids))
+            rankings.append([ranked(scores_N, np.logical_or.reduce([self.early_N, *own]), self.ids)])
         return judged(rankings, queries)
 
     def of_early(self, scores_QN: npt.NDArray[np.float64], queries: Sequence[Query], size: int) -> dict[str, Any]:
         groups = groups_of([*self.late], self.asked, size) if size else [[]]
         masks = [self.allowed(group) for group in groups[:: -(-len(groups) // 20)]]
-        rankings = [ranked(scores_N, mask, self.ids) for mask in masks for scores_N in scores_QN]
-        return judged(rankings, [*queries] * len(masks))
+        rankings = [[ranked(scores_N, mask, self.ids) for mask in masks] for scores_N in scores_QN]
+        return judged(rankings, queries)
 
 
 def measured(given: argparse.Namespace) -> dict[str, Any]:
@@ -203,7 +206,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
         full = Checkpoint.load(given.full)
         own_QN = by_rows(full, GenerativeRetriever(full).hidden_states([query.text for query in for_late]))
         every_N = np.ones(len(full.catalog), dtype=np.bool_)
-        result["full"] = judged([ranked(own_N, every_N, full.catalog.ids) for own_N in own_QN], for_late)
+        result["full"] = judged([[ranked(own_N, every_N, full.catalog.ids)] for own_N in own_QN], for_late)
     return result
 
 
