@@ -17,6 +17,7 @@ from toolgen.datasets import Task
 from toolgen.datasets.messages import actions_of, call_message, calls_message
 from toolgen.decoding import DecodingOptions, Sampling, Session, ToolChoice, ToolDecoder
 from toolgen.inference.passes import Runner
+from toolgen.retrieval import BM25Retriever, SumRetriever
 from toolgen.testing import tiny_checkpoint
 
 CLOSED = {"additionalProperties": False}
@@ -44,6 +45,18 @@ def test_whatever_the_model_does_every_emitted_call_is_valid(
                 assert tool in (*catalog.ids, "finish", "no_tool") and tool != "other&&tool"
                 if tool in catalog:
                     assert schema_errors(arguments, catalog.get(tool).parameters) == []
+
+
+def test_another_retriever_is_heard_where_a_user_is_answered(checkpoint: Checkpoint, catalog: Catalog) -> None:
+    added = SumRetriever([(BM25Retriever(), 1000.0)])
+    added.index(catalog)
+    asked = [{"role": "user", "content": "Close a ticket."}]
+    (best,) = added.search([asked[0]["content"]], 1)[0].tools
+    policy = GenerativePolicy(checkpoint, options=OPTIONS, added=added)
+    assert policy.act(asked, required=True).tool == best
+    results = [*asked, call_message(best, {}, "c"), {"role": "tool", "tool_call_id": "c", "content": "[]"}]
+    alone = GenerativePolicy(checkpoint, options=OPTIONS)
+    assert policy.act(results).tool == alone.act(results).tool
 
 
 def test_the_conversation_is_encoded_once_over_its_steps(checkpoint: Checkpoint, catalog: Catalog) -> None:

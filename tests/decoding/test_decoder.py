@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -67,6 +68,24 @@ def test_the_candidates_are_the_likeliest_of_what_is_allowed(checkpoint: Checkpo
     assert [name for name, _ in choice.candidates] == best
     assert [share for _, share in choice.candidates] == pytest.approx([shares[name] for name in best])
     assert best[0] == choice.tool
+
+
+def test_added_logits_share_out_among_the_tools_what_the_model_gives_them_together(checkpoint: Checkpoint) -> None:
+    decoder = ToolDecoder(checkpoint)
+    session = opened(decoder)
+    tools, actions = checkpoint.catalog.ids[:4], ["finish", "no_tool"]
+    scores = session.logits_V[[checkpoint.vocabulary.sequence(name)[0] for name in (*actions, *tools)]]
+    alone = dict(zip((*actions, *tools), scores.softmax(0).tolist(), strict=True))
+    added = {tools[0]: 1.0, tools[1]: 3.0, tools[2]: -1.0}  # the fourth counts as the least
+
+    together = dict(decoder.choose(session, tools, added=added).candidates)
+
+    products = {tool: alone[tool] * math.exp(added.get(tool, -1.0)) for tool in tools}
+    of_tools = sum(alone[tool] for tool in tools)
+    expected = {tool: of_tools * product / sum(products.values()) for tool, product in products.items()}
+    assert together == pytest.approx({name: alone[name] for name in actions} | expected, abs=1e-5)
+    sure = decoder.choose(session, tools, required=True, added={tools[3]: 100.0, tools[0]: 0.0})
+    assert sure.tool == tools[3] and sure.probability == pytest.approx(1.0)
 
 
 def test_a_subset_of_tools_restricts_the_choice_to_it_and_the_two_actions(checkpoint: Checkpoint) -> None:

@@ -10,6 +10,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Task
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.decoding import DecodingOptions, Sampling, Session, ToolDecoder
+from toolgen.errors import UsageError
 from toolgen.testing import tiny_catalog, tiny_checkpoint
 from toolgen.virtualization import INDEXINGS, Indexing
 
@@ -54,6 +55,12 @@ def test_the_choice_is_the_greedy_walk_and_the_session_stays(checkpoint: Checkpo
         assert choice.probability == pytest.approx(probability, abs=1e-4)
         assert session.ids == before
         torch.testing.assert_close(session.logits_V, scores, rtol=1e-3, atol=1e-3)
+
+
+def test_logits_are_added_to_tools_of_one_token_only(checkpoint: Checkpoint) -> None:
+    decoder = ToolDecoder(checkpoint)
+    with pytest.raises(UsageError, match="each tool is one token"):
+        decoder.choose(opened(decoder, "a taxi"), added={"mail&&send": 1.0})
 
 
 def test_a_draw_reaches_every_allowed_tool_and_no_other(checkpoint: Checkpoint) -> None:

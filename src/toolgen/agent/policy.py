@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
     from toolgen.inference.passes import Passes
     from toolgen.inference.session import OnDraw
+    from toolgen.retrieval import SumRetriever
 
 SHOWN = 0.75
 """Share of the model's context that the conversation may take; the rest is for the next call and its documentation."""
@@ -167,14 +168,23 @@ class GenerativePolicy:
 
     The whole conversation is rendered at every step, but only what is new is encoded: the session keeps the model's
     cache over the turns of one conversation. One that takes more than SHOWN of the context is shown from a later turn on. With
-    `think` the model may write a thought first.
+    `think` the model may write a thought first. Where it answers a user's words, the logits that `added`, which has indexed the
+    checkpoint's catalog, gives them are added to the model's; what follows a result or another call is the model's alone.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, think: bool = False, options: DecodingOptions | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        think: bool = False,
+        options: DecodingOptions | None = None,
+        added: SumRetriever | None = None,
+    ) -> None:
         from toolgen.decoding import ToolDecoder
 
         self.checkpoint = checkpoint
         self.think = think
+        self.added = added
         self.decoder = ToolDecoder(checkpoint, options)
         self._passes: Passes | None = None
         self._task = ""
@@ -217,9 +227,9 @@ class GenerativePolicy:
         return other.conversation(self._passes, replace(self.decoder.options, sampling=drawn))
 
     def extended(self, checkpoint: Checkpoint) -> GenerativePolicy:
-        """The same policy for the same model with more tools."""
+        """The same policy for the same model with more tools, of which `added` knows nothing."""
         other = copy(self)
-        other.checkpoint, other.decoder = checkpoint, self.decoder.extended(checkpoint)
+        other.checkpoint, other.decoder, other.added = checkpoint, self.decoder.extended(checkpoint), None
         return other
 
     def act(
@@ -247,7 +257,7 @@ class GenerativePolicy:
             self._read = len(prompt)
             self._session.sync(prompt)
             thought = self._think() if self.think else ""
-            choice = self.decoder.choose(self._session, tools, required=required)
+            choice = self.decoder.choose(self._session, tools, required=required, added=self._added(messages))
             tool = given[0] if given else choice.tool
             if on_choice:
                 on_choice(choice)
@@ -262,6 +272,13 @@ class GenerativePolicy:
             return action
         further, written = self._further(messages, action, tools, tokens, given[1:])
         return replace(action, parallel=further, tokens=action.tokens + written)
+
+    def _added(self, messages: Sequence[Message]) -> Mapping[str, float] | None:
+        """What is added to the logit of each tool."""
+        if self.added is None or messages[-1]["role"] != "user":
+            return None
+        (scores_N,) = self.added.score_all([str(messages[-1]["content"])])
+        return dict(zip(self.checkpoint.catalog.ids, scores_N.tolist(), strict=True))
 
     def _shown(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[int]]:
         """What of the conversation the model is shown, and its token ids."""

@@ -14,12 +14,13 @@ from toolgen.cli.console import progress
 from toolgen.cli.searching import given_llm, has_weights, open_retriever
 from toolgen.datasets import Dataset, Task
 from toolgen.errors import UsageError
-from toolgen.retrieval import Retriever
+from toolgen.retrieval import LOGIT_SCALES, Resources, Retriever, make_sum
 
 if TYPE_CHECKING:
-    from toolgen.agent import PromptedPolicy
+    from toolgen.agent import GenerativePolicy, PromptedPolicy
     from toolgen.agent.prompted import Listing
     from toolgen.checkpoint import Checkpoint
+    from toolgen.decoding import DecodingOptions
 
 PolicyName = Literal["generative", "ground-truth", "retrieved"]
 PolicyOption = Annotated[
@@ -34,6 +35,15 @@ PromptRetrieverOption = Annotated[
     str,
     typer.Option(
         "--retriever", metavar="NAME", help="With --policy retrieved: bm25, dense, generative or another one."
+    ),
+]
+AddedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--add",
+        metavar="NAME",
+        help="Add the logits of this retriever to the model's where it chooses a tool for a request: "
+        f"{', '.join(name for name in LOGIT_SCALES if name != 'generative')}; may be repeated.",
     ),
 ]
 TopOption = Annotated[
@@ -61,6 +71,7 @@ class PolicyChoice:
 
     name: PolicyName
     retriever: str
+    add: Sequence[str]
     top: int
     llm: str | None
     endpoint: str | None
@@ -69,22 +80,24 @@ class PolicyChoice:
     def title(self, given_tools: bool) -> str:
         """What the result is called."""
         if self.name == "generative":
-            return "agent, tools given" if given_tools else "agent"
+            return "agent, tools given" if given_tools else " + ".join(("agent", *self.add))
         tools = "ground truth" if self.name == "ground-truth" else f"{self.retriever}, {self.top} tools"
         return f"{tools} in the prompt of {self.model or Path(str(self.llm)).name}"
 
-    def open(self, folder: Path, dataset: Dataset) -> Checkpoint | PromptedPolicy:
+    def open(self, folder: Path, dataset: Dataset) -> GenerativePolicy | PromptedPolicy:
         """The policy. UsageError for options that do not fit together."""
         from toolgen.agent import PromptedPolicy, ground_truth
         from toolgen.checkpoint import Checkpoint
 
+        if self.add and self.name != "generative":
+            raise UsageError("--add is for --policy generative: it adds logits to those of the checkpoint's model")
         llm = given_llm(self.llm, self.endpoint, self.model)
         if self.name == "generative":
             if llm is not None:
                 raise UsageError("--llm and --endpoint are for --policy ground-truth or retrieved")
             if not has_weights(folder):
                 raise UsageError(f"{folder} is a dataset; an agent needs a trained checkpoint folder")
-            return Checkpoint.load(folder, catalog=dataset.catalog)
+            return generative_policy(Checkpoint.load(folder, catalog=dataset.catalog), self.add)
         if llm is None:
             raise UsageError(
                 f"--policy {self.name} needs a language model: --llm BASE, or --endpoint URL and --model NAME"
@@ -99,6 +112,20 @@ class PolicyChoice:
             finder = open_retriever(folder, self.retriever, dataset=dataset, on_progress=on_progress)
             finder.index(dataset.catalog)
         return _first(finder, self.top)
+
+
+def generative_policy(
+    checkpoint: Checkpoint, add: Sequence[str], *, think: bool = False, options: DecodingOptions | None = None
+) -> GenerativePolicy:
+    """The checkpoint's own policy, with the logits of other retrievers added where a tool is chosen for a request."""
+    from toolgen.agent import GenerativePolicy
+
+    if add and not checkpoint.vocabulary.is_atomic:
+        raise UsageError("--add needs a checkpoint with one token a tool; here a tool is several")
+    added = make_sum(add, Resources()) if add else None
+    if added is not None:
+        added.index(checkpoint.catalog)
+    return GenerativePolicy(checkpoint, think=think, options=options, added=added)
 
 
 def _first(finder: Retriever, top: int) -> Listing:

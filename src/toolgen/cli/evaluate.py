@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolgen.cli.agent_policies import (
+    AddedOption,
     PolicyChoice,
     PolicyOption,
     PromptLlmOption,
@@ -175,6 +176,7 @@ def agent(
     dataset: DatasetArgument,
     policy: PolicyOption = "generative",
     retriever: PromptRetrieverOption = "bm25",
+    add: AddedOption = None,
     top: TopOption = 5,
     llm: PromptLlmOption = None,
     endpoint: EndpointOption = None,
@@ -198,7 +200,9 @@ def agent(
     if (count := process_count()) > 1:
         raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
     file_output(output, checkpoint, dataset)
-    chosen = PolicyChoice(name=policy, retriever=retriever, top=top, llm=llm, endpoint=endpoint, model=model)
+    chosen = PolicyChoice(
+        name=policy, retriever=retriever, add=add or (), top=top, llm=llm, endpoint=endpoint, model=model
+    )
     config = AgentEvaluation(
         split=split,
         kinds=kinds or [kind for kind in KINDS if policy != "ground-truth" or kind != "irrelevance"],

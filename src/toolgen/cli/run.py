@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from toolgen.agent import Budget, GenerativePolicy, RunRecorder, read_run, run_a
 from toolgen.agent.loop import AgentEvent, OnEvent
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
-from toolgen.cli.agent_policies import SearchOption
+from toolgen.cli.agent_policies import AddedOption, SearchOption, generative_policy
 from toolgen.cli.calling import (
     AllowHostOption,
     AllowPrivateOption,
@@ -107,6 +108,7 @@ def run(
     temperature: _TemperatureOption = 0.0,
     seed: _SeedOption = 0,
     search: SearchOption = "chain",
+    add: AddedOption = None,
     bfcl: _BfclOption = None,
     record: _RecordOption = None,
     replay: _ReplayOption = None,
@@ -136,7 +138,7 @@ def run(
     place = place_for(catalog, wanted)
     with closing(place.environment), _recorder(record, resume) as recorder:
         trajectory = run_agent(
-            _policy(checkpoint, think, options),
+            _policy(checkpoint, add or (), think, options),
             place.environment,
             place.task,
             budget=budget,
@@ -163,10 +165,10 @@ def _tell(trajectory: Trajectory, score: Score | None, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _policy(folder: Path, think: bool, options: DecodingOptions) -> GenerativePolicy:
+def _policy(folder: Path, add: Sequence[str], think: bool, options: DecodingOptions) -> GenerativePolicy:
     from toolgen.checkpoint import Checkpoint
 
-    return GenerativePolicy(Checkpoint.load(folder), think=think, options=options)
+    return generative_policy(Checkpoint.load(folder), add, think=think, options=options)
 
 
 def _listener(as_json: bool, recorder: RunRecorder | None) -> OnEvent:

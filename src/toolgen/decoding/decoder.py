@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -108,6 +108,19 @@ class _Actions(NamedTuple):
     trie: Trie
     names: tuple[str, ...]
 
+    def summed(self, added: Mapping[str, float], scores_L: Tensor) -> Tensor:
+        """The scores of the first tokens with logits added to those of tools, where each is one token: a product of the two
+        distributions over the tools, which together keep their share. A tool without one has the least of them."""
+        rows_L = self.trie.rows_M[self.trie.children(ROOT)].tolist()
+        places_T = [place for place, row in enumerate(rows_L) if self.names[row] not in ACTIONS]
+        least = min(added.values(), default=0.0)
+        added_T = scores_L.new_tensor([added.get(self.names[rows_L[place]], least) for place in places_T])
+        before_T = scores_L[places_T]
+        after_T = before_T + added_T
+        summed_L = scores_L.clone()
+        summed_L[places_T] = after_T + (before_T.logsumexp(0) - after_T.logsumexp(0))
+        return summed_L
+
     def likeliest(self, scores_L: Tensor) -> tuple[tuple[str, float], ...]:
         """The likeliest of them and their shares, by the scores of their first tokens; none where one has several tokens."""
         rows_L = self.trie.rows_M[self.trie.children(ROOT)]
@@ -181,19 +194,32 @@ class ToolDecoder:
         other._grammar_of = lru_cache(maxsize=4096)(other._compile)
         return other
 
-    def choose(self, session: Session, allowed: Sequence[str] | None = None, *, required: bool = False) -> ToolChoice:
+    def choose(
+        self,
+        session: Session,
+        allowed: Sequence[str] | None = None,
+        *,
+        required: bool = False,
+        added: Mapping[str, float] | None = None,
+    ) -> ToolChoice:
         """The next action where the session ends: a tool of `allowed` (default: all), and unless a tool is `required` finish or
         no_tool. UsageError if nothing is left.
 
+        `added` are logits of tools, for instance those of another retriever, which are added to the model's. How likely a tool
+        is called at all stays what the model says; they only share that out among the tools. UsageError where a tool is
+        several tokens.
+
         Where tools are several tokens, each is chosen behind those before it; the session is left as it was.
         """
+        if added is not None and not self.checkpoint.vocabulary.is_atomic:
+            raise UsageError("logits can be added where each tool is one token; here it is several")
         every = self._actions_of(None, False)
         legal = (
             every
             if allowed is None and not required
             else self._actions_of(None if allowed is None else tuple(allowed), required)
         )
-        choice = self._choose(session, legal, every.trie)
+        choice = self._choose(session, legal, every.trie, added=added)
         assert choice is not None, "nothing else could be drawn"
         return choice
 
@@ -202,8 +228,16 @@ class ToolDecoder:
         legal = self._actions_of(None if allowed is None else tuple(allowed), True)
         return self._choose(session, legal, self._actions_of(None, False).trie, self.protocol.end_id)
 
-    def _choose(self, session: Session, legal: _Actions, every: Trie, end: int | None = None) -> ToolChoice | None:
+    def _choose(
+        self,
+        session: Session,
+        legal: _Actions,
+        every: Trie,
+        end: int | None = None,
+        added: Mapping[str, float] | None = None,
+    ) -> ToolChoice | None:
         """One of the legal actions, among all that there are; None if the token `end`, which may be drawn too, is."""
+        change = None if added is None else partial(legal.summed, added)
         start, node, place = list(session.ids), ROOT, ROOT  # in the trie of what is legal, and in that of everything
         probability, exists, permitted = 1.0, True, True
         candidates: tuple[tuple[str, float], ...] = ()
@@ -211,8 +245,9 @@ class ToolDecoder:
             logits_V, children = session.logits_V, legal.trie.children(node)
             tokens_L = legal.trie.tokens_M[children]
             scores_L = logits_V[tokens_L.tolist()]
+            scores_L = change(scores_L) if change else scores_L
             drawable_L = tokens_L if end is None or node != ROOT else np.append(tokens_L, end)
-            token = session.draw(self.options.sampling, drawable_L)
+            token = session.draw(self.options.sampling, drawable_L, change=change)
             if token == end:
                 return None
             index = int(np.searchsorted(tokens_L, token))

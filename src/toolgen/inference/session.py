@@ -87,8 +87,16 @@ class Session:
         """Positions that are left."""
         return self._passes.limit - len(self.ids)
 
-    def draw(self, sampling: Sampling, allowed: Allowed = None, *, purpose: str = "") -> int:
-        """A token that may follow, one of those `allowed`; the sequence stays as it is."""
+    def draw(
+        self,
+        sampling: Sampling,
+        allowed: Allowed = None,
+        *,
+        purpose: str = "",
+        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> int:
+        """A token that may follow, one of those `allowed`; the sequence stays as it is. `change` makes other scores of those of
+        the allowed token ids."""
         import torch
 
         if allowed is None:
@@ -98,6 +106,8 @@ class Session:
             scores = self.logits_V[: len(allowed)].masked_fill(~mask_A, float("-inf"))
         else:
             scores = self.logits_V[torch.from_numpy(allowed).to(self.logits_V.device)]
+        if change:
+            scores = change(scores)
         place = pick(scores, sampling, self.generator)
         token = place if allowed is None or allowed.dtype == bool else int(allowed[place])
         if self._on_draw:

@@ -11,11 +11,12 @@ from toolgen.retrieval.iter_feedback import IterFeedbackRetriever
 from toolgen.retrieval.long_context import LongContextRetriever
 from toolgen.retrieval.protocol import Ranking, Retriever
 from toolgen.retrieval.re_invoke import ReInvokeRetriever
-from toolgen.retrieval.registry import RETRIEVERS, Resources, RetrieverSpec, make_retriever, make_sum
+from toolgen.retrieval.registry import LOGIT_SCALES, RETRIEVERS, Resources, RetrieverSpec, make_retriever, make_sum
 from toolgen.retrieval.summed import SumRetriever
 from toolgen.retrieval.tool_sets import ToolSetRetriever
 
 __all__ = [
+    "LOGIT_SCALES",
     "RETRIEVERS",
     "BM25Retriever",
     "ConfidentRetriever",
