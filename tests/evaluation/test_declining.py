@@ -41,7 +41,7 @@ def test_the_interval_holds_the_true_area_about_as_often_as_it_says() -> None:
 
 def test_risk_is_the_share_of_wrong_first_tools_among_the_surest() -> None:
     answerable = [ranking(0, confidence=one) for one in (0.9, 0.8, 0.3)]
-    others = [ranking(0, confidence=0.5, declined=True)]
+    others = [ranking(0, confidence=0.5, is_unsure=True)]
     found = judge_declining(answerable, [True, False, True], others)
     assert found.sign == "confidence" and found.declined == (0.0, 1.0)
     np.testing.assert_allclose(found.risk_coverage, [(0.25, 0.0), (0.5, 0.5), (0.75, 2 / 3), (1.0, 0.5)])

@@ -161,7 +161,7 @@ def test_sharded_rows_that_are_trained_as_inputs_are_refused(start: Start) -> No
 
 def test_a_batch_smaller_than_the_number_of_processes_is_refused(start: Start) -> None:
     code, _, err = _finish(start("retrieval", 2, "out", batch_size=1))
-    assert code != 0 and "a batch of 1 examples cannot be split among 2 processes" in err
+    assert code != 0 and "a batch_size of 1 cannot be split among 2 processes" in err
 
 
 def _wait(condition: Callable[[], bool], run: subprocess.Popen[str], seconds: float = 60) -> None:

@@ -121,10 +121,9 @@ def run(
 
     Environments: endpoints really calls HTTP tools on hosts that --allow-host names, MCP tools on servers that --mcp-server
     names or that you agree to, and functions of files that --python names, and asks before a tool that may change something;
-    dry-run only records calls; simulated makes answers up from response schemas, and says so; recorded:FILE answers as in a run
-    that --record wrote; virtual:URL asks StableToolBench's virtual server, with the environment variable TOOLBENCH_KEY as key;
-    bfcl:TASK_ID, agentdojo:SUITE/TASK and tau2:DOMAIN/TASK are a benchmark's task in its world, judged by its rules (with a
-    text of your own it only lends its initial state).
+    dry-run only records calls; simulated makes answers up from response schemas; recorded:FILE answers as a recorded run did;
+    virtual:URL asks StableToolBench's virtual server (key in TOOLBENCH_KEY); bfcl:TASK_ID, agentdojo:SUITE/TASK and
+    tau2:DOMAIN/TASK are a benchmark's task in its world, judged by its rules (with a text of your own it only lends its state).
     """
     if replay is not None:
         _replay(replay, as_json)

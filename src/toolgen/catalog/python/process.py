@@ -124,7 +124,8 @@ class _Worker:
         # In a session of its own: Ctrl-C in the terminal is for this process, which then ends the other.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=_read_lines, args=(self._process.stdout, self._lines), daemon=True).start()
+        self._reader = threading.Thread(target=_read_lines, args=(self._process.stdout, self._lines), daemon=True)
+        self._reader.start()
         self.end = weakref.finalize(self, _end, self._process)
 
     def send(self, message: str) -> None:
@@ -136,10 +137,11 @@ class _Worker:
     def receive(self, timeout: float) -> _Message | None:
         deadline = time.monotonic() + timeout
         while True:
-            ended = self._process.poll() is not None
+            left = max(0, deadline - time.monotonic())
+            if ended := self._process.poll() is not None:  # what it wrote last may still be on its way
+                self._reader.join(min(left, _GRACE))
             try:
-                left = deadline - time.monotonic()
-                line = self._lines.get(timeout=0 if ended else max(0, min(left, _POLL)))
+                line = self._lines.get(timeout=0 if ended else min(left, _POLL))
             except queue.Empty:
                 if ended:  # without its last line
                     return {"ended": None}
