@@ -174,11 +174,11 @@ FIGURES: Mapping[str, Figure] = {
             Row("right tools", "agent", "single-turn: the right tools"),
             Row("first tool right", "agent", "single-turn: the first tool right"),
             Row("every call right", "agent", "single-turn: every call right by BFCL's rule"),
-            Row("declined where no tool fits", "agent", "requests that no tool fits: declined"),
+            Row("declined where no tool fits", "agent", "requests that BFCL says no tool fits: declined"),
             Row("turns that leave the right state", "agent", "... turns that leave the right state"),
             Row("turns solved", "agent", "... turns solved"),
         ],
-        (Column(None, "share"),),
+        [Column(None, name) for name in ("quickstart", "new base + BM25", "trained further + BM25")],
         (),
     ),
 }
