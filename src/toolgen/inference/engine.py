@@ -354,7 +354,7 @@ class Engine:
                 self._await_others()
                 self._drop_ended()
             try:
-                with self._changed:
+                with self._changed, torch.inference_mode():  # known beginnings are written where passes write
                     chosen = self._chosen()
                 if chosen:
                     self._pass(chosen)
