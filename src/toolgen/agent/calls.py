@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from toolgen.agent.environments.protocol import Environment, ToolResult, error_text, no_answer
+from toolgen.agent.environments.protocol import Environment, ToolResult, error_text, failed, no_answer
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.effects import only_reads
 from toolgen.catalog.python.calls import error_text as described
@@ -80,4 +80,4 @@ def _execute(environment: Environment, call: Call, within: float, place: int, en
         ended.put((place, error))
     except BaseException as error:
         text = f"the call of {call.tool} failed: {described(error)}"
-        ended.put((place, ToolResult(content=error_text(text), status="error")))
+        ended.put((place, failed(text)))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from toolgen.agent import Environment, ToolResult
-from toolgen.agent.environments.protocol import CALL_SECONDS, error_text
+from toolgen.agent.environments.protocol import CALL_SECONDS, failed
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.effects import only_reads, question
 from toolgen.catalog.naming import wire_names
@@ -151,13 +151,13 @@ class Gateway:
             tool = self._checked(name, arguments)
             name, result = tool.id, self._environment.call(tool.id, arguments, within=self._call_within)
         except InputError as error:
-            result = ToolResult(content=error_text(str(error)), status="error")
+            result = failed(str(error))
         self._note_call(name, arguments, result, started)
         return result
 
     def refuse(self, name: str, arguments: Mapping[str, Any], reason: str) -> ToolResult:
         """The result of a call that is not made, which the log has as well."""
-        result = ToolResult(content=error_text(reason), status="error")
+        result = failed(reason)
         self._note_call(self._tool(name).id, arguments, result, time.monotonic())
         return result
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, failed, functions_of_world, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.agentdojo import DATASET_NAME, load_suite
 from toolgen.datasets.payloads import AgentDojoTask
@@ -36,11 +36,7 @@ class AgentDojoEnvironment:
     def __init__(self, package: Path, catalog: Catalog) -> None:
         self.state: Any = None
         self._package = package
-        self._functions = {
-            tool.id: (str(tool.endpoint["suite"]), str(tool.endpoint["function"]))
-            for tool in catalog
-            if tool.endpoint and tool.endpoint.get("environment") == DATASET_NAME
-        }
+        self._functions = functions_of_world(catalog, self.name, "suite", "function")
         self._suite = ""
         self._runtime: Any = None
         self._lock = Lock()
@@ -67,7 +63,7 @@ class AgentDojoEnvironment:
         with self._lock:
             value, error = self._runtime.run_function(self.state, function, dict(arguments))
             if error:
-                return ToolResult(content=error_text(error), status="error")
+                return failed(error)
             return ToolResult(content=written(value))
 
     def facts(self) -> Any:

@@ -17,7 +17,7 @@ from threading import Lock
 from types import ModuleType
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, functions_of_world, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.bfcl import CLASS_DOCUMENTS, first_package
 from toolgen.datasets.payloads import BfclSystems
@@ -116,11 +116,7 @@ class BfclEnvironment:
         self.instances: dict[str, Any] = {}
         self._facts: Any = {}
         self._package = find_package(package_root)
-        self._methods = {
-            tool.id: (str(tool.endpoint["class"]), str(tool.endpoint["method"]))
-            for tool in catalog
-            if tool.endpoint and tool.endpoint.get("kind") == "simulated" and tool.endpoint.get("environment") == "bfcl"
-        }
+        self._methods = functions_of_world(catalog, self.name, "class", "method")
         self._tools: tuple[str, ...] = ()
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, Environment, ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, Environment, ToolResult, failed, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.task import Task, Turn
 
@@ -44,7 +44,7 @@ class ComposedEnvironment:
         if kind not in self.by_kind:
             known = ", ".join(self.by_kind) or "none"
             text = f"tool {tool_id} is of the kind {kind!r}, which is not carried out here; carried out are {known}"
-            return ToolResult(content=error_text(text), status="error")
+            return failed(text)
         return self.by_kind[kind].call(tool_id, arguments, within=within)
 
     def close(self) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, argument_fault, failed, not_available
 from toolgen.catalog.catalog import Catalog
-from toolgen.catalog.schema import best_fault
 from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task, Turn
 
@@ -41,9 +40,8 @@ class DryRunEnvironment:
         if tool_id not in self._catalog:
             return not_available(tool_id, self.name)
         self.calls.append(Call(tool=tool_id, arguments=arguments))
-        problem = self._problem(tool_id, arguments) if self._validate else None
-        if problem is not None:
-            return ToolResult(content=error_text(f"invalid arguments: {problem}"), status="error")
+        if self._validate and (fault := argument_fault(self._catalog.get(tool_id), arguments)):
+            return failed(fault)
         return ToolResult(content=RECORDED)
 
     def save(self) -> object:
@@ -55,6 +53,3 @@ class DryRunEnvironment:
 
     def close(self) -> None:
         pass
-
-    def _problem(self, tool_id: str, arguments: Mapping[str, Any]) -> str | None:
-        return best_fault(dict(arguments), self._catalog.get(tool_id).parameters)

@@ -16,11 +16,17 @@ from fnmatch import fnmatch
 from typing import Any
 from urllib.parse import urlsplit
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, no_answer, not_available
+from toolgen.agent.environments.protocol import (
+    CALL_SECONDS,
+    ToolResult,
+    argument_fault,
+    failed,
+    no_answer,
+    not_available,
+)
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.effects import SAFE_METHODS
 from toolgen.catalog.http_request import HttpRequest, build_request, server_address
-from toolgen.catalog.schema import best_fault
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.task import Task, Turn
 from toolgen.errors import InputError, UsageError
@@ -120,14 +126,14 @@ class HttpEnvironment:
         except TimeoutError:
             return no_answer(within)
         except InputError as error:
-            return ToolResult(content=error_text(str(error)), status="error")
+            return failed(str(error))
 
     def request(self, tool_id: str, arguments: Mapping[str, Any]) -> HttpRequest:
         """The request of a call, without the user's headers; InputError for arguments that do not fit, or for a host or method
         that is not allowed."""
         tool = self._tools[tool_id]
-        if fault := best_fault(dict(arguments), tool.parameters):
-            raise InputError(f"invalid arguments: {fault}")
+        if fault := argument_fault(tool, arguments):
+            raise InputError(fault)
         request = build_request(tool, dict(arguments), server=self._options.servers.get(tool.provider))
         self._check(request.url, request.method)
         return request
@@ -202,4 +208,4 @@ def _result(answer: Answer) -> ToolResult:
         return ToolResult(content=text or f"HTTP {answer.status}, without content")
     if 300 <= answer.status < 400:
         text = f"the server points to {headers.get('location', 'nowhere')}, which was not followed"
-    return ToolResult(content=error_text(f"HTTP {answer.status}: {text}"), status="error")
+    return failed(f"HTTP {answer.status}: {text}")

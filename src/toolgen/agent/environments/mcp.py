@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from toolgen.agent.environments.mcp_watch import Watch
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, no_answer, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, failed, no_answer, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.mcp_client_files import NamedServer, servers_at
 from toolgen.catalog.loaders.mcp_connection import (
@@ -162,7 +162,7 @@ class _Server:
                 running = self._started(within)
             running.wait()
         except Exception as error:  # the SDK, the transport and the system all have families of their own
-            return _error(f"the server of this tool cannot be used: {fault_of(error, within)}")
+            return failed(f"the server of this tool cannot be used: {fault_of(error, within)}")
         result = running.call(tool, arguments, max(0.1, end - time.monotonic()))
         if running.is_over:
             running.stop()
@@ -272,17 +272,17 @@ class _Running:
             self.is_over = True  # it may never listen again
             return no_answer(seconds)
         except ValidationError as error:
-            return _error(f"its answer is no result of MCP: {fault_of(error, seconds)}")
+            return failed(f"its answer is no result of MCP: {fault_of(error, seconds)}")
         except MCPError as error:
             if error.code == CONNECTION_CLOSED:
                 self.stop()
                 note = "the server ended during the call; whether it took effect is unknown"
-                return _error(with_words(note, self._words))
+                return failed(with_words(note, self._words))
             self.is_over = bool(self._server.url)  # perhaps its session is gone; to connect anew costs little
-            return _error(clean_text(str(error)))
+            return failed(clean_text(str(error)))
         except Exception as error:  # the portal is closed, or the transport broke
             self.is_over = True
-            return _error(f"the connection to the server broke: {fault_of(error, seconds)}")
+            return failed(f"the connection to the server broke: {fault_of(error, seconds)}")
 
     def stop(self) -> None:
         """Ends the server, one that is being started too, and waits for that."""
@@ -344,10 +344,6 @@ class _Running:
         request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments))
         with anyio.fail_after(seconds):
             return await self._client.session.send_request(request, CallToolResult)
-
-
-def _error(message: str) -> ToolResult:
-    return ToolResult(content=error_text(message), status="error")
 
 
 def _result(answer: CallToolResult) -> ToolResult:

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from toolgen.catalog.catalog import Catalog
+from toolgen.catalog.schema import best_fault
+from toolgen.catalog.tool import Tool
 from toolgen.datasets.task import Task, Turn
 
 ResultStatus = Literal["ok", "error", "timeout", "refused"]
@@ -82,8 +85,27 @@ class Reversible(Protocol):
 
 def not_available(tool_id: str, environment: str) -> ToolResult:
     """The result of calling a tool that the environment cannot execute (now)."""
-    message = f"tool {tool_id} is not available in the environment {environment}"
+    return failed(f"tool {tool_id} is not available in the environment {environment}")
+
+
+def failed(message: str) -> ToolResult:
+    """The result of a call that could not be made or that failed."""
     return ToolResult(content=error_text(message), status="error")
+
+
+def argument_fault(tool: Tool, arguments: Mapping[str, Any]) -> str | None:
+    """Why the tool cannot be called with these arguments, if so."""
+    fault = best_fault(dict(arguments), tool.parameters)
+    return fault and f"invalid arguments: {fault}"
+
+
+def functions_of_world(catalog: Catalog, world: str, group: str, function: str) -> dict[str, tuple[str, str]]:
+    """Tool ids of a simulated world to what their endpoints say under `group` and `function`, such as class and method."""
+    return {
+        tool.id: (str(tool.endpoint[group]), str(tool.endpoint[function]))
+        for tool in catalog
+        if tool.endpoint and tool.endpoint.get("kind") == "simulated" and tool.endpoint.get("environment") == world
+    }
 
 
 def no_answer(within: float) -> ToolResult:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, no_answer, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, failed, no_answer, not_available
 from toolgen.catalog.loaders.python_functions import load_module, tool_from_function
 from toolgen.catalog.python.calls import Answer, Functions
 from toolgen.catalog.python.modules import member_of, members_of
@@ -110,7 +110,7 @@ class PythonEnvironment:
         if answer is None:
             return no_answer(within)
         if answer.failed:
-            return ToolResult(content=error_text(answer.text), status="error")
+            return failed(answer.text)
         return ToolResult(content=answer.text)
 
     def close(self) -> None:

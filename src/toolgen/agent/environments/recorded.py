@@ -8,9 +8,8 @@ from random import Random
 from threading import Lock
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, argument_fault, failed, not_available
 from toolgen.catalog.catalog import Catalog
-from toolgen.catalog.schema import best_fault
 from toolgen.datasets.query import Call
 from toolgen.datasets.results import result_for
 from toolgen.datasets.task import Task, Turn
@@ -53,7 +52,7 @@ class RecordedEnvironment:
         found = self._results.get(key)
         if found is None:
             text = f"no call of {tool_id} with these arguments was recorded; it was not carried out"
-            return ToolResult(content=error_text(text), status="error")
+            return failed(text)
         with self._lock:
             place = self._used.get(key, 0)
             self._used[key] = place + 1
@@ -98,8 +97,8 @@ class SimulatedEnvironment:
         if tool_id not in self._catalog:
             return not_available(tool_id, self.name)
         tool = self._catalog.get(tool_id)
-        if fault := best_fault(dict(arguments), tool.parameters):
-            return ToolResult(content=error_text(f"invalid arguments: {fault}"), status="error")
+        if fault := argument_fault(tool, arguments):
+            return failed(fault)
         random = Random(f"{self._seed} {_key(tool_id, arguments)}")
         try:
             value = result_for(tool, arguments, random)
@@ -110,7 +109,7 @@ class SimulatedEnvironment:
             TypeError,
             ValueError,
         ):  # a catalog's response schema is never checked
-            return ToolResult(content=error_text(f"the response schema of {tool_id} is not valid"), status="error")
+            return failed(f"the response schema of {tool_id} is not valid")
         shown = {"simulated": True, "result": value} if self._marked else value
         return ToolResult(content=json.dumps(shown, ensure_ascii=False))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, not_available
+from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, functions_of_world, not_available
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.payloads import Tau2Task
 from toolgen.datasets.task import Task, Turn
@@ -28,11 +28,7 @@ class Tau2Environment:
     def __init__(self, package: Path, catalog: Catalog) -> None:
         self.world: Any = None
         self._package = package
-        self._functions = {
-            tool.id: (str(tool.endpoint["domain"]), str(tool.endpoint["function"]))
-            for tool in catalog
-            if tool.endpoint and tool.endpoint.get("environment") == DATASET_NAME
-        }
+        self._functions = functions_of_world(catalog, self.name, "domain", "function")
         self._domain = ""
         self._lock = Lock()
 

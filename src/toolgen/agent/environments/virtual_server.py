@@ -12,9 +12,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, error_text, no_answer, not_available
+from toolgen.agent.environments.protocol import (
+    CALL_SECONDS,
+    ToolResult,
+    argument_fault,
+    failed,
+    no_answer,
+    not_available,
+)
 from toolgen.catalog.catalog import Catalog
-from toolgen.catalog.schema import best_fault
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.task import Task, Turn
 from toolgen.datasets.toolbench_runs import normal_name, parameter_name
@@ -61,15 +67,15 @@ class VirtualServerEnvironment:
         if tool_id not in self._tools:
             return not_available(tool_id, self.name)
         tool = self._tools[tool_id]
-        if fault := best_fault(dict(arguments), tool.parameters):
-            return ToolResult(content=error_text(f"invalid arguments: {fault}"), status="error")
+        if fault := argument_fault(tool, arguments):
+            return failed(fault)
         end = time.monotonic() + within
         try:
             return self._answer(_request(tool, arguments, self._key), within)
         except InputError as error:
             if time.monotonic() >= end:
                 return no_answer(within)
-            return ToolResult(content=error_text(str(error)), status="error")
+            return failed(str(error))
 
     def save(self) -> object:
         return None
