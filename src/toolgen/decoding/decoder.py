@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -237,7 +237,6 @@ class ToolDecoder:
         added: Mapping[str, float] | None = None,
     ) -> ToolChoice | None:
         """One of the legal actions, among all that there are; None if the token `end`, which may be drawn too, is."""
-        change = None if added is None else partial(legal.summed, added)
         start, node, place = list(session.ids), ROOT, ROOT  # in the trie of what is legal, and in that of everything
         probability, exists, permitted = 1.0, True, True
         candidates: tuple[tuple[str, float], ...] = ()
@@ -245,9 +244,12 @@ class ToolDecoder:
             logits_V, children = session.logits_V, legal.trie.children(node)
             tokens_L = legal.trie.tokens_M[children]
             scores_L = logits_V[tokens_L.tolist()]
-            scores_L = change(scores_L) if change else scores_L
-            drawable_L = tokens_L if end is None or node != ROOT else np.append(tokens_L, end)
-            token = session.draw(self.options.sampling, drawable_L, change=change)
+            if added is not None:
+                scores_L = legal.summed(added, scores_L)
+            if end is not None and node == ROOT:
+                token = session.draw(self.options.sampling, np.append(tokens_L, end))
+            else:
+                token = session.draw(self.options.sampling, tokens_L, scores=scores_L)
             if token == end:
                 return None
             index = int(np.searchsorted(tokens_L, token))

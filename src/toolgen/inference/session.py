@@ -93,21 +93,14 @@ class Session:
         allowed: Allowed = None,
         *,
         purpose: str = "",
-        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        scores: torch.Tensor | None = None,
     ) -> int:
-        """A token that may follow, one of those `allowed`; the sequence stays as it is. `change` makes other scores of those of
-        the allowed token ids."""
+        """A token that may follow, one of those `allowed`; the sequence stays as it is. `scores` are those of the allowed token
+        ids, where they are others than the model's."""
         import torch
 
-        if allowed is None:
-            scores = self.logits_V
-        elif allowed.dtype == bool:
-            mask_A = torch.from_numpy(allowed).to(self.logits_V.device)
-            scores = self.logits_V[: len(allowed)].masked_fill(~mask_A, float("-inf"))
-        else:
-            scores = self.logits_V[torch.from_numpy(allowed).to(self.logits_V.device)]
-        if change:
-            scores = change(scores)
+        if scores is None:
+            scores = self._scores(allowed)
         place = pick(scores, sampling, self.generator)
         token = place if allowed is None or allowed.dtype == bool else int(allowed[place])
         if self._on_draw:
@@ -121,6 +114,17 @@ class Session:
             probability = float(shares[place])
             self._on_draw(Draw(self.ids, token, allowed, probability, purpose, likeliest))
         return token
+
+    def _scores(self, allowed: Allowed) -> torch.Tensor:
+        """The model's scores of what is allowed."""
+        import torch
+
+        if allowed is None:
+            return self.logits_V
+        if allowed.dtype == bool:
+            mask_A = torch.from_numpy(allowed).to(self.logits_V.device)
+            return self.logits_V[: len(allowed)].masked_fill(~mask_A, float("-inf"))
+        return self.logits_V[torch.from_numpy(allowed).to(self.logits_V.device)]
 
     def sync(self, ids: Sequence[int]) -> None:
         """Makes the sequence equal to `ids`: what agrees with the cache is kept, only the rest is encoded.
