@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import Result
 
-from toolgen.cli import train
+from toolgen.cli import training_options
 from toolgen.cli.training_progress import Speed, duration
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import STAGES, Stage, StageConfig, resolve_config
@@ -104,7 +104,7 @@ def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(
         yield on_step
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "training_progress", interrupting)
+        patched.setattr(training_options, "training_progress", interrupting)
         stopped = toolgen(*arguments)
     assert stopped.exit_code == 130
     assert "stopped; step 2 is saved" in stopped.stderr

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from toolgen.catalog import Catalog
-from toolgen.cli.console import JsonOption, emit, message
-from toolgen.cli.outputs import checkpoint_output, hint
+from toolgen.cli import train_reinforce
 from toolgen.cli.train_distill import distill
 from toolgen.cli.train_encoder import encoder
-from toolgen.cli.train_reinforce import reinforce
-from toolgen.cli.training_options import (
-    CheckpointArgument,
-    DatasetArgument,
-    OutputOption,
-    OverwriteOption,
-    RecipeOption,
-    RestartOption,
-    SetOption,
-    ShowOption,
-    TensorboardOption,
-    ended,
-    inherited,
-    interrupted,
-    overridden,
-    resumed,
-    show_settings,
-)
-from toolgen.cli.training_progress import training_progress
+from toolgen.cli.training_options import answer_of, told, training_command
 from toolgen.datasets import load_dataset
-from toolgen.errors import UsageError
 from toolgen.retrieval import Resources, make_sum
 from toolgen.training import STAGES, Stage, StageConfig, resolve_config
 
@@ -46,9 +26,10 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True)
     for stage in STAGES.values():
         example = f"Example: toolgen train {stage.name} CKPT DATASET -o CKPT2 --set steps=200"
-        group.command(stage.name, help=stage.help, epilog=example)(_command(stage))
+        command = training_command(stage.name, partial(resolve_config, stage), partial(run, stage), stage.follow_up)
+        group.command(stage.name, help=stage.help, epilog=example)(command)
     example = "Example: toolgen train reinforce CKPT DATASET -o CKPT2 --set steps=20"
-    group.command("reinforce", epilog=example)(reinforce)
+    group.command("reinforce", help=train_reinforce.HELP, epilog=example)(train_reinforce.reinforce)
     group.command("distill", epilog="Example: toolgen train distill CKPT DATASET -o CKPT2 --encoder ENCODER")(distill)
     group.command("encoder", epilog="Example: toolgen train encoder DATASET -o ENCODER")(encoder)
     app.add_typer(
@@ -56,37 +37,6 @@ def register(app: typer.Typer) -> None:
         name="train",
         help="Train a checkpoint in four stages that can be resumed; distill; train a writer or the baseline encoder.",
     )
-
-
-def _command(stage: Stage) -> Callable[..., None]:
-    """The command of one stage; they differ in nothing but the stage."""
-
-    def command(
-        checkpoint: CheckpointArgument = None,
-        dataset: DatasetArgument = None,
-        output: OutputOption = None,
-        recipe: RecipeOption = None,
-        settings: SetOption = None,
-        show_config: ShowOption = False,
-        restart: RestartOption = False,
-        overwrite: OverwriteOption = False,
-        tensorboard: TensorboardOption = False,
-        as_json: JsonOption = False,
-    ) -> None:
-        config = resolve_config(stage, recipe, settings or ())
-        if show_config:
-            show_settings(config, as_json)
-            return
-        if checkpoint is None or dataset is None or output is None:
-            raise UsageError(
-                f"train {stage.name} needs CKPT, DATASET and --output CKPT2; see toolgen train {stage.name} --help"
-            )
-        with checkpoint_output(output, checkpoint, dataset, recipe, overwrite=overwrite):
-            answer = run(stage, checkpoint, dataset, output, config, restart=restart, tensorboard=tensorboard)
-        emit(answer, as_json, lambda: ended(answer))
-        hint(stage.follow_up, output=output, dataset=dataset)
-
-    return command
 
 
 def run(
@@ -106,31 +56,19 @@ def run(
     data = load_dataset(dataset)
     checkpoint = Checkpoint.load(folder, catalog=data.catalog, device="cpu")
     teacher = _teacher(config, data.catalog) if config.teacher else None
-    for line in (
-        inherited(folder, checkpoint),
-        overridden(stage.name, resolve_config(stage), config),
-        resumed(output, restart),
-    ):
-        if line:
-            message(line)
-    try:
-        with training_progress(stage.name, config.steps) as on_step:
-            trained = run_stage(
-                stage,
-                checkpoint,
-                data,
-                config,
-                output,
-                teacher=teacher,
-                restart=restart,
-                tensorboard=tensorboard,
-                on_step=on_step,
-            )
-    except KeyboardInterrupt:
-        message(interrupted(output))
-        raise
-    entry = trained.stages[-1]
-    return {"checkpoint": str(output), "stage": stage.name, "examples": entry.examples, **entry.result}
+    with told(stage.name, folder, checkpoint, output, resolve_config(stage), config, restart=restart) as on_step:
+        trained = run_stage(
+            stage,
+            checkpoint,
+            data,
+            config,
+            output,
+            teacher=teacher,
+            restart=restart,
+            tensorboard=tensorboard,
+            on_step=on_step,
+        )
+    return answer_of(trained, output)
 
 
 def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:

@@ -1,20 +1,29 @@
-"""What `toolgen train STAGE` and `toolgen train reinforce` share: options, and what is said before, during and after."""
+"""What the commands of `toolgen train` share that take a checkpoint and give one: the command itself, its options, and what is
+said before, during and after."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 from pydantic import BaseModel
 
 from toolgen.checkpoint.layout import saved_step
-from toolgen.cli.console import emit
-from toolgen.cli.training_progress import duration, shown_aim
+from toolgen.cli.console import JsonOption, emit, message
+from toolgen.cli.outputs import checkpoint_output, hint
+from toolgen.cli.training_progress import duration, shown_aim, training_progress
+from toolgen.errors import UsageError
+from toolgen.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint, StageRecord
+    from toolgen.training.loop import OnStep
+
+Config = TypeVar("Config", bound=TrainingConfig)
+GivenConfig = TypeVar("GivenConfig", bound=TrainingConfig, contravariant=True)
 
 # Optional in the signature, so that --show-config works without them; a run says what is missing.
 CheckpointArgument = Annotated[
@@ -39,6 +48,68 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an e
 TensorboardOption = Annotated[
     bool, typer.Option("--tensorboard", help="Also log for TensorBoard, into CKPT2/tensorboard.")
 ]
+
+
+class Training(Protocol[GivenConfig]):
+    """Trains the checkpoint in a folder, shows the progress and returns the answer of the command."""
+
+    def __call__(
+        self, folder: Path, dataset: Path, output: Path, config: GivenConfig, /, *, restart: bool, tensorboard: bool
+    ) -> dict[str, Any]: ...
+
+
+def training_command(
+    name: str, resolve: Callable[[Path | None, Iterable[str]], Config], run: Training[Config], follow_up: str
+) -> Callable[..., None]:
+    """The command `toolgen train NAME`. `resolve` makes the settings of recipe and differences; `follow_up` is the next
+    command, with `{output}` and `{dataset}` to be filled in."""
+
+    def command(
+        checkpoint: CheckpointArgument = None,
+        dataset: DatasetArgument = None,
+        output: OutputOption = None,
+        recipe: RecipeOption = None,
+        settings: SetOption = None,
+        show_config: ShowOption = False,
+        restart: RestartOption = False,
+        overwrite: OverwriteOption = False,
+        tensorboard: TensorboardOption = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        config = resolve(recipe, settings or ())
+        if show_config:
+            show_settings(config, as_json)
+            return
+        if checkpoint is None or dataset is None or output is None:
+            raise UsageError(f"train {name} needs CKPT, DATASET and --output CKPT2; see toolgen train {name} --help")
+        with checkpoint_output(output, checkpoint, dataset, recipe, overwrite=overwrite):
+            answer = run(checkpoint, dataset, output, config, restart=restart, tensorboard=tensorboard)
+        emit(answer, as_json, lambda: ended(answer))
+        hint(follow_up, output=output, dataset=dataset)
+
+    return command
+
+
+@contextmanager
+def told(
+    name: str, folder: Path, checkpoint: Checkpoint, output: Path, usual: Config, config: Config, *, restart: bool
+) -> Iterator[OnStep]:
+    """Says what a stage begins with, shows its steps, and says where it stopped if it is interrupted."""
+    for line in (inherited(folder, checkpoint), overridden(name, usual, config), resumed(output, restart)):
+        if line:
+            message(line)
+    try:
+        with training_progress(name, config.steps) as on_step:
+            yield on_step
+    except KeyboardInterrupt:
+        message(interrupted(output))
+        raise
+
+
+def answer_of(trained: Checkpoint, output: Path) -> dict[str, Any]:
+    """The answer of the command that trained the last stage of a checkpoint."""
+    entry = trained.stages[-1]
+    return {"checkpoint": str(output), "stage": entry.stage, "examples": entry.examples, **entry.result}
 
 
 def show_settings(config: BaseModel, as_json: bool) -> None:
