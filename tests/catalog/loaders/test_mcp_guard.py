@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,14 +40,17 @@ def stubborn(tmp_path: Path) -> Path:
     return script
 
 
+def _command_line(pid: int) -> bytes:
+    """That of a process; empty if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def _running(script: Path) -> list[int]:
     """The processes with this script in their command line, toolgen's and the guard's too."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            if os.fsencode(script) in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if os.fsencode(script) in _command_line(pid)]
 
 
 def _wait_until_started(script: Path) -> None:
@@ -56,9 +60,14 @@ def _wait_until_started(script: Path) -> None:
         time.sleep(0.05)
 
 
-def _assert_nothing_is_left(script: Path) -> None:
-    end = time.monotonic() + 15
-    while left := _running(script):
+def _servers(script: Path) -> list[int]:
+    """Those of them that run the script as the server."""
+    return [pid for pid in _running(script) if _command_line(pid).endswith(b".py\0")]
+
+
+def _assert_nothing_is_left(script: Path, running: Callable[[Path], list[int]] = _running) -> None:
+    end = time.monotonic() + 15  # the system ends them, in its own time
+    while left := running(script):
         assert time.monotonic() < end, left
         time.sleep(0.05)
 
@@ -86,8 +95,7 @@ def test_the_server_ends_when_its_guard_is_told_to_end(stubborn: Path, number: s
         guard.send_signal(number)
         guard.wait(20)
     if number == signal.SIGKILL:  # nobody is there to look for what the server has started
-        server = [pid for pid in _running(stubborn) if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b".py\0")]
-        assert server == []
+        _assert_nothing_is_left(stubborn, _servers)
         for pid in _running(stubborn):
             os.kill(pid, signal.SIGKILL)
     _assert_nothing_is_left(stubborn)
