@@ -24,7 +24,7 @@ WITHOUT_HASH = {"torch"}  # its builds differ by device
 OF_THE_INSTALLER = {"pip", "setuptools", "wheel", "toolgen"}
 LICENCES = re.compile(
     r"\(?(the )?(3-Clause )?(MIT|BSD|0BSD|Apache|MPL|Mozilla Public License|PSF|Python Software Foundation|ISC|Zlib|CC0|BSL-1|"
-    r"CNRI-Python|LLVM-exception|HPND|Unlicense)",
+    r"CNRI-Python|LLVM-exception|HPND|Unlicense|DFSG approved$)",
     re.IGNORECASE,
 )
 

@@ -171,7 +171,9 @@ def test_the_image_is_built_by_its_steps_and_serves(tmp_path: Path) -> None:
         try:
             until = time.monotonic() + 120
             while subprocess.run(health, cwd=folder, env=environment, stderr=-3).returncode:
-                assert process.poll() is None and time.monotonic() < until, process.stderr and process.stderr.read()
+                if process.poll() is not None or time.monotonic() > until:
+                    process.kill()  # or its standard error does not end
+                    raise AssertionError(process.communicate()[1])
                 time.sleep(0.2)
             request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models", headers={"x-api-key": "key"})
             with urllib.request.urlopen(request, timeout=30) as answer:

@@ -40,7 +40,9 @@ def server(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
         try:
             until = time.monotonic() + 60
             while not _answers(f"{address}/health"):
-                assert process.poll() is None and time.monotonic() < until, process.stderr and process.stderr.read()
+                if process.poll() is not None or time.monotonic() > until:
+                    process.kill()  # or its standard error does not end
+                    raise AssertionError(process.communicate()[1])
                 time.sleep(0.1)
             yield process, address
         finally:

@@ -49,3 +49,26 @@ def test_a_signal_at_any_moment_is_one_line(checkpoint: Path, number: int, code:
     assert found in (code, 0), err  # 0: it had answered before
     if found:
         assert err.count("\n") == 1 and ("interrupted" in err or "ended" in err), err
+
+
+IMPORTS = """
+import os, signal, sys
+from toolgen.cli import signals
+signals.listen()
+signals.raise_from_now_on()
+signals.IMPORT_SECONDS = float(sys.argv[1])
+try:
+    import slow, time
+    time.sleep(5)
+except KeyboardInterrupt:
+    print("slow" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "whole"), [(60, True), (0.2, False)])
+def test_an_import_is_not_broken_off_unless_it_takes_too_long(tmp_path: Path, seconds: float, whole: bool) -> None:
+    text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(100): time.sleep(0.01)\n"
+    (tmp_path / "slow.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{IMPORTS}", str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == (f"{whole}\n", "", 0)

@@ -58,7 +58,7 @@ def served_by_transformers(
                 time.sleep(0.2)
             yield f"http://127.0.0.1:{port}/v1/completions", folder
         finally:
-            process.terminate()
+            process.kill()
 
 
 def _answers(url: str) -> bool:

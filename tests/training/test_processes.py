@@ -61,7 +61,7 @@ def _finish(run: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str,
         out, err = run.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         run.terminate()  # torchrun ends its processes
-        raise AssertionError(f"the run did not end: {run.communicate()[1][-2000:]}") from None
+        raise AssertionError(f"the run did not end: {run.communicate(timeout=60)[1][-2000:]}") from None
     return run.returncode, out, err
 
 

@@ -1,20 +1,24 @@
 """Ctrl-C and SIGTERM end a command in one line, with 130 and 143, from its first moment on. Imports nothing that takes time.
 
 Until a command runs there is nothing to save or to clean up, and the process ends where it is, in the middle of an import too.
-A command that runs gets an exception.
+A command that runs gets an exception, but no import is broken off by it.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from types import FrameType
 from typing import NoReturn
 
 from toolgen.errors import Terminated
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+IMPORT_SECONDS = 10.0  # how long an import may go on
 _received: list[int] = []
+_waiting: dict[int, float] = {}  # a signal that waits for an import, and since when
 
 
 def listen() -> None:
@@ -47,6 +51,20 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
-def _raise(number: int, _frame: FrameType | None) -> NoReturn:
+def _raise(number: int, frame: FrameType | None) -> None:
+    now = time.monotonic()
+    if _is_import(frame) and now - _waiting.setdefault(number, now) < IMPORT_SECONDS:
+        # Extensions import in C++ too, where an exception of Python aborts the process (torch's do).
+        again = threading.Timer(0.02, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+        return
+    _waiting.pop(number, None)
     _received.append(number)
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _is_import(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
