@@ -110,12 +110,42 @@ def hermes(*, python: bool = False, lines: bool = False) -> dict[str, Any]:
     return {"conversations": [{"from": role, "value": text} for role, text in said]}
 
 
-def marked(begin: str, key: str = "arguments", system: Any = PLAIN) -> dict[str, Any]:
-    """Calls in a text, after a marker or nothing, as Llama, Mistral and Glaive write them."""
+def marked(begin: str, key: str = "arguments", system: Any = PLAIN, end: str = "") -> dict[str, Any]:
+    """Calls in a text, between marks or bare, as Llama, Mistral, Granite and others write them."""
     calls = json.dumps([{"name": "w", key: given} for given in (ROME, OSLO)])
-    messages = [("system", json.dumps([system], indent=1)), ("user", ASKED), ("assistant", f"{begin}{calls}")]
+    messages = [("system", json.dumps([system], indent=1)), ("user", ASKED), ("assistant", f"{begin}{calls}{end}")]
     messages += [("ipython", "[20, 5]"), ("assistant", "Warm, cold")]
     return {"messages": [{"role": role, "content": text} for role, text in messages]}
+
+
+def llama_semicolons() -> dict[str, Any]:
+    calls = [json.dumps({"name": "w", "parameters": given}) for given in (ROME, OSLO)]
+    return marked("<|python_tag|>") | {
+        "messages": [
+            {"role": "user", "content": ASKED},
+            {"role": "ai", "content": f"<|python_tag|>{'; '.join(calls)}<|eom_id|>"},
+            {"role": "ipython", "content": "[20, 5]"},
+            {"role": "ai", "content": "Warm, cold<|eot_id|>"},
+        ],
+        "tools": json.dumps(OPENAI),
+    }
+
+
+def glaive() -> dict[str, Any]:
+    """Functions one after another in the system's text, arguments in single quotes, each turn with its end."""
+    functions = "\n\n".join(json.dumps(PLAIN | {"name": name}, indent=4) for name in ("w", "other"))
+    calls = [
+        f'<functioncall> {{"name": "w", "arguments": \'{json.dumps(given)}\'}} <|endoftext|>' for given in (ROME, OSLO)
+    ]
+    said = [("system", f"Use these functions {{if required}} -\n{functions}"), ("human", ASKED), ("gpt", calls[0])]
+    said += [("tool", "20"), ("gpt", calls[1]), ("tool", "5"), ("gpt", "Warm, cold <|endoftext|>\n")]
+    return {"conversations": [{"from": role, "value": text} for role, text in said]}
+
+
+def gemini_with_thoughts() -> dict[str, Any]:
+    record = gemini()
+    record["contents"][-1]["parts"].insert(0, {"text": "Twenty is warm.", "thought": True})
+    return record
 
 
 def gemini_in_python() -> dict[str, Any]:
@@ -155,7 +185,17 @@ FORMS = {
     "llama": marked("<|python_tag|>", "parameters", OPENAI),
     "llama, bare": marked("", "parameters"),
     "mistral": marked("[TOOL_CALLS] "),
-    "glaive": marked("<functioncall> "),
+    "mistral, end marked": marked("[TOOL_CALLS] ", end="</s>"),
+    "granite": marked("<|tool_call|>"),
+    "phi": marked("<|tool_call|>", end="<|/tool_call|>"),
+    "nemotron": marked("<TOOLCALL>", end="</TOOLCALL>"),
+    "in a fence": marked("```json\n", end="\n```"),
+    "after a thought": marked("<thinking>Both, with <tool_call>?</thinking>"),
+    "after the end of a thought": marked("Both.\n</think>\n\n"),
+    "llama, semicolons": llama_semicolons(),
+    "glaive": glaive(),
+    "glaive, closed": marked("<functioncall> ", end="</functioncall>"),
+    "gemini, thoughts": gemini_with_thoughts(),
     "gemini in Python": gemini_in_python(),
     "sharegpt": sharegpt(),
     "messages as text": openai() | {"messages": json.dumps(openai()["messages"])},
@@ -205,7 +245,53 @@ def test_a_user_says_no_results_and_what_is_asked_beside_them_comes_after() -> N
     ]
     first, second = read({"tools": [PLAIN], "messages": messages}).turns
     assert "<tool_response>" in first.text and first.steps[0].results == ["20"]
-    assert second.text == "And Oslo?" and not second.calls
+    assert second.text == "And Oslo?" and second.calls == [("unknown", {})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<function=w>{"city": "Rome"}</function>',
+        'I look.\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>w\n{"city": "Rome"}',
+        '<|channel|>commentary to=functions.w <|message|>{"city": "Rome"}<|call|>',
+        '<|START_ACTION|>[{"tool_name": "w", "parameters": {}}]<|END_ACTION|>',
+        'Thought: I look.\nAction: w\nAction Input: {"city": "Rome"}',
+    ],
+)
+def test_a_call_in_a_form_that_is_not_read_is_no_answer(text: str) -> None:
+    messages = openai()["messages"]
+    with pytest.raises(Unreadable, match="written in a form that is not read: '"):
+        read({"tools": [PLAIN], "messages": [*messages[:-1], {"role": "assistant", "content": text}]})
+
+
+@pytest.mark.parametrize("nothing", ["", None, [], {}, "{}"])
+def test_a_call_may_have_no_arguments(nothing: Any) -> None:
+    record = openai(lambda _given: nothing)
+    assert read(record).turns[0].calls == [("w", {}), ("w", {})]
+
+
+def test_tools_are_in_the_tags_that_hold_them() -> None:
+    record = hermes()
+    system = record["conversations"][0]
+    system["value"] = f"Tools stand in <tools> tags. {system['value']}"
+    assert [function["name"] for function in read(record).functions] == ["w"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image", "source": {"data": "AAAA"}},
+        {"type": "image_url", "image_url": {}},
+        {"document": {"name": "d"}},
+    ],
+)
+def test_a_result_that_is_no_text_is_not_read_as_one(part: dict[str, Any]) -> None:
+    record = openai()
+    record["messages"][3]["content"] = [part]
+    with pytest.raises(Unreadable, match=r"a part of a result is no text: (image|image_url|document)$"):
+        read(record)
+    record["messages"][3]["content"] = [{"type": "storm", "image": "x.png"}]  # JSON of a tool
+    assert read(record).turns[0].steps[0].results == ["20", '{"type": "storm", "image": "x.png"}']
 
 
 @pytest.mark.parametrize(
@@ -218,6 +304,10 @@ def test_a_user_says_no_results_and_what_is_asked_beside_them_comes_after() -> N
         ([{"role": "user", "content": "x"}, {"type": "function_call", "name": "w"}], "is by 'function_call'"),
         ([{"role": "user", "content": "x"}, {"role": "narrator", "content": "y"}], "is by 'narrator'; expected system"),
         ([{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"name": 3}]}], "expected a call"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": {"id": "1"}}], "tool_calls are a dict"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "function_call": {"name": "w", "args": 0}}], "expected"),
+        (["x"], "a message of it is no object: 'x'"),
+        ([None], "a message of it is no object: 'None'"),
         ("{", "its messages are no JSON"),
     ],
 )  # fmt: skip

@@ -158,11 +158,14 @@ def test_conversations_of_the_toolace_kind(tmp_path: Path) -> None:
         ({"query": "x"}, "expected query, tools and answers"),
         ({"query": "x", "tools": "[", "answers": []}, "its tools are no JSON"),
         ({"query": "x", "tools": "[" * 50_000, "answers": []}, "its tools are no JSON"),
-        ({"query": "x", "tools": {}, "answers": []}, "its tools are a dict instead of a list"),
+        ({"query": "x", "answers": []}, "expected query, tools and answers"),
+        ({"query": None, "tools": [LIST], "answers": []}, "its query is empty or no text"),
+        ({"query": "x", "tools": {}, "answers": []}, "it offers a function without a name"),
+        ({"query": "x", "tools": [LIST], "answers": [{"name": "w", "arguments": '{"a'}]}, "expected a literal, got"),
         ({"query": "x", "tools": [3], "answers": []}, "it offers what is no function"),
         ({"query": " ", "tools": [LIST], "answers": []}, "its query is empty"),
         ({"query": "x", "tools": [LIST], "answers": [{"name": "other", "arguments": {}}]}, "it calls 'other'"),
-        ({"query": "x", "tools": [LIST], "answers": [{"arguments": {}}]}, "in none of the known forms"),
+        ({"query": "x", "tools": [LIST], "answers": [{"arguments": {}}]}, "expected a call"),
         ({"query": "x", "tools": [LIST], "answers": [{"name": "List Items/all", "arguments": [1]}]}, "expected a call"),
         ({"tools": [LIST], "conversations": [{"from": "gpt", "value": "Hi"}]}, "nobody asks for anything"),
     ],
@@ -253,6 +256,7 @@ def test_texts_of_calls() -> None:
         ("f", {"a": [1, True, "x"], "b": {"k": None}}),
         ("f", {}),
     ]
-    for broken in ("f(a=1", "f(1)", "f(a=open('x'))", "f(a=b)", "f(a=" + "[" * 5000 + ")"):
+    assert parse_calls('f(a="""it\'s "b")""", b=\'(\')', ["f"]) == [("f", {"a": 'it\'s "b")', "b": "("})]
+    for broken in ("f(a=1", "f(1)", "[f(a=1), g(b=2)]", "f(a=open('x'))", "f(a=b)", "f(a=" + "[" * 5000 + ")"):
         with pytest.raises(ValueError):
             parse_calls(broken, ["f"])

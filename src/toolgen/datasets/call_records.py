@@ -7,9 +7,10 @@
     {"messages": [...], "toolConfig": {"tools": [...]}}               Bedrock
     {"contents": [{"role", "parts"}, ...], "tools"}                   Gemini
 
-In texts, `<tools>`, `<tool_call>` and `<tool_response>` mean what Hermes and Qwen mean by them; Llama, Mistral and Glaive begin
-calls with `<|python_tag|>`, `[TOOL_CALLS]` and `<functioncall>`. `tools`, `answers` and the messages are JSON or its text.
-Knows no file and no dataset.
+In texts, `<tools>`, `<tool_call>` and `<tool_response>` mean what Hermes and Qwen mean by them; Llama, Mistral, Glaive,
+Granite and Nemotron begin calls with `<|python_tag|>`, `[TOOL_CALLS]`, `<functioncall>`, `<|tool_call|>` and `<TOOLCALL>`.
+Calls with other marks are not read, and never taken for an answer. `tools`, `answers` and the messages are JSON or its
+text. Knows no file and no dataset.
 """
 
 from __future__ import annotations
@@ -33,23 +34,39 @@ NamedCall = tuple[str, Json]
 _ROLES: Mapping[str, Literal["system", "user", "assistant", "call", "result"]] = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "model"), "assistant"),
+    **dict.fromkeys(("gpt", "assistant", "model", "ai"), "assistant"),
     **dict.fromkeys(("function_call", "tool_call"), "call"),
     **dict.fromkeys(("observation", "tool", "tool_response", "function", "ipython"), "result"),
 }
 _CHATS = ("conversations", "messages", "contents")
-_TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
+_TOOLS = re.compile(r"<tools>((?:(?!<tools>).)*?)</tools>", re.DOTALL)
 _CALL = re.compile(
-    r"<tool_call>(.*?)(?:</tool_call>|\Z)|(?:<\|python_tag\|>|\[TOOL_CALLS\]|<functioncall>)(.*?)(?:<\|\w+\|>|\Z)",
+    r"<tool_call>(.*?)(?:</tool_call>|\Z)"
+    r"|(?:<\|python_tag\|>|\[TOOL_CALLS\]|<functioncall>|<\|tool_call\|>|<TOOLCALL>)(.*?)"
+    r"(?:<\|/?\w+\|>|</functioncall>|</TOOLCALL>|\Z)",
     re.DOTALL,
 )
+# Marks of calls in other forms: tags with these words (Llama's `<function=f>`, DeepSeek, Kimi, Cohere), gpt-oss, ReAct.
+_OTHER_CALL = re.compile(
+    r"<[|｜/]?\w*(?:tool|function|action|call)[\w▁=.:-]*[|｜]?>|<\|channel\|>|^Action Input:",
+    re.MULTILINE | re.IGNORECASE,
+)
 _RESULT = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
-_THOUGHT = re.compile(r"<(think|scratch_pad)>.*?</\1>", re.DOTALL)
+# A template may have written the first tag, so that a text has the last one alone.
+_THOUGHT = re.compile(
+    r"<(think|thinking|thought|reasoning|scratch_pad)>.*?</\1>|\A(?:(?!<think>).)*</think>", re.DOTALL
+)
+_END = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")  # of a turn, as templates mark it
+_FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
 # Keys of parts of messages: Bedrock's, and Gemini's over HTTP and in Python.
 _CALL_PARTS = ("toolUse", "functionCall", "function_call")
+_ARGUMENTS = ("arguments", "parameters", "input", "args")
+_NO_ARGUMENTS: tuple[Any, ...] = (None, "", [], {})
 _RESULT_PARTS = ("toolResult", "functionResponse", "function_response")
 # Parts of messages that neither ask, call nor answer.
 _ASIDE = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoningContent", "cachePoint"})
+# What parts of results hold that is no text: Anthropic's, OpenAI's and Bedrock's words.
+_MEDIA = ("image", "image_url", "input_image", "document", "video", "audio", "input_audio", "file")
 
 
 class Unreadable(Exception):
@@ -116,16 +133,19 @@ def read_record(record: Any, name: str, parsed: dict[str, tuple[Json, ...]]) -> 
     if not isinstance(record, dict):
         raise Unreadable(f"expected an object, got {type(record).__name__}")
     chat = next((key for key in _CHATS if key in record), None)
-    if chat is None and not {"query", "answers"} <= record.keys():
+    if chat is None and not {"query", "tools", "answers"} <= record.keys():
         raise Unreadable("expected query, tools and answers, or tools with conversations, messages or contents")
     if chat is None:
         step = Step()
         for answer in _decoded(record["answers"], "answers"):
             step.calls.append(_named_call(answer))
-        if not (text := str(record["query"]).strip()):
-            raise Unreadable("its query is empty")
+        if not isinstance(record["query"], str) or not (text := record["query"].strip()):
+            raise Unreadable("its query is empty or no text")
         return Record(name, _functions(record["tools"], parsed), (Turn(text, [step]),))
     messages = _decoded(record[chat], chat)
+    for one in messages:
+        if not isinstance(one, dict):
+            raise Unreadable(f"a message of it is no object: {str(one)[:60]!r}")
     functions = _offered(record, messages, parsed)
     names = [function["name"] for function in functions]
     events = (event for message in messages for event in _events(message, names))
@@ -175,7 +195,7 @@ def _offered(record: Json, messages: Sequence[Any], parsed: dict[str, tuple[Json
     given = next((one for one in declared if one), None)
     if given is not None:
         return _functions(given, parsed)
-    said = (one for one in messages if isinstance(one, dict) and _ROLES.get(_role(one)) == "system")
+    said = (one for one in messages if _ROLES.get(_role(one)) == "system")
     system = [_plain_text(record.get(key)) for key in ("system", "systemInstruction", "system_instruction")]
     return _functions_in("\n".join([*system, *(_plain_text(_content(one)) for one in said)]), parsed)
 
@@ -183,26 +203,42 @@ def _offered(record: Json, messages: Sequence[Any], parsed: dict[str, tuple[Json
 def _functions(value: Any, parsed: dict[str, tuple[Json, ...]]) -> tuple[Json, ...]:
     key = value if isinstance(value, str) else canonical_json(value)
     if key not in parsed:
-        parsed[key] = tuple(_function(one) for one in listed_records(_decoded(value, "tools")))
+        try:
+            given = _tagged(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise Unreadable(f"its tools are no JSON: {error}") from None
+        parsed[key] = tuple(_function(one) for one in listed_records(given))
     return parsed[key]
 
 
 def _functions_in(system: str, parsed: dict[str, tuple[Json, ...]]) -> tuple[Json, ...]:
-    """The functions in the tags of a text, else its first JSON list of objects with names."""
+    """The functions in the tags of a text, else its first JSON list of objects with names, else all such objects."""
     if inside := [text.strip() for text in _TOOLS.findall(system) if text.strip()]:
-        return _functions([one for text in inside for one in _tagged(text)], parsed)
-    for start in re.finditer(r"\[\s*\{", system):
+        return _functions("\n".join(inside), parsed)
+    if listed := next(filter(_all_named, _json_in(system, r"\[\s*\{")), None):
+        return _functions(listed, parsed)
+    if alone := [one for one in _json_in(system, r"\{") if _all_named([one])]:  # Glaive
+        return _functions(alone, parsed)
+    raise Unreadable("it offers no functions: neither 'tools' nor their JSON in 'system'")
+
+
+def _json_in(text: str, begin: str) -> Iterator[Any]:
+    """The JSON values in a text, one after another, that begin as `begin` says."""
+    place = 0
+    while start := re.compile(begin).search(text, place):
         try:
-            found, _ = json.JSONDecoder().raw_decode(system, start.start())
+            value, place = json.JSONDecoder().raw_decode(text, start.start())
+            yield clean(value)
         except (ValueError, RecursionError):
-            continue
-        if all(isinstance(one, dict) and {"name", *WRAPPERS} & one.keys() for one in found):
-            return _functions(clean(found), parsed)
-    raise Unreadable("it offers no functions: neither 'tools' nor a JSON list of them in 'system'")
+            place = start.start() + 1
+
+
+def _all_named(values: Sequence[Any]) -> bool:
+    return all(isinstance(one, dict) and {"name", *WRAPPERS} & one.keys() for one in values)
 
 
 def _tagged(text: str) -> list[Any]:
-    """The values between two tags: a list, one a line, or JSON one after another."""
+    """The values of a text: a list, one a line, or JSON one after another. ValueError if it holds anything else."""
     try:
         value = literal(text)
         return value if isinstance(value, list) else [value]
@@ -216,7 +252,7 @@ def _tagged(text: str) -> list[Any]:
 
 def _one_after_another(text: str) -> Iterator[Any]:
     place = 0
-    while rest := text[place:].lstrip():
+    while rest := text[place:].lstrip(" \t\r\n;,"):
         try:
             value, end = json.JSONDecoder().raw_decode(rest)
         except RecursionError:
@@ -257,14 +293,13 @@ def _events(message: Json, names: Sequence[str]) -> Iterator[_Event]:
         yield from _results(_plain_text(content), str(message.get("tool_call_id") or message.get("name") or ""))
         return
     parts = content if isinstance(content, list) else [] if content is None else [content]
-    texts = [
-        part if isinstance(part, str) else part["text"] for part in parts if isinstance(part, str) or "text" in part
-    ]
-    others = [event for part in parts if not isinstance(part, str) and "text" not in part for event in _part(part)]
+    parts = [{"text": part} if isinstance(part, str) else part for part in parts]
+    texts = [part["text"] for part in parts if "text" in part and part.get("thought") is not True]  # Gemini's thoughts
+    others = [event for part in parts if "text" not in part for event in _part(part)]
     said = _said(role, "\n".join(texts).strip(), names)
     yield from (*others, *said) if role == "user" else (*said, *others)  # results come before what is asked next
-    called = message.get("tool_calls") or [message["function_call"]] if message.get("function_call") else []
-    for call in message.get("tool_calls") or called:
+    called = [message["function_call"]] if message.get("function_call") else []
+    for call in _decoded(message.get("tool_calls") or called, "tool_calls"):
         yield _call(call.get("function", call), call.get("id"))
 
 
@@ -275,9 +310,9 @@ def _holds_results(content: Any) -> bool:
 
 def _said(role: str, text: str, names: Sequence[str]) -> Iterator[_Event]:
     """What a text of the user, the assistant, or a role of its own for calls says."""
+    text = _END.sub("", text)
     if role == "call":
-        for call in _tagged(text):
-            yield _call(call)
+        yield from (_Event("call", call=call) for call in _tagged_calls(text))
     elif "<tool_response>" in text and not _RESULT.sub("", text).strip():
         yield from _results(text, "")
     elif role == "user" and text:
@@ -286,7 +321,12 @@ def _said(role: str, text: str, names: Sequence[str]) -> Iterator[_Event]:
         text = _THOUGHT.sub("", text).strip()
         tagged = [call for found in _CALL.findall(text) for call in _tagged_calls("".join(found).strip())]
         bare = [] if tagged else _bare_calls(text, names)
-        if rest := "" if bare else _CALL.sub("", text).strip():
+        rest = "" if bare else _CALL.sub("", text).strip()
+        if other := _OTHER_CALL.search(rest):
+            raise Unreadable(
+                f"a call in its text is written in a form that is not read: {rest[other.start() :][:60]!r}"
+            )
+        if rest:
             yield _Event("assistant", rest)
         yield from (_Event("call", call=call) for call in tagged or bare)
 
@@ -300,15 +340,15 @@ def _tagged_calls(text: str) -> list[NamedCall]:
 
 
 def _bare_calls(text: str, names: Sequence[str]) -> list[NamedCall]:
-    """The calls of a text that is nothing but calls of functions on offer, as JSON or as `name(key=value)`."""
+    """The calls of a text that is nothing but calls, as JSON or, of functions on offer, as `name(key=value)`."""
+    fenced = _FENCE.fullmatch(text)
+    text = fenced[1].strip() if fenced else text
     try:
         values = _tagged(text) if text[:1] in ("{", "[") else []
     except ValueError:
         values = []
-    if values and all(isinstance(one, dict) and {"arguments", "parameters"} & one.keys() for one in values):
-        calls = [_named_call(one) for one in values if one.get("name") in names]
-        if len(calls) == len(values):
-            return calls
+    if values and _all_named(values) and all({"arguments", "parameters"} & one.keys() for one in values):
+        return [_named_call(one) for one in values]
     return [(name, clean(arguments)) for name, arguments in parse_calls(text, names)]
 
 
@@ -344,10 +384,19 @@ def _plain_text(value: Any) -> str:
     if isinstance(value, dict) and isinstance(value.get("parts"), list):  # Gemini's systemInstruction
         value = value["parts"]
     if isinstance(value, list):
-        return "\n".join(_plain_text(one["text"] if isinstance(one, dict) and "text" in one else one) for one in value)
+        return "\n".join(map(_text_of_part, value))
     return json.dumps(
         value["json"] if isinstance(value, dict) and value.keys() == {"json"} else value, ensure_ascii=False
     )
+
+
+def _text_of_part(part: Any) -> str:
+    if not isinstance(part, dict):
+        return _plain_text(part)
+    for medium in _MEDIA:
+        if part.get("type") == medium or part.keys() == {medium}:
+            raise Unreadable(f"a part of a result is no text: {medium}")
+    return _plain_text(part.get("text", part))
 
 
 def _call(value: Any, key: Any = None) -> _Event:
@@ -356,9 +405,9 @@ def _call(value: Any, key: Any = None) -> _Event:
 
 def _named_call(value: Any) -> NamedCall:
     value = literal(value) if isinstance(value, str) else value
-    given: Any = next((value[key] for key in ("arguments", "parameters", "input", "args") if value.get(key)), {})
+    given = next((value[key] for key in _ARGUMENTS if value.get(key) not in _NO_ARGUMENTS), {})
     arguments = literal(given) if isinstance(given, str) else given
-    if not isinstance(value["name"], str) or not isinstance(arguments, dict):
+    if not isinstance(value.get("name"), str) or not isinstance(arguments, dict):
         raise Unreadable(f"expected a call with name and arguments, got {str(value)[:60]!r}")
     return value["name"], arguments
 

@@ -26,7 +26,7 @@ def parse_calls(text: str, names: Sequence[str]) -> list[tuple[str, dict[str, An
     rest = text.strip()
     if len(rest) > MAX_TEXT:
         return []
-    if rest.startswith("[") and rest.endswith("]"):
+    if listed := rest.startswith("[") and rest.endswith("]"):
         rest = rest[1:-1].strip()
     longest_first = sorted(set(names), key=len, reverse=True)
     calls = []
@@ -34,6 +34,8 @@ def parse_calls(text: str, names: Sequence[str]) -> list[tuple[str, dict[str, An
         name = next(
             (one for one in longest_first if rest.startswith(one) and rest[len(one) :].lstrip()[:1] == "("), None
         )
+        if name is None and calls and listed:
+            raise ValueError(f"expected a call of a function on offer, got {rest[:60]!r}")
         if name is None:
             return []
         inner = rest[len(name) :].lstrip()
@@ -59,10 +61,13 @@ def _outside_quotes(text: str) -> Iterator[tuple[int, int]]:
         if quote:
             if character == "\\":
                 place += 1
-            elif character == quote:
+            elif text.startswith(quote, place):
+                place += len(quote) - 1
                 quote = ""
         elif character in "\"'":
-            quote = character
+            triple = text[place : place + 3] == 3 * character
+            quote = character * (3 if triple else 1)
+            place += len(quote) - 1
         else:
             depth += (character in _PAIRS) - (character in _PAIRS.values())
             yield place, depth

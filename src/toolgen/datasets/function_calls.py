@@ -101,7 +101,9 @@ def _read_records(path: Path, losses: list[Loss], notes: list[str]) -> Iterator[
             losses.append(Loss(name, str(error)))
         except RecursionError:  # one record must not cost the others
             losses.append(Loss(name, "nested too deeply"))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except ValueError as error:
+            losses.append(Loss(name, str(error)[:200]))
+        except (KeyError, TypeError, AttributeError) as error:
             losses.append(Loss(name, f"in none of the known forms ({type(error).__name__}: {str(error)[:80]})"))
 
 
