@@ -11,10 +11,11 @@ from huggingface_hub._eval_results import parse_eval_result_entries
 from typer.testing import CliRunner
 
 from toolgen.catalog.transforms import select_tools
-from toolgen.checkpoint.card import CARD, EVAL_RESULTS, Figure, eval_results, model_card, plain
+from toolgen.checkpoint.card import CARD, EVAL_RESULTS, Figure, eval_results, model_card
 from toolgen.checkpoint.layout import StageRecord
 from toolgen.cli.app import make_app
 from toolgen.datasets import save_dataset
+from toolgen.foreign.shown import in_markdown
 from toolgen.testing import tiny_checkpoint, tiny_dataset
 
 FIGURE = Figure(
@@ -62,7 +63,7 @@ def test_a_shipped_base_names_the_model_that_it_changes() -> None:
 
 def test_foreign_names_are_text_and_no_markup() -> None:
     hostile = "x | y\n# z <script>[a](b)`\x1b]0;"
-    shown = plain(hostile)
+    shown = in_markdown(hostile)
     assert "\n" not in shown and "\x1b" not in shown and "<script>" not in shown.replace("\\<", "")
     stage = StageRecord(stage="agent", dataset={"name": hostile, "version": "---", "licence": "x: y"})
     card = ModelCard(model_card(replace(tiny_checkpoint(), base=hostile, stages=(stage,))))

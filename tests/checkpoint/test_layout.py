@@ -46,7 +46,14 @@ def test_a_line_that_is_no_step_is_named(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [{"confidences": []}, {"confidences": [0.9, 0.2]}, {"confidences": [0.2, 5]}, {"weights": [1, 2]}]
+    "fault",
+    [
+        {"confidences": []},
+        {"confidences": [0.9, 0.2]},
+        {"confidences": [0.2, 5]},
+        {"weights": [1, 2]},
+        {"weights": [1, 1e308, -1e308, 0]},
+    ],
 )
 def test_a_calibration_that_no_fit_gives_is_named(tmp_path: Path, fault: dict[str, Any]) -> None:
     checkpoint = tiny_checkpoint()

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from toolgen.foreign.shown import drawn, one_line
+from toolgen.foreign.shown import drawn, in_markdown, markdown_table, one_line
 
 EVERY = "".join(map(chr, range(0x110000)))
 
@@ -26,3 +26,8 @@ BIDI = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 def test_one_line_is_one_for_every_reader_of_lines() -> None:
     assert len(one_line(EVERY).splitlines()) == 1
     assert one_line("a\r\nb\u2028c") == "a  b c"
+
+
+def test_a_cell_of_a_table_does_not_end_before_its_end() -> None:
+    table = markdown_table(["a|b", "c"], [["x|y", in_markdown("p|q\n*r*")]])
+    assert table == "| a\\|b | c |\n| --- | --- |\n| x\\|y | p\\|q \\*r\\* |\n"

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_MAX_WEIGHT = 1e12  # no fit gives one near it, and with it no sum of logits overflows
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -26,6 +28,8 @@ class Calibration:
     def __post_init__(self) -> None:
         if not self.confidences or [*self.confidences] != sorted(min(max(one, 0.0), 1.0) for one in self.confidences):
             raise ValueError("confidences should be numbers from 0 to 1, at least one, least first")
+        if not all(abs(weight) <= _MAX_WEIGHT for weight in self.weights):
+            raise ValueError(f"weights should be numbers of at most {_MAX_WEIGHT:g}")
 
     def confidence(self, evidence: Sequence[float]) -> float:
         """From `top`, `top - second` and `no_tool - top`."""

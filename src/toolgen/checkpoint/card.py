@@ -19,13 +19,12 @@ from toolgen.fetching import BASES, read_origin
 from toolgen.fetching.licences import UNKNOWN, licence_of
 from toolgen.fetching.shipped import shipped_bases
 from toolgen.files import write_text
-from toolgen.foreign.shown import one_line
+from toolgen.foreign.shown import in_markdown, markdown_table
 
 if TYPE_CHECKING:
     from toolgen.checkpoint.checkpoint import Checkpoint
 
 CARD, EVAL_RESULTS = "README.md", ".eval_results/toolgen.yaml"
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~])")
 _SPDX = re.compile(r"[\w.+-]+")
 
 
@@ -134,7 +133,7 @@ def _trained(checkpoint: Checkpoint) -> list[Any]:
 
 def _origin(checkpoint: Checkpoint, base: _Base) -> Iterator[str]:
     catalog, indexing = checkpoint.catalog, checkpoint.vocabulary.indexing
-    yield f"- Base: {plain(base.name)}, licence {plain(base.licence)}"
+    yield f"- Base: {in_markdown(base.name)}, licence {in_markdown(base.licence)}"
     yield f"- Catalog: {len(catalog):,} tools, hash `{catalog.content_hash[:16]}`"
     yield f"- Indexing, how tools are written in tokens: `{indexing}`"
 
@@ -173,10 +172,4 @@ def _limits(checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def _table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *(map(plain, row) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def plain(text: str) -> str:
-    """A foreign text in one line of Markdown that reads as it is written."""
-    return _MARKUP.sub(r"\\\1", one_line(text))
+    return markdown_table(head, ([in_markdown(cell) for cell in row] for row in rows)).rstrip()

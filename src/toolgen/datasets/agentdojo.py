@@ -30,6 +30,7 @@ from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task, Turn
 from toolgen.datasets.worlds import world_module
 from toolgen.errors import UsageError
+from toolgen.fetching.artifacts import DATASETS
 
 DATASET_NAME = "agentdojo"
 VERSION = "v1.2.2"
@@ -49,7 +50,7 @@ def import_agentdojo(package: Path, suite: str = "") -> Dataset:
         name=f"{DATASET_NAME}-{suite}" if suite else DATASET_NAME,
         version=VERSION,
         source="PyPI package agentdojo, https://github.com/ethz-spylab/agentdojo",
-        licence="MIT",
+        licence=DATASETS[DATASET_NAME].licence,
         catalog=catalog,
         tasks={"test": tasks},
         reports=(LoadReport(source=f"{DATASET_NAME}:{suite}", loaded=len(catalog), losses=(), notes=()),),

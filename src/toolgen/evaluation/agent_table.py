@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from toolgen.errors import UsageError
 from toolgen.evaluation.agent_results import AgentResult, groups_of
 from toolgen.evaluation.metrics import Difference, paired_bootstrap
-from toolgen.evaluation.tables import BOLD, markdown, shown, signed
+from toolgen.evaluation.tables import BOLD, shown, signed
+from toolgen.foreign.shown import markdown_table
 
 Results = Mapping[str, AgentResult]
 """By the names of agents."""
@@ -28,11 +29,11 @@ def agent_tables(results: Results, groups: Sequence[str], against: str | None = 
             )
         )
         header = ("tasks", "agent", *(name.replace("_", " ") for name in names))
-        parts += [f"### {kind.replace('_', ' ')}\n", markdown(header, _rows(known, kind, groups, names))]
+        parts += [f"### {kind.replace('_', ' ')}\n", markdown_table(header, _rows(known, kind, groups, names))]
         if against in known and len(known) > 1:
             rows = list(_differences(known, against, kind, groups, names))
-            parts += [f"Difference to {against} on the same tasks ({BOLD}):\n", markdown(header, rows)]
-    parts += ["### what a task took\n", markdown(("agent", *_EFFORT, *_VALIDITY), _effort(results))]
+            parts += [f"Difference to {against} on the same tasks ({BOLD}):\n", markdown_table(header, rows)]
+    parts += ["### what a task took\n", markdown_table(("agent", *_EFFORT, *_VALIDITY), _effort(results))]
     return parts
 
 

@@ -17,7 +17,8 @@ from toolgen.evaluation.agent_results import AgentResult
 from toolgen.evaluation.agent_table import agent_tables
 from toolgen.evaluation.results import RetrievalResult, paired_difference
 from toolgen.evaluation.retrieval import Candidates
-from toolgen.evaluation.tables import BOLD, markdown, shown, signed
+from toolgen.evaluation.tables import BOLD, shown, signed
+from toolgen.foreign.shown import markdown_table
 from toolgen.foreign.yaml_core import read_yaml
 
 
@@ -143,21 +144,21 @@ def table(experiment: Experiment, results: Results) -> str:
     parts = []
     for dataset, found in results.items():
         parts.append(f"## {dataset}, split {experiment.split}\n")
-        parts.append(markdown(("requests", "method", *_labels(experiment)), _rows(experiment, found)))
+        parts.append(markdown_table(("requests", "method", *_labels(experiment)), _rows(experiment, found)))
         if experiment.latency:
-            parts.append(markdown(("method", "tokens a tool", "median ms"), _latency(found)))
+            parts.append(markdown_table(("method", "tokens a tool", "median ms"), _latency(found)))
         base = experiment.against
         if base is not None and base in found and len(found) > 1:
             others = {method: (result, found[base]) for method, result in found.items() if method != base}
             parts.append(f"Difference to {base} on the same requests ({BOLD}):\n")
-            parts.append(markdown(("requests", "method", *_labels(experiment)), _differences(experiment, others)))
+            parts.append(markdown_table(("requests", "method", *_labels(experiment)), _differences(experiment, others)))
     full = experiment.against_dataset
     on_full = results.get(full, {}) if full is not None else {}
     for dataset, found in results.items():
         pairs = {method: (result, on_full[method]) for method, result in found.items() if method in on_full}
         if dataset != full and pairs:
             parts.append(f"{dataset} against {full}, the same method on the same requests ({BOLD}):\n")
-            parts.append(markdown(("requests", "method", *_labels(experiment)), _differences(experiment, pairs)))
+            parts.append(markdown_table(("requests", "method", *_labels(experiment)), _differences(experiment, pairs)))
     return "\n".join(parts)
 
 

@@ -1,8 +1,6 @@
-"""Tables of results as Markdown, in percent with 95% intervals. Knows no result."""
+"""Cells of tables of results, in percent with 95% intervals. Knows no result."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
 
 from toolgen.evaluation.metrics import Difference, Interval
 
@@ -20,9 +18,3 @@ def signed(difference: Difference) -> str:
     mean, low, high = (f"{100 * value:+.1f}" for value in (difference.mean, difference.low, difference.high))
     text = f"**{mean}** ({low} to {high})" if difference.significant else f"{mean} ({low} to {high})"
     return text.replace("-", "−")
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; what is in a cell cannot end it."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)

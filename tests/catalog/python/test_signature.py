@@ -9,7 +9,7 @@ import enum
 import pathlib
 import typing
 import uuid
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required, TypedDict, Unpack
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, Required, TypedDict, TypeVar, Unpack
 
 import annotated_types
 import pytest
@@ -38,6 +38,15 @@ class Options(Place, total=False):
 class Nested(TypedDict):
     depth: NotRequired[int]
     again: NotRequired[Nested]
+
+
+T = TypeVar("T")
+
+
+class Box(TypedDict, Generic[T]):
+    value: T
+    others: NotRequired[list[Annotated[T, "One of them"]]]
+    inner: NotRequired[Box[T]]
 
 
 @dataclasses.dataclass
@@ -154,6 +163,22 @@ def test_keyword_arguments_of_a_typed_dict_are_arguments_of_their_own() -> None:
     assert schema["properties"]["city"] == {"type": "string", "description": "Its name"}
     assert read_signature(f, pytest.fail).converter()({"city": "Oslo", "days": "1", "unit": "metric"}) == {
         "city": "Oslo", "days": 1, "unit": Unit.metric}  # fmt: skip
+
+
+def test_a_generic_typed_dict_has_the_types_that_it_is_given() -> None:
+    def f(numbers: Box[int], words: dict[str, Box[str]] | None = None) -> None:
+        pass
+
+    def g(**more: Unpack[Box[int]]) -> None:
+        pass
+
+    good = {"value": 1, "others": [2], "inner": {"value": 3}}
+    assert not schema_errors({"numbers": good, "words": {"a": {"value": "x"}}}, schema_of(f))
+    assert not schema_errors(good, schema_of(g))
+    for wrong in ({"value": "x"}, {}, {"value": 1, "others": ["x"]}, {"value": 1, "inner": {"value": "x"}}):
+        assert schema_errors({"numbers": wrong}, schema_of(f)) and schema_errors(wrong, schema_of(g))
+    with pytest.raises(ValueError, match=r"^words\.a\.value: "):
+        read_signature(f, pytest.fail).converter()({"numbers": good, "words": {"a": {"value": 1}}})
 
 
 def test_further_arguments_are_of_the_type_of_the_hint() -> None:

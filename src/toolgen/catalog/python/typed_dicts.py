@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
-from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
+from typing import Any, NotRequired, Required, TypeVar, get_args, get_origin, get_type_hints
 
 import typing_extensions
 
 
 def fields_of(typed_dict: Any) -> dict[str, tuple[Any, bool]]:
-    """Key to (type, whether it is required) of a TypedDict. `Required` and `NotRequired` count where
-    annotations are texts too: there typing itself does not see them."""
+    """Key to (type, whether it is required) of a TypedDict, or of a generic one with its types. `Required` and `NotRequired`
+    count where annotations are texts too: there typing itself does not see them."""
     fields = {}
-    for name, hint in get_type_hints(typed_dict, include_extras=True).items():
-        required = name in typed_dict.__required_keys__
+    declared = get_origin(typed_dict) or typed_dict
+    types = dict(zip(getattr(declared, "__parameters__", ()), get_args(typed_dict), strict=False))
+    for name, hint in get_type_hints(declared, include_extras=True).items():
+        required = name in declared.__required_keys__
         while (origin := get_origin(hint)) in (Required, NotRequired, typing_extensions.ReadOnly):
             required = required if origin is typing_extensions.ReadOnly else origin is Required
             (hint,) = get_args(hint)
-        fields[name] = (hint, required)
+        fields[name] = (_filled(hint, types), required)
     return fields
+
+
+def _filled(hint: Any, types: dict[Any, Any]) -> Any:
+    """A type with those that its type variables stand for."""
+    if isinstance(hint, TypeVar):
+        return types.get(hint, hint)
+    inside = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())
+    return hint[tuple(types.get(one, one) for one in inside)] if types and inside else hint
 
 
 def admit_typed_dicts(hint: Any) -> None:
@@ -33,6 +44,8 @@ def admit_typed_dicts(hint: Any) -> None:
             continue
         seen.add(id(one))
         waiting += get_args(one)
+        if origin := get_origin(one):
+            waiting.append(origin)
         if typing_extensions.is_typeddict(one) or dataclasses.is_dataclass(one) or hasattr(one, "_fields"):
             try:
                 waiting += get_type_hints(one, include_extras=True).values()
@@ -46,7 +59,14 @@ def _admit(typed_dict: Any) -> None:
     if "__get_pydantic_core_schema__" in vars(typed_dict):
         return
     make: Any = typing_extensions.TypedDict
-    fields = fields_of(typed_dict).items()
-    same = make(typed_dict.__name__, {name: (Required if need else NotRequired)[hint] for name, (hint, need) in fields})
-    same.__doc__, same.__module__ = typed_dict.__doc__, typed_dict.__module__
-    typed_dict.__get_pydantic_core_schema__ = classmethod(lambda _cls, _source, handler: handler.generate_schema(same))
+
+    @functools.cache
+    def same(source: Any) -> Any:
+        fields = {name: (Required if need else NotRequired)[hint] for name, (hint, need) in fields_of(source).items()}
+        made = make(typed_dict.__name__, fields)
+        made.__doc__, made.__module__ = typed_dict.__doc__, typed_dict.__module__
+        return made
+
+    typed_dict.__get_pydantic_core_schema__ = classmethod(
+        lambda _cls, source, handler: handler.generate_schema(same(source))
+    )
