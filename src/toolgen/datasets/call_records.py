@@ -405,7 +405,7 @@ def _call(value: Any, key: Any = None) -> _Event:
 
 def _named_call(value: Any) -> NamedCall:
     value = literal(value) if isinstance(value, str) else value
-    given = next((value[key] for key in _ARGUMENTS if value.get(key) not in _NO_ARGUMENTS), {})
+    given: Any = next((value[key] for key in _ARGUMENTS if value.get(key) not in _NO_ARGUMENTS), {})
     arguments = literal(given) if isinstance(given, str) else given
     if not isinstance(value.get("name"), str) or not isinstance(arguments, dict):
         raise Unreadable(f"expected a call with name and arguments, got {str(value)[:60]!r}")

@@ -29,7 +29,7 @@ def parse_calls(text: str, names: Sequence[str]) -> list[tuple[str, dict[str, An
     if listed := rest.startswith("[") and rest.endswith("]"):
         rest = rest[1:-1].strip()
     longest_first = sorted(set(names), key=len, reverse=True)
-    calls = []
+    calls: list[tuple[str, dict[str, Any]]] = []
     while rest:
         name = next(
             (one for one in longest_first if rest.startswith(one) and rest[len(one) :].lstrip()[:1] == "("), None
