@@ -60,8 +60,8 @@ def test_an_unknown_set_is_one_line_and_writes_nothing(toolgen: Invoke, tmp_path
         (None, ["--set", "clinc150"], "has no folder clinc150"),
         (None, [], "holds no training set"),
         (b"{", ["--set", "clinc150"], "cannot read"),
-        (gzip.compress(b"{"), [], "not JSON"),
-        (gzip.compress(b"[1]"), [], "is not in the form of clinc150"),
+        (gzip.compress(b"{", mtime=0), [], "not JSON"),
+        (gzip.compress(b"[1]", mtime=0), [], "is not in the form of clinc150"),
     ],
 )
 def test_a_set_that_is_missing_or_damaged_is_one_line_and_the_code_of_bad_input(
