@@ -116,7 +116,7 @@ class Script:
         )
         while not self.hold.wait(0.02):
             try:
-                self.work._ticket.check()
+                self.work.check()
             except BaseException:
                 self.cancelled.set()
                 raise

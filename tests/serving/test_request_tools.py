@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -14,12 +16,17 @@ from tests.serving.conftest import ALERTS, Script, answer, call, served, wire
 from toolgen.agent import GenerativePolicy
 from toolgen.catalog import Tool
 from toolgen.checkpoint import Checkpoint
+from toolgen.errors import DeadlineError
+from toolgen.inference.late_tools import LateRows
 from toolgen.inference.passes import Runner
+from toolgen.inference.row_maker import RowMaker, write_rows
+from toolgen.serving import request_tools
 from toolgen.serving.app import make_app
 from toolgen.serving.assistant import Assistant
 from toolgen.serving.errors import BusyError, FormatError
 from toolgen.serving.request_tools import RequestTools
 from toolgen.serving.service import Service
+from toolgen.serving.steps import Step
 from toolgen.testing import Architecture, tiny_checkpoint
 from toolgen.virtualization import output_rows
 
@@ -29,6 +36,12 @@ TEA = {"type": "object", "properties": {"cups": {"type": "integer", "maximum": 9
 
 def tool(name: str, parameters: Any = TEA) -> Tool:
     return Tool(id=name, provider="", name=name, description=f"Makes {name} for guests", parameters=parameters)
+
+
+def with_maker(checkpoint: Checkpoint) -> Checkpoint:
+    """Whose rows are read off the documentation by passes."""
+    write_rows(checkpoint, RowMaker(checkpoint.model.config.hidden_size))
+    return checkpoint
 
 
 def opened(url: str) -> Any:
@@ -96,6 +109,85 @@ def test_a_request_that_fails_keeps_no_token(monkeypatch: pytest.MonkeyPatch) ->
             pass
     with room.lent([tool("coffee")]) as lent:
         assert "coffee" in lent.checkpoint.catalog
+
+
+def test_who_waits_for_what_all_rows_need_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = threading.Event()
+
+    def slow(*_given: Any, **_how: Any) -> LateRows:
+        assert ready.wait(20)
+        return LateRows(*_given, **_how)
+
+    monkeypatch.setattr(request_tools, "LateRows", slow)
+    checkpoint = tiny_checkpoint(max_position_embeddings=2048, spare=1)
+    assistant = Assistant(checkpoint, seconds=0.5)
+    try:
+        with pytest.raises(DeadlineError):
+            assistant.count(Step(messages=MESSAGES, own=(tool("tea"),))).result(20)
+        without = assistant.count(Step(messages=MESSAGES)).result(20)
+        ready.set()
+        assert assistant.count(Step(messages=MESSAGES, own=(tool("tea"),))).result(20) == without
+    finally:
+        ready.set()
+        assistant.close()
+
+
+def test_the_preparation_ends_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, readings = threading.Event(), []
+
+    def reads_on(_checkpoint: Checkpoint, on_progress: Any) -> LateRows:
+        while len(readings) < 2000:
+            readings.append(on_progress(0, 0))
+            begun.set()
+            time.sleep(0.01)
+        raise AssertionError("it goes on after the end")
+
+    monkeypatch.setattr(request_tools, "LateRows", reads_on)
+    assistant = Assistant(tiny_checkpoint(max_position_embeddings=2048, spare=1))
+    waiting = assistant.count(Step(messages=MESSAGES, own=(tool("tea"),)))
+    assert begun.wait(20)
+    assistant.close()
+    with pytest.raises(CancelledError):
+        waiting.result(20)
+
+
+def test_known_tools_do_not_wait_for_the_rows_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = RequestTools(GenerativePolicy(tiny_checkpoint(spare=2)))
+    with room.lent([tool("tea")]):
+        pass
+    reads, goes_on = threading.Event(), threading.Event()
+    made = LateRows.of
+
+    def slow(rows: LateRows, *given: Any) -> Any:
+        reads.set()
+        assert goes_on.wait(20)
+        return made(rows, *given)
+
+    monkeypatch.setattr(LateRows, "of", slow)
+
+    def brew() -> bool:
+        with room.lent([tool("milk")]) as policy:
+            return "milk" in policy.checkpoint.catalog
+
+    with ThreadPoolExecutor(1) as other:
+        milk = other.submit(brew)
+        assert reads.wait(20)
+        with room.lent([tool("tea")]) as policy:
+            assert "tea" in policy.checkpoint.catalog and not milk.done()
+        goes_on.set()
+        assert milk.result(20)
+
+
+def test_who_leaves_while_its_tools_are_read_leaves_their_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = RequestTools(GenerativePolicy(with_maker(tiny_checkpoint(spare=1))))
+
+    def gone() -> None:
+        raise CancelledError
+
+    with pytest.raises(CancelledError), room.lent([tool("tea")], gone):
+        pass
+    with room.lent([tool("coffee")]) as policy:
+        assert "coffee" in policy.checkpoint.catalog
 
 
 def test_a_token_that_another_tool_has_now_is_read_anew(checkpoint: Checkpoint) -> None:
@@ -181,7 +273,7 @@ def test_the_model_itself_calls_the_tools_of_several_requests_at_once() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(60)
     assert names == {name: (name, {name: 0}.keys()) for name in ("tea", "coffee", "milk")}
 
 

@@ -179,6 +179,10 @@ class Work:
         """Sends an event to whoever iterates over the handle."""
         self._engine, self._ticket = engine, ticket
 
+    def check(self) -> None:
+        """CancelledError or DeadlineError if nobody waits for it any more; passes ask it themselves."""
+        self._ticket.check()
+
     def run(self, parts: Sequence[Part]) -> list[Tensor]:
         """See `Passes`."""
         return self._engine._run(parts, self._ticket)

@@ -105,16 +105,18 @@ def with_row_map(checkpoint: Checkpoint, on_progress: OnProgress | None = None) 
     if checkpoint.row_map is not None or not checkpoint.rows_moved:
         return checkpoint
     tools = checkpoint.catalog[:: -(-len(checkpoint.catalog) // KNOWN)]
-    return moved_by(checkpoint, tools, statement_states(checkpoint, tools, on_progress))
+    return moved_by(checkpoint, tools, statement_states(checkpoint, tools, on_progress), on_progress)
 
 
 @torch.no_grad()
-def moved_by(checkpoint: Checkpoint, tools: Sequence[Tool], states_ND: Tensor) -> Checkpoint:
+def moved_by(
+    checkpoint: Checkpoint, tools: Sequence[Tool], states_ND: Tensor, on_progress: OnProgress | None = None
+) -> Checkpoint:
     """The checkpoint with the map by which the rows of these tools have moved; `states_ND` as from `statement_states`."""
     now_ND = output_rows(checkpoint.model)[[checkpoint.vocabulary.token_id(tool.id) for tool in tools]].float().cpu()
     documents = _DocumentRows(checkpoint, [tool.id for tool in tools])
     bags_ND = documents.bags(tools)
-    made_ND = documents.rows(tools, bags_ND).outputs_ND
+    made_ND = documents.rows(tools, bags_ND, on_progress).outputs_ND
     return replace(checkpoint, row_map=find_row_map(states_ND, bags_ND, now_ND - made_ND))
 
 

@@ -87,5 +87,6 @@ class Assistant:
         return GenerativeRetriever(self.checkpoint, engine=self.engine)
 
     def close(self) -> None:
-        """Cancels what runs and frees the engine's threads."""
+        """Cancels what runs and frees the threads."""
+        self._own.close()
         self.engine.close()

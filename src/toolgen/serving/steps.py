@@ -95,7 +95,7 @@ class StepWork:
 
     def run(self, work: Work) -> Reply:
         """See `Request`."""
-        with self.room.lent(self.step.own) as policy:
+        with self.room.lent(self.step.own, work.check) as policy:
             return self._reply(policy, work)
 
     def _reply(self, policy: GenerativePolicy, work: Work) -> Reply:
@@ -131,9 +131,9 @@ class CountWork:
     step: Step
     room: RequestTools
 
-    def run(self, _work: Work) -> int:
+    def run(self, work: Work) -> int:
         """See `Request`."""
-        with self.room.lent(self.step.own) as policy:
+        with self.room.lent(self.step.own, work.check) as policy:
             return len(policy.decoder.protocol.prompt(self.step.messages))
 
 
