@@ -45,7 +45,7 @@ MARKUP = "<img src=x onerror=alert(1)> & <b>bold</b>"
 def browser() -> Iterator[Any]:
     expect.set_options(timeout=20_000)
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield opened
         opened.close()
 
