@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,7 @@ from toolgen.datasets import (
     Call,
     Dataset,
     Outcome,
+    Preference,
     Query,
     Rewritten,
     Synthetic,
@@ -24,6 +28,7 @@ from toolgen.datasets import (
     load_dataset,
     save_dataset,
 )
+from toolgen.datasets.messages import call_message
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.trajectory import Decision, Diagnostics
 from toolgen.errors import DatasetError, ToolgenError, UsageError
@@ -77,6 +82,9 @@ RUN = Trajectory(
         ),
     ),
 )
+ASKED = {"role": "user", "content": "hi"}
+BETTER, WORSE = ({"role": "assistant", "content": text} for text in ("Hello.", "No."))
+PAIR = Preference(id="p", query="q", prompt=(ASKED,), chosen=(BETTER,), rejected=(WORSE, ASKED), tools=("p&&a",))
 DATASET = Dataset(
     name="tiny",
     version="1",
@@ -107,6 +115,30 @@ def test_the_folder_has_the_files_of_the_design(folder: Path) -> None:
     assert {file.name for file in folder.iterdir()} == {"dataset.json", "catalog.jsonl", *names}
     metadata = json.loads((folder / "dataset.json").read_text())
     assert metadata["counts"]["queries.train"] == 3 and set(metadata["files"]) == {"catalog.jsonl", *names}
+
+
+def test_preferences_have_a_file_where_there_are_some(folder: Path) -> None:
+    other = replace(DATASET, preferences={"train": (PAIR, replace(PAIR, id="o", tools=None))})
+    save_dataset(other, folder)
+    assert load_dataset(folder) == other
+    assert [file.name for file in folder.glob("preferences.*")] == ["preferences.train.jsonl"]
+    assert json.loads((folder / "dataset.json").read_text())["counts"]["preferences.train"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompt": ()}, "its prompt is empty"),
+        ({"chosen": ()}, "chosen must begin with a message of the assistant"),
+        ({"rejected": (ASKED,)}, "rejected must begin with a message of the assistant"),
+        ({"rejected": (BETTER,)}, "chosen and rejected are the same"),
+        ({"chosen": ({"role": "robot", "content": "x"},)}, "preference 'p', chosen, message 1: the role is 'robot'"),
+        ({"prompt": (call_message("p&&b", {}, "1"),)}, "calls 'p&&b', which is not among its tools"),
+    ],
+)
+def test_a_pair_that_is_none_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(DatasetError, match=re.escape(said)):
+        replace(PAIR, **change)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders import LoadReport
 from toolgen.catalog.tool import Definition
-from toolgen.datasets import Call, Dataset, Outcome, Query, Task, Trajectory, Turn, TurnOutcome
+from toolgen.datasets import Call, Dataset, Outcome, Preference, Query, Task, Trajectory, Turn, TurnOutcome
 from toolgen.datasets.transforms import dedupe, join, prefix, select
 from toolgen.datasets.validate import validate_dataset
 
@@ -27,6 +27,10 @@ def _dataset(name: str, description: str = "Does it.", split: str = "train", lic
     messages = ({"role": "user", "content": "p&&a"}, {"role": "assistant", "tool_calls": [call]})
     outcome = Outcome(turns=(TurnOutcome(status="finished"),))
     trajectory = Trajectory(id="q", query="q", messages=messages, outcome=outcome)
+    answer = {"role": "assistant", "content": "Which one?"}
+    pair = Preference(
+        id="p", query="q", prompt=messages[:1], chosen=messages[1:], rejected=(answer,), tools=("p&&a", "p&&b")
+    )
     return Dataset(
         name=name,
         version="1",
@@ -36,6 +40,7 @@ def _dataset(name: str, description: str = "Does it.", split: str = "train", lic
         queries={split: (query,)},
         tasks={split: (task,)},
         trajectories={split: (trajectory,)},
+        preferences={split: (pair,)},
         reports=(LoadReport(source=name, loaded=2),),
     )
 
@@ -55,6 +60,9 @@ def test_two_datasets_with_the_same_ids_are_joined_without_losing_anything() -> 
     assert (trajectory.id, trajectory.query) == ("q#2", "q#2")
     assert trajectory.messages[0]["content"] == "p&&a"
     assert trajectory.messages[1]["tool_calls"][0]["function"]["name"] == "p&&a#2"
+    pair = joined.preferences["train"][1]
+    assert (pair.id, pair.query, pair.tools) == ("p#2", "q#2", ("p&&a#2", "p&&b#2"))
+    assert pair.called_tools == {"p&&a#2"}
     assert any("'p&&a#2'" in note for note in joined.reports[1].notes)
     assert joined.licence == "MIT (one), the rest unknown"
     assert not validate_dataset(joined).errors
@@ -71,13 +79,14 @@ def test_after_deduplication_requests_name_the_tool_that_was_kept() -> None:
     assert joined.catalog.ids == ("p&&a", "p&&b")
     assert [query.tools for query in joined.queries["train"]] == [("p&&a", "p&&b")] * 2
     assert joined.reports[-1].counts["tools_removed"] == 2
+    assert [pair.tools for pair in joined.preferences["train"]] == [("p&&a", "p&&b")] * 2
     assert not validate_dataset(joined).errors
 
 
 def test_a_request_that_needs_a_removed_tool_goes_with_its_trajectory_and_is_counted() -> None:
     kept = select(_dataset("one"), exclude=["b$"])
     assert kept.catalog.ids == ("p&&a",)
-    assert not kept.queries["train"] and not kept.trajectories["train"]
+    assert not kept.queries["train"] and not kept.trajectories["train"] and not kept.preferences["train"]
     assert [task.id for task in kept.tasks["train"]] == ["t"]
     assert not select(_dataset("one"), exclude=["a$"]).tasks["train"]
     assert kept.reports[-1].counts["requests_removed"] == 1
@@ -87,4 +96,5 @@ def test_a_request_that_needs_a_removed_tool_goes_with_its_trajectory_and_is_cou
 def test_a_prefix_reaches_requests_and_trajectories() -> None:
     renamed = prefix(_dataset("one"), "acme.")
     assert renamed.queries["train"][0].tools == ("acme.p&&a", "acme.p&&b")
+    assert renamed.preferences["train"][0].called_tools == {"acme.p&&a"}
     assert not validate_dataset(renamed).errors

@@ -14,6 +14,7 @@ from toolgen.datasets import (
     Call,
     Dataset,
     Outcome,
+    Preference,
     Query,
     Task,
     Trajectory,
@@ -54,6 +55,18 @@ def test_unknown_tools_repeated_ids_invalid_calls_and_lost_trajectories_are_erro
     errors = " | ".join(validate_dataset(broken).errors)
     for said in ("occurs 2 times", "'one' is not of type", "no tool 'gone'", "no query or task 'nobody'"):
         assert said in errors
+
+
+def test_a_pair_of_no_request_or_with_an_unknown_tool_is_an_error() -> None:
+    messages = [({"role": role, "content": role},) for role in ("user", "assistant")]
+    pair = Preference(
+        id="p", query="gone", prompt=messages[0], chosen=messages[1], rejected=messages[1] * 2, tools=("a", "b")
+    )
+    errors = validate_dataset(replace(_dataset(), preferences={"train": (pair,)})).errors
+    assert errors == (
+        "preference p: no query or task 'gone' in the dataset",
+        "preference p: no tool 'b' in the catalog",
+    )
 
 
 def test_calls_are_checked_against_the_definition_that_their_task_means() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from toolgen.agent import Budget, GenerativePolicy
+from toolgen.agent.environments import environment_for
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
 from toolgen.decoding import DecodingOptions, Sampling
@@ -26,8 +28,7 @@ def rollouts(checkpoint: Checkpoint, dataset: Dataset, *, concurrency: int = 4, 
     options = DecodingOptions(argument_tokens=8, sampling=Sampling(temperature=TEMPERATURE, seed=1))
     maker = RolloutMaker(
         policy=GenerativePolicy(checkpoint, options=options),
-        catalog=dataset.catalog,
-        packages={},
+        environment=partial(environment_for, catalog=dataset.catalog),
         budget=Budget(steps=3, tokens=40),
         concurrency=concurrency,
     )

@@ -83,7 +83,7 @@ def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int)
     if not task.has_known_calls or (task.package and task.package not in packages):
         return None
     catalog = catalog.redefined(task.definitions)
-    with closing(_environment(task, catalog, packages)) as environment:
+    with closing(recording_environment(task, catalog, packages)) as environment:
         environment.reset(task)
         transcript = _Transcript(catalog, environment, result_limit, opening(task))
         for turn, following in zip_longest(task.turns, task.turns[1:]):
@@ -99,8 +99,9 @@ def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int)
         return transcript.trajectory(task)
 
 
-def _environment(task: Task, catalog: Catalog, packages: Packages) -> Environment:
-    """The task's own, else one that makes results up or, for some tasks and those whose calls are not valid, a dry run."""
+def recording_environment(task: Task, catalog: Catalog, packages: Packages) -> Environment:
+    """Where conversations to learn from take place, over the catalog that the task means: the task's own environment, else one
+    that makes results up or, for some tasks and those whose calls are not valid, a dry run."""
     if task.package:
         return environment_for(task, catalog, packages, validate=False)
     if task.faults or Random(f"dry run {task.id}").random() < DRY_RUNS:

@@ -29,6 +29,7 @@ COMMAND_MODULES = (
     "toolgen.cli.pretrain",
     "toolgen.cli.virtualize",
     "toolgen.cli.train",
+    "toolgen.cli.sample",
     "toolgen.cli.calibrate",
     "toolgen.cli.search",
     "toolgen.cli.run",

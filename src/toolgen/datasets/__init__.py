@@ -3,6 +3,7 @@ Out: Dataset, that is Query values with relevant tools, Task values with expecte
 """
 
 from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
+from toolgen.datasets.preference import Preference
 from toolgen.datasets.query import Call, Query, Rewritten, Synthetic
 from toolgen.datasets.task import Task, Turn
 from toolgen.datasets.trajectory import Message, Outcome, Trajectory, TurnOutcome
@@ -12,6 +13,7 @@ __all__ = [
     "Dataset",
     "Message",
     "Outcome",
+    "Preference",
     "Query",
     "Rewritten",
     "Synthetic",

@@ -5,6 +5,7 @@
     queries.{train,dev,test}.jsonl        requests and the tools that answer them
     tasks.{train,dev,test}.jsonl          what an agent is to do, where that is more than its query says
     trajectories.{train,dev,test}.jsonl   what was said and done
+    preferences.{train,dev,test}.jsonl    which of two ways to go on was better; only where there are some
 
 Knows no source format and no model.
 """
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.report import LoadReport
+from toolgen.datasets.preference import Preference
 from toolgen.datasets.query import Query
 from toolgen.datasets.splits import SPLITS
 from toolgen.datasets.task import Task
@@ -30,19 +32,20 @@ from toolgen.foreign.typed import typed
 FORMAT_VERSION = 3
 METADATA_FILE = "dataset.json"
 CATALOG_FILE = "catalog.jsonl"
-_KINDS = ("queries", "tasks", "trajectories")
+_KINDS = ("queries", "tasks", "trajectories", "preferences")
+_ALWAYS = _KINDS[:3]
+"""Those that every dataset has a file of, even an empty one."""
 _FILES = {CATALOG_FILE, *(f"{kind}.{split}.jsonl" for kind in _KINDS for split in SPLITS)}
 
-Record = TypeVar("Record", Query, Task, Trajectory)
+Record = TypeVar("Record", Query, Task, Trajectory, Preference)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A catalog with the queries, tasks and trajectories that were published for it.
+    """A catalog with the queries, tasks, trajectories and preferences that were published for it.
 
-    `queries`, `tasks` and `trajectories` have the keys train, dev and test; a split that is not given is empty. A task that
-    shares its id with a query is the same request, with all that the source tells of it. `reports` tell what the importers
-    lost or repaired.
+    Each but the catalog has the keys train, dev and test; a split that is not given is empty. A task that shares its id with a
+    query is the same request, with all that the source tells of it. `reports` tell what the importers lost or repaired.
     """
 
     name: str
@@ -53,10 +56,11 @@ class Dataset:
     queries: Mapping[str, tuple[Query, ...]] = field(default_factory=dict)
     tasks: Mapping[str, tuple[Task, ...]] = field(default_factory=dict)
     trajectories: Mapping[str, tuple[Trajectory, ...]] = field(default_factory=dict)
+    preferences: Mapping[str, tuple[Preference, ...]] = field(default_factory=dict)
     reports: tuple[LoadReport, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("queries", "tasks", "trajectories"):
+        for name in _KINDS:
             given: Mapping[str, tuple[Any, ...]] = getattr(self, name)
             if unknown := sorted(set(given) - set(SPLITS)):
                 raise DatasetError(f"dataset {self.name!r}: no split {unknown[0]!r}; splits are {', '.join(SPLITS)}")
@@ -101,8 +105,12 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """How many records there are of each kind, as in `dataset.json`."""
         counts = {"tools": len(self.catalog)}
-        for kind in ("queries", "tasks", "trajectories"):
-            counts |= {f"{kind}.{split}": len(found) for split, found in getattr(self, kind).items()}
+        for kind in _KINDS:
+            counts |= {
+                f"{kind}.{split}": len(found)
+                for split, found in getattr(self, kind).items()
+                if found or kind in _ALWAYS
+            }
         return counts
 
 
@@ -152,6 +160,7 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
         queries=_read_splits(path, "queries", metadata, Query.from_dict),
         tasks=_read_splits(path, "tasks", metadata, Task.from_dict),
         trajectories=_read_splits(path, "trajectories", metadata, Trajectory.from_dict),
+        preferences=_read_splits(path, "preferences", metadata, Preference.from_dict),
         reports=tuple(LoadReport.from_dict(report) for report in metadata.get("reports", ())),
     )
 
@@ -196,10 +205,10 @@ def verify_files(path: Path, metadata: Mapping[str, Any]) -> None:
 
 def _write_files(dataset: Dataset, folder: Path) -> None:
     dataset.catalog.save(folder / CATALOG_FILE)
-    for split in SPLITS:
-        write_records(folder / f"queries.{split}.jsonl", (query.to_dict() for query in dataset.queries[split]))
-        write_records(folder / f"tasks.{split}.jsonl", (task.to_dict() for task in dataset.tasks[split]))
-        write_records(folder / f"trajectories.{split}.jsonl", (one.to_dict() for one in dataset.trajectories[split]))
+    for kind in _KINDS:
+        for split, records in getattr(dataset, kind).items():
+            if records or kind in _ALWAYS:
+                write_records(folder / f"{kind}.{split}.jsonl", (one.to_dict() for one in records))
     metadata = {
         "format": FORMAT_VERSION,
         "name": dataset.name,

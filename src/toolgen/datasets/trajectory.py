@@ -6,7 +6,7 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -123,23 +123,12 @@ class Trajectory:
     outcome: Outcome
 
     def __post_init__(self) -> None:
-        for place, message in enumerate(self.messages, start=1):
-            if message.get("role") not in ROLES:
-                raise DatasetError(
-                    f"trajectory {self.id!r}, message {place}: the role is {message.get('role')!r}; expected one of "
-                    f"{', '.join(ROLES)}"
-                )
-            if not _has_sound_calls(message):
-                raise DatasetError(
-                    f"trajectory {self.id!r}, message {place}: expected a text as content and a list of tool calls, each with "
-                    "a function that has a name and arguments as JSON text"
-                )
+        check_messages(self.messages, f"trajectory {self.id!r}")
 
     @property
     def called_tools(self) -> frozenset[str]:
         """The names in all its calls: tool ids, and "finish" or "no_tool" where they are written out."""
-        calls = (call for message in self.messages for call in message.get("tool_calls") or ())
-        return frozenset(call["function"]["name"] for call in calls)
+        return called_tools(self.messages)
 
     def to_dict(self) -> dict[str, Any]:
         """The record of `trajectories.*.jsonl`."""
@@ -149,6 +138,26 @@ class Trajectory:
     def from_dict(cls, record: Mapping[str, Any]) -> Trajectory:
         """Reads `to_dict`; ValueError says what is of another type."""
         return typed(cls, record)
+
+
+def called_tools(messages: Iterable[Message]) -> frozenset[str]:
+    """The names in all calls of messages."""
+    calls = (call for message in messages for call in message.get("tool_calls") or ())
+    return frozenset(call["function"]["name"] for call in calls)
+
+
+def check_messages(messages: Iterable[Message], place: str) -> None:
+    """DatasetError where a message has another role or calls of another form than there are."""
+    for number, message in enumerate(messages, start=1):
+        if message.get("role") not in ROLES:
+            raise DatasetError(
+                f"{place}, message {number}: the role is {message.get('role')!r}; expected one of {', '.join(ROLES)}"
+            )
+        if not _has_sound_calls(message):
+            raise DatasetError(
+                f"{place}, message {number}: expected a text as content and a list of tool calls, each with a function that "
+                "has a name and arguments as JSON text"
+            )
 
 
 def _has_sound_calls(message: Message) -> bool:

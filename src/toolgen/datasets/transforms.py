@@ -14,6 +14,7 @@ from toolgen.catalog.loaders.report import LoadReport
 from toolgen.catalog.naming import unique_ids
 from toolgen.catalog.transforms import Transformed, deduplicate, filter_tools, merge, prefix_providers, selector
 from toolgen.datasets.folder import Dataset
+from toolgen.datasets.preference import Preference
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import SPLITS, text_group
 from toolgen.datasets.task import Task, Turn
@@ -62,6 +63,10 @@ def apply(dataset: Dataset, transformed: Transformed, name: str, *, list_renamed
         s: tuple(t for t in found if t.query not in dropped and not removed & t.called_tools)
         for s, found in result.trajectories.items()
     }
+    preferences = {
+        s: tuple(_without(p, removed) for p in found if p.query not in dropped and not removed & p.called_tools)
+        for s, found in result.preferences.items()
+    }
     notes = [f"{tool}: removed" for tool in transformed.removed]
     notes += [f"{old}: became {new!r}" for old, new in transformed.renamed.items()] if list_renamed else []
     notes += [f"{query}: request left out, it needs a removed tool" for query in sorted(dropped)]
@@ -79,7 +84,14 @@ def apply(dataset: Dataset, transformed: Transformed, name: str, *, list_renamed
         notes=(*notes[:NOTES_OF_A_TRANSFORM], *more),
         counts=counts,
     )
-    return replace(result, queries=queries, tasks=tasks, trajectories=trajectories, reports=(*dataset.reports, report))
+    return replace(
+        result,
+        queries=queries,
+        tasks=tasks,
+        trajectories=trajectories,
+        preferences=preferences,
+        reports=(*dataset.reports, report),
+    )
 
 
 def rename_tools(dataset: Dataset, renamed: Mapping[str, str], catalog: Catalog | None = None) -> Dataset:
@@ -93,8 +105,11 @@ def rename_tools(dataset: Dataset, renamed: Mapping[str, str], catalog: Catalog 
         queries={s: tuple(_rename_in_query(q, renamed) for q in found) for s, found in dataset.queries.items()},
         tasks={s: tuple(_rename_in_task(t, renamed) for t in found) for s, found in dataset.tasks.items()},
         trajectories={
-            s: tuple(replace(t, messages=tuple(_rename_in_message(m, renamed) for m in t.messages)) for t in found)
+            s: tuple(replace(t, messages=_rename_in_messages(t.messages, renamed)) for t in found)
             for s, found in dataset.trajectories.items()
+        },
+        preferences={
+            s: tuple(_rename_in_preference(p, renamed) for p in found) for s, found in dataset.preferences.items()
         },
     )
 
@@ -120,16 +135,19 @@ def join(datasets: Sequence[Dataset], *, name: str, source: str) -> Dataset:
         queries={split: tuple(q for part in parts for q in part.queries[split]) for split in SPLITS},
         tasks={split: tuple(t for part in parts for t in part.tasks[split]) for split in SPLITS},
         trajectories={split: tuple(t for part in parts for t in part.trajectories[split]) for split in SPLITS},
+        preferences={split: tuple(p for part in parts for p in part.preferences[split]) for split in SPLITS},
         reports=tuple(report for part in parts for report in part.reports),
     )
 
 
 def _with_free_ids(dataset: Dataset, earlier: Sequence[Dataset]) -> tuple[Dataset, list[str]]:
-    """The dataset with ids of requests and trajectories that no earlier dataset has, and a note for each change."""
+    """The dataset with ids of requests, trajectories and preferences that no earlier dataset has, and a note for each changed
+    request."""
     requests = _renamed(dataset, earlier, lambda one: (request.id for request in _requests(one)))
     trajectories = _renamed(dataset, earlier, lambda one: (t.id for found in one.trajectories.values() for t in found))
+    preferences = _renamed(dataset, earlier, lambda one: (p.id for found in one.preferences.values() for p in found))
     notes = [f"request id {old!r} is taken by another source; became {new!r}" for old, new in requests.items()]
-    if not (requests or trajectories):
+    if not (requests or trajectories or preferences):
         return dataset, notes
     return replace(
         dataset,
@@ -140,6 +158,10 @@ def _with_free_ids(dataset: Dataset, earlier: Sequence[Dataset]) -> tuple[Datase
         trajectories={
             s: tuple(replace(t, id=trajectories.get(t.id, t.id), query=requests.get(t.query, t.query)) for t in found)
             for s, found in dataset.trajectories.items()
+        },
+        preferences={
+            s: tuple(replace(p, id=preferences.get(p.id, p.id), query=requests.get(p.query, p.query)) for p in found)
+            for s, found in dataset.preferences.items()
         },
     ), notes
 
@@ -213,6 +235,27 @@ def _rename_in_turn(turn: Turn, renamed: Mapping[str, str]) -> Turn:
 
 def _rename_in_calls(calls: tuple[Call, ...] | None, renamed: Mapping[str, str]) -> tuple[Call, ...] | None:
     return None if calls is None else tuple(replace(c, tool=renamed.get(c.tool, c.tool)) for c in calls)
+
+
+def _rename_in_preference(preference: Preference, renamed: Mapping[str, str]) -> Preference:
+    return replace(
+        preference,
+        prompt=_rename_in_messages(preference.prompt, renamed),
+        chosen=_rename_in_messages(preference.chosen, renamed),
+        rejected=_rename_in_messages(preference.rejected, renamed),
+        tools=preference.tools and tuple(dict.fromkeys(renamed.get(tool, tool) for tool in preference.tools)),
+    )
+
+
+def _without(preference: Preference, removed: set[str]) -> Preference:
+    """The preference without tools that could be chosen and were not."""
+    if preference.tools is None:
+        return preference
+    return replace(preference, tools=tuple(tool for tool in preference.tools if tool not in removed))
+
+
+def _rename_in_messages(messages: Sequence[Message], renamed: Mapping[str, str]) -> tuple[Message, ...]:
+    return tuple(_rename_in_message(message, renamed) for message in messages)
 
 
 def _rename_in_message(message: Message, renamed: Mapping[str, str]) -> Message:

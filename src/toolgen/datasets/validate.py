@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from toolgen.catalog.catalog import Catalog
@@ -12,8 +13,11 @@ from toolgen.catalog.overview import catalog_errors
 from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import Definition
 from toolgen.datasets.folder import Dataset
+from toolgen.datasets.messages import FINISH, NO_TOOL
+from toolgen.datasets.preference import Preference
 from toolgen.datasets.query import Query
 from toolgen.datasets.task import Task
+from toolgen.datasets.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,13 @@ def validate_dataset(dataset: Dataset, on_progress: Callable[[int, int], None] |
         found = _call_errors(dataset.catalog, request, definitions.get(request.id, ()))
         (warnings if request.faults else errors).extend(found)
     errors += _split_errors(dataset)
-    errors += _trajectory_errors(dataset, {request.id for request in requests})
+    errors += _run_errors(dataset, {request.id for request in requests})
+    errors += _preference_errors(dataset)
     return Validation(tuple(errors), tuple(warnings))
 
 
-def _kind(request: Query | Task) -> str:
-    return type(request).__name__.lower()
+def _kind(record: Query | Task | Trajectory | Preference) -> str:
+    return type(record).__name__.lower()
 
 
 def _call_errors(catalog: Catalog, request: Query | Task, definitions: Sequence[Definition]) -> Iterator[str]:
@@ -75,10 +80,16 @@ def _split_errors(dataset: Dataset) -> Iterator[str]:
                 yield f"task {task.id} is in the split {split}, its query in {other}"
 
 
-def _trajectory_errors(dataset: Dataset, known: set[str]) -> list[str]:
-    trajectories = [trajectory for split in dataset.trajectories.values() for trajectory in split]
-    return [
-        f"trajectory {trajectory.id}: no query or task {trajectory.query!r} in the dataset"
-        for trajectory in trajectories
-        if trajectory.query not in known
-    ]
+def _run_errors(dataset: Dataset, known: set[str]) -> Iterator[str]:
+    """Trajectories and preferences of requests that do not exist."""
+    runs: Iterator[Trajectory | Preference] = chain(*dataset.trajectories.values(), *dataset.preferences.values())
+    for one in runs:
+        if one.query not in known:
+            yield f"{_kind(one)} {one.id}: no query or task {one.query!r} in the dataset"
+
+
+def _preference_errors(dataset: Dataset) -> Iterator[str]:
+    for one in chain.from_iterable(dataset.preferences.values()):
+        for tool in sorted({*one.called_tools, *(one.tools or ())} - {FINISH, NO_TOOL}):
+            if tool not in dataset.catalog:
+                yield f"preference {one.id}: no tool {tool!r} in the catalog"

@@ -5,17 +5,16 @@ All of a step run at once through one engine, which reads what their conversatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolgen.agent.environments import Packages, environment_for
+from toolgen.agent.environments import Environment
 from toolgen.agent.loop import Budget, run_agent
 from toolgen.agent.policy import GenerativePolicy
-from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.messages import FINISH
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Trajectory
@@ -90,37 +89,50 @@ def mask_of(allowed: Allowed, size: int) -> np.ndarray[tuple[int], np.dtype[np.b
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """One run of a task."""
+    """One run of a task. `offered` are the tools that could be called in the end."""
 
     task: Task
     trajectory: Trajectory
     passages: Sequence[Passage]
+    offered: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutMaker:
-    """What rollouts are made with; `policy` draws its actions."""
+    """What rollouts are made with; `policy` draws its actions, and `environment` makes the environment of a task."""
 
     policy: GenerativePolicy
-    catalog: Catalog
-    packages: Packages
+    environment: Callable[[Task], Environment]
     budget: Budget
     concurrency: int
 
     def groups(self, engine: Engine, tasks: Sequence[Task], size: int, seed: str) -> list[list[Rollout]]:
         """`size` rollouts of each task. What each draws depends on the seed, the task and its number in the group alone, up to
         the rounding of passes."""
-        requests = [_Request(self, task, f"{seed}/{task.id}/{number}") for task in tasks for number in range(size)]
-        made: dict[int, Rollout] = dict(engine.each(requests, self.concurrency))
-        return [[made[place * size + number] for number in range(size)] for place in range(len(tasks))]
+        made = dict(self.each_group(engine, tasks, size, seed))
+        return [made[place] for place in range(len(tasks))]
+
+    def each_group(
+        self, engine: Engine, tasks: Sequence[Task], size: int, seed: str
+    ) -> Iterator[tuple[int, list[Rollout]]]:
+        """The same as they are done, each with the place of its task."""
+        requests = (_Request(self, task, f"{seed}/{task.id}/{number}") for task in tasks for number in range(size))
+        begun: dict[int, dict[int, Rollout]] = {}
+        for place, rollout in engine.each(requests, self.concurrency):
+            group = begun.setdefault(place // size, {})
+            group[place % size] = rollout
+            if len(group) == size:
+                yield place // size, [group[number] for number in range(size)]
+                del begun[place // size]
 
     def roll_out(self, task: Task, seed: str, work: Work) -> Rollout:
         """One run of a task, in an environment of its own."""
         recorder = Recorder(self.policy.checkpoint.vocabulary.new_token_ids.stop)
         policy = self.policy.for_task(task, work, seed=seed, on_draw=recorder)
-        with closing(environment_for(task, self.catalog, self.packages)) as environment:
+        with closing(self.environment(task)) as environment:
             trajectory = run_agent(policy, environment, task, budget=self.budget)
-        return Rollout(task=task, trajectory=trajectory, passages=recorder.passages)
+            offered = environment.tools
+        return Rollout(task=task, trajectory=trajectory, passages=recorder.passages, offered=offered)
 
 
 @dataclass(frozen=True)

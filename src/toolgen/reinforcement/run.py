@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from toolgen.agent.environments import NO_PACKAGES, Packages
+from toolgen.agent.environments import NO_PACKAGES, Packages, environment_for
 from toolgen.agent.loop import Budget
 from toolgen.agent.policy import GenerativePolicy
 from toolgen.checkpoint import Checkpoint
@@ -101,8 +101,7 @@ class ReinforcementRun(Run[Task]):
         options = DecodingOptions(argument_tokens=config.argument_tokens, sampling=sampling)
         self.maker = RolloutMaker(
             policy=GenerativePolicy(checkpoint, options=options),
-            catalog=dataset.catalog,
-            packages=packages,
+            environment=partial(environment_for, catalog=dataset.catalog, packages=packages),
             budget=Budget(steps=config.task_steps, tokens=config.task_tokens, seconds=SECONDS),
             concurrency=config.concurrency,
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from pydantic import BaseModel
 
 from toolgen.catalog.tool import canonical_json
 from toolgen.checkpoint import Checkpoint, StageRecord
@@ -160,7 +161,7 @@ def fingerprint(
     stage: str,
     checkpoint: Checkpoint,
     dataset: Dataset,
-    config: TrainingConfig,
+    config: BaseModel,
     examples: Mapping[str, Sequence[Any]],
 ) -> dict[str, Any]:
     """What makes two runs the same run."""
@@ -174,6 +175,7 @@ def fingerprint(
         "requests": _digest(canonical_json(query.to_dict()) for query in dataset.queries["train"]),
         "tasks": _digest(canonical_json(task.to_dict()) for task in dataset.tasks["train"]),
         "trajectories": _digest(canonical_json(one.to_dict()) for one in dataset.trajectories["train"]),
+        "preferences": _digest(canonical_json(one.to_dict()) for one in dataset.preferences["train"]),
         "config": config.model_dump(mode="json"),
     }
 

@@ -1,0 +1,90 @@
+"""`toolgen sample`: an agent tries its training tasks, and what it did becomes a dataset to learn from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolgen.checkpoint.layout import work_folder
+from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
+from toolgen.cli.outputs import dataset_output, hint
+from toolgen.cli.training_options import RestartOption
+from toolgen.datasets import load_dataset, save_dataset
+from toolgen.errors import UsageError
+from toolgen.fetching import fetch_dataset
+from toolgen.retrieval.parallel import process_count
+
+if TYPE_CHECKING:
+    from toolgen.reinforcement.samples import Counts
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(epilog="Example: toolgen sample CKPT DATASET -o RUNS --runs 8 --limit 200")(sample)
+
+
+def sample(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A trained agent.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder with the same catalog.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="RUNS", help="The dataset folder to write.")],
+    runs: Annotated[int, typer.Option("--runs", min=2, metavar="N", help="Runs of each task.")] = 8,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.01, max=100, help="Of the draws: higher, more different runs.")
+    ] = 1.0,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, metavar="N", help="Conversations of each task, at most, and preferences.")
+    ] = 4,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="So many tasks, drawn by seed.")] = None,
+    with_given: Annotated[
+        bool, typer.Option("--with-given", help="Keep the training conversations of DATASET, too.")
+    ] = False,
+    concurrency: Annotated[
+        int,
+        typer.Option("--concurrency", min=1, metavar="N", help="Runs at the same time; they share the model's passes."),
+    ] = 32,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of all that is drawn.")] = 0,
+    restart: RestartOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Let an agent try its training tasks several times, and keep what it did as a dataset to learn from.
+
+    Runs that the task's scorer calls right become conversations for the agent stage (rejection sampling, arXiv 2308.01825). A
+    right and a wrong run of a task that begin alike become a preference for train preference. Interrupted, it can be resumed.
+    """
+    if (count := process_count()) > 1:
+        raise UsageError(f"sample runs in one process, not in {count}; start it without torchrun or accelerate")
+    dataset_output(output, checkpoint, dataset)
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.reinforcement.samples import SampleConfig, sample_tasks
+
+    config = SampleConfig(
+        runs=runs,
+        temperature=temperature,
+        keep=keep,
+        limit=limit,
+        with_given=with_given,
+        concurrency=concurrency,
+        seed=seed,
+    )
+    data = load_dataset(dataset)
+    needed = sorted({task.package for task in data.tasks["train"] if task.package})
+    packages = {name: fetch_dataset(name, on_message=message) for name in needed}
+    agent = Checkpoint.load(checkpoint, catalog=data.catalog)
+    with progress("carrying out tasks") as on_progress:
+        sampled, counts = sample_tasks(
+            agent, data, config, work_folder(output), packages=packages, restart=restart, on_progress=on_progress
+        )
+    save_dataset(sampled, output)
+    shutil.rmtree(work_folder(output), ignore_errors=True)
+    emit({"dataset": str(output), **counts.to_dict()}, as_json, lambda: f"wrote {output}: {_text(counts)}")
+    hint("toolgen train agent {checkpoint} {output} -o CKPT2", checkpoint=checkpoint, output=output)
+
+
+def _text(counts: Counts) -> str:
+    return (
+        f"{counts.right:,} of {counts.runs:,} runs are right, {counts.solved:,} of {counts.tasks:,} tasks at least once and "
+        f"{counts.always:,} always; {counts.conversations:,} conversations, {counts.preferences:,} preferences"
+    )
