@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from toolgen.catalog.python.calls import MAX_ERROR, MAX_RESULT, Answer, Functions, result_text
+from toolgen.catalog.python.modules import member_of
 
 
 def call(function: Any) -> Answer:
-    return Functions({"f": function}).call("f", {})
+    return Functions({"f": member_of(function)}).call("f", {})
 
 
 def raising(error: BaseException) -> Any:
@@ -117,7 +118,8 @@ def test_coroutines_run_to_their_end_in_one_loop() -> None:
     async def leave() -> None:
         raise SystemExit(2)
 
-    functions = Functions({"f": f, "leave": leave, "later": lambda: f()})
+    given = {"f": f, "leave": leave, "later": lambda: f()}
+    functions = Functions({name: member_of(function) for name, function in given.items()})
     assert functions.call("f", {}).text == "done"
     assert functions.call("leave", {}) == Answer("SystemExit: 2", failed=True)
     assert functions.call("later", {}).text == "done"

@@ -177,7 +177,8 @@ def double(a: int) -> int:
     return 2 * a
 
 class Named:
-    name, description, args = "shout", "Shouts.", {"text": {"title": "Text", "description": "What to shout"}}
+    name, description = "shout", "Shouts."
+    args_schema = {"properties": {"text": {"title": "Text", "type": "string", "description": "What to shout"}}}
 
     def _run(self, text: str) -> str:
         return text.upper()

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, failed, no_answer, not_available
 from toolgen.catalog.loaders.python_functions import load_module, tool_from_function
 from toolgen.catalog.python.calls import Answer, Functions
-from toolgen.catalog.python.modules import member_of, members_of
+from toolgen.catalog.python.modules import Member, member_of, members_of
 from toolgen.catalog.python.process import PythonProcess
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.task import Task, Turn
@@ -118,19 +118,19 @@ class PythonEnvironment:
             caller.close()
 
     def _offers(self, given: Given | Sequence[Given] | Mapping[str, Callable[..., Any]]) -> Iterator[_Offer]:
-        in_memory: list[tuple[Tool, Callable[..., Any]]] = []
+        in_memory: list[tuple[Tool, Member]] = []
         for name, one in _named(given):
             if isinstance(one, str | Path):
                 process = PythonProcess(str(one))
                 self._callers.append(process)
                 yield from (_Offer(tool, _function_name(tool), process) for tool in process.loaded.tools)
             elif isinstance(one, ModuleType):
-                functions = {member.attribute: member.function for member in members_of(one, lambda _line: None)}
-                in_memory += [(tool, functions[_function_name(tool)]) for tool in load_module(one).tools]
+                members = {member.attribute: member for member in members_of(one, lambda _line: None)}
+                in_memory += [(tool, members[_function_name(tool)]) for tool in load_module(one).tools]
             else:
                 tool = tool_from_function(one, name=name)
-                in_memory.append((replace(tool, id=name) if name else tool, member_of(one, name).function))
-        thread = _InMemory({tool.id: function for tool, function in in_memory})
+                in_memory.append((replace(tool, id=name) if name else tool, member_of(one, name)))
+        thread = _InMemory({tool.id: member for tool, member in in_memory})
         self._callers.append(thread)
         yield from (_Offer(tool, tool.id, thread) for tool, _ in in_memory)
 
@@ -138,7 +138,7 @@ class PythonEnvironment:
 class _InMemory:
     """Functions of this process, called in a thread that is left to itself when there is no answer in time."""
 
-    def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, functions: Mapping[str, Member]) -> None:
         self._functions = functions
         self._lock = threading.Lock()
         self._calls: queue.SimpleQueue[_Call | None] | None = None
@@ -175,7 +175,7 @@ class _InMemory:
         self._calls = None
 
 
-def _serve(given: Mapping[str, Callable[..., Any]], calls: queue.SimpleQueue[_Call | None]) -> None:
+def _serve(given: Mapping[str, Member], calls: queue.SimpleQueue[_Call | None]) -> None:
     functions = Functions(given)
     while (call := calls.get()) is not None:
         name, arguments, answers = call

@@ -20,7 +20,6 @@ from toolgen.catalog.loaders.report import LoadReport, Loss
 from toolgen.catalog.naming import tool_id
 from toolgen.catalog.python.modules import Member, is_file, member_of, members_of
 from toolgen.catalog.python.process import PythonProcess
-from toolgen.catalog.python.signature import read_signature
 from toolgen.catalog.schema import Note, Schema
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
@@ -88,14 +87,14 @@ def _tool(member: Member, provider: str, endpoint: Schema | None, note: Note) ->
     if inspect.isasyncgenfunction(member.function):
         raise CatalogError("an asynchronous generator; a tool returns one result")
     described = parse_docstring(_docstring(member.function))
-    signature = read_signature(member.function, note)
+    signature = member.signature(note)
     own = parse_docstring(member.description).description
     return Tool(
         id=tool_id(provider, member.name),
         provider=provider,
         name=member.name,
         description=clean(own or described.description),
-        parameters=clean(signature.schema({**described.parameters, **member.texts}, note)),
+        parameters=clean(signature.schema(described.parameters, note)),
         returns=clean(signature.result_schema(note)),
         endpoint=endpoint,
         source={"format": "python", "name": getattr(member.function, "__qualname__", member.name)},

@@ -9,13 +9,13 @@ import asyncio
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from toolgen.catalog.loaders.common import shortened
-from toolgen.catalog.python.signature import read_signature
+from toolgen.catalog.python.modules import Member
 from toolgen.foreign.data import clean_text
 
 MAX_RESULT = 100_000  # characters
@@ -33,11 +33,9 @@ class Answer:
 class Functions:
     """Functions by name, called one at a time. Coroutines are run to their end in one event loop of their own."""
 
-    def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
-        self._functions = functions
-        self._converters = {
-            name: read_signature(function, lambda _line: None).converter() for name, function in functions.items()
-        }
+    def __init__(self, members: Mapping[str, Member]) -> None:
+        self._functions = {name: member.function for name, member in members.items()}
+        self._converters = {name: one.signature(lambda _line: None).converter() for name, one in members.items()}
         self._loop: asyncio.Runner | None = None
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Answer:

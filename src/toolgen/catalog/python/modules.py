@@ -1,5 +1,5 @@
 """Python modules as a user has them: imported as Python would, and which of their contents are functions that can be
-called as tools. Knows no type hints."""
+called as tools."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from toolgen.catalog.python.declared import declared_by
+from toolgen.catalog.python.signature import Signature, read_signature
 from toolgen.catalog.schema import Note
 from toolgen.errors import CatalogError
 
 # Where the tool objects of agent frameworks keep their function: LangChain and CrewAI, FastMCP and LlamaIndex, Haystack and
 # pydantic-ai, smolagents, LangChain's asynchronous ones, classes of LangChain and CrewAI.
 _WRAPPED = ("func", "fn", "function", "forward", "coroutine", "_run")
-_DESCRIBED = ("args", "inputs")  # where LangChain and smolagents describe the arguments
-
 _WITHOUT_TOOLS = sys.stdlib_module_names | {"typing_extensions"}
 
 
 @dataclass(frozen=True)
 class Member:
-    """A function under the name by which it is a tool. `attribute` is its name in the module, `description` and `texts` what a
-    tool object says of itself and of its arguments."""
+    """A function under the name by which it is a tool. `attribute` is its name in the module, `description` what a tool object
+    says of itself, which is `holder` then."""
 
     attribute: str
     name: str
     function: Callable[..., Any]
     description: str = ""
-    texts: Mapping[str, str] = field(default_factory=dict)
+    holder: Any = None
+
+    def signature(self, note: Note) -> Signature:
+        """The arguments that a call can give by name; CatalogError as for `read_signature`."""
+        return read_signature(self.function, note, None if self.holder is None else declared_by(self.holder, note))
 
 
 def is_file(source: str) -> bool:
@@ -138,34 +142,27 @@ def member_of(value: Any, attribute: str = "", *, home: str = "") -> Member:
     name = attribute or _name_of(value)
     if isinstance(value, functools.partial) or inspect.isroutine(value):
         return Member(attribute, name, value)
-    given = getattr(value, "name", None)
+    of = value if hasattr(value, "name") else getattr(value, "metadata", None)  # LlamaIndex
+    given = getattr(of, "name", None)
     if isinstance(given, str) and given:
         for place in _WRAPPED:
             if inspect.isroutine(function := getattr(value, place, None)):
-                text = getattr(value, "description", None)
-                said = text if isinstance(text, str) else ""
-                return Member(attribute, given, _without_self(function), said, _texts_of(value))
+                text = getattr(of, "description", None)
+                return Member(attribute, given, _whole(function, value), text if isinstance(text, str) else "", value)
     kind = type(value)
     if callable(value) and inspect.isfunction(kind.__call__) and home in ("", kind.__module__):
         return Member(attribute, name, value)
     raise CatalogError(f"an object of type {kind.__name__}, not a function")
 
 
-def _without_self(function: Any) -> Any:
-    """The function that smolagents wraps in one with the signature of a method, which it is not."""
+def _whole(function: Any, holder: Any) -> Any:
+    """The function that a tool object calls. smolagents wraps it in one with the signature of a method, which it is not;
+    LlamaIndex keeps arguments beside it."""
     wrapped = getattr(function, "__wrapped__", None)
-    return (
-        wrapped
-        if wrapped is not None and next(iter(inspect.signature(function).parameters), "") == "self"
-        else function
-    )
-
-
-def _texts_of(value: Any) -> dict[str, str]:
-    given = [getattr(value, place, None) for place in _DESCRIBED]
-    described = next((one for one in given if isinstance(one, dict)), {})
-    found = {name: one.get("description") for name, one in described.items() if isinstance(one, dict)}
-    return {str(name): text for name, text in found.items() if isinstance(text, str)}
+    if wrapped is not None and next(iter(inspect.signature(function).parameters), "") == "self":
+        function = wrapped
+    given = getattr(holder, "partial_params", None)
+    return functools.partial(function, **given) if isinstance(given, dict) and given else function
 
 
 def _lacks_object(function: Any) -> bool:

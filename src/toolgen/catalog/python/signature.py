@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Required, Union, 
 import typing_extensions
 
 from toolgen.catalog.normalization import without_secrets
+from toolgen.catalog.python.declared import Declared, given_by_framework
 from toolgen.catalog.python.typed_dicts import admit_typed_dicts, fields_of
 from toolgen.catalog.schema import Note, Schema, schema_errors
 from toolgen.errors import CatalogError
@@ -46,18 +47,20 @@ class Argument:
 
 @dataclass(frozen=True)
 class Signature:
-    """The arguments of a function; `is_open` if it takes others too, each of the type `more` (None for any), and the hint
-    of its result, None if it has none."""
+    """The arguments of a function; `is_open` if it takes others too, each of the type `more` (None for any), the hint of its
+    result, None if it has none, and definitions that schemas in the hints refer to."""
 
     arguments: tuple[Argument, ...]
     is_open: bool
     more: Any
     returns: Any
+    definitions: Schema
 
     def schema(self, descriptions: Mapping[str, str], note: Note) -> Schema:
         """The object schema of a call's arguments; `descriptions` are the docstring's."""
         hints = {one.name: one.hint for one in self.arguments}
-        (*properties, more), definitions = _schemas([*hints.values(), self.more])
+        (*properties, more), own = _schemas([*hints.values(), self.more])
+        definitions = {**self.definitions, **own}
         described = dict(zip(hints, properties, strict=True))
         for one in self.arguments:
             inner = described[one.name]
@@ -106,20 +109,28 @@ class Signature:
         return convert
 
 
-def read_signature(function: Callable[..., Any], note: Note) -> Signature:
+def read_signature(function: Callable[..., Any], note: Note, declared: Declared | None = None) -> Signature:
     """The arguments that a call can give by name. `*args` is left out with a note; an argument without a usable type
-    hint takes the type of its default, else any value. CatalogError if the function needs others."""
+    hint takes the type of its default, else any value. With `declared`, those that the function's tool object names and no
+    others. CatalogError if the function needs others."""
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):
         raise CatalogError("has no readable signature") from None
     hints = _hints(function, note)
+    parameters = signature.parameters
+    takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    if declared and declared.names and not takes_more and parameters.keys().isdisjoint(declared.names):
+        declared = None  # of something else
     arguments: list[Argument] = []
     is_open, more = False, None
-    for name, parameter in signature.parameters.items():
+    for name, parameter in parameters.items():
         required = parameter.default is parameter.empty
-        if parameter.kind is parameter.VAR_KEYWORD:
-            is_open, more, listed = _further(name, hints.get(name), note)
+        hint = declared.hint(name, hints.get(name)) if declared and name in declared.names else hints.get(name)
+        if parameter.kind is parameter.VAR_KEYWORD and declared:
+            arguments += [_declared_argument(key, declared, note) for key in declared.names if key not in parameters]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            is_open, more, listed = _further(name, hint, note)
             arguments += listed
         elif parameter.kind is parameter.VAR_POSITIONAL:
             note(f"*{name}: cannot be given by name; left out")
@@ -127,9 +138,24 @@ def read_signature(function: Callable[..., Any], note: Note) -> Signature:
             raise CatalogError(f"parameter {name!r} is positional-only; tools are called by name")
         elif parameter.kind is parameter.POSITIONAL_ONLY:
             note(f"{name}: positional-only; left out")
+        elif (declared and name not in declared.names) or given_by_framework(hints.get(name)):
+            if required or given_by_framework(type(parameter.default)):  # such as FastMCP's dependencies
+                raise CatalogError(f"its framework gives the parameter {name!r}, which no call can give")
+            note(f"{name}: given by its framework; left out")
         else:
-            arguments.append(_argument(name, hints.get(name), parameter.default, required, note))
-    return Signature(tuple(arguments), is_open, more, hints.get("return"))
+            arguments.append(_argument(name, hint, parameter.default, required, note))
+    if declared and (unknown := declared.names - parameters.keys() - {one.name for one in arguments}):
+        note(f"the tool object names {', '.join(sorted(unknown))}, which its function does not take; left out")
+    definitions = declared.definitions if declared else {}
+    return Signature(tuple(arguments), is_open, more, hints.get("return"), definitions)
+
+
+def _declared_argument(name: str, declared: Declared, note: Note) -> Argument:
+    """An argument that a function takes as one of `**kwargs`."""
+    hint = declared.hint(name, None)
+    if name in declared.hints:
+        return _argument(name, hint, NO_DEFAULT, True, note)
+    return Argument(name, hint, name in declared.required, declared.schemas[name].get("default", NO_DEFAULT))
 
 
 def _argument(name: str, hint: Any, default: Any, required: bool, note: Note) -> Argument:

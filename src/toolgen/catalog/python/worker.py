@@ -56,7 +56,7 @@ def _load(source: str, answers: IO[bytes]) -> Any:
         loaded = load_module(module, source)
         known = {(tool.endpoint or {})["function"] for tool in loaded.tools}
         members = members_of(module, lambda _line: None)
-        functions = Functions({one.attribute: one.function for one in members if one.attribute in known})
+        functions = Functions({one.attribute: one for one in members if one.attribute in known})
     except CatalogError as error:
         _send(answers, {"error": str(error)})
         return None
