@@ -162,7 +162,9 @@ def _add_parts(schema: Any, whole: Schema, parts: list[Schema], seen: list[Any])
 
 def without_secrets(name: str, schema: Schema, note: Note) -> Schema:
     """The schema of the property `name` without a default or examples that look like somebody's secret."""
-    found = [key for key in ("default", "examples", "const") if looks_secret(name, schema.get(key))]
+    is_secret = schema.get("format") == "password"
+    given = [key for key in ("default", "examples", "const") if schema.get(key)]
+    found = [key for key in given if is_secret or looks_secret(name, schema[key])]
     if not found:
         return schema
     note(f"the {found[0]} of {name[:60]!r} looks like a secret; left out")

@@ -41,6 +41,13 @@ def test_a_file_may_be_called_like_a_module_of_the_library(tmp_path: Path) -> No
     assert [tool.id for tool in load_python_functions(str(tmp_path / "types.py")).tools] == ["types&&g"]
 
 
+def test_what_lies_beside_a_file_may_be_called_like_what_toolgen_imports(tmp_path: Path) -> None:
+    names = ("pydantic", "pydantic_core", "jsonschema", "referencing", "docstring_parser", "typing_extensions", "yaml")
+    write(tmp_path, **dict.fromkeys(names, "raise RuntimeError\n"), tools="def g(x: 'list[int]' = [1]) -> int: ...\n")
+    (tool,) = load_python_functions(str(tmp_path / "tools.py")).tools
+    assert tool.properties["x"] == {"type": "array", "items": {"type": "integer"}, "default": [1]}
+
+
 def test_a_module_is_looked_for_in_the_working_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "mine", __init__="", tools="def g(x: int): ...\n")
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, Re
 
 import annotated_types
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from typing_extensions import Doc
 
 from toolgen.catalog.python.signature import read_signature
@@ -62,6 +62,12 @@ class Pair(NamedTuple):
 
 class Model(BaseModel):
     text: Annotated[str, "What to look for"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    day: datetime.date
+    tags: set[str]
 
 
 def schema_of(function: Any, notes: list[str] | None = None) -> dict[str, Any]:
@@ -206,6 +212,8 @@ def test_defaults_are_valid_under_their_own_schema_or_left_out_with_a_note() -> 
         number: int = None,  # type: ignore[assignment]  # noqa: RUF013
         limit: float = float("inf"),
         any_object: Any = object(),  # noqa: B008
+        huge: int = 10**400,
+        odd: str = "\ud800",
         made: list[int] = Field(default_factory=list),  # noqa: B008
     ) -> None:
         pass
@@ -216,7 +224,7 @@ def test_defaults_are_valid_under_their_own_schema_or_left_out_with_a_note() -> 
     assert defaults == {"unit": "metric", "day": "2026-01-02", "some": [1, 2], "where": "a",
                         "point": {"lat": 1.0, "options": None}}  # fmt: skip
     assert not schema_errors(defaults, schema) and "required" not in schema
-    assert [line.partition(":")[0] for line in notes] == ["how", "number", "limit", "any_object"]
+    assert [line.partition(":")[0] for line in notes] == ["how", "number", "limit", "any_object", "huge", "odd"]
 
 
 def test_a_default_that_pydantic_holds_is_given_to_the_function() -> None:
@@ -226,6 +234,31 @@ def test_a_default_that_pydantic_holds_is_given_to_the_function() -> None:
     signature = read_signature(f, pytest.fail)
     assert signature.schema({}, pytest.fail)["required"] == ["c"]
     assert f(**signature.converter()({"c": 2})) == (5, [], 2)
+
+
+PIN = SecretStr("1234")
+
+
+def test_the_default_of_a_secret_is_left_out_also_where_it_is_masked() -> None:
+    def f(pin: SecretStr = PIN, empty: Annotated[str, Field(json_schema_extra={"format": "password"})] = "") -> None:
+        pass
+
+    notes: list[str] = []
+    properties = schema_of(f, notes)["properties"]
+    assert "default" not in properties["pin"] and properties["empty"]["default"] == ""
+    assert notes == ["the default of 'pin' looks like a secret; left out"]
+
+
+def test_strict_types_take_what_json_has_for_them() -> None:
+    def f(it: Strict) -> Any:
+        return it
+
+    convert = read_signature(f, pytest.fail).converter()
+    assert convert({"it": {"day": "2026-01-02", "tags": ["a"]}})["it"].day == datetime.date(2026, 1, 2)
+    with pytest.raises(ValueError, match=r"^it\.day: "):
+        convert({"it": {"day": 5, "tags": []}})
+    with pytest.raises(ValueError, match=r"^it: no JSON: object$"):
+        convert({"it": object()})
 
 
 # --- types --------------------------------------------------------------------------------------------------------

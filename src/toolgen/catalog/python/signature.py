@@ -22,6 +22,7 @@ from toolgen.catalog.python.declared import Declared, given_by_framework
 from toolgen.catalog.python.typed_dicts import admit_typed_dicts, fields_of
 from toolgen.catalog.schema import Note, Schema, schema_errors
 from toolgen.errors import CatalogError
+from toolgen.foreign.data import clean
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -307,6 +308,8 @@ def _default(argument: Argument, schema: Schema, definitions: Schema, note: Note
         if argument.hint is not None:
             value = _adapter(argument.hint).dump_python(value, mode="json", warnings=False)
         value = json.loads(json.dumps(value, allow_nan=False))
+        if clean(value) != value:
+            raise ValueError("what no JSON of a catalog holds: lone surrogates, numbers of 309 digits")
     except Exception:  # a default can be anything, and so can what its serializer raises
         note(f"{argument.name}: its default has no JSON form; left out")
         return {}
@@ -320,7 +323,9 @@ def _validated(name: str, adapter: TypeAdapter[Any], value: Any) -> Any:
     from pydantic import ValidationError
 
     try:
-        return adapter.validate_python(value)
+        return adapter.validate_json(json.dumps(value))  # JSON, where a date is a text also in strict types
+    except TypeError:
+        raise ValueError(f"{name}: no JSON: {type(value).__name__}") from None
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, (name, *fault['loc'])))}: {fault['msg']}") from error

@@ -46,11 +46,16 @@ def main() -> None:
 
 
 def _load(source: str, answers: IO[bytes]) -> Any:
-    from toolgen.catalog.loaders.python_functions import load_module
+    from toolgen.catalog.loaders.python_functions import load_module, tool_from_function
     from toolgen.catalog.python.calls import Functions, error_text
     from toolgen.catalog.python.modules import import_source, members_of
     from toolgen.errors import CatalogError
 
+    def sample(text: str = "") -> str:
+        return text
+
+    # What toolgen imports when it first reads a function comes before modules of the user that are called like it.
+    tool_from_function(sample)
     try:
         module = import_source(source)
         loaded = load_module(module, source)
