@@ -26,7 +26,7 @@ from toolgen.errors import ToolgenError, UsageError
 from toolgen.retrieval import RetrieverSpec
 
 Invoke = Callable[..., Result]
-STAGE_OUTPUTS = ["0-virtual", "1-memorization", "2-retrieval"]
+STAGE_OUTPUTS = ["0-virtual", "1-retrieval"]
 
 
 class FakeToolgen:
@@ -69,7 +69,7 @@ def run_plan(plan: Plan, fake: FakeToolgen, *, keep: bool = False, **chosen: str
 
 @pytest.fixture
 def plan(tmp_path: Path, base_folder: Path, dataset_folder: Path) -> Plan:
-    """Nothing to fetch and nothing to build: seven commands."""
+    """Nothing to fetch and nothing to build: six commands."""
     folder = tmp_path / "quick"
     folder.mkdir()
     return Plan(
@@ -87,7 +87,6 @@ def fake(plan: Plan) -> FakeToolgen:
 
 ALL = [
     "virtualize",
-    "memorization",
     "retrieval",
     "agent",
     "evaluate bm25",
@@ -97,16 +96,17 @@ ALL = [
 ]
 
 
-def test_the_default_is_the_paper_order_on_bfcl() -> None:
+def test_the_default_is_bfcl_and_a_base_that_needs_no_memorization() -> None:
     graph = Plan(folder=Path("q")).graph()
     assert [group for group in GROUPS if group in {step.group for step in graph.steps}] == list(GROUPS)
     commands = [" ".join(graph.arguments(step)) for step in graph.steps]
-    assert commands[3:5] == [
+    assert commands[3:7] == [
         "catalog build bfcl: -o q/dataset",
-        "virtualize q/dataset --base smollm2-135m-instruct -o q/0-virtual",
+        "virtualize q/dataset --base toolgen-135m -o q/0-virtual",
+        "train retrieval q/0-virtual q/dataset -o q/1-retrieval --set steps=63 --set blend=0.5",
+        "train agent q/1-retrieval q/dataset -o q/2-agent --set steps=20",
     ]
-    assert "train agent q/2-retrieval q/dataset -o q/3-agent" in commands
-    assert "evaluate retrieval q/3-agent q/dataset --retriever generative -o q/results/generative.json" in commands
+    assert "evaluate retrieval q/2-agent q/dataset --retriever generative -o q/results/generative.json" in commands
     assert all("--via pypi" in command for command in commands[:3])
 
 
@@ -121,7 +121,8 @@ def test_a_setting_changes_the_identity_of_its_stage_and_of_what_follows_only(tm
     before, after = Plan().graph(), Plan(folder=tmp_path, settings=parse_settings(["retrieval.steps=3"])).graph()
     pairs = zip(before.steps, after.steps, strict=True)
     changed = [new.name for old, new in pairs if before.key(old) != after.key(new)]
-    assert changed == ["retrieval", "agent", "evaluate generative", "evaluate agent", "report"]
+    evaluations = ["evaluate generative", "evaluate generative+bm25", "evaluate agent"]
+    assert changed == ["retrieval", "agent", *evaluations, "report"]
 
 
 def test_a_settings_text_must_name_a_stage() -> None:
@@ -135,7 +136,7 @@ def test_everything_runs_once_and_intermediate_checkpoints_go(plan: Plan, fake: 
     run_plan(plan, fake)
     assert fake.names == ALL
     assert not any((plan.folder / name).exists() for name in STAGE_OUTPUTS)
-    assert (plan.folder / "3-agent").is_dir()
+    assert (plan.folder / "2-agent").is_dir()
     fake.commands.clear()
     graph = run_plan(plan, fake)
     assert fake.names == []
@@ -158,7 +159,7 @@ def test_a_step_that_fails_or_is_interrupted_stops_and_the_same_command_goes_on_
     assert "rerun to resume" in " ".join(capsys.readouterr().err.split())
     fake.commands.clear()
     run_plan(plan, fake)
-    assert fake.names == ALL[2:]
+    assert fake.names == ALL[1:]
     assert "--restart" not in fake.commands[0]
 
 
@@ -186,8 +187,8 @@ def test_a_step_whose_input_is_gone_is_rebuilt_from_the_earliest_missing_one(
     fake.commands.clear()
     run_plan(plan, fake, start="retrieval")
     assert fake.names == ALL
-    assert "--overwrite" in fake.commands[3], "3-agent was there and is replaced"
-    assert "first again: virtualize, memorization" in capsys.readouterr().err
+    assert "--overwrite" in fake.commands[2], "2-agent was there and is replaced"
+    assert "first again: virtualize" in capsys.readouterr().err
 
 
 def test_a_deleted_result_is_made_again_without_training_and_so_is_what_reads_it(plan: Plan, fake: FakeToolgen) -> None:
@@ -199,10 +200,10 @@ def test_a_deleted_result_is_made_again_without_training_and_so_is_what_reads_it
 
 
 def test_other_settings_drop_what_was_begun_with_the_old_ones(plan: Plan, fake: FakeToolgen) -> None:
-    fake.fails["memorization"] = 130
+    fake.fails["retrieval"] = 130
     with pytest.raises(typer.Exit):
         run_plan(plan, fake)
-    changed = replace(plan, settings={"memorization": ["steps=3"]})
+    changed = replace(plan, settings={"retrieval": ["steps=3"]})
     other = FakeToolgen(changed)
     run_plan(changed, other)
     assert other.names == ALL[1:]
@@ -305,7 +306,7 @@ def test_the_whole_of_it_with_a_tiny_model(
     folder = tmp_path / "quick"
     options = ["-o", folder, "--base", base_folder, "--dataset", dataset_folder, "--tasks", 1]
     options += ["--retriever", "bm25", "--retriever", "generative"]
-    for stage in ("memorization", "retrieval", "agent"):
+    for stage in ("retrieval", "agent"):
         options += ["--set", f"{stage}.steps=1", "--set", f"{stage}.batch_size=2", "--set", f"{stage}.precision=fp32"]
     result = toolgen("quickstart", *options, "--json")
     assert result.exit_code == 0, result.output
@@ -315,7 +316,7 @@ def test_the_whole_of_it_with_a_tiny_model(
     assert answer["agent"]["validity"]["nonexistent_tools"] == 0
     assert answer["agent"]["validity"]["invalid_arguments"] == 0
     assert 0 < answer["training_seconds"] < answer["seconds"]
-    assert len(answer["try_next"]) == 3 and f"{folder}/3-agent" in answer["try_next"][0]
+    assert len(answer["try_next"]) == 3 and f"{folder}/2-agent" in answer["try_next"][0]
     assert Path(answer["report"]).read_text(encoding="utf-8").startswith("<!")
 
     again = toolgen("quickstart", *options)

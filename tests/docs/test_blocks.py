@@ -132,7 +132,7 @@ def test_the_python_of_the_readme_runs(
     tool = Tool(id="bfcl&&convert_currency", provider="bfcl", name="convert_currency", parameters=parameters)
     monkeypatch.chdir(tmp_path)
     catalog = Catalog([*tiny_catalog(), tool])
-    tiny_checkpoint(catalog=catalog, max_position_embeddings=4096).save("toolgen-quickstart/3-agent")
+    tiny_checkpoint(catalog=catalog, max_position_embeddings=4096).save("toolgen-quickstart/2-agent")
     program = "\n".join(block.text for block in blocks(ROOT / "README.md") if block.language == "python")
     exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
     *found, ended = capsys.readouterr().out.splitlines()

@@ -14,7 +14,7 @@ from toolgen.checkpoint import is_checkpoint, read_metadata
 from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.outputs import dataset_output
 from toolgen.cli.searching import EncoderOption, EndpointOption, ModelOption, open_llm
-from toolgen.cli.virtualize import DEFAULT_BASE
+from toolgen.cli.virtualize import TEXT_BASE
 from toolgen.datasets.folder import load_dataset, save_dataset
 from toolgen.datasets.splits import Split
 from toolgen.datasets.synthetic import Draft, drafts_by_rule, keep_useful, tools_to_ask_for, with_queries
@@ -61,7 +61,7 @@ def queries(
         typer.Option(
             metavar="NAME", help="For llm: a base to fetch, a local model folder or what `toolgen train writer` wrote."
         ),
-    ] = DEFAULT_BASE,
+    ] = TEXT_BASE,
     endpoint: EndpointOption = None,
     model: ModelOption = None,
     split: Annotated[Split, typer.Option(help="Where the requests are added.")] = "train",

@@ -11,7 +11,7 @@ import typer
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.outputs import dataset_output
 from toolgen.cli.searching import EndpointOption, ModelOption, open_llm
-from toolgen.cli.virtualize import DEFAULT_BASE
+from toolgen.cli.virtualize import TEXT_BASE
 from toolgen.datasets.folder import load_dataset, save_dataset
 from toolgen.datasets.query import Rewritten
 from toolgen.datasets.rewritten import How, rewritten_by_model, rewritten_by_rule
@@ -37,7 +37,7 @@ def rewrite(
     ],
     base: Annotated[
         str, typer.Option(metavar="NAME", help="For vague: a base to fetch or a local model folder.")
-    ] = DEFAULT_BASE,
+    ] = TEXT_BASE,
     endpoint: EndpointOption = None,
     model: ModelOption = None,
     split: Annotated[Split, typer.Option(help="The split whose requests are rewritten.")] = "test",

@@ -25,13 +25,12 @@ from toolgen.cli.tool_sources import (
     read_sources,
     tell_losses,
 )
-from toolgen.cli.virtualize import virtualized
+from toolgen.cli.virtualize import DEFAULT_BASE, virtualized
 from toolgen.retrieval import Resources, RetrieverSpec, calibrate, make_retriever, make_sum
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
 
-INDEX_BASE = "toolgen-135m"
 SPARE = 64
 
 
@@ -48,7 +47,7 @@ def index(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="CKPT", help="The checkpoint folder to write.")],
     base: Annotated[
         str, typer.Option("--base", metavar="BASE", help="A model folder, or a name that is fetched.")
-    ] = INDEX_BASE,
+    ] = DEFAULT_BASE,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
     prefix: PrefixOption = None,
@@ -104,7 +103,7 @@ def index(
     hint('toolgen search {output} "what you want to do"', output=output)
 
 
-def indexed(catalog: Catalog, base: str = INDEX_BASE, *, fit: bool | None = None, spare: int = SPARE) -> Checkpoint:
+def indexed(catalog: Catalog, base: str = DEFAULT_BASE, *, fit: bool | None = None, spare: int = SPARE) -> Checkpoint:
     """A catalog's checkpoint, not yet written. Fitted by default if the base has no row maker."""
     made = virtualized(base, catalog, spare=spare)
     if fit is None:

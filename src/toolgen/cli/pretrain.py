@@ -19,7 +19,7 @@ from toolgen.cli.training_options import (
     show_settings,
 )
 from toolgen.cli.training_progress import training_progress
-from toolgen.cli.virtualize import DEFAULT_BASE
+from toolgen.cli.virtualize import TEXT_BASE
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
 from toolgen.fetching import resolve_base
@@ -42,7 +42,7 @@ def pretrain(
     ] = None,
     base: Annotated[
         str, typer.Option("--base", metavar="BASE", help="A model folder, or a name that is fetched.")
-    ] = DEFAULT_BASE,
+    ] = TEXT_BASE,
     encoder: Annotated[
         str, typer.Option("--encoder", metavar="ENCODER", help="The teacher's sentence encoder: a folder or a name.")
     ] = ENCODER,

@@ -13,10 +13,11 @@ import typer
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.transforms import filter_tools, select_tools, selector
 from toolgen.cli.console import message, progress
-from toolgen.cli.index import INDEX_BASE, indexed
+from toolgen.cli.index import indexed
 from toolgen.cli.outputs import checkpoint_output
 from toolgen.cli.searching import load_catalog, open_retriever
 from toolgen.cli.tool_sources import read_sources, tell_losses
+from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.fetching.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def served_folder(ctx: typer.Context, given: Sequence[str]) -> Path:
         return Path(given[0])
     dataset = read_sources(ctx, given, "served")
     tell_losses(dataset, strict=False)
-    folder = cache_folder() / "served" / f"{dataset.catalog.content_hash[:32]}-{INDEX_BASE}"
+    folder = cache_folder() / "served" / f"{dataset.catalog.content_hash[:32]}-{DEFAULT_BASE}"
     if not folder.exists():
         message(f"indexing {len(dataset.catalog):,} tools; next time they are there at once")
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,8 @@ from toolgen.virtualization import Indexing, Initialization
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
 
-DEFAULT_BASE = "smollm2-135m-instruct"
+DEFAULT_BASE = "toolgen-135m"  # has learned to make rows of documentation
+TEXT_BASE = "smollm2-135m-instruct"  # what it was made of, for text alone
 
 InitOption = Annotated[
     Initialization | None,
