@@ -36,7 +36,7 @@ test-fast: install ## only the tests without weights
 	$(PYTEST) -m "not weights"
 
 golden: install ## write the golden curves of tiny runs anew; the change should say why they differ
-	TOOLGEN_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/training/test_golden.py tests/reinforcement/test_golden.py
+	TOOLGEN_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/training/test_golden.py tests/reinforcement/test_golden.py tests/reinforcement/test_preference.py
 
 check: install ## formatting, lint and types
 	$(BIN)/ruff format --check

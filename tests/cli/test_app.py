@@ -86,6 +86,7 @@ COMMANDS = (
     "train agent",
     "train writer",
     "train reinforce",
+    "train preference",
     "train distill",
     "train encoder",
     "sample",

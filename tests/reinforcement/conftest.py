@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
-from toolgen.datasets import Dataset, Query
+from toolgen.datasets import Dataset, Preference, Query
+from toolgen.datasets.messages import call_message, result_message, user_message
 from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task, Turn
+from toolgen.datasets.trajectory import Message
 from toolgen.reinforcement import ReinforceConfig
 from toolgen.reinforcement.config import DEFAULTS
 from toolgen.reinforcement.run import reinforce
@@ -32,6 +35,16 @@ TINY: dict[str, Any] = {
     "task_tokens": 24,
     "argument_tokens": 8,
 }
+
+TINY_PAIRS: dict[str, Any] = {
+    "steps": 12,
+    "batch_size": 4,
+    "learning_rate": 3e-3,
+    "row_learning_rate": 3e-3,
+    "frozen_share": 0.0,
+    "max_tokens": 512,
+}
+NOW, LAMP, DOOR = "clock&&now", "lamp&&switch", "door&&open"
 
 Runner = Callable[..., Checkpoint]
 
@@ -88,3 +101,31 @@ def run(dataset: Dataset, tmp_path: Path) -> Runner:
         return reinforce(checkpoint, dataset, tiny_config(**settings), tmp_path / output, on_step=on_step)
 
     return runner
+
+
+def done() -> Message:
+    return call_message("finish", {"answer": "Done."}, "end")
+
+
+def called(tool: str, **arguments: Any) -> tuple[Message, ...]:
+    return call_message(tool, arguments, "1"), result_message("1", "ok")
+
+
+@pytest.fixture
+def paired(dataset: Dataset) -> Dataset:
+    """Pairs that differ in a tool, in a value, in a call too many, and in declining."""
+    lit, dark = called(LAMP, on=True), called(LAMP, on=False)
+    told = called(NOW)
+    tails: list[tuple[str, tuple[Message, ...], tuple[Message, ...], tuple[Message, ...]]] = [
+        ("tool", (), (*told, done()), (*called(DOOR), done())),
+        ("value", (), (*lit, done()), (*dark, done())),
+        ("stop", told, (done(),), (*told, done())),
+        ("decline", (), (call_message("no_tool", {}, "1"),), (*told, done())),
+    ]
+    pairs = tuple(
+        Preference(
+            id=name, query="both", prompt=(user_message(f"please: {name}"), *more), chosen=chosen, rejected=rejected
+        )
+        for name, more, chosen, rejected in tails
+    )
+    return replace(dataset, preferences={"train": pairs})

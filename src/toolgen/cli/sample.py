@@ -80,7 +80,8 @@ def sample(
     save_dataset(sampled, output)
     shutil.rmtree(work_folder(output), ignore_errors=True)
     emit({"dataset": str(output), **counts.to_dict()}, as_json, lambda: f"wrote {output}: {_text(counts)}")
-    hint("toolgen train agent {checkpoint} {output} -o CKPT2", checkpoint=checkpoint, output=output)
+    stage = "preference" if counts.preferences else "agent"
+    hint(f"toolgen train {stage} {{checkpoint}} {{output}} -o CKPT2", checkpoint=checkpoint, output=output)
 
 
 def _text(counts: Counts) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from toolgen.catalog import Catalog
-from toolgen.cli import train_reinforce
+from toolgen.cli import train_preference, train_reinforce
 from toolgen.cli.train_distill import distill
 from toolgen.cli.train_encoder import encoder
 from toolgen.cli.training_options import answer_of, told, training_command
@@ -30,6 +30,8 @@ def register(app: typer.Typer) -> None:
         group.command(stage.name, help=stage.help, epilog=example)(command)
     example = "Example: toolgen train reinforce CKPT DATASET -o CKPT2 --set steps=20"
     group.command("reinforce", help=train_reinforce.HELP, epilog=example)(train_reinforce.reinforce)
+    example = "Example: toolgen train preference CKPT RUNS -o CKPT2 --set beta=0.1"
+    group.command("preference", help=train_preference.HELP, epilog=example)(train_preference.preference)
     group.command("distill", epilog="Example: toolgen train distill CKPT DATASET -o CKPT2 --encoder ENCODER")(distill)
     group.command("encoder", epilog="Example: toolgen train encoder DATASET -o ENCODER")(encoder)
     app.add_typer(

@@ -102,7 +102,7 @@ class Arguments:
         return self.steps
 
 
-class _Actions(NamedTuple):
+class Actions(NamedTuple):
     """What can be chosen: a trie of token sequences, and the name of each of them."""
 
     trie: Trie
@@ -213,25 +213,19 @@ class ToolDecoder:
         """
         if added is not None and not self.checkpoint.vocabulary.is_atomic:
             raise UsageError("logits can be added where each tool is one token; here it is several")
-        every = self._actions_of(None, False)
-        legal = (
-            every
-            if allowed is None and not required
-            else self._actions_of(None if allowed is None else tuple(allowed), required)
-        )
-        choice = self._choose(session, legal, every.trie, added=added)
+        legal = self.actions(allowed, required=required)
+        choice = self._choose(session, legal, self.actions().trie, added=added)
         assert choice is not None, "nothing else could be drawn"
         return choice
 
     def choose_another(self, session: Session, allowed: Sequence[str] | None = None) -> ToolChoice | None:
         """A further tool where the session ends behind a call, as `choose` chooses it; None where the turn ends instead."""
-        legal = self._actions_of(None if allowed is None else tuple(allowed), True)
-        return self._choose(session, legal, self._actions_of(None, False).trie, self.protocol.end_id)
+        return self._choose(session, self.actions(allowed, required=True), self.actions().trie, self.protocol.end_id)
 
     def _choose(
         self,
         session: Session,
-        legal: _Actions,
+        legal: Actions,
         every: Trie,
         end: int | None = None,
         added: Mapping[str, float] | None = None,
@@ -269,6 +263,14 @@ class ToolDecoder:
             tool=tool, probability=probability, tool_exists=exists, tool_allowed=permitted, candidates=candidates
         )
 
+    def actions(self, allowed: Sequence[str] | None = None, *, required: bool = False) -> Actions:
+        """What can be chosen among `allowed` tools (default: all): finish and no_tool, too, unless a tool is `required`."""
+        return self._actions_of(None if allowed is None else tuple(allowed), required)
+
+    def matcher(self, action: str) -> Matcher:
+        """The beginning of the arguments of an action."""
+        return self._grammars.matcher(self._grammar_of(action))
+
     def begin_call(self, session: Session, action: str, messages: Sequence[Mapping[str, Any]] = ()) -> None:
         """Appends the action's tokens and what the protocol puts between them and its arguments (the documentation, unless
         the `messages` before show it)."""
@@ -288,7 +290,7 @@ class ToolDecoder:
         grammar = self._grammar_of(action)
         schema = self.protocol.arguments_schema(action)
         limit = self.options.argument_tokens if tokens is None else min(tokens, self.options.argument_tokens)
-        run = _ArgumentRun(self.options, session, self._grammars.matcher(grammar), limit, action)
+        run = _ArgumentRun(self.options, session, self.matcher(action), limit, action)
         return run.run(grammar, schema, on_text)
 
     def text(self, session: Session) -> list[int]:
@@ -310,13 +312,13 @@ class ToolDecoder:
         content: bytes = self._grammars.alphabet.decode_bytes([token_id])
         return content.decode("utf-8", errors="replace")
 
-    def _make_actions(self, allowed: tuple[str, ...] | None, required: bool) -> _Actions:
+    def _make_actions(self, allowed: tuple[str, ...] | None, required: bool) -> Actions:
         vocabulary = self.checkpoint.vocabulary
         tools = vocabulary.tool_ids if allowed is None else dict.fromkeys(allowed)
         names = (*(() if required else ACTIONS), *tools)
         if not names:
             raise UsageError("a tool is required, and none is allowed")
-        return _Actions(Trie.build([vocabulary.sequence(name) for name in names]), names)
+        return Actions(Trie.build([vocabulary.sequence(name) for name in names]), names)
 
     def _compile(self, action: str) -> ArgumentGrammar:
         return self._grammars.compile(self.protocol.arguments_schema(action))

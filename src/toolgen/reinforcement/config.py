@@ -1,4 +1,4 @@
-"""ReinforceConfig: the settings of stage 4, their defaults and reasons."""
+"""ReinforceConfig and PreferenceConfig: the settings of stage 4, from runs and from pairs, their defaults and reasons."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import Field, field_validator
 
 from toolgen.training.config import TrainingConfig, resolve_settings
 
-STAGE = "reinforcement"
-"""Its name in histories and records."""
+STAGE, PREFERENCE = "reinforcement", "preference"
+"""Their names in histories and records."""
 
 Method = Literal["grpo", "rejection"]
 Level = Literal["nothing_to_call", "one_call", "several_calls", "several_turns"]
@@ -39,6 +39,17 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """What stage 4 changes of the settings that every training has: a small rate, since the model teaches itself; fp32, in which
 sampling and training compute the same probabilities."""
+PREFERENCE_DEFAULTS: Mapping[str, Any] = {
+    "steps": 60,
+    "batch_size": 16,
+    "learning_rate": 1e-5,
+    "row_learning_rate": 1e-5,
+    "warmup": 0.1,
+    "schedule": "linear",
+    "weight_decay": 0.0,
+    "precision": "fp32",
+}
+"""The same for learning from pairs."""
 
 
 class ReinforceConfig(TrainingConfig):
@@ -94,6 +105,24 @@ class ReinforceConfig(TrainingConfig):
         if not sum(weight for name, weight in weights.items() if name != "steps"):
             raise ValueError("one of them (of the reward, other than steps) must be above 0")
         return weights
+
+
+class PreferenceConfig(TrainingConfig):
+    """`PREFERENCE_DEFAULTS` suit a 135M agent on two CPU cores."""
+
+    batch_size: int = Field(16, ge=1, description="pairs a step")
+    beta: float = Field(
+        0.1,
+        gt=0,
+        le=100,
+        description="how soon a pair counts as learned; small: the model may go far from what it began with",
+    )
+    max_tokens: int = Field(1024, ge=16, description="pairs of which a conversation is longer are left out")
+
+
+def resolve_preference(recipe: Path | None = None, settings: Iterable[str] = ()) -> PreferenceConfig:
+    """Defaults, then the recipe, then each `key=value`; UsageError for what does not fit."""
+    return resolve_settings(PreferenceConfig, f"{PREFERENCE} stage", PREFERENCE_DEFAULTS, recipe, settings)
 
 
 def resolve_reinforcement(recipe: Path | None = None, settings: Iterable[str] = ()) -> ReinforceConfig:

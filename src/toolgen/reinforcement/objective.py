@@ -1,6 +1,6 @@
 """What reinforcement minimizes, as functions of log probabilities and rewards. Knows no model, task or tool.
 
-Shapes: P drawn tokens, G rollouts of one task.
+Shapes: P drawn tokens, G rollouts of one task, K pairs of a chosen and a rejected run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 SMALLEST_SPREAD = 1e-4
 """Added to the standard deviation of a group's rewards."""
@@ -89,3 +90,9 @@ def is_telling(shares_G: Sequence[float], low: float, high: float) -> bool:
     """Whether a group teaches something: not all of it is right, nor all wrong, by the mean of what it earned of the most that
     can be earned; nor all the same."""
     return low <= statistics.fmean(shares_G) <= high and not math.isclose(min(shares_G), max(shares_G), abs_tol=1e-9)
+
+
+def preference_loss(gained_K2: Tensor, beta: float) -> Tensor:
+    """`-log sigmoid(beta (chosen - rejected))` of what the log probabilities of both runs have gained on the reference (DPO,
+    arXiv 2305.18290)."""
+    return -logsigmoid(beta * (gained_K2[:, 0] - gained_K2[:, 1]))

@@ -36,9 +36,11 @@ class PolicyExample:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyBatch(PackedRow):
-    """Passages in one row. Of each drawn token: the position behind which it was drawn, the token, what was allowed, its log
-    probability at the draw, the advantage, and what `reference` weights would give it, where they are known."""
+    """Passages in one row. Of each drawn token: the place of its example, the position behind which it was drawn, the token,
+    what was allowed, its log probability at the draw, the advantage, and what `reference` weights would give it, where they are
+    known."""
 
+    examples_P: Tensor
     positions_P: Tensor
     tokens_P: Tensor
     allowed_PB: Tensor
@@ -49,23 +51,25 @@ class PolicyBatch(PackedRow):
 
 def policy_batch(examples: Sequence[PolicyExample]) -> PolicyBatch:
     """Packs examples, the shortest first: equal lengths attend together."""
-    examples = sorted(examples, key=len)
-    lengths = tuple(map(len, examples))
-    found: list[tuple[int, DrawnToken, float]] = [
-        (start + one.place - 1, one, example.advantage)
-        for example, start in zip(examples, accumulate(lengths, initial=0), strict=False)
-        for one in example.passage.drawn
+    order = sorted(range(len(examples)), key=lambda place: len(examples[place]))
+    lengths = tuple(len(examples[place]) for place in order)
+    found: list[tuple[int, int, DrawnToken]] = [
+        (place, start + one.place - 1, one)
+        for place, start in zip(order, accumulate(lengths, initial=0), strict=False)
+        for one in examples[place].passage.drawn
     ]
-    bits = b"".join(one.allowed for _, one, _ in found)
+    bits = b"".join(one.allowed for _, _, one in found)
+    advantages = [examples[place].advantage for place, _, _ in found]
     return PolicyBatch(
-        ids_T=torch.tensor([token for example in examples for token in example.passage.ids], dtype=torch.long),
+        ids_T=torch.tensor([token for place in order for token in examples[place].passage.ids], dtype=torch.long),
         places_T=torch.cat([torch.arange(length) for length in lengths]),
         lengths=lengths,
-        positions_P=torch.tensor([position for position, _, _ in found], dtype=torch.long),
-        tokens_P=torch.tensor([one.token for _, one, _ in found], dtype=torch.long),
+        examples_P=torch.tensor([place for place, _, _ in found], dtype=torch.long),
+        positions_P=torch.tensor([position for _, position, _ in found], dtype=torch.long),
+        tokens_P=torch.tensor([one.token for _, _, one in found], dtype=torch.long),
         allowed_PB=torch.from_numpy(np.frombuffer(bits, dtype=np.uint8).reshape(len(found), -1).copy()),
-        drawn_P=torch.tensor([one.log_probability for _, one, _ in found], dtype=torch.float32),
-        advantages_P=torch.tensor([advantage for _, _, advantage in found], dtype=torch.float32),
+        drawn_P=torch.tensor([one.log_probability for _, _, one in found], dtype=torch.float32),
+        advantages_P=torch.tensor(advantages, dtype=torch.float32),
     )
 
 

@@ -52,13 +52,14 @@ class Recorder:
     its conversation goes on from there. It does not where what was written is read in other tokens later, or where a long
     conversation is shown from a later turn on. So each token is learned behind exactly what it was drawn behind.
 
-    What was forced is no choice, and the words of an answer are not judged by any reward: neither is noted.
+    What was forced is no choice, and the words of an answer are not judged by any reward: neither is noted. Recorders with one
+    `known` hold each mask once.
     """
 
-    def __init__(self, vocabulary_size: int) -> None:
+    def __init__(self, vocabulary_size: int, known: dict[bytes, bytes] | None = None) -> None:
         self.passages: list[Passage] = []
         self._size = vocabulary_size
-        self._known: dict[bytes, bytes] = {}
+        self._known = {} if known is None else known
 
     def __call__(self, draw: Draw) -> None:
         """Notes a draw."""
