@@ -53,6 +53,12 @@ def cached_base() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cached_shipped_base() -> Path:
+    """The model folder of the base that comes with the package, built once into the user's cache."""
+    return _fetched(lambda: fetch_base("toolgen-135m"))
+
+
+@pytest.fixture(scope="session")
 def cached_encoder() -> Path:
     """The model folder of the default sentence encoder, fetched once into the user's cache."""
     return _fetched(lambda: fetch_base("all-minilm-l6-v2"))
