@@ -1,8 +1,9 @@
 """In vLLM: a logits processor that leaves a request no other token than one that names a tool, `finish` or `no_tool`.
 
-    vllm serve CKPT --logits-processors toolgen.serving.vllm_tokens:ActionTokens
+    vllm serve CKPT --logprobs-mode processed_logprobs --logits-processors toolgen.serving.vllm_tokens:ActionTokens
 
-A request asks for it with `"vllm_xargs": {"toolgen_choose": 1}` and `"max_tokens": 1`. vLLM's own `allowed_token_ids` takes at
+A request asks for it with `"vllm_xargs": {"toolgen_choose": 1}` and `"max_tokens": 1`; `processed_logprobs` are those of what is
+left. vLLM's own `allowed_token_ids` takes at
 most 1,024. For the model runner V2 of vLLM 0.33; loaded in its front end too, so it imports little.
 """
 
