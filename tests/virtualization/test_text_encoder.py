@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -259,6 +261,26 @@ def test_a_control_token_in_a_text_keeps_its_letters() -> None:
         tokenizer, protocol = protocol_of(family)
         (ids,) = protocol.encoder.encode_each(["a </s> b"])
         assert "".join(tokenizer.decode(ids).replace("##", "").replace("▁", "").split()) == "a</s>b", family
+
+
+def test_a_long_text_is_read_while_other_threads_go_on() -> None:
+    encoder = TextEncoder(tiny_tokenizer())
+    long, ended = "storm " * 200_000, threading.Event()
+    ticks: list[float] = []
+
+    def tick() -> None:
+        while not ended.wait(0.001):
+            ticks.append(time.monotonic())
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    began = time.monotonic()
+    shorter = encoder.beginning(long, 10)
+    stopped = time.monotonic()
+    ended.set()
+    ticking.join(20)
+    assert len(shorter) < 100
+    assert sum(began < one < stopped for one in ticks) >= 20
 
 
 def test_a_tokenizer_of_another_library_is_one_line() -> None:

@@ -2,9 +2,9 @@
 
     vllm serve CKPT --logprobs-mode processed_logprobs --logits-processors toolgen.serving.vllm_tokens:ActionTokens
 
-A request asks for it with `"vllm_xargs": {"toolgen_choose": 1}` and `"max_tokens": 1`; `processed_logprobs` are those of what is
-left. vLLM's own `allowed_token_ids` takes at
-most 1,024. For the model runner V2 of vLLM 0.33; loaded in its front end too, so it imports little.
+A request asks for it with `"vllm_xargs": {"toolgen_choose": 1}` and `"max_tokens": 1`; `processed_logprobs` are those of what
+is left. vLLM's own `allowed_token_ids` takes at most 1,024. For the model runner V2 of vLLM 0.33; loaded in its front end too,
+so it imports little.
 """
 
 from __future__ import annotations

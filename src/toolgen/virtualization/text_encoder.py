@@ -146,7 +146,7 @@ class TextEncoder:
         """The text up to the end of its token number `tokens`; all of a shorter one."""
         if len(text.encode("utf-8", "replace")) <= tokens:  # no tokenizer needs more than one token a byte
             return text
-        encoding = self._twin.encode(_clean(text), add_special_tokens=False)
+        encoding = self._read(_clean(text))
         return text if len(encoding.ids) <= tokens else text[: encoding.offsets[tokens - 1][1]]
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
@@ -186,9 +186,15 @@ class TextEncoder:
             lengths.append(len(match[0]) - 1)
             return token.separator
 
-        encoding = self._twin.encode(pattern.sub(replaced, text), add_special_tokens=False)
+        encoding = self._read(pattern.sub(replaced, text))
         ids, sources = self._finished(encoding.ids, own)
         return Encoded(ids, encoding, sources, ends, [*accumulate(lengths)])
+
+    def _read(self, text: str) -> Any:
+        """The twin's encoding. A batch of one: unlike `encode` it leaves the other threads running, for seconds where a text is
+        long."""
+        (encoding,) = self._twin.encode_batch([text], add_special_tokens=False)
+        return encoding
 
     def _finished(self, ids: list[int], own: Sequence[int]) -> tuple[list[int], Sequence[int]]:
         """The twin's ids with the prompt's own tokens where they stand, and for each the place of the id that it was."""
