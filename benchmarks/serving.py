@@ -1,17 +1,23 @@
 """`toolgen serve` under load: many clients at once, memory, and what HTTP adds to the model's own time.
 
     python benchmarks/serving.py CKPT [--clients 64] [--seconds 300] [--requests 40] [--breaks 1000] [-o RESULT.json]
+    python benchmarks/serving.py CKPT --alone [-o RESULT.json]
 
-The server is a process of its own. First one client, which has it alone:
+The server is a process of its own. In turns:
 
-    search         POST /v1/tools/search, against `bare`: a pass of the same engine over the same prompt, in this process
-    first_byte     of a streamed chat, and `first_piece`, the first that tells the tool, against `first_token`, when this
-                   process' own policy has chosen the tool
+    alone        one client. `search` is POST /v1/tools/search, against `bare`: a pass of the same engine over the same prompt,
+                 in this process. `first_byte` of a streamed chat, and `first_piece`, the first that tells the tool, against
+                 `first_token`, when this process' own policy has chosen the tool.
+    load         `--clients` at once for `--seconds`: of ten requests six are searches, two whole chats, two streamed. A 429 is
+                 waited for as it asks; every other status but 200 is an error. `memory_mib` is the server's meanwhile.
+    searches     as many clients that only search, for a tenth of the time, against `batch`: what one caller in this process
+                 waits for as many searches at once.
+    poisoned     the same beside one that sends what is broken or hostile; `errors` are those of the others.
+    broken_off   `--breaks` clients break off in the middle of a chat: `load_after` are the conversations still running
+                 `settled_seconds` later, when none should.
+    terminated   SIGTERM while half as many chats are on their way: how many were answered, and how the server ended.
 
-Then `--clients` at once for `--seconds`: of ten requests six are searches, two whole chats, two streamed. A 429 is waited
-for as it asks, and counted apart; every other status but 200 is an error. `memory_mib` is the server's, over the time of the
-load. At last `--breaks` clients break off in the middle of a chat: `load_after` are the conversations still running
-`settled_seconds` later, when none should.
+No two requests begin alike, so that none is answered from what another has left in the cache of beginnings.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import socket
 import statistics
 import struct
@@ -29,6 +36,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,37 +49,60 @@ from toolgen.evaluation.provenance import hardware
 from toolgen.files import write_json
 from toolgen.inference.engine import Engine, Work
 from toolgen.inference.passes import Part
+from toolgen.retrieval.generative import GenerativeRetriever
 
 SEARCH, CHAT = "/v1/tools/search", "/v1/chat/completions"
 TOKENS = 48
 """What a chat may write."""
 KINDS = ("search", "search", "search", "whole", "search", "streamed", "search", "search", "whole", "streamed")
+HOSTILE = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(a+)+$"}, "b": {"$ref": "#"}}}
+_NUMBERS = count(1)
+
+
+def poison() -> list[tuple[str, str]]:
+    """Paths and bodies of requests that are broken or hostile."""
+    message, long = {"role": "user", "content": "a" * 40 + "!"}, " ".join(["storm"] * 170_000)
+    tool = {"type": "function", "function": {"name": "mine", "description": "Mine", "parameters": HOSTILE}}
+    return [
+        (SEARCH, '{"query": NaN}'),
+        (CHAT, '{"messages": [{"role": "user", "content": "x"}], "temperature": NaN, "max_tokens": 4}'),
+        (SEARCH, json.dumps({"query": long})),
+        (CHAT, json.dumps({"messages": [{"role": "user", "content": long}], "max_tokens": 4})),
+        (CHAT, json.dumps({"messages": [message], "tools": [tool], "max_tokens": 16})),
+        (CHAT, "[" * 100_000 + "]" * 100_000),
+    ]
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[tuple[int, str]]:
-    """Process id and address of a server that is ready."""
+def server(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server that is ready, and its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "toolgen", "serve", str(folder), "--retriever", "generative", "--port", str(port)]
-    with subprocess.Popen(command) as process:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            while True:
-                with suppress(httpx2.TransportError):
-                    if httpx2.get(f"{url}/ready").status_code == 200:
-                        break
-                if process.poll() is not None:
-                    raise SystemExit("the server has ended; see above")
-                time.sleep(0.2)
-            yield process.pid, url
-        finally:
-            process.terminate()
+    process = subprocess.Popen(command)
+    try:
+        url, until = f"http://127.0.0.1:{port}", time.monotonic() + 600
+        while not is_ready(url):
+            if process.poll() is not None or time.monotonic() > until:
+                raise SystemExit("the server has ended, or is not ready after ten minutes; see above")
+            time.sleep(0.2)
+        yield process, url
+    finally:
+        process.kill()
+        process.wait(60)
+
+
+def is_ready(url: str) -> bool:
+    """Whether it answers."""
+    with suppress(httpx2.TransportError):
+        return httpx2.get(f"{url}/ready", timeout=5).status_code == 200
+    return False
 
 
 def body(kind: str, text: str) -> tuple[str, dict[str, Any]]:
-    """Path and body of a request."""
+    """Path and body of a request that begins as no other does."""
+    text = f"{next(_NUMBERS)}: {text}"
     if kind == "search":
         return SEARCH, {"query": text, "limit": 10}
     message = {"role": "user", "content": text}
@@ -107,7 +138,7 @@ class First:
             chosen.append(time.perf_counter())
             return True
 
-        policy = self._policy.for_task("", work, DecodingOptions())
+        policy = self._policy.conversation(work, DecodingOptions())
         policy.act([{"role": "user", "content": self._text}], None, tokens=TOKENS, on_text=heard)
         return 1000 * (chosen[0] - started) if chosen else float("nan")
 
@@ -137,12 +168,11 @@ def alone(checkpoint: Checkpoint, url: str, texts: Sequence[str]) -> dict[str, A
         for place, text in enumerate([texts[0], *texts]):  # the first is to warm up
             path, given = body("search", text)
             found = {
-                "bare": timed(lambda text=text: bare(text)),
+                "bare": timed(lambda text=given["query"]: bare(text)),
                 "search": timed(lambda path=path, given=given: client.post(url + path, json=given).raise_for_status()),
             }
-            other = f"Please: {text}"  # the server would not read the beginning of the same text again
-            found["first_token"] = engine.submit(First(policy, other)).result()
-            found["first_byte"], found["first_piece"] = stream_times(client, url, other)
+            found["first_token"] = engine.submit(First(policy, f"{next(_NUMBERS)}: {text}")).result()
+            found["first_byte"], found["first_piece"] = stream_times(client, url, text)
             for name, value in found.items() if place else ():
                 times.setdefault(name, []).append(value)
     median = {name: round(statistics.median(values), 2) for name, values in times.items()}
@@ -157,28 +187,44 @@ def alone(checkpoint: Checkpoint, url: str, texts: Sequence[str]) -> dict[str, A
 # --- many --------------------------------------------------------------------------------------------------------------
 
 
+class Seen:
+    """What clients have seen: how long each kind of request took, and how often which status came."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+        self.statuses: Counter[str] = Counter()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "statuses": dict(self.statuses),
+            "errors": sum(count for status, count in self.statuses.items() if status not in ("200", "429")),
+            "milliseconds": {kind: percentiles(values) for kind, values in sorted(self.seconds.items())},
+        }
+
+
 async def client_of(
-    number: int, url: str, texts: Sequence[str], until: float, seconds: dict[str, list[float]], seen: Counter[str]
+    number: int, url: str, texts: Sequence[str], until: float, seen: Seen, kinds: Sequence[str] = KINDS
 ) -> None:
     """One client: a request after another."""
     async with httpx2.AsyncClient(timeout=600) as client:
         turn = number
         while time.monotonic() < until:
-            kind, text = KINDS[turn % len(KINDS)], texts[(7 * turn + number) % len(texts)]
+            kind, text = kinds[turn % len(kinds)], texts[(7 * turn + number) % len(texts)]
             path, given = body(kind, text)
             started = time.perf_counter()
             try:
                 answer = await client.post(url + path, json=given)
             except httpx2.TransportError as error:
-                seen[type(error).__name__] += 1
+                seen.statuses[type(error).__name__] += 1
                 continue
-            seen[str(answer.status_code)] += 1
+            seen.statuses[str(answer.status_code)] += 1
             if answer.status_code == 429:
                 await asyncio.sleep(float(answer.headers["retry-after"]))
                 continue
             if kind == "streamed" and not answer.text.endswith("data: [DONE]\n\n"):
-                seen["a stream that was cut"] += 1
-            seconds[kind].append(time.perf_counter() - started)
+                seen.statuses["a stream that was cut"] += 1
+            seen.seconds.setdefault(kind, []).append(time.perf_counter() - started)
             turn += 1
 
 
@@ -190,9 +236,7 @@ def memory_mib(pid: int) -> float:
 
 async def load(pid: int, url: str, texts: Sequence[str], clients: int, seconds: float) -> dict[str, Any]:
     """What many clients see, and what the server needs."""
-    taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    seen: Counter[str] = Counter()
-    started, memory = time.monotonic(), [memory_mib(pid)]
+    seen, started, memory = Seen(), time.monotonic(), [memory_mib(pid)]
 
     async def watch() -> None:
         while True:
@@ -201,15 +245,13 @@ async def load(pid: int, url: str, texts: Sequence[str], clients: int, seconds: 
 
     watching = asyncio.create_task(watch())
     until = started + seconds
-    await asyncio.gather(*(client_of(number, url, texts, until, taken, seen) for number in range(clients)))
+    await asyncio.gather(*(client_of(number, url, texts, until, seen) for number in range(clients)))
     watching.cancel()
     third = max(1, len(memory) // 3)
     return {
         "clients": clients,
         "seconds": round(time.monotonic() - started, 1),
-        "statuses": dict(seen),
-        "errors": sum(count for status, count in seen.items() if status not in ("200", "429")),
-        "milliseconds": {kind: percentiles(values) for kind, values in taken.items() if values},
+        **seen.to_dict(),
         "memory_mib": {
             "before": round(memory[0]),
             "first_third": round(statistics.median(memory[:third])),
@@ -217,6 +259,37 @@ async def load(pid: int, url: str, texts: Sequence[str], clients: int, seconds: 
             "most": round(max(memory)),
         },
     }
+
+
+async def searches(
+    url: str, texts: Sequence[str], clients: int, seconds: float, poisons: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """What many clients see that only search, and what comes of `poisons`, which one client sends meanwhile, over and over."""
+    seen, until = Seen(), time.monotonic() + seconds
+    answers: Counter[str] = Counter()
+
+    async def poisoner() -> None:
+        async with httpx2.AsyncClient(timeout=600, headers={"Content-Type": "application/json"}) as client:
+            while poisons and time.monotonic() < until:
+                for path, content in poisons:
+                    answers[str((await client.post(url + path, content=content)).status_code)] += 1
+
+    others = (client_of(number, url, texts, until, seen, ("search",)) for number in range(clients))
+    await asyncio.gather(poisoner(), *others)
+    return {**seen.to_dict(), **({"poisoned_statuses": dict(answers)} if poisons else {})}
+
+
+def batch_ms(checkpoint: Checkpoint, texts: Sequence[str], size: int) -> float:
+    """Milliseconds of so many searches of one caller at once, the median of five."""
+    with Engine(checkpoint.model) as engine:
+        retriever = GenerativeRetriever(checkpoint, engine=engine)
+        retriever.index(checkpoint.catalog)
+
+        def search() -> None:
+            retriever.search([body("search", texts[one % len(texts)])[1]["query"] for one in range(size)], 10)
+
+        search()
+        return round(statistics.median(timed(search) for _ in range(5)), 1)
 
 
 def percentiles(seconds: Sequence[float]) -> Mapping[str, float]:
@@ -247,6 +320,37 @@ def break_off(url: str, texts: Sequence[str], count: int) -> dict[str, Any]:
     return {"breaks": count, "load_after": left, "settled_seconds": round(time.monotonic() - started, 1)}
 
 
+async def terminated(process: subprocess.Popen[bytes], url: str, texts: Sequence[str], count: int) -> dict[str, Any]:
+    """SIGTERM while chats are on their way."""
+
+    async def ask(client: httpx2.AsyncClient, number: int) -> str:
+        path, given = body(("whole", "streamed")[number % 2], texts[number % len(texts)])
+        try:
+            answer = await client.post(url + path, json=given)
+        except httpx2.TransportError as error:
+            return type(error).__name__
+        is_whole = answer.text.endswith("data: [DONE]\n\n") if given["stream"] else "usage" in answer.json()
+        return str(answer.status_code) if is_whole else "cut"
+
+    async with httpx2.AsyncClient(timeout=600, limits=httpx2.Limits(max_connections=None)) as client:
+        asked = [asyncio.create_task(ask(client, number)) for number in range(count)]
+        until = time.monotonic() + 60
+        while (await client.get(f"{url}/ready")).json()["load"] < count and time.monotonic() < until:
+            if any(one.done() for one in asked):  # all that are left have been accepted by now
+                break
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        answers = Counter(await asyncio.gather(*asked))
+    code = process.wait(120)
+    return {
+        "accepted": count,
+        "answers": dict(answers),
+        "exit_code": code,
+        "ended_seconds": round(time.monotonic() - started, 1),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
@@ -254,22 +358,30 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--requests", type=int, default=40)
     parser.add_argument("--breaks", type=int, default=1000)
+    parser.add_argument("--alone", action="store_true", help="one client only")
     parser.add_argument("--output", "-o", type=Path)
     options = parser.parse_args()
 
     checkpoint = Checkpoint.load(options.checkpoint)
-    texts = requests_of(checkpoint, options.requests)
-    with server(options.checkpoint) as (pid, url):
-        result = {
-            "benchmark": "serving",
-            "hardware": hardware(),
-            "checkpoint": options.checkpoint.name,
-            "tools": len(checkpoint.catalog),
-            "alone": alone(checkpoint, url, texts),
-            "load": asyncio.run(load(pid, url, texts, options.clients, options.seconds)),
-            "broken_off": break_off(url, texts, options.breaks),
-            "memory_mib_after": round(memory_mib(pid)),
-        }
+    texts, clients, short = requests_of(checkpoint, options.requests), options.clients, options.seconds / 10
+    result: dict[str, Any] = {
+        "benchmark": "serving",
+        "hardware": hardware(),
+        "checkpoint": options.checkpoint.name,
+        "tools": len(checkpoint.catalog),
+    }
+    with server(options.checkpoint) as (process, url):
+        result["alone"] = alone(checkpoint, url, texts)
+        if not options.alone:
+            batch = batch_ms(checkpoint, texts, clients)
+            result["load"] = asyncio.run(load(process.pid, url, texts, clients, options.seconds))
+            found = asyncio.run(searches(url, texts, clients, short))
+            over = round(found["milliseconds"]["search"]["p95"] / batch, 3)
+            result["searches"] = {**found, "batch_ms": batch, "p95_over_batch": over}
+            result["poisoned"] = asyncio.run(searches(url, texts, clients, short, poison()))
+            result["broken_off"] = break_off(url, texts, options.breaks)
+            result["memory_mib_after"] = round(memory_mib(process.pid))
+            result["terminated"] = asyncio.run(terminated(process, url, texts, clients // 2))
     print(json.dumps(result, indent=1))
     if options.output:
         write_json(options.output, result)
