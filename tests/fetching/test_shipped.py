@@ -85,10 +85,10 @@ def test_another_base_or_a_damaged_file_builds_nothing(base: Path, packaged: Pat
     other = tiny_base(tmp_path / "other", seed=1)
     (tmp_path / "made").mkdir()
     with pytest.raises(FetchError, match="has other weights"):
-        build(shipped, other, tmp_path / "made", packaged)
+        build(shipped, [other], tmp_path / "made", packaged)
     (packaged / "tiny-135m" / DIFFERENCE).write_bytes(b"torn")
     with pytest.raises(FetchError, match="install toolgen again"):
-        build(shipped, base, tmp_path / "made", packaged)
+        build(shipped, [base], tmp_path / "made", packaged)
     assert not [*(tmp_path / "made").iterdir()]
 
 

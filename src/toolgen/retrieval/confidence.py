@@ -32,21 +32,22 @@ class ConfidentRetriever:
 
     def __init__(self, retriever: Retriever, calibration: Calibration, decline_rate: float | None = None) -> None:
         self.name, self.unit = retriever.name, unit_of(retriever)
-        self._retriever, self._calibration, self._decline_rate = retriever, calibration, decline_rate
+        self.parts: tuple[Retriever, ...] = (retriever,)
+        self._calibration, self._decline_rate = calibration, decline_rate
 
     @property
     def config(self) -> dict[str, Any]:
         """What a result file records of this retriever."""
-        return {**described(self._retriever), "decline_rate": self._decline_rate}
+        return {**described(self.parts[0]), "decline_rate": self._decline_rate}
 
     def index(self, catalog: Catalog) -> None:
         """Lets the retriever index the catalog."""
-        self._retriever.index(catalog)
+        self.parts[0].index(catalog)
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The retriever's rankings, with their confidence."""
         count = count_of(k)
-        return [self._judged(ranking, count) for ranking in self._retriever.search(queries, max(count, 2))]
+        return [self._judged(ranking, count) for ranking in self.parts[0].search(queries, max(count, 2))]
 
     def _judged(self, ranking: Ranking, count: int) -> Ranking:
         confidence = self._calibration.confidence(evidence(ranking))

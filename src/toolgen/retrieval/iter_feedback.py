@@ -51,7 +51,8 @@ class IterFeedbackRetriever:
     def __init__(
         self, base: Retriever, llm: LanguageModel, *, rounds: int = 3, shown: int = 10, budget: int = 2000
     ) -> None:
-        self.base, self.llm, self.rounds, self.shown, self.budget = base, llm, rounds, shown, budget
+        self.parts: tuple[Retriever, ...] = (base,)
+        self.llm, self.rounds, self.shown, self.budget = llm, rounds, shown, budget
         self.unit = unit_of(base)
         self._catalog = Catalog()
 
@@ -63,25 +64,25 @@ class IterFeedbackRetriever:
             "rounds": self.rounds,
             "shown": self.shown,
             "budget": self.budget,
-            "base": described(self.base),
+            "base": described(self.parts[0]),
         }
 
     def index(self, catalog: Catalog) -> None:
         """Lets the base index the catalog."""
-        self.base.index(catalog)
+        self.parts[0].index(catalog)
         self._catalog = catalog
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query as it reads after the rounds."""
         queries = texts_of(queries)
         texts, depth = [*queries], max(count_of(k), self.shown)
-        rankings = self.base.search(texts, depth)
+        rankings = self.parts[0].search(texts, depth)
         pending = [i for i, query in enumerate(queries) if query.strip()] if len(self._catalog) else []
         for _ in range(self.rounds):
             refined = self._refined(pending, queries, texts, rankings)
             if not refined:
                 break
-            found = self.base.search([*refined.values()], depth)
+            found = self.parts[0].search([*refined.values()], depth)
             for (i, text), ranking in zip(refined.items(), found, strict=True):
                 texts[i], rankings[i] = text, ranking
             pending = [*refined]

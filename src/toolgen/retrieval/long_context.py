@@ -40,7 +40,8 @@ class LongContextRetriever:
     name, unit = "long-context", "1 / place"
 
     def __init__(self, base: Retriever, llm: LanguageModel, *, candidates: int = 20, budget: int = 4000) -> None:
-        self.base, self.llm, self.candidates, self.budget = base, llm, candidates, budget
+        self.parts: tuple[Retriever, ...] = (base,)
+        self.llm, self.candidates, self.budget = llm, candidates, budget
         self._catalog = Catalog()
 
     @property
@@ -50,18 +51,18 @@ class LongContextRetriever:
             "model": self.llm.name,
             "candidates": self.candidates,
             "budget": self.budget,
-            "base": described(self.base),
+            "base": described(self.parts[0]),
         }
 
     def index(self, catalog: Catalog) -> None:
         """Lets the base index the catalog."""
-        self.base.index(catalog)
+        self.parts[0].index(catalog)
         self._catalog = catalog
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query; beyond the candidates they are the base's."""
         queries, depth = texts_of(queries), max(count_of(k), self.candidates)
-        rankings = [ranking.tools for ranking in self.base.search(queries, depth)]
+        rankings = [ranking.tools for ranking in self.parts[0].search(queries, depth)]
         asked = {i: self._candidates(rankings[i]) for i, query in enumerate(queries) if query.strip()}
         if asked and len(self._catalog):
             prompts = [self._prompt(queries[i], listed) for i, listed in asked.items()]

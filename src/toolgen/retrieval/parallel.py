@@ -38,11 +38,11 @@ class ParallelRetriever:
             atexit.register(dist.destroy_process_group)
         self.name, self.unit = retriever.name, unit_of(retriever)
         self.config: dict[str, Any] = {**getattr(retriever, "config", {}), "processes": dist.get_world_size()}
-        self._retriever = retriever
+        self.parts: tuple[Retriever, ...] = (retriever,)
 
     def index(self, catalog: Catalog) -> None:
         """Each process indexes the whole catalog."""
-        self._retriever.index(catalog)
+        self.parts[0].index(catalog)
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """All rankings, in every process. ProcessesError if another one has ended."""
@@ -50,7 +50,7 @@ class ParallelRetriever:
 
         count, texts = count_of(k), texts_of(queries)  # in all processes, also in one that has nothing to rank
         own = texts[dist.get_rank() :: dist.get_world_size()]
-        rankings = self._retriever.search(own, count) if own else []
+        rankings = self.parts[0].search(own, count) if own else []
         found: list[list[Ranking]] = [[] for _ in range(dist.get_world_size())]
         try:
             dist.all_gather_object(found, rankings)

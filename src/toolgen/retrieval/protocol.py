@@ -100,24 +100,27 @@ class Retriever(Protocol):
         """The best k tools for each query."""
 
 
+@runtime_checkable
+class Composite(Protocol):
+    """A retriever that asks others. It has them in `parts` and nowhere else, so that they can be changed or replaced."""
+
+    parts: tuple[Retriever, ...]
+
+
 def parts_of(retriever: Retriever) -> Iterator[Retriever]:
     """The retriever, and those that it is made of."""
     yield retriever
-    for name, value in vars(retriever).items():
-        members = [value] if isinstance(value, Retriever) else [one for one, _ in value] if name == "members" else []
-        for member in members:
-            yield from parts_of(member)
+    if isinstance(retriever, Composite):
+        for part in retriever.parts:
+            yield from parts_of(part)
 
 
 def separate(retriever: Retriever) -> Retriever:
     """The same retriever with an index of its own: it and all those that it is made of can be indexed again, and the one that
     was given finds what it found before. Models are shared."""
     other = copy(retriever)
-    for name, value in vars(retriever).items():
-        if isinstance(value, Retriever):
-            setattr(other, name, separate(value))
-        elif name == "members":  # of a sum, each with its weight
-            setattr(other, name, tuple((separate(one), weight) for one, weight in value))
+    if isinstance(other, Composite):
+        other.parts = tuple(map(separate, other.parts))
     return other
 
 

@@ -65,7 +65,8 @@ class ReInvokeRetriever:
         seed: int = 0,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.base, self.llm, self.cache, self.on_progress = base, llm, cache, on_progress
+        self.parts: tuple[Retriever, ...] = (base,)
+        self.llm, self.cache, self.on_progress = llm, cache, on_progress
         self.per_tool, self.seed = per_tool, seed
         self._positions: dict[str, int] = {}
         self._most_views = 1
@@ -78,7 +79,7 @@ class ReInvokeRetriever:
             "per_tool": self.per_tool,
             "seed": self.seed,
             "max_intents": MAX_INTENTS,
-            "base": described(self.base),
+            "base": described(self.parts[0]),
         }
 
     def index(self, catalog: Catalog) -> None:
@@ -86,7 +87,7 @@ class ReInvokeRetriever:
         requests = self._requests(catalog[:])
         self._most_views = 1 + max(map(len, requests.values()), default=0)
         self._positions = {tool_id: position for position, tool_id in enumerate(catalog.ids)}
-        self.base.index(Catalog(view for tool in catalog for view in _views(tool, requests.get(tool.id, ()))))
+        self.parts[0].index(Catalog(view for tool in catalog for view in _views(tool, requests.get(tool.id, ()))))
 
     def _requests(self, tools: Sequence[Tool]) -> dict[str, list[str]]:
         """Tool id to at most `per_tool` requests; a tool without a readable one is left out."""
@@ -108,7 +109,7 @@ class ReInvokeRetriever:
         """The best k tools for each query; a score is 1 / place."""
         k, intents = count_of(k), self._intents(texts_of(queries))
         # The first k tools have all their better views among the first k * views, so nothing is missed.
-        found = iter(self.base.search([text for texts in intents for text in texts], k * self._most_views))
+        found = iter(self.parts[0].search([text for texts in intents for text in texts], k * self._most_views))
         return [self._merge(list(islice(found, len(texts))), k) for texts in intents]
 
     def _intents(self, queries: Sequence[str]) -> list[list[str]]:

@@ -56,8 +56,10 @@ class SumRetriever:
                 "a bonus for unasked tools needs to know which tools training requests ask for; give a dataset with such "
                 "requests, or a checkpoint after its retrieval stage"
             )
-        self.members, self.unasked_bonus, self._asked = tuple(members), unasked_bonus, frozenset(asked_tools)
-        self.name = name or "+".join(member.name for member, _ in self.members)
+        self.parts = tuple(retriever for retriever, _ in members)
+        self.weights = tuple(weight for _, weight in members)
+        self.unasked_bonus, self._asked = unasked_bonus, frozenset(asked_tools)
+        self.name = name or "+".join(part.name for part in self.parts)
         self._ids: tuple[str, ...] = ()
         self._positions: dict[str, int] = {}
         self._bonus_N = np.zeros(0)
@@ -67,7 +69,9 @@ class SumRetriever:
         """What a result file records of this retriever."""
         return {
             "form": "sum of logits",
-            "members": [{**described(one), "weight": weight} for one, weight in self.members],
+            "members": [
+                {**described(part), "weight": weight} for part, weight in zip(self.parts, self.weights, strict=True)
+            ],
             **({"unasked_bonus": self.unasked_bonus} if self.unasked_bonus else {}),
         }
 
@@ -77,8 +81,8 @@ class SumRetriever:
         self._positions = {tool_id: position for position, tool_id in enumerate(self._ids)}
         unasked_N = np.array([tool_id not in self._asked for tool_id in self._ids], dtype=np.float64)
         self._bonus_N = self.unasked_bonus * unasked_N
-        for member, _ in self.members:
-            member.index(catalog)
+        for part in self.parts:
+            part.index(catalog)
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query by the sum."""
@@ -99,8 +103,8 @@ class SumRetriever:
         """The sum for every tool, and whether some member ranks it (Q, N)."""
         total_QN = np.tile(self._bonus_N, (len(texts), 1))
         ranked_QN = np.zeros(total_QN.shape, dtype=np.bool_)
-        for member, weight in self.members:
-            scores_QN = scores_of_all(member, texts, self._positions)
+        for part, weight in zip(self.parts, self.weights, strict=True):
+            scores_QN = scores_of_all(part, texts, self._positions)
             total_QN += weight * scores_QN
-            ranked_QN |= is_ranked(member, scores_QN)
+            ranked_QN |= is_ranked(part, scores_QN)
         return total_QN, ranked_QN

@@ -53,7 +53,8 @@ class ToolSetRetriever:
         name: str = "",
     ) -> None:
         self.name = name or f"{base.name} (sets)"
-        self.base, self.scale, self.sharpness, self.plain = base, scale, sharpness, plain
+        self.parts: tuple[Retriever, ...] = (base,)
+        self.scale, self.sharpness, self.plain = scale, sharpness, plain
         self._sets = [tuple(dict.fromkeys(one)) for one in tool_sets]
         self._ids: tuple[str, ...] = ()
         self._positions: dict[str, int] = {}
@@ -65,7 +66,7 @@ class ToolSetRetriever:
     def config(self) -> dict[str, Any]:
         """What a result file records of this retriever."""
         return {
-            "base": described(self.base),
+            "base": described(self.parts[0]),
             "sets": len(self._sizes_S) - len(self._positions),
             "scale": self.scale,
             "sharpness": self.sharpness,
@@ -74,7 +75,7 @@ class ToolSetRetriever:
 
     def index(self, catalog: Catalog) -> None:
         """Lets the base index the catalog, and finds the sets' members in it."""
-        self.base.index(catalog)
+        self.parts[0].index(catalog)
         self._ids = catalog.ids
         self._positions = {tool_id: position for position, tool_id in enumerate(self._ids)}
         known = (one for one in self._sets if len(one) > 1 and all(tool in self._positions for tool in one))
@@ -93,8 +94,8 @@ class ToolSetRetriever:
         if not self._ids:
             return [Ranking((), ()) for _ in texts]
         rankings = []
-        for scores_N in scores_of_all(self.base, texts, self._positions):
-            wanted = count if is_ranked(self.base, scores_N).any() else 0
+        for scores_N in scores_of_all(self.parts[0], texts, self._positions):
+            wanted = count if is_ranked(self.parts[0], scores_N).any() else 0
             rankings.append(top_ranking(self._ids, self._needed(scores_N), wanted))
         return rankings
 
