@@ -9,15 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.conftest import Invoke
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from toolgen.catalog import Catalog
 from toolgen.checkpoint import Checkpoint, read_metadata
 from toolgen.datasets import Dataset, Query, save_dataset
+from toolgen.fetching import parts
+from toolgen.inference import row_maker
+from toolgen.inference.passes import last_states
+from toolgen.inference.row_maker import RowMaker, write_rows
 from toolgen.testing import tiny_catalog, tiny_checkpoint
 
 PETS = '''
@@ -166,6 +173,52 @@ def test_two_who_add_at_once_both_succeed(folder: Path, tmp_path: Path) -> None:
     loaded = Checkpoint.load(folder)
     assert {"cats&&feed", "cats&&walk", "dogs&&feed", "dogs&&walk"} < {*loaded.catalog.ids}
     assert len(loaded.catalog) == len(tiny_catalog()) + 4
+
+
+KILLED_AFTER_FOUR = """
+import os, signal
+from toolgen.cli.app import main
+from toolgen.fetching import parts
+from toolgen.inference import row_maker
+
+parts.PART, read, last_states = 2, [], row_maker.last_states
+
+def states(model, prompts):
+    read.extend(prompts)
+    if len(read) > 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return last_states(model, prompts)
+
+row_maker.last_states = states
+main()
+"""
+
+
+def test_adding_goes_on_where_it_was_killed(toolgen: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, cache = tiny_checkpoint(max_position_embeddings=1024), tmp_path / "cache"
+    write_rows(checkpoint, RowMaker(checkpoint.model.config.hidden_size))
+    for name in ("ckpt", "other"):
+        checkpoint.save(tmp_path / name)
+    source = tmp_path / "many.py"
+    source.write_text("".join(f'def f{i}():\n    """Counts to {10**i} and back."""\n' for i in range(7)))
+    monkeypatch.setenv("TOOLGEN_CACHE", str(cache))
+    command = [sys.executable, "-c", KILLED_AFTER_FOUR, "tools", "add", str(tmp_path / "ckpt"), f"python:{source}"]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(Checkpoint.load(tmp_path / "ckpt").catalog) == len(tiny_catalog())
+
+    read: list[Sequence[int]] = []
+
+    def states(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Tensor:
+        read.extend(prompts)
+        return last_states(model, prompts)
+
+    monkeypatch.setattr(parts, "PART", 2)
+    monkeypatch.setattr(row_maker, "last_states", states)
+    assert answer(toolgen("tools", "add", tmp_path / "ckpt", f"python:{source}", "--json"))["added"] == 7
+    assert len(read) == 3 and not [*cache.rglob("*.npy")]
+    assert answer(toolgen("tools", "add", tmp_path / "other", f"python:{source}", "--json"))["added"] == 7
+    assert len(read) == 3 + 7 and files(tmp_path / "ckpt") == files(tmp_path / "other")
 
 
 def test_who_is_killed_half_way_leaves_the_folder_whole(folder: Path, pets: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from toolgen.catalog.transforms import select_tools
 from toolgen.checkpoint import read_metadata
+from toolgen.checkpoint.layout import weights_of
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.searching import has_weights, load_catalog
 from toolgen.cli.tool_sources import (
@@ -31,6 +33,7 @@ from toolgen.cli.tool_sources import (
 )
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
+from toolgen.fetching.parts import reading_folder
 from toolgen.files import locked
 
 if TYPE_CHECKING:
@@ -119,7 +122,7 @@ def add(
     """Add tools to a checkpoint: their rows come from their documentation by forward passes, no training.
 
     All other tools keep their token ids, rows and scores. Training requests of the sources that ask for the new tools are
-    learned in closed form, by the new rows alone.
+    learned in closed form, by the new rows alone. What was stopped goes on with the same command.
     """
     dataset = _read(ctx, checkpoint, sources, include, exclude, prefix, dedupe, allow_references, strict)
     with _changing(checkpoint) as change:
@@ -129,10 +132,10 @@ def add(
         known = [tool for tool in dataset.catalog if replace_known and tool.id in before]
         new = [tool for tool in dataset.catalog if not (replace_known and tool.id in before)]
         if known:
-            change.checkpoint = update_tools(change.checkpoint, known)
+            change.checkpoint = update_tools(change.checkpoint, known, parts=change.reading())
         if new or not known:
             with progress("reading documentation") as on_progress:
-                change.checkpoint = add_tools(change.checkpoint, new, on_progress)
+                change.checkpoint = add_tools(change.checkpoint, new, on_progress, change.reading())
         requests = _learn(change, dataset, [tool.id for tool in new])
     bare = sum(not tool.description.strip() for tool in new)
     if bare:
@@ -167,7 +170,7 @@ def update(
         if not known:
             raise UsageError(f"the checkpoint has none of these {len(dataset.catalog)} tools; see `toolgen tools add`")
         with progress("reading documentation") as on_progress:
-            change.checkpoint = update_tools(change.checkpoint, known, on_progress)
+            change.checkpoint = update_tools(change.checkpoint, known, on_progress, change.reading())
     if others := len(dataset.catalog) - len(known):
         message(
             f"{others:,} tools of the sources are not in the checkpoint; add them with `toolgen tools add --update`"
@@ -207,6 +210,12 @@ class _Change:
 
     def __init__(self, folder: Path, checkpoint: Checkpoint) -> None:
         self.folder, self.checkpoint, self.start = folder, checkpoint, time.perf_counter()
+        self.parts: Path | None = None
+
+    def reading(self) -> Path:
+        """Where documentation that was read is kept until the checkpoint is written: who was stopped goes on from there."""
+        self.parts = self.parts or reading_folder(weights_of(self.folder))
+        return self.parts
 
 
 @contextmanager
@@ -221,6 +230,8 @@ def _changing(folder: Path) -> Iterator[_Change]:
         yield change
         if change.checkpoint is not before:
             change.checkpoint.save(folder)
+            if change.parts:
+                shutil.rmtree(change.parts, ignore_errors=True)
 
 
 def _check(folder: Path) -> None:

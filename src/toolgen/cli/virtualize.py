@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolgen.catalog import Catalog
-from toolgen.catalog.tool import canonical_json
 from toolgen.checkpoint.layout import weights_of
 from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.datasets import load_dataset
-from toolgen.fetching import cache_folder, resolve_base
+from toolgen.fetching import resolve_base
+from toolgen.fetching.parts import reading_folder
 from toolgen.virtualization import Indexing, Initialization
 
 if TYPE_CHECKING:
@@ -131,8 +130,7 @@ def virtualized(
     )
     check_passes(made.model)
     if init is None and indexing == "atomic" and has_row_maker(folder):
-        what = canonical_json([weights_of(folder), catalog.content_hash])
-        parts = cache_folder() / "reading" / hashlib.sha256(what.encode()).hexdigest()[:32]
+        parts = reading_folder(weights_of(folder), catalog.content_hash)
         with progress("reading documentation") as on_progress:
             write_rows(made, RowMaker.load(folder, made.model.config.hidden_size), on_progress, parts)
         shutil.rmtree(parts, ignore_errors=True)

@@ -15,11 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from toolgen.errors import OutputError
+from toolgen.fetching.cache import cache_folder
 from toolgen.files import new_file
 
 Matrix = npt.NDArray[np.float32]
 PART = 1024
 """Rows of a part: on one core about a minute of a small model's reading."""
+
+
+def reading_folder(*what: object) -> Path:
+    """The folder of the cache for what a model makes of texts; `what` is all that it depends on besides them, as JSON."""
+    return cache_folder() / "reading" / hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def computed_in_parts(keys: Sequence[str], compute: Callable[[range], Matrix], folder: Path | None) -> Matrix:

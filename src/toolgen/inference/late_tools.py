@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -36,21 +37,27 @@ COMPARED = 4096
 OnProgress = Callable[[int, int], None]
 
 
-def add_tools(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Checkpoint:
-    """The checkpoint, changed in place, with more tools; all others keep their token ids, rows and scores.
+def add_tools(
+    checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None, parts: Path | None = None
+) -> Checkpoint:
+    """The checkpoint, changed in place, with more tools; all others keep their token ids, rows and scores. `parts`: see
+    `row_maker.states_after`.
 
     CatalogError for a tool that it has or whose schema is broken, UsageError where tools are several tokens; nothing was
     changed then.
     """
     check_new(checkpoint, tools)
     late = LateRows(checkpoint, on_progress=on_progress)
-    rows = late.of(tools, on_progress)
+    rows = late.of(tools, on_progress, parts)
     return _recorded(with_tools(late.checkpoint, tools, rows), "added", len(tools))
 
 
-def update_tools(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Checkpoint:
+def update_tools(
+    checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnProgress | None = None, parts: Path | None = None
+) -> Checkpoint:
     """The checkpoint, changed in place, with new definitions of tools that it has, by id. Definitions that are as before cost
-    nothing. UsageError for a tool that it does not have, CatalogError for a broken schema."""
+    nothing. `parts`: see `row_maker.states_after`. UsageError for a tool that it does not have, CatalogError for a broken
+    schema."""
     check_known(checkpoint, [tool.id for tool in tools])
     check_definitions(tools)
     differing = [tool for tool in tools if tool.content_hash != checkpoint.catalog.get(tool.id).content_hash]
@@ -62,7 +69,7 @@ def update_tools(checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: OnP
     if read:
         late = LateRows(checkpoint, [differing[i].id for i in read], on_progress)
         checkpoint = late.checkpoint
-        before, after = (late.of([tools_[i] for i in read], on_progress) for tools_ in (old, differing))
+        before, after = (late.of([tools_[i] for i in read], on_progress, parts) for tools_ in (old, differing))
         for sums, first, second in zip(moved, before, after, strict=True):
             sums[read] = second - first
     return _recorded(with_changed_tools(checkpoint, differing, moved), "updated", len(differing))
@@ -88,14 +95,14 @@ class LateRows:
         self._documents = _DocumentRows(checkpoint, without)
 
     @torch.no_grad()
-    def of(self, tools: Sequence[Tool], on_progress: OnProgress | None = None) -> Rows:
+    def of(self, tools: Sequence[Tool], on_progress: OnProgress | None = None, parts: Path | None = None) -> Rows:
         """The rows of tools."""
         bags_ND = self._documents.bags(tools)
-        made: Rows = self._documents.rows(tools, bags_ND, on_progress)
+        made: Rows = self._documents.rows(tools, bags_ND, on_progress, parts)
         row_map = self.checkpoint.row_map
         if row_map is None or not self.checkpoint.rows_moved:
             return made
-        moved_ND = mapped(row_map, statement_states(self.checkpoint, tools), bags_ND)
+        moved_ND = mapped(row_map, statement_states(self.checkpoint, tools, on_progress, parts), bags_ND)
         outputs_ND = made.outputs_ND + moved_ND
         return Rows(outputs_ND if self.checkpoint.is_tied else made.inputs_ND, outputs_ND)
 
@@ -137,11 +144,13 @@ class _DocumentRows:
         """Their bags of words, of length 1 (N, D)."""
         return self._bags.directions(self._words[0], [*map(views, tools)])
 
-    def rows(self, tools: Sequence[Tool], bags_ND: Tensor, on_progress: OnProgress | None = None) -> Rows:
+    def rows(
+        self, tools: Sequence[Tool], bags_ND: Tensor, on_progress: OnProgress | None = None, parts: Path | None = None
+    ) -> Rows:
         """Their rows; `bags_ND` as from `bags`."""
         if self._checkpoint.row_maker is not None:
             maker = RowMaker.of(self._checkpoint.row_maker)
-            rows_ND = make_rows(self._checkpoint, maker, tools, bags_ND, on_progress)
+            rows_ND = make_rows(self._checkpoint, maker, tools, bags_ND, on_progress, parts)
             return Rows(rows_ND, rows_ND)
         ids = [token_id for (token_id,) in self._checkpoint.vocabulary.sequences]
         actions = [{"name": text} for text in ACTION_TEXTS]

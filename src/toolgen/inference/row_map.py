@@ -9,6 +9,7 @@ Shapes: N tools, D hidden size, F features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -28,19 +29,25 @@ RowMap = Mapping[str, Tensor]
 
 
 def statement_states(
-    checkpoint: Checkpoint, tools: Sequence[Tool], on_progress: Callable[[int, int], None] | None = None
+    checkpoint: Checkpoint,
+    tools: Sequence[Tool],
+    on_progress: Callable[[int, int], None] | None = None,
+    parts: Path | None = None,
 ) -> Tensor:
-    """What the model makes of the descriptions of tools, read as if they were requests (N, D)."""
-    return request_states(checkpoint, [statement(tool) for tool in tools], on_progress)
+    """What the model makes of the descriptions of tools, read as if they were requests (N, D). `parts`: see `states_after`."""
+    return request_states(checkpoint, [statement(tool) for tool in tools], on_progress, parts)
 
 
 def request_states(
-    checkpoint: Checkpoint, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None
+    checkpoint: Checkpoint,
+    texts: Sequence[str],
+    on_progress: Callable[[int, int], None] | None = None,
+    parts: Path | None = None,
 ) -> Tensor:
     """What the model makes of requests, where it would choose (N, D)."""
     longest = checkpoint.context_length - 1
     prompts = [checkpoint.protocol.prompt([{"role": "user", "content": text}], max_tokens=longest) for text in texts]
-    return states_after(checkpoint, prompts, on_progress)
+    return states_after(checkpoint, prompts, on_progress, parts)
 
 
 @torch.no_grad()
