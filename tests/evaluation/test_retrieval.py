@@ -105,7 +105,7 @@ def test_a_result_says_where_it_comes_from(dataset: Dataset) -> None:
     origin = result.provenance
     assert origin.dataset["name"] == "demo"
     assert origin.catalog == {"tools": 12, "hash": dataset.catalog.content_hash}
-    assert origin.config["retriever"] == {"name": "bm25", "form": "lucene", "k1": 1.5, "b": 0.2}
+    assert origin.config["retriever"] == {"name": "bm25", "form": "lucene", "k1": 1.5, "b": 0.6}
     assert origin.config["checkpoint"] == "here"
     assert origin.hardware["cores"] >= 1
     assert origin.seconds >= 0

@@ -32,7 +32,7 @@ DENSE_MODEL = "all-minilm-l6-v2"
 WRITTEN = {"re-invoke": "dense", "iterfeedback": "dense", "long-context": "bm25"}
 
 # What turns a method's scores into logits, so that they can be added, or decided by sets of tools. Encoders: the scale at which
-# they are trained. BM25: chosen on the development split of BFCL.
+# they are trained. BM25: chosen on the development splits of BFCL and StableToolBench.
 LOGIT_SCALES = {"generative": 1.0, "bm25": 0.5, "dense": 20.0, "toolretriever": 20.0}
 
 RETRIEVERS = ("generative", "generative-unconstrained", "bm25", "dense", "toolretriever", *WRITTEN)
