@@ -37,7 +37,7 @@ def judged(scores_QN: npt.NDArray[np.float64], dataset: Dataset) -> dict[str, fl
     """Each metric's mean over the development requests, in percent."""
     rankings = [top_ranking(dataset.catalog.ids, scores_N, 5).tools for scores_N in scores_QN]
     pairs = [*zip(rankings, (query.tools for query in dataset.searches("dev")), strict=True)]
-    return {name: 100 * fmean(metric(*pair, k) for pair in pairs) for name, metric, k in METRICS}
+    return {name: round(100 * fmean(metric(*pair, k) for pair in pairs), 2) for name, metric, k in METRICS}
 
 
 def measured(dataset: Dataset, given: argparse.Namespace) -> dict[Setting, dict[str, float]]:
@@ -72,7 +72,7 @@ def main() -> None:
     rows = []
     for setting in next(iter(found.values())):
         by_dataset = {name: one[setting] for name, one in found.items()}
-        means = {metric: fmean(one[metric] for one in by_dataset.values()) for metric, _, _ in METRICS}
+        means = {name: round(fmean(one[name] for one in by_dataset.values()), 2) for name, _, _ in METRICS}
         rows.append({**dict(zip(("k1", "b", "weight"), setting, strict=True)), **by_dataset, "mean": means})
         shown = (" / ".join(f"{value:.1f}" for value in one.values()) for one in (*by_dataset.values(), means))
         print(f"k1 {setting[0]}, b {setting[1]}, weight {setting[2]} | {' | '.join(shown)}")

@@ -83,6 +83,6 @@ def test_a_calibration_needs_an_answerable_request_and_few_are_never_all_decline
         calibrate(Numbered(), [("1.0", ())])
     few = Calibration(weights=(0.0, 1.0, 0.0, 0.0), confidences=(0.2, 0.4, 0.9))
     assert [few.threshold(rate) for rate in (0.0, 0.05, 0.25, 0.5, 1.0)] == [0.0, 0.0, 0.2, 0.4, 0.9]
-    nothing = ConfidentRetriever(Numbered(), few, 0.1)
-    nothing._retriever = type("Empty", (Numbered,), {"_ranking": lambda *_: Ranking((), ())})()
+    empty = type("Empty", (Numbered,), {"_ranking": lambda *_: Ranking((), ())})()
+    nothing = ConfidentRetriever(empty, few, 0.1)
     assert nothing.search(["1.0"], 1)[0].is_unsure is True
