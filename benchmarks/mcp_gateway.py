@@ -1,6 +1,6 @@
 """Eight MCP servers that other people wrote behind `toolgen mcp`: tokens, first searches and calls of twenty written tasks.
 
-    python benchmarks/mcp_gateway.py FOLDER [--among N] [--no-fit] [--output benchmarks/results/mcp-gateway-N-DATE.json]
+    python benchmarks/mcp_gateway.py FOLDER [--among N] [--fit|--no-fit] [--output benchmarks/results/mcp-gateway-N-DATE.json]
 
 Installs the servers into FOLDER (PyPI and npm), never into this environment. The tasks are mcp_gateway_tasks.json: a request,
 its tool, its arguments and what the result must hold. With --among the tools stand among N in all; the others are tools of
@@ -123,7 +123,7 @@ async def through_gateway(options: Sequence[str], tasks: Sequence[Mapping[str, A
     return {"listed": listed, "tasks": done}
 
 
-def measured(folder: Path, among: int, *, fit: bool) -> dict[str, Any]:
+def measured(folder: Path, among: int, *, fit: bool | None) -> dict[str, Any]:
     """Everything, in a fresh run folder."""
     run = folder / f"run-{time.time_ns()}"
     work_folder(run / "work")
@@ -137,7 +137,8 @@ def measured(folder: Path, among: int, *, fit: bool) -> dict[str, Any]:
         others = load_toucan(Path(os.environ["TOOLGEN_SHARED_DATA"]) / "toucan-mcp-servers").tools
         catalog = Catalog([*own, *[tool for tool in others if tool.id not in own][: among - len(own)]])
     started = time.monotonic()
-    indexed(catalog, fit=fit).save(run / "index")
+    made = indexed(catalog, fit=fit)
+    made.save(run / "index")
     seconds = time.monotonic() - started
     handler = partial(SimpleHTTPRequestHandler, directory=str(run / "work"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as pages:
@@ -155,7 +156,8 @@ def measured(folder: Path, among: int, *, fit: bool) -> dict[str, Any]:
     return {
         "tools": len(catalog),
         "tools_of_the_eight": len(own),
-        "fitted": fit,
+        "base": made.base,
+        "rows": made.stages[-1].config["rows"],
         "index_seconds": round(seconds, 1),
         "tokens": {
             "all_listed": tokens([listing(definition(tool)) for tool in catalog]),
@@ -182,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--among", type=int, default=0)
-    parser.add_argument("--fit", action=argparse.BooleanOptionalAction, default=True, help="as of `toolgen index`")
+    parser.add_argument("--fit", action=argparse.BooleanOptionalAction, default=None, help="as of `toolgen index`")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
     python docs/results/build.py
 
-Writes NAME.svg beside each page, every table in full into tables/, and the small tables between the markers of a page.
+Writes NAME.svg beside each page, every table in full into tables/, and the small tables between the markers of a page. Those of
+servers are made of the newest `benchmarks/results/serving-*.json`.
 `toolgen experiment` prints the numbers; a file of `data/` keeps them as `[value, low, high]`, a difference with a fourth entry
 that says whether its interval leaves out zero.
 """
@@ -19,6 +20,8 @@ from markupsafe import Markup
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
+BENCHMARKS = HERE.parents[1] / "benchmarks" / "results"
+SERVED = {"search": "a search", "whole": "a chat", "streamed": "a streamed chat"}
 OURS, WITH_OTHERS, OTHERS = "#1f4e79", "#5b8dbf", "#9aa3ad"
 WIDTH, LABELS, ROW, TOP = 880, 240, 24, 70
 
@@ -340,8 +343,78 @@ def with_tables(page: Path, folder: str = "") -> str:
     return re.sub(r"(<!-- table:(\S+) -->\n).*?(<!-- end -->)", drawn, page.read_text(encoding="utf-8"), flags=re.S)
 
 
+def serving_table(name: str) -> str:
+    """What `benchmarks/serving.py` measured last, against what is asked (`serving`), or as times (`serving-times`)."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(BENCHMARKS.glob("serving-*.json"))]
+    whole = [one for one in found if "load" in one]
+    if not whole:
+        return "Not measured yet.\n" if name == "serving" else ""
+    if name == "serving-times":
+        head = ["milliseconds", "requests", "p50", "p95", "p99"]
+        return markdown(head, [*served_times(whole[-1])])
+    large = [one for one in found if one["tools"] >= 100_000]
+    lines = [*served_bars(whole[-1]), *(search_bar(one, 1.5) for one in large[-1:])]
+    return markdown(["", "measured", "asked"], [[what, measured, asked] for what, measured, asked in lines])
+
+
+def served_bars(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What was measured of a server, and what is asked of it."""
+    load, gone, ended = result["load"], result["broken_off"], result["terminated"]
+    memory, poisoned, alone = load["memory_mib"], result["poisoned"], result["alone"]
+    many = f"{load['clients']} clients"
+    busy = load["statuses"].get("429", 0)
+    yield (
+        f"{many} for {load['seconds']:.0f} s, {sum(load['statuses'].values()):,} answers: errors but 429",
+        f"{load['errors']} ({busy} answers 429)",
+        "0",
+    )
+    yield (
+        "memory, median of the first third and of the last, MiB",
+        f"{memory['first_third']:,} → {memory['last_third']:,}",
+        "level",
+    )
+    yield (
+        f"p95 of the searches of {many}, in times of as many searches of one caller at once",
+        f"{result['searches']['p95_over_batch']:.2f}",
+        "at most 3",
+    )
+    yield (
+        f"{gone['breaks']:,} clients that break off: conversations that still run {gone['settled_seconds']:.1f} s later",
+        str(gone["load_after"]),
+        "0",
+    )
+    answered = ended["answers"].get("200", 0)
+    yield "SIGTERM: accepted chats that were answered", f"{answered} of {ended['accepted']}", "all"
+    bad = sum(poisoned["poisoned_statuses"].values())
+    yield f"{bad} poisoned requests beside {many}: errors of the others", str(poisoned["errors"]), "0"
+    yield search_bar(result, 1.3)
+    first = f"{alone['first_byte_over_first_token']:.2f} ({alone['first_piece_over_first_token']:.2f})"
+    yield "first byte of a stream (first piece that names the tool), in times of the first token", first, "at most 1.2"
+
+
+def search_bar(result: Mapping[str, Any], most: float) -> tuple[str, str, str]:
+    """What HTTP and the scores of all tools add to a bare pass."""
+    what = f"`/v1/tools/search` over {result['tools']:,} tools, in bare forward passes"
+    return what, f"{result['alone']['search_over_bare']:.2f}", f"at most {most}"
+
+
+def served_times(result: Mapping[str, Any]) -> Iterator[list[str]]:
+    """How long requests took, of one client and of many."""
+    alone = result["alone"]["milliseconds"]
+    for name, key in (("bare pass", "bare"), ("a search", "search"), ("a stream's first byte", "first_byte")):
+        yield [f"one client: {name}", "", f"{alone[key]:.0f}", "", ""]
+    parts = (("load", "mixed"), ("searches", "only searches"), ("poisoned", "searches beside poisoned requests"))
+    for part, title in parts:
+        for kind, times in result[part]["milliseconds"].items():
+            label = f"{result['load']['clients']} clients, {title}: {SERVED[kind]}"
+            yield [label, f"{times['count']:,}", *(f"{times[share]:,.0f}" for share in ("p50", "p95", "p99"))]
+
+
 def page_table(name: str) -> str:
-    """What stands between the markers `<!-- table:NAME -->` and `<!-- end -->`: the overview, a figure's or the first table."""
+    """What stands between the markers `<!-- table:NAME -->` and `<!-- end -->`: the overview, a table of servers, a figure's,
+    or the first table."""
+    if name.startswith("serving"):
+        return serving_table(name)
     if name == "overview":
         lines = [[label, *(mean(value(row, column)) for row in found)] for label, column, found in OVERVIEW]
         return markdown(["NDCG@1", "toolgen", "toolgen + BM25", "ToolRetriever", "ToolRetriever + BM25", "BM25"], lines)
