@@ -22,10 +22,10 @@ from torch.nn import functional
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Dataset
-from toolgen.inference.machine import native_bf16, tune_allocator
+from toolgen.inference.machine import tune_allocator
 from toolgen.training import STAGES, StageConfig, resolve_config
 from toolgen.training.examples import TrainingExample, batches
-from toolgen.training.loop import SupervisedRun, _accelerator, _frozen_layers
+from toolgen.training.loop import SupervisedRun, _frozen_layers, opened_accelerator
 from toolgen.training.model import TrainableModel
 from toolgen.training.run import _unasked, _untargeted
 
@@ -61,9 +61,8 @@ def open_run(
         tune_allocator()
     loaded = Checkpoint.load(checkpoint)
     config = resolve_config(STAGES[stage], None, settings)
-    precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
     work = Path(tempfile.mkdtemp(prefix="toolgen-benchmark-"))
-    accelerator = _accelerator(precision, work, tensorboard=False)
+    accelerator = opened_accelerator(config.precision, work)
     loaded.model.to(accelerator.device)
     sources = STAGES[stage].examples(loaded, dataset, config)
     asked = config.negatives == "asked"

@@ -95,7 +95,7 @@ def reference(
         weight_decay=config.weight_decay,
         adam_beta2=0.95,
         max_grad_norm=config.clip,
-        bf16=native_bf16(),
+        bf16=native_bf16(torch.device("cpu")),
         use_cpu=not torch.accelerator.is_available(),
         remove_unused_columns=False,
         report_to=[],
@@ -359,7 +359,12 @@ def save(found: dict[str, Any], options: argparse.Namespace, seconds: float) -> 
         "threads": torch.get_num_threads(),
     }
     origin = collect_provenance(load_dataset(options.dataset), config=config, seconds=seconds)
-    result = {"benchmark": "training", "stages": found, "native_bf16": native_bf16(), "origin": origin.to_dict()}
+    result = {
+        "benchmark": "training",
+        "stages": found,
+        "native_bf16": native_bf16(torch.device("cpu")),
+        "origin": origin.to_dict(),
+    }
     write_json(options.output, result)
     write_text(options.output.with_suffix(".svg"), chart(result))
 

@@ -412,7 +412,7 @@ def test_by_default_the_gpu_of_the_process_is_taken(saved: Path, monkeypatch: py
     monkeypatch.setattr(torch, "empty", empty)
     for rank in ("", "3", "5"):  # the last with more processes than GPUs
         monkeypatch.setenv("LOCAL_RANK", rank) if rank else monkeypatch.delenv("LOCAL_RANK", raising=False)
-        assert checkpoint_module._device(None).type == "cpu"
+        assert checkpoint_module.device_of(None).type == "cpu"
     assert asked == ["cuda:0", "cuda:3", "cuda:1"]
 
 

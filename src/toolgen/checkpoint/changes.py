@@ -32,7 +32,7 @@ Made = Literal["documentation", "requests"]
 
 
 class Rows(NamedTuple):
-    """Rows of tools for the input and the output matrix; the same where the two are tied."""
+    """Rows of tools for the input and the output matrix, on the CPU; the same where the two are tied."""
 
     inputs_ND: Tensor
     outputs_ND: Tensor
@@ -97,7 +97,7 @@ def with_changed_tools(checkpoint: Checkpoint, tools: Sequence[Tool], moved: Row
     changed = {tool.id: tool for tool in tools}
     ids = [checkpoint.vocabulary.token_id(tool.id) for tool in tools]
     inputs, outputs = _matrices(checkpoint)
-    kept = Rows(inputs[ids].float(), outputs[ids].float())
+    kept = Rows(inputs[ids].float().cpu(), outputs[ids].float().cpu())
     _write(checkpoint, ids, Rows(kept.inputs_ND + moved.inputs_ND, kept.outputs_ND + moved.outputs_ND))
     return replace(
         checkpoint,

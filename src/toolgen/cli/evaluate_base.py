@@ -46,7 +46,8 @@ def base(
     from toolgen.evaluation.base import evaluate_base, open_base
 
     with progress("asking the checkpoint and its base") as on_progress:
-        result = evaluate_base(Checkpoint.load(checkpoint, device="cpu"), open_base(folder), on_progress=on_progress)
+        loaded = Checkpoint.load(checkpoint)
+        result = evaluate_base(loaded, open_base(folder, loaded.model.device), on_progress=on_progress)
     answer = {"checkpoint": str(checkpoint), "base": name, **result.to_dict()}
     if output:
         write_json(output, answer)

@@ -125,7 +125,7 @@ def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
         teacher.index(catalog)
     with progress("reading descriptions") as on_progress:
         fitted = fit_documentation(
-            made, teacher.score_all, settings={"teacher": teacher.config}, on_progress=on_progress
+            made.to(), teacher.score_all, settings={"teacher": teacher.config}, on_progress=on_progress
         )
     return _calibrated(fitted)
 

@@ -225,7 +225,7 @@ def _changing(folder: Path) -> Iterator[_Change]:
     with locked(folder, lambda: message(f"another process is changing {folder}; waiting for it")):
         from toolgen.checkpoint import Checkpoint
 
-        change = _Change(folder, Checkpoint.load(folder, device="cpu"))
+        change = _Change(folder, Checkpoint.load(folder))
         before = change.checkpoint
         yield change
         if change.checkpoint is not before:

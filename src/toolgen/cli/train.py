@@ -78,9 +78,7 @@ def _teacher(config: StageConfig, catalog: Catalog) -> LogitsOfAll:
     from toolgen.checkpoint import Checkpoint
 
     resources = Resources(
-        checkpoint=Checkpoint.load(config.teacher_checkpoint, device="cpu", catalog=catalog)
-        if config.teacher_checkpoint
-        else None,
+        checkpoint=Checkpoint.load(config.teacher_checkpoint, catalog=catalog) if config.teacher_checkpoint else None,
         encoder=Path(config.teacher_encoder) if config.teacher_encoder else None,
     )
     teacher = make_sum(config.teacher, resources)

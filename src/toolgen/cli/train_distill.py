@@ -53,7 +53,7 @@ def distill(
         from toolgen.training.run import check_catalog
 
         data = load_dataset(dataset)
-        before = Checkpoint.load(checkpoint, catalog=data.catalog, device="cpu")
+        before = Checkpoint.load(checkpoint, catalog=data.catalog)
         check_catalog(before, data)
         retriever = make_sum(teacher or TEACHER, Resources(encoder=encoder))
         retriever.index(before.catalog)

@@ -128,8 +128,11 @@ def virtualized(
         seed=seed,
         spare=spare,
     )
+    reads = init is None and indexing == "atomic" and has_row_maker(folder)
+    if reads:
+        made.to()
     check_passes(made.model)
-    if init is None and indexing == "atomic" and has_row_maker(folder):
+    if reads:
         parts = reading_folder(weights_of(folder), catalog.content_hash)
         with progress("reading documentation") as on_progress:
             write_rows(made, RowMaker.load(folder, made.model.config.hidden_size), on_progress, parts)

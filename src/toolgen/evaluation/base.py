@@ -139,10 +139,10 @@ def evaluate_base(
     return BaseResult(texts=figures, questions=tuple(answers), python=platform.python_version())
 
 
-def open_base(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def open_base(folder: Path, device: torch.device | str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The untouched base in a folder. CheckpointError where it cannot be opened."""
     try:
-        return open_model(folder, dtype=torch.float32).eval(), open_tokenizer(folder)
+        return open_model(folder, dtype=torch.float32).eval().to(device), open_tokenizer(folder)
     except Exception as error:  # damaged files raise whatever the library that reads them raises
         raise CheckpointError(f"{folder} cannot be opened as a base: {reason_of(error)}") from error
 

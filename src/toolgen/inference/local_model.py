@@ -51,8 +51,7 @@ class LocalModel:
 
     @cached_property
     def _loaded(self) -> _Loaded:
-        import torch
-
+        from toolgen.checkpoint.checkpoint import device_of
         from toolgen.inference.engine import Engine
         from toolgen.virtualization import TextEncoder
 
@@ -66,7 +65,8 @@ class LocalModel:
                 f"the language model {self._folder} has no chat template; take an instruction-tuned one"
             )
         # A bf16 model on a processor that only emulates bf16 would be several times slower.
-        model = model.to("cuda") if torch.cuda.is_available() else model.float()
+        device = device_of()
+        model = model.float() if device.type == "cpu" else model.to(device)
         ends = model.generation_config.eos_token_id
         stops = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
         never = tuple(model.generation_config.suppress_tokens or ())

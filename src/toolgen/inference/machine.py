@@ -6,20 +6,28 @@ import ctypes
 import functools
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 # glibc <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _LARGEST = 0x7FFFFFFF
 
 
-@functools.cache
-def native_bf16() -> bool:
-    """Whether the device multiplies bf16 natively. Elsewhere bf16 is emulated and slower than fp32 (on Cascade Lake: a
-    third of its speed)."""
-    import torch
+def native_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bf16 natively. Elsewhere bf16 is emulated and slower than fp32 (on Cascade Lake: a
+    third of its speed), or not known to be faster."""
+    if device.type == "cuda":
+        from torch.cuda import is_bf16_supported
 
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and _cpu_has_bf16()
+
+
+@functools.cache
+def _cpu_has_bf16() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:

@@ -67,7 +67,8 @@ class FrozenStates:
     def hold(self, run: Run, ids_T: Tensor, places_T: Tensor, lengths: Sequence[int]) -> bool:
         """Whether the states of a batch, computed now and then found, give what the whole trunk gives (see `TOLERANCE`).
         False as well where the layers hand on more than a tensor. Random numbers and kept states are left as they were."""
-        with torch.random.fork_rng(), torch.no_grad():
+        devices = [] if ids_T.device.type == "cpu" else [ids_T.device]  # of all, PyTorch warns of the time
+        with torch.random.fork_rng(devices, device_type=ids_T.device.type), torch.no_grad():
             expected = run(self._trunk, ids_T, places_T, lengths)
             try:
                 both = [self.hidden(run, ids_T, places_T, lengths) for _ in range(2)]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, set_seed
 from transformers import get_scheduler
@@ -121,8 +121,7 @@ def opened(
     `whole` there. Afterwards the checkpoint's model can be used again."""
     tune_allocator()
     set_seed(config.seed)
-    precision = "bf16" if config.precision == "bf16" or (config.precision == "auto" and native_bf16()) else "no"
-    accelerator = _accelerator(precision, work, tensorboard=tensorboard)
+    accelerator = opened_accelerator(config.precision, work, tensorboard=tensorboard)
     if config.batch_size < accelerator.num_processes:
         raise UsageError(
             f"a batch_size of {config.batch_size} cannot be split among {accelerator.num_processes} processes; "
@@ -176,16 +175,19 @@ def _frozen_layers(checkpoint: Checkpoint, config: TrainingConfig) -> int:
     return int(config.frozen_share * checkpoint.model.config.num_hidden_layers)
 
 
-def _accelerator(precision: str, work: Path, *, tensorboard: bool) -> Accelerator:
+def opened_accelerator(precision: str, work: Path, *, tensorboard: bool = False) -> Accelerator:
     """A new accelerator; its precision is global, so that of an earlier run in this process is forgotten first."""
     if tensorboard and find_spec("tensorboard") is None:
         raise MissingExtraError("tensorboard", "tensorboard")
     AcceleratorState._reset_state(reset_partial_state=True)
     trackers = "tensorboard" if tensorboard else None
     exchange = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    # Several processes find each other on a CPU only if it is named.
+    device = PartialState(cpu=not torch.accelerator.is_available()).device
+    half = precision == "bf16" or (precision == "auto" and native_bf16(device))
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # several processes find each other on a CPU only if it is named
-        mixed_precision=precision,
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if half else "no",
         log_with=trackers,
         project_dir=str(work),
         kwargs_handlers=[exchange],

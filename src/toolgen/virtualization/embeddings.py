@@ -137,7 +137,7 @@ def initialize_rows(
     generator = torch.Generator().manual_seed(seed)
     bags = DocumentBags(tokenizer).bags(texts) if method == "documentation" else _names(TextEncoder(tokenizer), texts)
     for weight in {id(matrix): matrix for matrix in (model.get_input_embeddings().weight, output_rows(model))}.values():
-        base_VD = weight[:base].float()
+        base_VD = weight[:base].float().cpu()
         if method == "random":
             rows = torch.randn((stop - start, base_VD.shape[1]), generator=generator)
         else:

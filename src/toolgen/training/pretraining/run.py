@@ -24,6 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from toolgen import files
 from toolgen.catalog.text import document, views
 from toolgen.catalog.tool import canonical_json
+from toolgen.checkpoint.checkpoint import device_of
 from toolgen.checkpoint.layout import MARKERS, METRICS, RUN, STATE, weights_of, work_folder
 from toolgen.checkpoint.tensors import non_finite
 from toolgen.errors import DivergenceError, UsageError
@@ -99,7 +100,7 @@ class _Run:
         tune_allocator()
         torch.manual_seed(config.seed)
         self._tokenizer: PreTrainedTokenizerBase = open_tokenizer(base)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = device_of()
         self._base, self._model = (self._opened(base) for _ in range(2))
         on_message(f"embedding {len(corpus.tools):,} tools")
         vectors_NE = embed([document(tool) for tool in corpus.tools])
@@ -138,7 +139,7 @@ class _Run:
 
     def _opened(self, folder: Path) -> PreTrainedModel:
         wanted = self._config.precision
-        half = wanted == "bf16" or (wanted == "auto" and native_bf16())
+        half = wanted == "bf16" or (wanted == "auto" and native_bf16(self._device))
         dtype = torch.bfloat16 if half else torch.float32
         return _load(folder, dtype).to(self._device).eval().requires_grad_(False)
 
