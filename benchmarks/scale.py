@@ -5,7 +5,8 @@
 Tools are synthetic: a service has 50 operations, named and described with a few dozen words and numbers, with three
 parameters each. They say nothing of how well anything is found. The trunk has one layer, since its cost does not grow with
 the catalog; rows are as wide as those of a 135M base (576), and the tokenizer is the base's. Each step is a process of its
-own, so that its peak memory is its own. Times are processor seconds of one core.
+own, so that its peak memory is its own. Times are processor seconds of one core. A RESULT that is there is added to: all steps
+but `loss` read what `catalog` wrote, and `search` what `rows` did.
 """
 
 from __future__ import annotations
@@ -282,17 +283,17 @@ def main() -> None:
         found = STEPS[step](int(count), Path(work))
         print(json.dumps({**found, "peak_gib": _peak()}))
         return
-    result: Figures = {"benchmark": "scale", "width": WIDTH, "sizes": {}}
+    result: Figures = {"benchmark": "scale", "width": WIDTH, "sizes": {}, "hardware": hardware()}
+    if options.output and options.output.exists():
+        result = json.loads(options.output.read_text(encoding="utf-8"))
     for count in options.tools:
         with tempfile.TemporaryDirectory() as work:
-            found = {}
             for step in options.steps:
-                found[step] = measured(count, step, Path(work))
-                print(count, step, found[step], flush=True)
-        result["sizes"][str(count)] = found
-    result["hardware"] = hardware()
-    if options.output:
-        write_json(options.output, result)
+                found = measured(count, step, Path(work))
+                print(count, step, found, flush=True)
+                result["sizes"].setdefault(str(count), {})[step] = found
+                if options.output:
+                    write_json(options.output, result)
 
 
 if __name__ == "__main__":

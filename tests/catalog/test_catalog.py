@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.catalog import _ToolLines
 from toolgen.catalog.tool import Definition
 from toolgen.errors import CatalogError
 
@@ -42,6 +43,26 @@ def test_a_catalog_with_other_definitions_keeps_everything_else(tmp_path: Path) 
         assert other == Catalog([_tool("a", category="c", description="New.", parameters=schema), *catalog[1:]])
         assert other[-3:] == tuple(other) and other[-3] == other.get("p&&a") and other.content_hash != one.content_hash
         assert one.redefined([]) is one and one.get("p&&a").description == ""
+
+
+def test_an_edited_catalog_neither_reads_nor_copies_the_tools_that_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = [_tool(str(number)) for number in range(50)]
+    Catalog(tools).save(tmp_path / "catalog.jsonl")
+    edited, read = Catalog.open(tmp_path / "catalog.jsonl"), []
+    parse = _ToolLines._parse
+    monkeypatch.setattr(
+        _ToolLines, "_parse", lambda lines, line, place: read.append(place) or parse(lines, line, place)
+    )
+    for number in range(1500):  # more often than Python calls itself
+        new = _tool(f"new {number}")
+        changed = _tool(str(number % 50), description=f"for the {number}th time")
+        edited = edited.extended([new]).replaced([changed])
+        tools = [*tools, new]
+        tools[number % 50] = changed
+    assert read == []
+    assert edited == Catalog(tools)
 
 
 def test_the_content_hash_depends_on_what_a_model_sees_and_not_on_the_source() -> None:

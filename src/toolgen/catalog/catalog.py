@@ -94,7 +94,7 @@ class Catalog(Iterable[Tool], Sized):
         if known := [tool_id for tool_id in more.ids if tool_id in self]:
             raise CatalogError(f"the catalog has {known[0]!r} already; give the tool another id")
         other = copy(self)
-        other._tools = _Chained(self._tools, more._tools)
+        other._tools = _Edited.of(self._tools).with_more(more._tools)
         other._index = {**self._index, **{tool: len(self) + place for tool, place in more._index.items()}}
         other.__dict__.pop("content_hash", None)
         return other
@@ -136,7 +136,7 @@ class Catalog(Iterable[Tool], Sized):
         if not changed:
             return self
         other = copy(self)
-        other._tools = _Redefined(self._tools, changed)
+        other._tools = _Edited.of(self._tools).with_changed(changed)
         other.__dict__.pop("content_hash", None)
         return other
 
@@ -183,30 +183,33 @@ class _Tools(Sequence[Tool], ABC):
         """The tool at a place from 0 to the length."""
 
 
-class _Chained(_Tools):
-    """Tools, and more behind them."""
+class _Edited(_Tools):
+    """Tools with more behind them, of which some, by their places, are others. The first are not copied, however often they are
+    edited: in a live catalog of a million they would be read and kept each time."""
 
-    def __init__(self, tools: Sequence[Tool], more: Sequence[Tool]) -> None:
-        self._tools, self._more = tools, more
+    def __init__(self, tools: Sequence[Tool], more: Sequence[Tool], changed: Mapping[int, Tool]) -> None:
+        self._tools, self._more, self._changed = tools, more, changed
+
+    @classmethod
+    def of(cls, tools: Sequence[Tool]) -> _Edited:
+        """Edited tools as they are; others without a change."""
+        return tools if isinstance(tools, _Edited) else cls(tools, (), {})
+
+    def with_more(self, more: Sequence[Tool]) -> _Edited:
+        """The same and more behind them."""
+        return _Edited(self._tools, (*self._more, *more), self._changed)
+
+    def with_changed(self, changed: Mapping[int, Tool]) -> _Edited:
+        """The same with others at these places."""
+        return _Edited(self._tools, self._more, {**self._changed, **changed})
 
     def __len__(self) -> int:
         return len(self._tools) + len(self._more)
 
     def _at(self, place: int) -> Tool:
+        if place in self._changed:
+            return self._changed[place]
         return self._tools[place] if place < len(self._tools) else self._more[place - len(self._tools)]
-
-
-class _Redefined(_Tools):
-    """Tools of which some, by their places, are others."""
-
-    def __init__(self, tools: Sequence[Tool], changed: Mapping[int, Tool]) -> None:
-        self._tools, self._changed = tools, changed
-
-    def __len__(self) -> int:
-        return len(self._tools)
-
-    def _at(self, place: int) -> Tool:
-        return self._changed.get(place) or self._tools[place]
 
 
 class _ToolLines(_Tools):

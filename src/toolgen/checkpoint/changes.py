@@ -64,7 +64,6 @@ def with_tools(checkpoint: Checkpoint, tools: Sequence[Tool], rows: Rows) -> Che
     _suppress_free(checkpoint, grown.vocabulary)
     return replace(
         grown,
-        catalog=Catalog([*checkpoint.catalog, *tools]),
         made={**checkpoint.made, **{tool.id: "documentation" for tool in tools}},
     )
 
@@ -94,15 +93,14 @@ def with_changed_tools(checkpoint: Checkpoint, tools: Sequence[Tool], moved: Row
     makes of them less what the old one did, so that what training made of a row stays."""
     check_known(checkpoint, [tool.id for tool in tools])
     check_definitions(tools)
-    changed = {tool.id: tool for tool in tools}
     ids = [checkpoint.vocabulary.token_id(tool.id) for tool in tools]
     inputs, outputs = _matrices(checkpoint)
     kept = Rows(inputs[ids].float().cpu(), outputs[ids].float().cpu())
     _write(checkpoint, ids, Rows(kept.inputs_ND + moved.inputs_ND, kept.outputs_ND + moved.outputs_ND))
     return replace(
         checkpoint,
-        catalog=Catalog(changed.get(tool.id, tool) for tool in checkpoint.catalog),
-        changed=checkpoint.changed | {tool for tool in changed if checkpoint.row_origin(tool) == "trained"},
+        catalog=checkpoint.catalog.replaced(tools),
+        changed=checkpoint.changed | {tool.id for tool in tools if checkpoint.row_origin(tool.id) == "trained"},
     )
 
 
