@@ -16,7 +16,6 @@ from tests.docs.blocks import DOCS, DOCUMENTS, ROOT, Block, blocks, shell_comman
 from tests.serving.conftest import served
 from typer.testing import CliRunner
 
-from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.cli.app import make_app
 from toolgen.cli.settings import read_settings
@@ -24,7 +23,7 @@ from toolgen.serving.app import make_app as make_server
 from toolgen.serving.assistant import Assistant
 from toolgen.serving.request_tools import with_room
 from toolgen.serving.service import Service
-from toolgen.testing import tiny_base, tiny_catalog, tiny_checkpoint
+from toolgen.testing import tiny_base
 from toolgen.training import STAGES
 
 PAGES = ("training", "agents", "catalogs", "mcp", "measuring", "serving")
@@ -44,8 +43,6 @@ def is_run(document: Path, block: Block) -> bool:
     """Whether a test below runs a block."""
     if block.mark.startswith("not run: "):
         return False
-    if document == ROOT / "README.md":
-        return block.language == "python"
     return document in GUIDE and (block.language in ("sh", "python") or bool(block.file))
 
 
@@ -120,22 +117,3 @@ def smaller(arguments: list[str], base: Path) -> list[str]:
         case ["run", *_]:
             return [*arguments, "--max-steps", "2", "--yes"]
     return arguments
-
-
-def test_the_python_of_the_readme_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Against a tiny random model of a catalog that has the tool of the quickstart's that the function stands for."""
-    names = ("base_currency", "target_currency", "amount")
-    types = {name: {"type": kind} for name, kind in zip(names, ("string", "string", "number"), strict=True)}
-    parameters = {"type": "object", "properties": types, "required": [*names]}
-    tool = Tool(id="bfcl&&convert_currency", provider="bfcl", name="convert_currency", parameters=parameters)
-    monkeypatch.chdir(tmp_path)
-    catalog = Catalog([*tiny_catalog(), tool])
-    tiny_checkpoint(catalog=catalog, max_position_embeddings=4096).save("toolgen-quickstart/2-agent")
-    program = "\n".join(block.text for block in blocks(ROOT / "README.md") if block.language == "python")
-    exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
-    *found, ended = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in found] == ["1", "2", "3", "4", "5"]
-    assert 0 < sum(float(line.split()[-1]) for line in found) <= 1
-    assert ended.split()[0] in ("finished", "gave_up", "declined", "step_limit", "token_limit", "error")
