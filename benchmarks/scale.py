@@ -6,7 +6,7 @@ Tools are synthetic: a service has 50 operations, named and described with a few
 parameters each. They say nothing of how well anything is found. The trunk has one layer, since its cost does not grow with
 the catalog; rows are as wide as those of a 135M base (576), and the tokenizer is the base's. Each step is a process of its
 own, so that its peak memory is its own. Times are processor seconds of one core. A RESULT that is there is added to: all steps
-but `loss` read what `catalog` wrote, and `search` what `rows` did.
+but `product` and `loss` read what `catalog` wrote, and `search` what `rows` did.
 """
 
 from __future__ import annotations
@@ -206,6 +206,37 @@ def search_step(_count: int, work: Path) -> Figures:
     return {**times, "search": _search(retriever.search)}
 
 
+def product_step(count: int, _work: Path) -> Figures:
+    """The exact ten best of all rows for one state, and the same from four slices, as four processes would hold them."""
+    import torch
+
+    from toolgen.retrieval.protocol import top_ranking
+
+    rows, ids = torch.rand(count, WIDTH), tuple(map(str, range(count)))
+    slices = [range(count)[start : start + -(-count // 4)] for start in range(0, count, -(-count // 4))]
+    times: dict[str, list[float]] = {"product": [], "rank": [], "slice": []}
+
+    def best(of: range) -> list[tuple[float, str]]:
+        started = time.process_time()
+        scores = (rows[of.start : of.stop] @ state).numpy()
+        made = time.process_time()
+        found = top_ranking(ids[of.start : of.stop], scores, 10)
+        ended = time.process_time()
+        if len(of) == count:
+            times["product"].append(made - started)
+            times["rank"].append(ended - made)
+        else:
+            times["slice"].append(ended - started)
+        return [*zip(found.scores, found.tools, strict=True)]
+
+    for _ in range(SEARCHES):
+        state = torch.rand(WIDTH)
+        whole = best(range(count))
+        merged = sorted((pair for part in slices for pair in best(part)), key=lambda pair: -pair[0])[:10]
+        assert {tool for _, tool in merged} == {tool for _, tool in whole}
+    return {name: round(median(found[2:]), 5) for name, found in times.items()}
+
+
 def loss_step(count: int, _work: Path) -> Figures:
     """Loss and gradient of 64 positions over the rows of base and tools, and an optimizer step of the rows."""
     import torch
@@ -237,6 +268,7 @@ STEPS: dict[str, Callable[[int, Path], Figures]] = {
     "tokens": tokens_step,
     "rows": rows_step,
     "search": search_step,
+    "product": product_step,
     "loss": loss_step,
 }
 
