@@ -52,9 +52,12 @@ def test_an_edited_catalog_neither_reads_nor_copies_the_tools_that_stay(
     Catalog(tools).save(tmp_path / "catalog.jsonl")
     edited, read = Catalog.open(tmp_path / "catalog.jsonl"), []
     parse = _ToolLines._parse
-    monkeypatch.setattr(
-        _ToolLines, "_parse", lambda lines, line, place: read.append(place) or parse(lines, line, place)
-    )
+
+    def noted(lines: _ToolLines, line: bytes, place: int) -> Tool:
+        read.append(place)
+        return parse(lines, line, place)
+
+    monkeypatch.setattr(_ToolLines, "_parse", noted)
     for number in range(1500):  # more often than Python calls itself
         new = _tool(f"new {number}")
         changed = _tool(str(number % 50), description=f"for the {number}th time")
