@@ -393,7 +393,7 @@ def test_the_device_and_the_type_of_numbers_can_be_chosen(saved: Path, monkeypat
     assert Checkpoint.load(saved).model.dtype == torch.float32
 
 
-@pytest.mark.parametrize("device", ["abacus", "cuda:99", 1.5])
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "meta", 1.5])
 def test_a_device_that_is_not_there_is_one_clear_line(saved: Path, device: Any) -> None:
     with pytest.raises(UsageError, match=f'cannot use the device {device!r}: .*; give "cpu"') as caught:
         Checkpoint.load(saved, device=device)

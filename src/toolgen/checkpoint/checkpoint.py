@@ -401,7 +401,9 @@ def device_of(wanted: str | torch.device | None = None) -> torch.device:
         number = int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count())
         wanted = f"cuda:{number}" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=wanted).device
+        found = torch.empty(0, device=wanted)
+        found.cpu()  # which "meta" refuses: it holds no values
+        return found.device
     except (RuntimeError, AssertionError, TypeError) as error:  # PyTorch built without CUDA asserts
         reason = (str(error).splitlines() or [""])[0]
         raise UsageError(

@@ -32,6 +32,15 @@ class Silent(Exception):
     __repr__ = __str__
 
 
+class Shy(type):
+    def __getattribute__(cls, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class Nameless(Exception, metaclass=Shy):
+    pass
+
+
 class Unprintable:
     def __repr__(self) -> str:
         raise KeyboardInterrupt
@@ -52,6 +61,7 @@ def nested(depth: int) -> list[Any]:
         (KeyboardInterrupt(), "KeyboardInterrupt"),
         (Silent(), "Silent: (its text cannot be read: RuntimeError)"),
         (ValueError("a\udc80b"), "ValueError: a?b"),
+        (Nameless("x"), "Nameless: x"),
     ],
 )
 def test_whatever_a_function_raises_is_one_text(error: BaseException, text: str) -> None:

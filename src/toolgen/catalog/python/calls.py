@@ -20,6 +20,7 @@ from toolgen.foreign.data import clean_text
 
 MAX_RESULT = 100_000  # characters
 MAX_ERROR = 2_000
+_TYPE_NAME = vars(type)["__name__"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Functions:
         try:
             return Answer(result_text(value))
         except BaseException as error:
-            kind = type(value).__name__
+            kind = _kind_of(value)
             return Answer(f"the call was made, but its result, of type {kind}, has no text: {error_text(error)}", True)
 
     def close(self) -> None:
@@ -83,12 +84,17 @@ def result_text(value: object) -> str:
 
 def error_text(error: BaseException, *, named: bool = True) -> str:
     """An exception in one text of at most `MAX_ERROR` characters, with its type's name first if `named`."""
-    kind = type(error).__name__
+    kind = _kind_of(error)
     try:
         text = _text(str.__str__(str(error)), MAX_ERROR)
     except BaseException as other:
-        text, named = f"(its text cannot be read: {type(other).__name__})", True
+        text, named = f"(its text cannot be read: {_kind_of(other)})", True
     return shortened(": ".join(filter(None, (kind, text))) if named else text, MAX_ERROR)
+
+
+def _kind_of(value: object) -> str:
+    """The name of a value's type, also where a metaclass raises when it is asked for it."""
+    return clean_text(str.__str__(_TYPE_NAME.__get__(type(value))))
 
 
 def _text(text: str, limit: int) -> str:
