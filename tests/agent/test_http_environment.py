@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
+from tests.loopback import QuietHandler, serving
 
 from toolgen.agent import Header, HttpEnvironment, HttpOptions
 from toolgen.catalog import Catalog, Tool
@@ -18,7 +17,7 @@ from toolgen.errors import UsageError
 SEEN: list[dict[str, Any]] = []
 
 
-class Shop(BaseHTTPRequestHandler):
+class Shop(QuietHandler):
     """Echoes what it is asked; /busy is busy once, /away points elsewhere, /slow takes long."""
 
     def _answer(self) -> None:
@@ -53,17 +52,11 @@ class Shop(BaseHTTPRequestHandler):
         except OSError:
             pass  # the client has gone
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Shop) as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,10 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
+from tests.loopback import QuietHandler, serving
 
 from toolgen.agent import ScriptedPolicy, VirtualServerEnvironment, run_agent
 from toolgen.catalog import Catalog, Tool
@@ -26,7 +25,7 @@ CACHE = {
 }
 
 
-class Virtual(BaseHTTPRequestHandler):
+class Virtual(QuietHandler):
     """Finds an answer by category, tool, API and the text of the parsed input; 422 for a field too few, as FastAPI does."""
 
     def do_POST(self) -> None:
@@ -47,17 +46,11 @@ class Virtual(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Virtual)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Virtual) as address:
+        yield address
 
 
 SCHEMA = {"type": "object", "properties": {"from": {"type": "string"}}, "required": ["from"]}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.auditing import outside_events
 
 from toolgen.agent.environments.dry_run import DryRunEnvironment
 from toolgen.catalog.catalog import Catalog
@@ -17,28 +17,15 @@ from toolgen.catalog.schema import best_fault, check_schema, schema_errors
 from toolgen.catalog.tool import Tool
 from toolgen.errors import CatalogError
 
-_WATCHED = ("open", "socket.", "urllib.Request", "subprocess.Popen", "os.system", "http.client")
-_seen: list[str] | None = None
-
-
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if _seen is not None and event.startswith(_WATCHED):
-        _seen.append(f"{event} {arguments}")
-
-
-sys.addaudithook(_watch)
-
 
 @pytest.fixture
 def outside() -> Iterator[list[str]]:
     """What the interpreter opened, connected to or started meanwhile; what is imported late is imported before."""
-    global _seen
     schema_errors({"a": "b"}, {"properties": {"a": {"pattern": "b", "$ref": "#/x"}}})
     best_fault(1, {"type": "string"})
     check_schema({})
-    _seen = []
-    yield _seen
-    _seen = None
+    with outside_events() as seen:
+        yield seen
 
 
 def references(secret: Path) -> list[str]:

@@ -8,13 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import anyio
 import pytest
+from tests.loopback import QuietHandler, serving
 from typer.testing import Result
 
 from toolgen.agent import McpEnvironment
@@ -29,7 +28,7 @@ pytest.importorskip("mcp")
 Invoke = Callable[..., Result]
 
 
-class Weather(BaseHTTPRequestHandler):
+class Weather(QuietHandler):
     """Says what it was asked."""
 
     def do_GET(self) -> None:
@@ -38,35 +37,29 @@ class Weather(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps({"path": self.path, "key": self.headers["X-Key"]}).encode())
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A dataset whose tool is served by this process."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Weather)
-    Thread(target=server.serve_forever, daemon=True).start()
-    tool = Tool(
-        id="weather&&forecast",
-        provider="weather",
-        name="forecast",
-        description="The weather forecast of a city",
-        parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-        endpoint={
-            "kind": "http",
-            "method": "GET",
-            "server": f"http://127.0.0.1:{server.server_port}",
-            "path": "/forecast",
-            "in": {"city": "query"},
-        },
-    )
-    other = Tool(id="mail&&send", provider="mail", name="send", description="Send an e-mail")
-    path = tmp_path_factory.mktemp("mcp") / "dataset"
-    save_dataset(replace(tiny_dataset(), catalog=Catalog([tool, other]), queries={}, trajectories={}), path)
-    yield path
-    server.shutdown()
-    server.server_close()
+    with serving(Weather) as address:
+        tool = Tool(
+            id="weather&&forecast",
+            provider="weather",
+            name="forecast",
+            description="The weather forecast of a city",
+            parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+            endpoint={
+                "kind": "http",
+                "method": "GET",
+                "server": address,
+                "path": "/forecast",
+                "in": {"city": "query"},
+            },
+        )
+        other = Tool(id="mail&&send", provider="mail", name="send", description="Send an e-mail")
+        path = tmp_path_factory.mktemp("mcp") / "dataset"
+        save_dataset(replace(tiny_dataset(), catalog=Catalog([tool, other]), queries={}, trajectories={}), path)
+        yield path
 
 
 def ask(options: list[str], name: str, arguments: dict[str, Any]) -> Any:

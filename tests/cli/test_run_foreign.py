@@ -8,12 +8,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
+from tests.loopback import QuietHandler, serving
 
 from toolgen.agent import Action, ScriptedPolicy
 from toolgen.catalog import Catalog, Tool
@@ -141,7 +140,7 @@ def bakery() -> Iterator[tuple[str, list[tuple[str, str, str | None]]]]:
     orders: list[dict[str, Any]] = []
     seen: list[tuple[str, str, str | None]] = []
 
-    class Bakery(BaseHTTPRequestHandler):
+    class Bakery(QuietHandler):
         def _answer(self) -> None:
             seen.append((self.command, self.path, self.headers["Authorization"]))
             size = int(self.headers.get("Content-Length") or 0)
@@ -161,16 +160,8 @@ def bakery() -> Iterator[tuple[str, list[tuple[str, str, str | None]]]]:
 
         do_GET = do_POST = _answer
 
-        def log_message(self, format: str, *args: Any) -> None:
-            del format, args
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Bakery)
-    thread = Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{running.server_address[1]}", seen
-    running.shutdown()
-    running.server_close()
-    thread.join()
+    with serving(Bakery) as address:
+        yield address, seen
 
 
 def test_a_task_over_a_service_that_only_its_openapi_description_tells_of(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.auditing import outside_events
 
 from toolgen.agent import Budget, DryRunEnvironment, GenerativePolicy, GivenTools, ScriptedPolicy, run_agent
 from toolgen.catalog import Catalog, Tool
@@ -18,17 +18,6 @@ from toolgen.datasets import Task
 from toolgen.decoding import DecodingOptions
 from toolgen.evaluation.validity import count_validity
 from toolgen.testing import tiny_checkpoint
-
-_WATCHED = ("open", "socket.", "urllib.Request", "subprocess.Popen", "os.system", "http.client")
-_seen: list[str] | None = None
-
-
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if _seen is not None and event.startswith(_WATCHED):
-        _seen.append(f"{event} {arguments}")
-
-
-sys.addaudithook(_watch)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +67,6 @@ def carried_out(checkpoint: Checkpoint, tool_id: str) -> str:
 def test_nothing_outside_of_a_schema_is_read_from_decoding_to_evaluation(
     listener: socket.socket, tmp_path: Path
 ) -> None:
-    global _seen
     secret = tmp_path / "secret.json"
     secret.write_text('{"const": "what stands in the file"}')
     tools = foreign_tools(listener, secret)
@@ -86,12 +74,9 @@ def test_nothing_outside_of_a_schema_is_read_from_decoding_to_evaluation(
         catalog=Catalog([*tools, tool("plain", {"type": "string"})]), max_position_embeddings=2048
     )
     carried_out(checkpoint, "foreign&&plain")  # what is imported late is imported here
-    _seen = []
     start = time.monotonic()
-    try:
+    with outside_events() as seen:
         said = [carried_out(checkpoint, one.id) for one in tools]
-    finally:
-        seen, _seen = _seen, None
     assert seen == [] and time.monotonic() - start < 20
     assert not any("what stands" in text for text in said)
     with pytest.raises(BlockingIOError):

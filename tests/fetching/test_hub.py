@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from tests.loopback import QuietHandler, serving
 
 from toolgen.errors import FetchError
 from toolgen.fetching.artifacts import HubSource
@@ -26,7 +25,7 @@ FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "other.bi
 TREE = [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in FILES.items()]
 
 
-class Repository(BaseHTTPRequestHandler):
+class Repository(QuietHandler):
     """Serves the files of one repository at one commit as the Hub does."""
 
     def do_HEAD(self) -> None:
@@ -50,27 +49,19 @@ class Repository(BaseHTTPRequestHandler):
             return json.dumps(TREE).encode()
         return FILES.get(path.removeprefix(f"/someone/tiny/resolve/{'a' * 40}/"))
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
-
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Repository)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    point_to(monkeypatch, server.server_port)
-    yield
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Repository) as address:
+        point_to(monkeypatch, address)
+        yield
 
 
-def point_to(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    template = f"http://127.0.0.1:{port}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+def point_to(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
@@ -108,7 +99,7 @@ def test_the_offline_setting_is_respected(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_server_that_does_not_answer_costs_at_most_a_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        point_to(monkeypatch, silent.getsockname()[1])
+        point_to(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
         assert not is_reachable(SOURCE)
         assert time.monotonic() - start < PROBE_SECONDS + 2

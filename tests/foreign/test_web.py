@@ -7,17 +7,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from tests.loopback import QuietHandler, serving
 
 from toolgen.errors import InputError
 from toolgen.foreign import web
 from toolgen.foreign.web import download, exchange, is_public, public_addresses, shown_url
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """/doc answers, /to/URL redirects there, /big never stops, /stop breaks off, /slow-... takes its time."""
 
     def do_GET(self) -> None:
@@ -51,19 +51,12 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A server on this machine."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
+    with serving(Handler) as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)

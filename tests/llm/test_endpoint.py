@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from tests.loopback import QuietHandler, serving
 
 from toolgen.errors import LanguageModelError
 from toolgen.llm import EndpointModel
@@ -26,7 +26,7 @@ def server(answer: Any, status: int = 200) -> Iterator[tuple[str, list[dict[str,
     """The address of an endpoint that echoes the last message through `answer`, and the requests that it got."""
     seen: list[dict[str, Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.append({"path": self.path, "key": self.headers["Authorization"], **request})
@@ -37,18 +37,8 @@ def server(answer: Any, status: int = 200) -> Iterator[tuple[str, list[dict[str,
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            del format, args
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{running.server_address[1]}/v1", seen
-    finally:
-        running.shutdown()
-        running.server_close()
-        thread.join()
+    with serving(Handler) as address:
+        yield f"{address}/v1", seen
 
 
 def echo(request: dict[str, Any]) -> dict[str, Any]:

@@ -56,13 +56,14 @@ def test_rows_of_another_catalog_come_from_documentation(
     torch.testing.assert_close(rows.norm(dim=1), maker.log_scale.exp().detach().expand(len(rows)))
 
 
+def stop(record: Mapping[str, Any]) -> None:
+    if record["step"] == 2:
+        raise KeyboardInterrupt
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
     corpus: Corpus, base: Path, config: PretrainConfig, tmp_path: Path
 ) -> None:
-    def stop(record: Mapping[str, Any]) -> None:
-        if record["step"] == 2:
-            raise KeyboardInterrupt
-
     often = config.model_copy(update={"save_minutes": 1e-6})
     pretrain(base, corpus, embed, often, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -78,10 +79,6 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
 def test_the_state_of_another_run_is_refused_and_can_be_dropped(
     corpus: Corpus, base: Path, config: PretrainConfig, tmp_path: Path
 ) -> None:
-    def stop(record: Mapping[str, Any]) -> None:
-        if record["step"] == 2:
-            raise KeyboardInterrupt
-
     often = config.model_copy(update={"save_minutes": 1e-6})
     with pytest.raises(KeyboardInterrupt):
         pretrain(base, corpus, embed, often, tmp_path / "out", on_step=stop)
