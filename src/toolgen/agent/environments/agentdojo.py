@@ -11,11 +11,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, failed, functions_of_world, not_available
+from toolgen.agent.environments.protocol import (
+    CALL_SECONDS,
+    PlainEnvironment,
+    ToolResult,
+    failed,
+    functions_of_world,
+    not_available,
+)
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.agentdojo import DATASET_NAME, load_suite
 from toolgen.datasets.payloads import AgentDojoTask
-from toolgen.datasets.task import Task, Turn
+from toolgen.datasets.task import Task
 from toolgen.datasets.worlds import world_module
 
 
@@ -28,7 +35,7 @@ def initial_state(package: Path, task: Task) -> Any:
     return user.init_environment(state) if user else state
 
 
-class AgentDojoEnvironment:
+class AgentDojoEnvironment(PlainEnvironment):
     """Executes calls of the functions of a task's suite; results read as AgentDojo writes them. `state` is that of the task."""
 
     name = DATASET_NAME
@@ -51,9 +58,6 @@ class AgentDojoEnvironment:
         self._suite = task.payload.suite
         runtime = world_module(self._package, "agentdojo.functions_runtime").FunctionsRuntime
         self._runtime = runtime(load_suite(self._package, self._suite).tools)
-
-    def start_turn(self, turn: Turn) -> None:
-        pass
 
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         suite, function = self._functions.get(tool_id, ("", ""))

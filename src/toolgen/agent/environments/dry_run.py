@@ -8,15 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, argument_fault, failed, not_available
+from toolgen.agent.environments.protocol import (
+    CALL_SECONDS,
+    PlainEnvironment,
+    ToolResult,
+    argument_fault,
+    failed,
+    not_available,
+)
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.query import Call
-from toolgen.datasets.task import Task, Turn
+from toolgen.datasets.task import Task
 
 RECORDED = '{"status": "recorded"}'
 
 
-class DryRunEnvironment:
+class DryRunEnvironment(PlainEnvironment):
     """Accepts every tool of a catalog; `calls` holds what was called since `reset`, valid or not."""
 
     name = "dry-run"
@@ -33,9 +40,6 @@ class DryRunEnvironment:
     def reset(self, task: Task) -> None:
         self.calls = []
 
-    def start_turn(self, turn: Turn) -> None:
-        pass
-
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._catalog:
             return not_available(tool_id, self.name)
@@ -50,6 +54,3 @@ class DryRunEnvironment:
     def restore(self, saved: object) -> None:
         assert isinstance(saved, tuple)
         self.calls = [*saved]
-
-    def close(self) -> None:
-        pass

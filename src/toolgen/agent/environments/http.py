@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from toolgen.agent.environments.protocol import (
     CALL_SECONDS,
+    PlainEnvironment,
     ToolResult,
     argument_fault,
     failed,
@@ -28,7 +29,6 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.effects import SAFE_METHODS
 from toolgen.catalog.http_request import HttpRequest, build_request, server_address
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.task import Task, Turn
 from toolgen.errors import InputError, UsageError
 from toolgen.foreign.web import Answer, exchange
 
@@ -86,7 +86,7 @@ class HttpOptions:
         return any(fnmatch(host, pattern.lower()) for pattern in self.hosts)
 
 
-class HttpEnvironment:
+class HttpEnvironment(PlainEnvironment):
     """Sends the calls of a catalog's HTTP tools; offers those whose host and method are allowed. `variables` are the
     environment's by default."""
 
@@ -108,15 +108,6 @@ class HttpEnvironment:
     @property
     def tools(self) -> tuple[str, ...]:
         return self._offered
-
-    def reset(self, task: Task) -> None:
-        pass
-
-    def start_turn(self, turn: Turn) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._tools:

@@ -20,7 +20,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from toolgen.agent.environments.mcp_watch import Watch
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, failed, no_answer, not_available
+from toolgen.agent.environments.protocol import (
+    CALL_SECONDS,
+    PlainEnvironment,
+    ToolResult,
+    failed,
+    no_answer,
+    not_available,
+)
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.mcp_client_files import NamedServer, servers_at
 from toolgen.catalog.loaders.mcp_connection import (
@@ -35,7 +42,7 @@ from toolgen.catalog.loaders.mcp_connection import (
 from toolgen.catalog.loaders.mcp_endpoint import McpServer, endpoint_of, filled_in, server_of, shown_server
 from toolgen.catalog.loaders.mcp_servers import Listing, tools_of
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.task import Task, Turn
+from toolgen.datasets.task import Task
 from toolgen.errors import CatalogError
 from toolgen.foreign.data import clean_text
 
@@ -57,7 +64,7 @@ MAX_BYTES = 32 << 20  # of one answer
 MAX_TEXT = 1 << 20  # characters of one result; the agent's loop cuts further
 
 
-class McpEnvironment:
+class McpEnvironment(PlainEnvironment):
     """Calls the MCP tools of a catalog.
 
     `servers` are the places that the user names, as for `toolgen catalog build mcp:`: commands, addresses, clients' files
@@ -115,9 +122,6 @@ class McpEnvironment:
 
     def reset(self, task: Task) -> None:
         self.close()
-
-    def start_turn(self, turn: Turn) -> None:
-        pass
 
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._tools:

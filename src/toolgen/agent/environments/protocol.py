@@ -83,6 +83,30 @@ class Reversible(Protocol):
         """Goes back to a state that `save` gave, as often as wanted; a call that is still under way does not change it."""
 
 
+class PlainEnvironment:
+    """The base of environments that have nothing to do where a task or a turn begins, and nothing to free."""
+
+    def reset(self, task: Task) -> None:
+        """See `Environment`."""
+
+    def start_turn(self, turn: Turn) -> None:
+        """See `Environment`."""
+
+    def close(self) -> None:
+        """See `Environment`."""
+
+
+class StatelessEnvironment(PlainEnvironment):
+    """The base of those whose calls change nothing, so that going back is nothing either."""
+
+    def save(self) -> object:
+        """See `Reversible`."""
+        return None
+
+    def restore(self, saved: object) -> None:
+        """See `Reversible`."""
+
+
 def not_available(tool_id: str, environment: str) -> ToolResult:
     """The result of calling a tool that the environment cannot execute (now)."""
     return failed(f"tool {tool_id} is not available in the environment {environment}")

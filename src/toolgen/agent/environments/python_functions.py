@@ -17,13 +17,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, failed, no_answer, not_available
+from toolgen.agent.environments.protocol import (
+    CALL_SECONDS,
+    PlainEnvironment,
+    ToolResult,
+    failed,
+    no_answer,
+    not_available,
+)
 from toolgen.catalog.loaders.python_functions import load_module, tool_from_function
 from toolgen.catalog.python.calls import Answer, Functions
 from toolgen.catalog.python.modules import Member, member_of, members_of
 from toolgen.catalog.python.process import PythonProcess
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.task import Task, Turn
 from toolgen.errors import CatalogError, EnvironmentSetupError
 
 Given = Callable[..., Any] | ModuleType | Path | str
@@ -50,7 +56,7 @@ class _Offer:
     caller: _Caller
 
 
-class PythonEnvironment:
+class PythonEnvironment(PlainEnvironment):
     """Executes calls of the given functions.
 
     `functions` are functions, modules or files, or a mapping from tool ids to functions. With a `catalog`, its tools are
@@ -95,12 +101,6 @@ class PythonEnvironment:
     @property
     def tools(self) -> tuple[str, ...]:
         return tuple(self._offered)
-
-    def reset(self, task: Task) -> None:
-        pass
-
-    def start_turn(self, turn: Turn) -> None:
-        pass
 
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._offered:

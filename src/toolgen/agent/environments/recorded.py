@@ -8,14 +8,22 @@ from random import Random
 from threading import Lock
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, argument_fault, failed, not_available
+from toolgen.agent.environments.protocol import (
+    CALL_SECONDS,
+    PlainEnvironment,
+    StatelessEnvironment,
+    ToolResult,
+    argument_fault,
+    failed,
+    not_available,
+)
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.query import Call
 from toolgen.datasets.results import result_for
-from toolgen.datasets.task import Task, Turn
+from toolgen.datasets.task import Task
 
 
-class RecordedEnvironment:
+class RecordedEnvironment(PlainEnvironment):
     """Answers with recorded results, found by tool and arguments; what was not recorded is an error that says so.
 
     `results` are calls with what they came back with, as `recorded_results(read_run(path))` gives them. A call that was made
@@ -42,9 +50,6 @@ class RecordedEnvironment:
     def reset(self, task: Task) -> None:
         self._used = {}
 
-    def start_turn(self, turn: Turn) -> None:
-        pass
-
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._tools:
             return not_available(tool_id, self.name)
@@ -67,11 +72,8 @@ class RecordedEnvironment:
         with self._lock:
             self._used = dict(saved)
 
-    def close(self) -> None:
-        pass
 
-
-class SimulatedEnvironment:
+class SimulatedEnvironment(StatelessEnvironment):
     """Answers with values made up from the tool's response schema (`returns`) and its examples, or else from its name.
 
     The same tool, arguments and `seed` give the same answer. Each says that it is simulated, `{"simulated": true, "result":
@@ -86,12 +88,6 @@ class SimulatedEnvironment:
     @property
     def tools(self) -> tuple[str, ...]:
         return self._catalog.ids
-
-    def reset(self, task: Task) -> None:
-        pass
-
-    def start_turn(self, turn: Turn) -> None:
-        pass
 
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._catalog:
@@ -112,15 +108,6 @@ class SimulatedEnvironment:
             return failed(f"the response schema of {tool_id} is not valid")
         shown = {"simulated": True, "result": value} if self._marked else value
         return ToolResult(content=json.dumps(shown, ensure_ascii=False))
-
-    def save(self) -> object:
-        return None
-
-    def restore(self, saved: object) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def _key(tool_id: str, arguments: Mapping[str, Any]) -> str:

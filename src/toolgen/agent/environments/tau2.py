@@ -12,15 +12,21 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from toolgen.agent.environments.protocol import CALL_SECONDS, ToolResult, functions_of_world, not_available
+from toolgen.agent.environments.protocol import (
+    CALL_SECONDS,
+    PlainEnvironment,
+    ToolResult,
+    functions_of_world,
+    not_available,
+)
 from toolgen.catalog.catalog import Catalog
 from toolgen.datasets.payloads import Tau2Task
-from toolgen.datasets.task import Task, Turn
+from toolgen.datasets.task import Task
 from toolgen.datasets.tau2 import DATASET_NAME, new_world
 from toolgen.datasets.worlds import world_module
 
 
-class Tau2Environment:
+class Tau2Environment(PlainEnvironment):
     """Executes calls of the functions of a task's domain; results read as tau2 writes them. `world` is that of the task."""
 
     name = DATASET_NAME
@@ -45,9 +51,6 @@ class Tau2Environment:
         )
         if begin is not None:
             self.world.set_state(begin.initialization_data, begin.initialization_actions, [])
-
-    def start_turn(self, turn: Turn) -> None:
-        pass
 
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         domain, function = self._functions.get(tool_id, ("", ""))

@@ -14,6 +14,7 @@ from typing import Any
 
 from toolgen.agent.environments.protocol import (
     CALL_SECONDS,
+    StatelessEnvironment,
     ToolResult,
     argument_fault,
     failed,
@@ -22,7 +23,6 @@ from toolgen.agent.environments.protocol import (
 )
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.tool import Tool
-from toolgen.datasets.task import Task, Turn
 from toolgen.datasets.toolbench_runs import normal_name, parameter_name
 from toolgen.errors import InputError, UsageError
 from toolgen.foreign.data import parse_json
@@ -31,7 +31,7 @@ from toolgen.foreign.web import exchange, is_url
 MAX_BYTES = 1 << 20
 
 
-class VirtualServerEnvironment:
+class VirtualServerEnvironment(StatelessEnvironment):
     """Sends the calls of a catalog's tools to the server at `address`, such as http://localhost:8080/virtual.
 
     Tools are called by their category, provider and name, as ToolBench's importer gives them; a tool without a category is not
@@ -57,12 +57,6 @@ class VirtualServerEnvironment:
     def tools(self) -> tuple[str, ...]:
         return tuple(self._tools)
 
-    def reset(self, task: Task) -> None:
-        pass
-
-    def start_turn(self, turn: Turn) -> None:
-        pass
-
     def call(self, tool_id: str, arguments: Mapping[str, Any], *, within: float = CALL_SECONDS) -> ToolResult:
         if tool_id not in self._tools:
             return not_available(tool_id, self.name)
@@ -76,15 +70,6 @@ class VirtualServerEnvironment:
             if time.monotonic() >= end:
                 return no_answer(within)
             return failed(str(error))
-
-    def save(self) -> object:
-        return None
-
-    def restore(self, saved: object) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
     def _answer(self, request: Mapping[str, str], within: float) -> ToolResult:
         answer = exchange(
