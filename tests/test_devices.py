@@ -146,7 +146,7 @@ def test_calls_are_decoded(sampling: Sampling, cuda: None) -> None:
         decoder = ToolDecoder(tiny_checkpoint().to(device), DecodingOptions(sampling=sampling))
         session = decoder.session(likeliest=3, on_draw=lambda draw: None)
         session.sync(decoder.protocol.prompt([{"role": "user", "content": QUERIES[0]}]))
-        tool = decoder.choose(session, added={TOOLS[0].id: 1.0, TOOLS[1].id: 2.0}).tool
+        tool = decoder.choose(session, added_N=np.arange(len(TOOLS), dtype=np.float64)).tool
         decoder.begin_call(session, tool)
         found.append((tool, decoder.arguments(session, tool, tokens=6).text, decoder.text(session)))
     assert found[0] == found[1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from toolgen.agent import BfclEnvironment, Budget, DryRunEnvironment, GenerativePolicy, GivenTools, run_agent
@@ -15,7 +18,7 @@ from toolgen.catalog.tool import Definition
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Task
 from toolgen.datasets.messages import actions_of, call_message, calls_message
-from toolgen.decoding import DecodingOptions, Sampling, Session, ToolChoice, ToolDecoder
+from toolgen.decoding import Arguments, DecodingOptions, Sampling, Session, ToolChoice, ToolDecoder
 from toolgen.inference.passes import Runner
 from toolgen.retrieval import BM25Retriever, SumRetriever
 from toolgen.testing import tiny_checkpoint
@@ -59,6 +62,39 @@ def test_another_retriever_is_heard_where_a_user_is_answered(checkpoint: Checkpo
     assert policy.act(results).tool == alone.act(results).tool
 
 
+def test_for_a_further_call_it_is_heard_about_the_rest_of_the_request(
+    checkpoint: Checkpoint, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    class Listening(SumRetriever):
+        def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
+            heard.extend(queries)
+            return super().score_all(queries)
+
+    added = Listening([(BM25Retriever(), 1000.0)])
+    added.index(catalog)
+    policy = GenerativePolicy(checkpoint, options=OPTIONS, added=added)
+    written = Arguments(value={"title": "rain"}, text="", status="ok")
+    monkeypatch.setattr(ToolDecoder, "arguments", lambda *_, **__: written)
+    policy.act([{"role": "user", "content": "Create a ticket about rain. Close a ticket."}], required=True)
+    assert heard == ["Create a ticket about rain. Close a ticket.", ". Close a ticket."]
+
+
+def test_optional_arguments_that_nobody_said_are_left_out_where_that_is_asked_for(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = {"title": "rain", "priority": 7}
+    monkeypatch.setattr(ToolDecoder, "arguments", lambda *_, **__: Arguments(value=written, text="", status="ok"))
+    asked = [{"role": "user", "content": "Open a ticket about rain."}]
+    tool = ("TicketAPI&&create_ticket",)
+    policy = GenerativePolicy(checkpoint, only_said=True)
+    assert policy.act(asked, given=tool).arguments == {"title": "rain"}
+    assert GenerativePolicy(checkpoint).act(asked, given=tool).arguments == written
+    heard = policy.act(asked, given=tool, on_text=lambda _tool, _text: None)
+    assert heard.arguments == written, "who hears the text gets what it says"
+
+
 def test_the_conversation_is_encoded_once_over_its_steps(checkpoint: Checkpoint, catalog: Catalog) -> None:
     policy = GenerativePolicy(checkpoint, options=OPTIONS)
     task = Task.from_text("Open a ticket.")
@@ -94,7 +130,9 @@ def test_further_calls_of_the_message_are_made_until_the_model_ends_it_or_repeat
     for seed in range(8):
         left = iter([True, True])
 
-        def another(decoder: ToolDecoder, session: Session, allowed: Any, left: Any = left) -> ToolChoice | None:
+        def another(
+            decoder: ToolDecoder, session: Session, allowed: Any, left: Any = left, **_: Any
+        ) -> ToolChoice | None:
             return choose(decoder, session, allowed, required=True) if next(left, False) else None
 
         monkeypatch.setattr(ToolDecoder, "choose_another", another)
@@ -115,7 +153,7 @@ def test_a_further_call_that_is_not_made_was_written_all_the_same(
     asked = [{"role": "user", "content": "Hi"}]
     left = iter([False, True])
 
-    def another(decoder: ToolDecoder, session: Session, allowed: Any) -> ToolChoice | None:
+    def another(decoder: ToolDecoder, session: Session, allowed: Any, **_: Any) -> ToolChoice | None:
         return decoder.choose(session, allowed, required=True) if next(left) else None
 
     monkeypatch.setattr(ToolDecoder, "choose_another", another)

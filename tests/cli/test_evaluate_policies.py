@@ -102,6 +102,7 @@ def test_an_experiment_shows_policies_side_by_side_and_their_difference_on_the_s
         (["--policy", "retrieved"], "needs a language model: --llm BASE, or --endpoint URL and --model NAME"),
         ([], "is a dataset; an agent needs a trained checkpoint folder"),
         (["--policy", "ground-truth", "--add", "bm25"], "--add is for --policy generative"),
+        (["--policy", "retrieved", "--alone"], "--alone is for --policy generative"),
         (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m"], "are for --policy ground-truth or retrieved"),
     ],
 )

@@ -66,6 +66,8 @@ def test_the_whole_trajectory_is_printed_for_programs(folder: Path) -> None:
 def test_another_retriever_is_added_to_the_model(folder: Path) -> None:
     result = invoke(folder / "ckpt", "Rain in Oslo?", "--add", "bm25", "--max-steps", 1, "--json")
     assert json.loads(result.stdout)["messages"], result.output
+    alone = invoke(folder / "ckpt", "Rain in Oslo?", "--add", "bm25", "--alone")
+    assert alone.exit_code == 2 and "--alone adds nothing; leave out --add" in " ".join(alone.output.split())
     refused = invoke(folder / "ckpt", "Rain in Oslo?", "--add", "bm52")
     assert refused.exit_code == 2 and "there is no retriever 'bm52'" in " ".join(refused.output.split())
 
@@ -115,9 +117,7 @@ def test_functions_that_the_model_has_no_token_for_are_refused(folder: Path, tmp
 def test_a_call_that_was_cut_is_shown_as_not_called(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int] = []
 
-    def policy(
-        _checkpoint: Checkpoint, _add: Sequence[str], *, think: bool, options: DecodingOptions
-    ) -> ScriptedPolicy:
+    def policy(_checkpoint: Checkpoint, _add: Sequence[str], *, options: DecodingOptions, **_: bool) -> ScriptedPolicy:
         limits.append(options.argument_tokens)
         return ScriptedPolicy([Action(tool="tools&&rain", stuck="arguments_cut", fault="cut after 2 tokens")])
 

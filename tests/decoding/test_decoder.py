@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -76,15 +77,15 @@ def test_added_logits_share_out_among_the_tools_what_the_model_gives_them_togeth
     tools, actions = checkpoint.catalog.ids[:4], ["finish", "no_tool"]
     scores = session.logits_V[[checkpoint.vocabulary.sequence(name)[0] for name in (*actions, *tools)]]
     alone = dict(zip((*actions, *tools), scores.softmax(0).tolist(), strict=True))
-    added = {tools[0]: 1.0, tools[1]: 3.0, tools[2]: -1.0}  # the fourth counts as the least
+    added_N = np.array([1.0, 3.0, -1.0, -2.0])
 
-    together = dict(decoder.choose(session, tools, added=added).candidates)
+    together = dict(decoder.choose(session, tools, added_N=added_N).candidates)
 
-    products = {tool: alone[tool] * math.exp(added.get(tool, -1.0)) for tool in tools}
+    products = {tool: alone[tool] * math.exp(logit) for tool, logit in zip(tools, added_N, strict=True)}
     of_tools = sum(alone[tool] for tool in tools)
     expected = {tool: of_tools * product / sum(products.values()) for tool, product in products.items()}
     assert together == pytest.approx({name: alone[name] for name in actions} | expected, abs=1e-5)
-    sure = decoder.choose(session, tools, required=True, added={tools[3]: 100.0, tools[0]: 0.0})
+    sure = decoder.choose(session, tools, required=True, added_N=np.array([0.0, 0.0, 0.0, 100.0]))
     assert sure.tool == tools[3] and sure.probability == pytest.approx(1.0)
 
 

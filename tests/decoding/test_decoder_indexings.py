@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,7 +61,7 @@ def test_the_choice_is_the_greedy_walk_and_the_session_stays(checkpoint: Checkpo
 def test_logits_are_added_to_tools_of_one_token_only(checkpoint: Checkpoint) -> None:
     decoder = ToolDecoder(checkpoint)
     with pytest.raises(UsageError, match="each tool is one token"):
-        decoder.choose(opened(decoder, "a taxi"), added={"mail&&send": 1.0})
+        decoder.choose(opened(decoder, "a taxi"), added_N=np.zeros(len(decoder.checkpoint.catalog)))
 
 
 def test_a_draw_reaches_every_allowed_tool_and_no_other(checkpoint: Checkpoint) -> None:

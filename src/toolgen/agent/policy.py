@@ -11,11 +11,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from toolgen.agent.said import rest_of, text_of, without_unsaid
 from toolgen.datasets.messages import FINISH, NO_TOOL, calls_message
 from toolgen.datasets.trajectory import Diagnostics, Message
 from toolgen.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from toolgen.checkpoint import Checkpoint
     from toolgen.datasets.task import Task
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
@@ -169,7 +173,10 @@ class GenerativePolicy:
     The whole conversation is rendered at every step, but only what is new is encoded: the session keeps the model's
     cache over the turns of one conversation. One that takes more than SHOWN of the context is shown from a later turn on. With
     `think` the model may write a thought first. Where it answers a user's words, the logits that `added`, which has indexed the
-    checkpoint's catalog, gives them are added to the model's; what follows a result or another call is the model's alone.
+    checkpoint's catalog, gives them are added to the model's: for a further call in the same message those of what the calls
+    before leave of the request (`said.rest_of`). What follows a result is the model's alone.
+    With `only_said`, an optional argument whose value nobody has said is left out: a small model fills in what it was not asked
+    for.
     """
 
     def __init__(
@@ -179,12 +186,14 @@ class GenerativePolicy:
         think: bool = False,
         options: DecodingOptions | None = None,
         added: SumRetriever | None = None,
+        only_said: bool = False,
     ) -> None:
         from toolgen.decoding import ToolDecoder
 
         self.checkpoint = checkpoint
         self.think = think
         self.added = added
+        self.only_said = only_said
         self.decoder = ToolDecoder(checkpoint, options)
         self._passes: Passes | None = None
         self._task = ""
@@ -257,7 +266,7 @@ class GenerativePolicy:
             self._read = len(prompt)
             self._session.sync(prompt)
             thought = self._think() if self.think else ""
-            choice = self.decoder.choose(self._session, tools, required=required, added=self._added(messages))
+            choice = self.decoder.choose(self._session, tools, required=required, added_N=self._added_N(messages))
             tool = given[0] if given else choice.tool
             if on_choice:
                 on_choice(choice)
@@ -273,12 +282,13 @@ class GenerativePolicy:
         further, written = self._further(messages, action, tools, tokens, given[1:])
         return replace(action, parallel=further, tokens=action.tokens + written)
 
-    def _added(self, messages: Sequence[Message]) -> Mapping[str, float] | None:
-        """What is added to the logit of each tool."""
+    def _added_N(self, messages: Sequence[Message], made: Sequence[Action] = ()) -> npt.NDArray[np.floating] | None:
+        """What is added to the logits of the catalog's tools behind the calls that are made already."""
         if self.added is None or messages[-1]["role"] != "user":
             return None
-        (scores_N,) = self.added.score_all([str(messages[-1]["content"])])
-        return dict(zip(self.checkpoint.catalog.ids, scores_N.tolist(), strict=True))
+        request = rest_of(str(messages[-1]["content"]), [one.arguments for one in made])
+        scores_N: npt.NDArray[np.floating] = self.added.score_all([request])[0]
+        return scores_N
 
     def _shown(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[int]]:
         """What of the conversation the model is shown, and its token ids."""
@@ -312,7 +322,7 @@ class GenerativePolicy:
                 choice = (
                     self.decoder.choose(self._session, tools, required=True)
                     if given
-                    else self.decoder.choose_another(self._session, tools)
+                    else self.decoder.choose_another(self._session, tools, added_N=self._added_N(messages, made))
                 )
                 if choice is None:
                     break
@@ -340,7 +350,11 @@ class GenerativePolicy:
             self.decoder.begin_call(self._session, tool, messages)
         left = None if tokens is None else max(0, tokens - self._written)
         tell = partial(on_text, tool) if on_text else None
-        return self.decoder.arguments(self._session, tool, tokens=left, on_text=tell)
+        found = self.decoder.arguments(self._session, tool, tokens=left, on_text=tell)
+        if not found.value or on_text or not self.only_said:
+            return found
+        schema = self.decoder.protocol.arguments_schema(tool)
+        return replace(found, value=without_unsaid(found.value, schema, text_of(messages)))
 
     def _action(self, tool: str, thought: str, choice: ToolChoice, arguments: Arguments) -> Action:
         stuck: StuckReason = ""

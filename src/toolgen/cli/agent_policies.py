@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
     from toolgen.decoding import DecodingOptions
 
+ADDED = "bm25"
+"""What is added by default: it measured better on BFCL's development split (`docs/experiments.md`)."""
+
 PolicyName = Literal["generative", "ground-truth", "retrieved"]
 PolicyOption = Annotated[
     PolicyName,
@@ -43,8 +46,13 @@ AddedOption = Annotated[
         "--add",
         metavar="NAME",
         help="Add the logits of this retriever to the model's where it chooses a tool for a request: "
-        f"{', '.join(name for name in LOGIT_SCALES if name != 'generative')}; may be repeated.",
+        f"{', '.join(name for name in LOGIT_SCALES if name != 'generative')}; may be repeated. By default {ADDED}, where each "
+        "tool is one token.",
     ),
+]
+AloneOption = Annotated[
+    bool,
+    typer.Option("--alone", help="The model alone: nothing is added, and no optional argument is left out as unsaid."),
 ]
 TopOption = Annotated[
     int, typer.Option("--top", min=1, metavar="K", help="With --policy retrieved: how many tools are in the prompt.")
@@ -72,15 +80,17 @@ class PolicyChoice:
     name: PolicyName
     retriever: str
     add: Sequence[str]
+    alone: bool
     top: int
     llm: str | None
     endpoint: str | None
     model: str | None
 
-    def title(self, given_tools: bool) -> str:
-        """What the result is called."""
+    def title(self, policy: GenerativePolicy | PromptedPolicy, given_tools: bool) -> str:
+        """What the result of the opened policy is called."""
         if self.name == "generative":
-            return "agent, tools given" if given_tools else " + ".join(("agent", *self.add))
+            added = getattr(policy, "added", None)
+            return "agent, tools given" if given_tools else f"agent + {added.name}" if added else "agent"
         tools = "ground truth" if self.name == "ground-truth" else f"{self.retriever}, {self.top} tools"
         return f"{tools} in the prompt of {self.model or Path(str(self.llm)).name}"
 
@@ -89,15 +99,16 @@ class PolicyChoice:
         from toolgen.agent import PromptedPolicy, ground_truth
         from toolgen.checkpoint import Checkpoint
 
-        if self.add and self.name != "generative":
-            raise UsageError("--add is for --policy generative: it adds logits to those of the checkpoint's model")
+        if (self.add or self.alone) and self.name != "generative":
+            option = "--add" if self.add else "--alone"
+            raise UsageError(f"{option} is for --policy generative: it says what is added to the checkpoint's model")
         llm = given_llm(self.llm, self.endpoint, self.model)
         if self.name == "generative":
             if llm is not None:
                 raise UsageError("--llm and --endpoint are for --policy ground-truth or retrieved")
             if not has_weights(folder):
                 raise UsageError(f"{folder} is a dataset; an agent needs a trained checkpoint folder")
-            return generative_policy(Checkpoint.load(folder, catalog=dataset.catalog), self.add)
+            return generative_policy(Checkpoint.load(folder, catalog=dataset.catalog), self.add, alone=self.alone)
         if llm is None:
             raise UsageError(
                 f"--policy {self.name} needs a language model: --llm BASE, or --endpoint URL and --model NAME"
@@ -115,17 +126,26 @@ class PolicyChoice:
 
 
 def generative_policy(
-    checkpoint: Checkpoint, add: Sequence[str], *, think: bool = False, options: DecodingOptions | None = None
+    checkpoint: Checkpoint,
+    add: Sequence[str],
+    *,
+    alone: bool = False,
+    think: bool = False,
+    options: DecodingOptions | None = None,
 ) -> GenerativePolicy:
-    """The checkpoint's own policy, with the logits of other retrievers added where a tool is chosen for a request."""
+    """The checkpoint's own policy; unless the model acts alone, with the logits of other retrievers added where a tool is
+    chosen for a request, and without unsaid arguments."""
     from toolgen.agent import GenerativePolicy
 
-    if add and not checkpoint.vocabulary.is_atomic:
+    is_atomic = checkpoint.vocabulary.is_atomic
+    if add and alone:
+        raise UsageError("--alone adds nothing; leave out --add")
+    if add and not is_atomic:
         raise UsageError("--add needs a checkpoint with one token a tool; here a tool is several")
-    added = make_sum(add, Resources()) if add else None
+    added = None if alone or not is_atomic else make_sum(add or (ADDED,), Resources())
     if added is not None:
         added.index(checkpoint.catalog)
-    return GenerativePolicy(checkpoint, think=think, options=options, added=added)
+    return GenerativePolicy(checkpoint, think=think, options=options, added=added, only_said=not alone)
 
 
 def _first(finder: Retriever, top: int) -> Listing:

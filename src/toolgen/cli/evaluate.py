@@ -14,6 +14,7 @@ from rich.text import Text
 
 from toolgen.cli.agent_policies import (
     AddedOption,
+    AloneOption,
     PolicyChoice,
     PolicyOption,
     PromptLlmOption,
@@ -177,6 +178,7 @@ def agent(
     policy: PolicyOption = "generative",
     retriever: PromptRetrieverOption = "bm25",
     add: AddedOption = None,
+    alone: AloneOption = False,
     top: TopOption = 5,
     llm: PromptLlmOption = None,
     endpoint: EndpointOption = None,
@@ -201,7 +203,7 @@ def agent(
         raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
     file_output(output, checkpoint, dataset)
     chosen = PolicyChoice(
-        name=policy, retriever=retriever, add=add or (), top=top, llm=llm, endpoint=endpoint, model=model
+        name=policy, retriever=retriever, add=add or (), alone=alone, top=top, llm=llm, endpoint=endpoint, model=model
     )
     config = AgentEvaluation(
         split=split,
@@ -215,14 +217,10 @@ def agent(
     tasks = load_dataset(dataset)
     packages = _packages(tasks, config, {"bfcl": bfcl} if bfcl else {})
     with progress("carrying out tasks") as on_progress:
+        opened = chosen.open(checkpoint, tasks)
+        title = chosen.title(opened, given_tools)
         result = evaluate_agent(
-            chosen.open(checkpoint, tasks),
-            tasks,
-            config,
-            packages=packages,
-            name=chosen.title(given_tools),
-            concurrency=concurrency,
-            on_progress=on_progress,
+            opened, tasks, config, packages=packages, name=title, concurrency=concurrency, on_progress=on_progress
         )
     origin = replace(result.provenance, config={**result.provenance.config, **origin_of(checkpoint)})
     result = replace(result, provenance=origin)

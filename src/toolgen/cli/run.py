@@ -14,7 +14,7 @@ from toolgen.agent import Budget, GenerativePolicy, RunRecorder, read_run, run_a
 from toolgen.agent.loop import AgentEvent, OnEvent
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
-from toolgen.cli.agent_policies import AddedOption, SearchOption, generative_policy
+from toolgen.cli.agent_policies import AddedOption, AloneOption, SearchOption, generative_policy
 from toolgen.cli.calling import (
     AllowHostOption,
     AllowPrivateOption,
@@ -109,6 +109,7 @@ def run(
     seed: _SeedOption = 0,
     search: SearchOption = "chain",
     add: AddedOption = None,
+    alone: AloneOption = False,
     bfcl: _BfclOption = None,
     record: _RecordOption = None,
     replay: _ReplayOption = None,
@@ -132,15 +133,14 @@ def run(
     wanted = Wanted(task, resume, environment, Calling(False, read_only, *given), yes, bfcl, search)
     drawing = Sampling(temperature=temperature, seed=seed)
     options = DecodingOptions(argument_tokens=max_argument_tokens, sampling=drawing)
-    budget = Budget(steps=max_steps, tokens=max_tokens, seconds=max_seconds, call_within=call_within)
     catalog = select_tools(_catalog(checkpoint), include or (), exclude or ())
     place = place_for(catalog, wanted)
     with closing(place.environment), _recorder(record, resume) as recorder:
         trajectory = run_agent(
-            _policy(checkpoint, add or (), think, options),
+            _policy(checkpoint, add or (), alone, think, options),
             place.environment,
             place.task,
-            budget=budget,
+            budget=Budget(steps=max_steps, tokens=max_tokens, seconds=max_seconds, call_within=call_within),
             on_event=_listener(as_json, recorder),
             confirm=place.confirm,
             past=place.past,
@@ -164,10 +164,10 @@ def _tell(trajectory: Trajectory, score: Score | None, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _policy(folder: Path, add: Sequence[str], think: bool, options: DecodingOptions) -> GenerativePolicy:
+def _policy(folder: Path, add: Sequence[str], alone: bool, think: bool, options: DecodingOptions) -> GenerativePolicy:
     from toolgen.checkpoint import Checkpoint
 
-    return generative_policy(Checkpoint.load(folder), add, think=think, options=options)
+    return generative_policy(Checkpoint.load(folder), add, alone=alone, think=think, options=options)
 
 
 def _listener(as_json: bool, recorder: RunRecorder | None) -> OnEvent:

@@ -19,6 +19,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets.messages import NO_TOOL
@@ -103,20 +104,19 @@ class Arguments:
 
 
 class Actions(NamedTuple):
-    """What can be chosen: a trie of token sequences, and the name of each of them."""
+    """What can be chosen: a trie of token sequences, the name of each of them, and where each is one token, the places in the
+    catalog of the first tokens' tools, -1 for an action."""
 
     trie: Trie
     names: tuple[str, ...]
+    tools_L: npt.NDArray[np.int64]
 
-    def summed(self, added: Mapping[str, float], scores_L: Tensor) -> Tensor:
-        """The scores of the first tokens with logits added to those of tools, where each is one token: a product of the two
-        distributions over the tools, which together keep their share. A tool without one has the least of them."""
-        rows_L = self.trie.rows_M[self.trie.children(ROOT)].tolist()
-        places_T = [place for place, row in enumerate(rows_L) if self.names[row] not in ACTIONS]
-        least = min(added.values(), default=0.0)
-        added_T = scores_L.new_tensor([added.get(self.names[rows_L[place]], least) for place in places_T])
+    def summed(self, added_N: npt.NDArray[np.floating], scores_L: Tensor) -> Tensor:
+        """The scores of the first tokens with logits added to those of tools: a product of the two distributions over the
+        tools, which together keep their share."""
+        places_T = np.flatnonzero(self.tools_L >= 0)
         before_T = scores_L[places_T]
-        after_T = before_T + added_T
+        after_T = before_T + before_T.new_tensor(added_N[self.tools_L[places_T]])
         summed_L = scores_L.clone()
         summed_L[places_T] = after_T + (before_T.logsumexp(0) - after_T.logsumexp(0))
         return summed_L
@@ -200,27 +200,31 @@ class ToolDecoder:
         allowed: Sequence[str] | None = None,
         *,
         required: bool = False,
-        added: Mapping[str, float] | None = None,
+        added_N: npt.NDArray[np.floating] | None = None,
     ) -> ToolChoice:
         """The next action where the session ends: a tool of `allowed` (default: all), and unless a tool is `required` finish or
         no_tool. UsageError if nothing is left.
 
-        `added` are logits of tools, for instance those of another retriever, which are added to the model's. How likely a tool
-        is called at all stays what the model says; they only share that out among the tools. UsageError where a tool is
-        several tokens.
+        `added_N` are logits of the catalog's tools, for instance those of another retriever, which are added to the model's.
+        How likely a tool is called at all stays what the model says; they only share that out among the tools. UsageError
+        where a tool is several tokens.
 
         Where tools are several tokens, each is chosen behind those before it; the session is left as it was.
         """
-        if added is not None and not self.checkpoint.vocabulary.is_atomic:
-            raise UsageError("logits can be added where each tool is one token; here it is several")
-        legal = self.actions(allowed, required=required)
-        choice = self._choose(session, legal, self.actions().trie, added=added)
+        choice = self._choose(session, self.actions(allowed, required=required), self.actions().trie, added_N=added_N)
         assert choice is not None, "nothing else could be drawn"
         return choice
 
-    def choose_another(self, session: Session, allowed: Sequence[str] | None = None) -> ToolChoice | None:
+    def choose_another(
+        self,
+        session: Session,
+        allowed: Sequence[str] | None = None,
+        *,
+        added_N: npt.NDArray[np.floating] | None = None,
+    ) -> ToolChoice | None:
         """A further tool where the session ends behind a call, as `choose` chooses it; None where the turn ends instead."""
-        return self._choose(session, self.actions(allowed, required=True), self.actions().trie, self.protocol.end_id)
+        legal = self.actions(allowed, required=True)
+        return self._choose(session, legal, self.actions().trie, self.protocol.end_id, added_N)
 
     def _choose(
         self,
@@ -228,24 +232,25 @@ class ToolDecoder:
         legal: Actions,
         every: Trie,
         end: int | None = None,
-        added: Mapping[str, float] | None = None,
+        added_N: npt.NDArray[np.floating] | None = None,
     ) -> ToolChoice | None:
         """One of the legal actions, among all that there are; None if the token `end`, which may be drawn too, is."""
+        if added_N is not None and not self.checkpoint.vocabulary.is_atomic:
+            raise UsageError("logits can be added where each tool is one token; here it is several")
         start, node, place = list(session.ids), ROOT, ROOT  # in the trie of what is legal, and in that of everything
         probability, exists, permitted = 1.0, True, True
         candidates: tuple[tuple[str, float], ...] = ()
         while legal.trie.rows_M[node] < 0 or (end is not None and node == ROOT):
             logits_V, children = session.logits_V, legal.trie.children(node)
             tokens_L = legal.trie.tokens_M[children]
-            scores_L = logits_V[tokens_L.tolist()]
-            if added is not None:
-                scores_L = legal.summed(added, scores_L)
-            if end is not None and node == ROOT:
-                token = session.draw(self.options.sampling, np.append(tokens_L, end))
-            else:
-                token = session.draw(self.options.sampling, tokens_L, scores=scores_L)
+            drawn_L = tokens_L if end is None or node != ROOT else np.append(tokens_L, end)
+            scores_L = logits_V[drawn_L.tolist()]
+            if added_N is not None:
+                scores_L = legal.summed(added_N, scores_L)
+            token = session.draw(self.options.sampling, drawn_L, scores=scores_L)
             if token == end:
                 return None
+            scores_L = scores_L[: len(tokens_L)]
             index = int(np.searchsorted(tokens_L, token))
             if node == ROOT:
                 candidates = legal.likeliest(scores_L)
@@ -318,7 +323,10 @@ class ToolDecoder:
         names = (*(() if required else ACTIONS), *tools)
         if not names:
             raise UsageError("a tool is required, and none is allowed")
-        return Actions(Trie.build([vocabulary.sequence(name) for name in names]), names)
+        trie = Trie.build([vocabulary.sequence(name) for name in names])
+        position = self.checkpoint.catalog.position
+        first = [names[row] if row >= 0 else "" for row in trie.rows_M[trie.children(ROOT)].tolist()]
+        return Actions(trie, names, np.array([position(name) if name not in ("", *ACTIONS) else -1 for name in first]))
 
     def _compile(self, action: str) -> ArgumentGrammar:
         return self._grammars.compile(self.protocol.arguments_schema(action))

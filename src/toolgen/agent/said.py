@@ -1,0 +1,51 @@
+"""What calls take from a conversation: what of a request is left behind them, and which arguments nobody asked for.
+
+Knows no model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from toolgen.catalog.schema import best_fault
+from toolgen.datasets.training_sets.evidence import is_evidenced
+from toolgen.datasets.trajectory import Message
+
+
+def rest_of(request: str, calls: Iterable[Mapping[str, Any]]) -> str:
+    """The text behind the last value that the arguments of `calls` take from a request; calls follow a request's order."""
+    found = (re.search(rf"(?<!\w){re.escape(text)}(?!\w)", request, re.IGNORECASE) for text in _texts([*calls]))
+    return request[max((place.end() for place in found if place), default=0) :]
+
+
+def without_unsaid(arguments: Mapping[str, Any], schema: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """The arguments without optional ones that `text` does not give away; all of them if the schema does not allow that.
+
+    What the documentation offers, such as a default or a member of an enumeration, may stay.
+    """
+    required = schema.get("required") or ()
+    kept = {
+        name: value
+        for name, value in arguments.items()
+        if name in required or is_evidenced({name: value}, schema, text)
+    }
+    return kept if best_fault(kept, schema) is None else dict(arguments)
+
+
+def text_of(messages: Sequence[Message]) -> str:
+    """All that was said, called and answered in a conversation."""
+    calls = (call["function"]["arguments"] for one in messages for call in one.get("tool_calls") or ())
+    return "\n".join([*(str(one.get("content") or "") for one in messages), *map(str, calls)])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts and numbers in a value, as texts."""
+    if isinstance(value, Mapping):
+        value = [*value.values()]
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+    elif value and not isinstance(value, bool):
+        yield str(value)
