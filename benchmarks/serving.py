@@ -80,12 +80,12 @@ def server(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "toolgen", "serve", str(folder), "--retriever", "generative", "--port", str(port)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         url, until = f"http://127.0.0.1:{port}", time.monotonic() + 600
         while not is_ready(url):
             if process.poll() is not None or time.monotonic() > until:
-                raise SystemExit("the server has ended, or is not ready after ten minutes; see above")
+                raise SystemExit(f"no server; see why: {' '.join(command)}")
             time.sleep(0.2)
         yield process, url
     finally:

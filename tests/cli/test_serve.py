@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -30,23 +31,24 @@ Invoke = Callable[..., Result]
 
 
 @contextmanager
-def server(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def server(*arguments: object, log: Path | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server that answers, and its address; `log` is what it writes on stderr."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "toolgen", "serve", *map(str, arguments), "--port", str(port)]
-    with subprocess.Popen(command, text=True, stderr=subprocess.PIPE) as process:
-        address = f"http://127.0.0.1:{port}"
-        try:
-            until = time.monotonic() + 60
-            while not _answers(f"{address}/health"):
-                if process.poll() is not None or time.monotonic() > until:
-                    process.kill()  # or its standard error does not end
-                    raise AssertionError(process.communicate()[1])
-                time.sleep(0.1)
-            yield process, address
-        finally:
-            process.kill()
+    with open(log or os.devnull, "wb") as stream:
+        process = subprocess.Popen(command, stderr=stream)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 180  # importing torch, perhaps on a busy machine
+        while not _answers(f"{address}/health"):
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.1)
+        yield process, address
+    finally:
+        process.kill()
+        process.wait(20)
 
 
 def _answers(url: str) -> bool:
@@ -82,6 +84,21 @@ def test_a_dataset_is_searched_and_the_server_ends_when_it_is_told(dataset_folde
         assert not _answers(f"{address}/health")
 
 
+def test_each_request_is_a_line_of_json_without_its_words(dataset_folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with server(dataset_folder, log=log) as (process, address):
+        post(f"{address}/v1/tools/search", {"query": "my password is swordfish"})
+        assert refused(f"{address}/swordfish", {}) == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    text = log.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    found = [(one["method"], one["path"], one["status"]) for one in lines if one["path"] != "/health"]
+    assert found == [("POST", "/v1/tools/search", 200), ("POST", "other", 404)]
+    assert len({one["id"] for one in lines}) == len(lines) and all(one["at"] and one["seconds"] >= 0 for one in lines)
+    assert "swordfish" not in text
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_a_server_that_is_told_to_end_answers_what_it_has_accepted(tmp_path: Path, stream: bool) -> None:
     folder = tmp_path / "ckpt"
@@ -105,7 +122,8 @@ def test_a_server_that_is_told_to_end_answers_what_it_has_accepted(tmp_path: Pat
             assert not all(answer.done() for answer in answers)
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        while _answers(f"{address}/health"):
+        until = time.monotonic() + 60
+        while _answers(f"{address}/health") and time.monotonic() < until:
             time.sleep(0.01)
         assert not all(answer.done() for answer in answers)  # it is shut, and still at work
         for answer in answers:

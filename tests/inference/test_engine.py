@@ -425,7 +425,7 @@ def test_stress(model: PreTrainedModel) -> None:
         for thread in users:
             thread.start()
         for thread in users:
-            thread.join()
+            thread.join(60)
         assert not wrong
         until = time.monotonic() + 10
         while (engine._jobs or engine._running) and time.monotonic() < until:

@@ -68,7 +68,9 @@ def test_what_nobody_foresaw_is_an_error_of_the_protocol_with_an_id(
         for one in caplog.records
         if one.levelno == logging.ERROR and one.name.startswith("toolgen")
     ]
-    assert line["id"] == known and line["error"] == "ValueError" and line["at"][0].startswith("test_failures.py:")
+    assert (
+        line["id"] == known and line["error"] == "ValueError" and line["raised_at"][0].startswith("test_failures.py:")
+    )
     assert SECRET not in caplog.text
     with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as other:
         with pytest.raises(anthropic.InternalServerError) as raised:

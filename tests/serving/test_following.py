@@ -186,7 +186,7 @@ def test_what_a_server_adds_changes_and_drops_is_what_clients_find(kitchen: Kitc
     finally:
         gone.set()
         for client in clients:
-            client.join()
+            client.join(60)
     assert not faults
     assert kitchen.told == [
         f"tools of a server: {counts}"

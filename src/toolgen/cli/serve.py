@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from toolgen.serving.assistant import Assistant
     from toolgen.serving.service import Service
 
+_LOG: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "loggers": {
+        "toolgen.serving": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "uvicorn": {"handlers": ["stderr"], "propagate": False},
+    },
+}
 _KEY_LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})")
 
 
@@ -76,7 +86,8 @@ def serve(
 
     The catalog's tools need not be listed in requests: the model finds them, and the client carries the calls out. SIGTERM ends
     the server once all accepted requests are answered; SIGHUP reads the catalog, the checkpoint and the keys again, while
-    requests go on. At / there is a page to search, to chat and to see all tools on a map.
+    requests go on. At / there is a page to search, to chat and to see all tools on a map. Each request is a line of JSON on
+    stderr, without its words.
     """
     try:
         import uvicorn
@@ -112,7 +123,14 @@ def serve(
         return Loaded(make_app(service, hosts=hosts, keys=known, meters=meters), service.close)
 
     app = Reloading(load, message)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(seconds) + 1)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_config=_LOG,
+        log_level="warning",
+        timeout_graceful_shutdown=int(seconds) + 1,
+    )
 
 
 def _service(folder: Path, searching: SearchOptions, make: Callable[[Checkpoint, Catalog], Assistant]) -> Service:

@@ -6,6 +6,7 @@ import json
 import logging
 import traceback
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -42,6 +43,12 @@ class NoCallError(ToolgenError):
     """The model wrote no valid arguments."""
 
 
+def note(level: int, **facts: Any) -> None:
+    """A line of the log about the request that is being answered, as JSON. No fact is a user's word."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    LOGGER.log(level, json.dumps({"at": now, "id": REQUEST_ID.get(), **facts}))
+
+
 def error_body(status: int, text: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """An error: OpenAI's clients read `error`, Anthropic's `type` too."""
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
@@ -75,6 +82,6 @@ def unexpected(error: Exception) -> dict[str, Any]:
     says its type and where it was raised, and client and log the request's id."""
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in place]
-    LOGGER.error(json.dumps({"id": REQUEST_ID.get(), "error": type(error).__name__, "at": where}))
+    note(logging.ERROR, error=type(error).__name__, raised_at=where)
     text = f"the server failed at this request; whoever runs it finds the cause in the log by the id {REQUEST_ID.get()}"
     return error_body(500, text, code="internal_error") | {"request_id": REQUEST_ID.get()}

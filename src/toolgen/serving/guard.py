@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 import time
 import uuid
@@ -20,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.exceptions import HTTPException
 
 from toolgen.serving.addresses import LOOPBACK, in_url
-from toolgen.serving.errors import LOGGER, REQUEST_ID, error_body, unexpected
+from toolgen.serving.errors import REQUEST_ID, error_body, note, unexpected
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -112,8 +113,7 @@ class Guard:
             seconds, known = time.monotonic() - started, path if path in self._paths else "other"
             self._meters.requests.labels(known, str(status)).inc()
             self._meters.seconds.labels(known).observe(seconds)
-            line = {"id": request_id, "method": scope["method"], "path": known, "status": status}
-            LOGGER.info(json.dumps(line | {"seconds": round(seconds, 3)}))
+            note(logging.INFO, method=scope["method"], path=known, status=status, seconds=round(seconds, 3))
 
     def _refusal(self, path: str, headers: Mapping[str, str]) -> tuple[int, str, str] | None:
         """Status, code and text for a request that is not let in."""
