@@ -109,7 +109,9 @@ def test_a_base_that_already_has_one_of_our_tokens_is_refused_and_left_as_it_was
     assert tokenizer.get_vocab() == before
 
 
-def test_a_token_that_does_not_round_trip_is_named() -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 4096])
+def test_a_token_that_does_not_round_trip_is_named(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolgen.virtualization.tokenizer.AT_ONCE", at_once)
     tokenizer = tiny_tokenizer("bpe")
     tokenizer.add_tokens(["<<finish>>", "<<no_tool>>", "<<café>>"])
     vocabulary = ToolVocabulary(("café",), ("<<café>>",), first_id=len(tokenizer) - 3)

@@ -6,7 +6,7 @@ Knows no model. The tokens are ordinary added tokens, not special ones, so that 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from toolgen.virtualization.text_encoder import TextEncoder
 from toolgen.virtualization.vocabulary import ACTION_TOKENS, TURN_END, TURN_START, ToolVocabulary
 
 SPARE_START = "<<spare:"
+AT_ONCE = 4096
+"""Texts for one call of the tokenizer: what it makes of a million would take gigabytes."""
 TOOL_TOKENS = re.compile("<<[^<>]+>>")
 """The text of an action or of a tool's token."""
 
@@ -76,10 +78,11 @@ def is_spare(token: str) -> bool:
     return token.startswith(SPARE_START)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[list[int]]:
     """Token ids of each text as other programs read it, without what a tokenizer puts around it."""
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
-    return ids
+    for start in range(0, len(texts), AT_ONCE):
+        part = list(texts[start : start + AT_ONCE])
+        yield from tokenizer(part, add_special_tokens=False, return_attention_mask=False)["input_ids"]
 
 
 def find_end_marker(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -129,8 +132,8 @@ def check_round_trip(tokenizer: PreTrainedTokenizerBase, vocabulary: ToolVocabul
     Raises CheckpointError with the first that does not.
     """
     tokens, ids = vocabulary.all_tokens, vocabulary.action_token_ids
-    inside = _encode(tokenizer, [f"use {token}{{" for token in tokens])
-    for token, token_id, encoded, sentence in zip(tokens, ids, _encode(tokenizer, tokens), inside, strict=True):
+    encodings, inside = _encode(tokenizer, tokens), _encode(tokenizer, [f"use {token}{{" for token in tokens])
+    for token, token_id, encoded, sentence in zip(tokens, ids, encodings, inside, strict=True):
         if encoded != [token_id] or token_id not in sentence or tokenizer.decode([token_id]) != token:
             raise CheckpointError(
                 f"the token {token!r} does not round-trip through this tokenizer: expected id {token_id}, got {encoded}; "
