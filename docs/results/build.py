@@ -70,7 +70,14 @@ def overview(name: str, *methods: str) -> list[Row]:
 
 
 OVERVIEW = (
-    ("[BFCL](bfcl.md), quickstart", ALL_1, overview("bfcl")),
+    (
+        "[BFCL](bfcl.md), quickstart",
+        ALL_1,
+        [
+            *rows("bfcl-base", "toolgen", "toolgen + BM25"),
+            *rows("bfcl", "ToolRetriever", "ToolRetriever + BM25", "BM25"),
+        ],
+    ),
     (
         "[BFCL](bfcl.md), longer training",
         ALL_1,
@@ -99,8 +106,9 @@ FIGURES: Mapping[str, Figure] = {
             Row("toolgen, longer training", "bfcl-written", "toolgen, distilled"),
             Row("toolgen, longer training + unasked", "bfcl-written", "toolgen, distilled + unasked"),
             Row("toolgen, longer training + BM25", "bfcl-written", "toolgen, distilled + BM25"),
-            Row("toolgen, quickstart", "bfcl", "toolgen"),
-            Row("toolgen, quickstart + BM25", "bfcl", "toolgen + BM25"),
+            Row("toolgen, quickstart", "bfcl-base", "toolgen"),
+            Row("toolgen, quickstart + BM25", "bfcl-base", "toolgen + BM25"),
+            Row("toolgen, three stages from SmolLM2", "bfcl", "toolgen"),
             Row("ToolRetriever", "bfcl", "ToolRetriever"),
             Row("ToolRetriever, written requests", "bfcl-written", "ToolRetriever, written requests"),
             Row("ToolRetriever + BM25", "bfcl", "ToolRetriever + BM25"),
@@ -116,7 +124,7 @@ FIGURES: Mapping[str, Figure] = {
         [
             Row("toolgen, longer training + BM25", "bfcl-written", "toolgen, distilled + BM25"),
             Row("toolgen, longer training", "bfcl-written", "toolgen, distilled"),
-            Row("toolgen, quickstart", "bfcl", "toolgen"),
+            Row("toolgen, quickstart", "bfcl-base", "toolgen"),
             Row("ToolRetriever + BM25", "bfcl", "ToolRetriever + BM25"),
             Row("ToolRetriever (trained encoder)", "bfcl", "ToolRetriever"),
             Row("MiniLM + BM25", "bfcl", "MiniLM + BM25"),
