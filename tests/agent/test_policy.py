@@ -24,7 +24,7 @@ from toolgen.retrieval import BM25Retriever, SumRetriever
 from toolgen.testing import tiny_checkpoint
 
 CLOSED = {"additionalProperties": False}
-OPTIONS = DecodingOptions(argument_tokens=16, thought_tokens=8)
+OPTIONS = DecodingOptions(argument_tokens=16)
 TASK = Task.from_text("Hi", id="one")
 
 
@@ -33,14 +33,15 @@ def checkpoint(catalog: Catalog) -> Checkpoint:
     return tiny_checkpoint(catalog=catalog, initializer_range=1.0, max_position_embeddings=4096)
 
 
-@pytest.mark.parametrize("think", [False, True])
+@pytest.mark.parametrize("thought", [0, 8])
 def test_whatever_the_model_does_every_emitted_call_is_valid(
-    checkpoint: Checkpoint, catalog: Catalog, package: Path, task: Task, think: bool
+    checkpoint: Checkpoint, catalog: Catalog, package: Path, task: Task, thought: int
 ) -> None:
     environment = BfclEnvironment(package, catalog)
     for seed in range(3):
-        options = DecodingOptions(argument_tokens=16, thought_tokens=8, sampling=Sampling(temperature=2, seed=seed))
-        policy = GenerativePolicy(checkpoint, think=think, options=options)
+        sampling = Sampling(temperature=2, seed=seed)
+        options = DecodingOptions(argument_tokens=16, thought_tokens=thought, sampling=sampling)
+        policy = GenerativePolicy(checkpoint, options=options)
         trajectory = run_agent(policy, environment, task, budget=Budget(steps=4))
         assert trajectory.outcome.decisions
         for message in trajectory.messages:
@@ -48,6 +49,26 @@ def test_whatever_the_model_does_every_emitted_call_is_valid(
                 assert tool in (*catalog.ids, "finish", "no_tool") and tool != "other&&tool"
                 if tool in catalog:
                     assert schema_errors(arguments, catalog.get(tool).parameters) == []
+
+
+def test_a_thought_is_written_within_its_budget_and_counted(checkpoint: Checkpoint, catalog: Catalog) -> None:
+    asked = [{"role": "user", "content": "Close a ticket."}]
+    tokens = {}
+    for budget in (0, 1, 5):
+        options = DecodingOptions(argument_tokens=16, thought_tokens=budget)
+        action = GenerativePolicy(checkpoint, options=options).act(asked, ["TicketAPI&&titles"], required=True)
+        assert action.tool == "TicketAPI&&titles" and bool(action.thought_tokens) == bool(budget)
+        tokens[budget] = action.thought_tokens
+        assert action.thought_tokens <= budget <= action.tokens
+    assert tokens[0] == 0 < tokens[1] == 1
+    policy = GenerativePolicy(checkpoint, options=DecodingOptions(argument_tokens=16, thought_tokens=3))
+    run = run_agent(policy, DryRunEnvironment(catalog), TASK, budget=Budget(steps=3))
+    thoughts = [message["content"] for message in run.messages if message["role"] == "assistant"]
+    assert (
+        0 < run.outcome.thought_tokens <= 3 * len(run.outcome.decisions)
+        and run.outcome.thought_tokens < run.outcome.tokens
+    )
+    assert any(thoughts)
 
 
 def test_another_retriever_is_heard_where_a_user_is_answered(checkpoint: Checkpoint, catalog: Catalog) -> None:

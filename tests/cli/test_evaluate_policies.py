@@ -11,7 +11,10 @@ import pytest
 from typer.testing import Result
 
 from toolgen.catalog import Catalog, Tool
+from toolgen.cli.agent_policies import THOUGHT_TOKENS, thought_tokens
 from toolgen.datasets import Call, Dataset, Query, save_dataset
+from toolgen.errors import UsageError
+from toolgen.testing import tiny_checkpoint
 
 from ..llm.test_endpoint import server
 
@@ -103,6 +106,7 @@ def test_an_experiment_shows_policies_side_by_side_and_their_difference_on_the_s
         ([], "is a dataset; an agent needs a trained checkpoint folder"),
         (["--policy", "ground-truth", "--add", "bm25"], "--add is for --policy generative"),
         (["--policy", "retrieved", "--alone"], "--alone is for --policy generative"),
+        (["--policy", "retrieved", "--thought", "on"], "--thought is for --policy generative"),
         (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m"], "are for --policy ground-truth or retrieved"),
     ],
 )
@@ -111,3 +115,25 @@ def test_options_that_do_not_fit_together_are_one_line(
 ) -> None:
     result = toolgen("evaluate", "agent", dataset, dataset, *options)
     assert result.exit_code == 2 and said in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(("said", "tokens"), [("off", 0), ("on", THOUGHT_TOKENS), ("1", 1), ("120", 120)])
+def test_a_thought_may_take_the_tokens_that_it_is_given(said: str, tokens: int) -> None:
+    assert thought_tokens(said) == tokens
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "yes", "1.5", "\u0663", "9" * 40, ""])
+def test_any_other_thought_is_refused(said: str) -> None:
+    with pytest.raises(UsageError, match="expected off, on, or a number of tokens above 0"):
+        thought_tokens(said)
+
+
+def test_what_thoughts_took_is_told(toolgen: Callable[..., Result], dataset: Path, tmp_path: Path) -> None:
+    tiny_checkpoint(catalog=Catalog(TOOLS)).save(tmp_path / "agent")
+    efforts = {}
+    for said in ("off", "3"):
+        result = toolgen("evaluate", "agent", tmp_path / "agent", dataset, "--limit", 1, "--thought", said, "--json")
+        assert result.exit_code == 0, result.output
+        efforts[said] = json.loads(result.stdout)["effort"]
+    assert efforts["off"]["thought_tokens"] == 0 < efforts["3"]["thought_tokens"] <= 3 * efforts["3"]["steps"]
+    assert efforts["3"]["thought_tokens"] < efforts["3"]["tokens"]

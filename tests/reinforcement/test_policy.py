@@ -24,8 +24,11 @@ from toolgen.training.model import TrainableModel
 TEMPERATURE = 1.3
 
 
-def rollouts(checkpoint: Checkpoint, dataset: Dataset, *, concurrency: int = 4, seed: str = "0") -> list[Rollout]:
-    options = DecodingOptions(argument_tokens=8, sampling=Sampling(temperature=TEMPERATURE, seed=1))
+def rollouts(
+    checkpoint: Checkpoint, dataset: Dataset, *, concurrency: int = 4, seed: str = "0", thought: int = 0
+) -> list[Rollout]:
+    sampling = Sampling(temperature=TEMPERATURE, seed=1)
+    options = DecodingOptions(argument_tokens=8, thought_tokens=thought, sampling=sampling)
     maker = RolloutMaker(
         policy=GenerativePolicy(checkpoint, options=options),
         environment=partial(environment_for, catalog=dataset.catalog),
@@ -48,14 +51,16 @@ def passages(found: Sequence[Rollout]) -> list[Passage]:
         {"tied": False, "architecture": "qwen2"},
         {"architecture": "gpt2", "chatml": False},
         {"indexing": "hierarchical"},
+        {"thought": 4},
     ],
-    ids=["llama", "qwen2", "gpt2", "hierarchical"],
+    ids=["llama", "qwen2", "gpt2", "hierarchical", "thought"],
 )
 def test_before_the_first_update_every_probability_is_that_of_its_draw(
     dataset: Dataset, settings: dict[str, Any]
 ) -> None:
-    checkpoint = tiny_checkpoint(catalog=dataset.catalog, **settings)
-    found = passages(rollouts(checkpoint, dataset))
+    made = {name: value for name, value in settings.items() if name != "thought"}
+    checkpoint = tiny_checkpoint(catalog=dataset.catalog, **made)
+    found = passages(rollouts(checkpoint, dataset, thought=settings.get("thought", 0)))
     trainable = TrainableModel(checkpoint, frozen_layers=1).eval()
     batch = policy_batch([PolicyExample(passage, 1.0) for passage in found])
     log_P = log_probabilities(trainable, batch, temperature=TEMPERATURE)

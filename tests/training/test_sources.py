@@ -266,6 +266,26 @@ def test_a_share_of_the_conversations_has_random_names_others_in_each_epoch(data
             assert read([example.ids[i + 1] for i in example.text]).startswith(f'{{"{shown[2]}": "Oslo"}}')
 
 
+def test_a_share_of_the_conversations_has_thoughts_before_actions_also_under_random_names(dataset: Dataset) -> None:
+    def supervised(example: TrainingExample) -> str:
+        return read([example.ids[place + 1] for place in example.text])
+
+    whole = StageConfig(max_tokens=1024)
+    none, some, every = (
+        [supervised(one) for one in trajectories(CHECKPOINT, dataset, whole.model_copy(update={"thoughts": share}))]
+        for share in (0.0, 0.5, 1.0)
+    )
+    assert len(none) == len(some) == len(every)
+    assert not any("All is done." in one for one in none)
+    assert all(re.match(r"To [\w ]+[.:]", one) and "All is done." in one for one in every)
+    assert {*none} & {*some} and {*every} & {*some} and {*some} <= {*none, *every}
+    both = trajectories(CHECKPOINT, dataset, whole.model_copy(update={"thoughts": 1.0, "rename": 1.0}))
+    assert isinstance(both, VariedExamples)
+    for place, known in enumerate(every):
+        renamed = supervised(both.drawn(place, 0))
+        assert renamed.startswith("To ") and renamed.split()[1] != known.split()[1], "the name that is shown"
+
+
 def test_a_conversation_that_failed_is_left_out(dataset: Dataset) -> None:
     assert trajectories(CHECKPOINT, with_trajectory(dataset, status="error"), CONFIG) == []
 

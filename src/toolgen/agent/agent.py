@@ -68,9 +68,9 @@ class Agent:
     must be a tool of the checkpoint: by its id, by where it is defined, or as the only tool of its name with its parameters.
     UsageError names one that is none. The model chooses among them alone.
 
-    `budget` bounds each request and each call, `think` lets the model write a thought before each action, `options` say how it
-    decodes. `confirm` is asked before each call of a tool that does not say that it only reads. `record` is a folder, made if
-    need be, into which each run writes its steps as they happen, a file a run (`AgentRun.file`).
+    `budget` bounds each request and each call, `options` say how it decodes (with `thought_tokens` it writes a thought before
+    each action). `confirm` is asked before each call of a tool that does not say that it only reads. `record` is a folder, made
+    if need be, into which each run writes its steps as they happen, a file a run (`AgentRun.file`).
 
     An agent has one conversation at a time. Leaving the context ends what was started for the functions; an environment that
     was given stays open.
@@ -86,7 +86,6 @@ class Agent:
         functions: Given | Sequence[Given] | Mapping[str, Callable[..., Any]] | None = None,
         environment: Environment | None = None,
         budget: Budget | None = None,
-        think: bool = False,
         options: DecodingOptions | None = None,
         confirm: Confirm | None = None,
         record: Path | None = None,
@@ -108,7 +107,7 @@ class Agent:
                 raise
         self.environment = environment
         self._search = search
-        self.policy: Policy = GenerativePolicy(checkpoint, think=think, options=options)
+        self.policy: Policy = GenerativePolicy(checkpoint, options=options)
         self.budget = budget or Budget()
         self._confirm = asking_before_changes(checkpoint.catalog, confirm) if confirm else None
         self._record = None if record is None else Path(record)

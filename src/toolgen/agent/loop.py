@@ -154,6 +154,7 @@ class _Run:
     decisions: list[Decision] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
     tokens: int = 0
+    thought_tokens: int = 0
     prompt_tokens: int = 0
     is_past: bool = False  # whether the current action was taken in the past
     started: float = field(default_factory=time.monotonic)
@@ -251,6 +252,7 @@ class _Run:
             action = replace(action, parallel=action.parallel[: self.budget.steps - step])
             self.on_event(AgentEvent(kind="action", turn=turn, step=step, action=action))
         self.tokens += action.tokens
+        self.thought_tokens += action.thought_tokens
         self.prompt_tokens += action.prompt_tokens
         made = []
         for one in (action, *action.parallel):
@@ -312,6 +314,7 @@ class _Run:
             tool_errors=_count(made, "error"),
             timeouts=_count(made, "timeout"),
             tokens=self.tokens,
+            thought_tokens=self.thought_tokens,
             prompt_tokens=self.prompt_tokens,
             seconds=round(time.monotonic() - self.started, 3),
             decisions=tuple(self.decisions),

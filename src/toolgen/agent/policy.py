@@ -44,7 +44,8 @@ class Action:
     """The assistant's next step: the call of a tool, "finish" or "no_tool".
 
     `stuck` is empty unless no legal call could be completed; such an action is not carried out, and `fault` says why in a
-    line. `tokens` counts what was generated for all of it, `prompt_tokens` what was read, `diagnostics` says how, where a
+    line. `tokens` counts what was generated for all of it, of which `thought_tokens` for the thought, `prompt_tokens` what was
+    read, `diagnostics` says how, where a
     decoder decided. `parallel` are further calls of the same step, none of which needs another's result: they are carried out
     at the same time.
     """
@@ -55,6 +56,7 @@ class Action:
     stuck: StuckReason = ""
     fault: str = ""
     tokens: int = 0
+    thought_tokens: int = 0
     prompt_tokens: int = 0
     diagnostics: Diagnostics | None = None
     parallel: tuple[Action, ...] = ()
@@ -142,6 +144,7 @@ class RetryingPolicy:
             action = replace(
                 again,
                 tokens=action.tokens + again.tokens,
+                thought_tokens=action.thought_tokens + again.thought_tokens,
                 prompt_tokens=action.prompt_tokens + again.prompt_tokens,
             )
         return action
@@ -172,9 +175,9 @@ class GenerativePolicy:
 
     The whole conversation is rendered at every step, but only what is new is encoded: the session keeps the model's
     cache over the turns of one conversation. One that takes more than SHOWN of the context is shown from a later turn on. With
-    `think` the model may write a thought first. Where it answers a user's words, the logits that `added`, which has indexed the
-    checkpoint's catalog, gives them are added to the model's: for a further call in the same message those of what the calls
-    before leave of the request (`said.rest_of`). What follows a result is the model's alone.
+    the option `thought_tokens` the model writes a thought before each action. Where it answers a user's words, the logits that
+    `added`, which has indexed the checkpoint's catalog, gives them are added to the model's: for a further call in the same
+    message those of what the calls before leave of the request (`said.rest_of`). What follows a result is the model's alone.
     With `only_said`, an optional argument whose value nobody has said is left out: a small model fills in what it was not asked
     for.
     """
@@ -183,7 +186,6 @@ class GenerativePolicy:
         self,
         checkpoint: Checkpoint,
         *,
-        think: bool = False,
         options: DecodingOptions | None = None,
         added: SumRetriever | None = None,
         only_said: bool = False,
@@ -191,7 +193,6 @@ class GenerativePolicy:
         from toolgen.decoding import ToolDecoder
 
         self.checkpoint = checkpoint
-        self.think = think
         self.added = added
         self.only_said = only_said
         self.decoder = ToolDecoder(checkpoint, options)
@@ -259,13 +260,13 @@ class GenerativePolicy:
         hears the text, the action may have `parallel` calls."""
         from toolgen.decoding import ContextFullError
 
-        self._written = 0
+        self._written = self._thought = 0
         if prompt is None:
             messages, prompt = self._shown(messages)
         try:
             self._read = len(prompt)
             self._session.sync(prompt)
-            thought = self._think() if self.think else ""
+            thought = self._think() if self.decoder.options.thought_tokens else ""
             choice = self.decoder.choose(self._session, tools, required=required, added_N=self._added_N(messages))
             tool = given[0] if given else choice.tool
             if on_choice:
@@ -275,7 +276,9 @@ class GenerativePolicy:
             arguments = self._arguments(tool, messages, tokens, on_text)
         except ContextFullError:
             fault = "the conversation does not fit into the model's context"
-            return Action(tool="", stuck="context_full", fault=fault, tokens=self._written)
+            return Action(
+                tool="", stuck="context_full", fault=fault, tokens=self._written, thought_tokens=self._thought
+            )
         action = self._action(tool, thought, choice, arguments)
         if not action.is_call or on_text or len(given) == 1:
             return action
@@ -316,7 +319,7 @@ class GenerativePolicy:
             left = None if tokens is None else tokens - first.tokens - written
             calls = [(one.tool, one.arguments, f"call_{place}") for place, one in enumerate(made)]
             before = [*messages, calls_message(calls, first.thought)]
-            self._written = 0
+            self._written = self._thought = 0
             try:
                 self._session.sync(self.decoder.protocol.unfinished(before))
                 choice = (
@@ -339,7 +342,8 @@ class GenerativePolicy:
 
     def _think(self) -> str:
         ids = self.decoder.text(self._session)
-        self._written += len(ids)
+        self._thought = len(ids)
+        self._written += self._thought
         return str(self.checkpoint.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _arguments(
@@ -367,6 +371,7 @@ class GenerativePolicy:
             stuck=stuck,
             fault=arguments.fault,
             tokens=self._written + arguments.tokens,
+            thought_tokens=self._thought,
             prompt_tokens=self._read,
             diagnostics=Diagnostics(
                 tool=tool,

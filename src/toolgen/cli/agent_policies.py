@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ADDED = "bm25"
 """What is added by default: it measured better on BFCL's development split (`docs/experiments.md`)."""
+THOUGHT_TOKENS = 64
+"""Of a thought, at most, unless something else is said."""
 
 PolicyName = Literal["generative", "ground-truth", "retrieved"]
 PolicyOption = Annotated[
@@ -57,6 +59,14 @@ AloneOption = Annotated[
 TopOption = Annotated[
     int, typer.Option("--top", min=1, metavar="K", help="With --policy retrieved: how many tools are in the prompt.")
 ]
+ThoughtOption = Annotated[
+    str,
+    typer.Option(
+        "--thought",
+        metavar="off|on|N",
+        help=f"Let the model write a thought before each action: on (at most {THOUGHT_TOKENS} tokens), or at most N tokens.",
+    ),
+]
 RetriesOption = Annotated[
     int, typer.Option("--retries", min=0, metavar="N", help="Ask again, drawing, where the model gives up.")
 ]
@@ -73,6 +83,15 @@ PromptLlmOption = Annotated[
 ]
 
 
+def thought_tokens(text: str) -> int:
+    """Tokens that a thought may take, by what `--thought` says; UsageError for anything else."""
+    if text in ("off", "on"):
+        return THOUGHT_TOKENS if text == "on" else 0
+    if not (text.isascii() and text.isdecimal() and int(text[:9]) > 0 and len(text) < 9):
+        raise UsageError(f"--thought {text}: expected off, on, or a number of tokens above 0")
+    return int(text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PolicyChoice:
     """What the options say."""
@@ -82,6 +101,7 @@ class PolicyChoice:
     add: Sequence[str]
     alone: bool
     top: int
+    thought: str
     llm: str | None
     endpoint: str | None
     model: str | None
@@ -98,7 +118,10 @@ class PolicyChoice:
         """The policy. UsageError for options that do not fit together."""
         from toolgen.agent import PromptedPolicy, ground_truth
         from toolgen.checkpoint import Checkpoint
+        from toolgen.decoding import DecodingOptions
 
+        if thought_tokens(self.thought) and self.name != "generative":
+            raise UsageError("--thought is for --policy generative: other policies think as their language model does")
         if (self.add or self.alone) and self.name != "generative":
             option = "--add" if self.add else "--alone"
             raise UsageError(f"{option} is for --policy generative: it says what is added to the checkpoint's model")
@@ -108,7 +131,9 @@ class PolicyChoice:
                 raise UsageError("--llm and --endpoint are for --policy ground-truth or retrieved")
             if not has_weights(folder):
                 raise UsageError(f"{folder} is a dataset; an agent needs a trained checkpoint folder")
-            return generative_policy(Checkpoint.load(folder, catalog=dataset.catalog), self.add, alone=self.alone)
+            options = DecodingOptions(thought_tokens=thought_tokens(self.thought))
+            model = Checkpoint.load(folder, catalog=dataset.catalog)
+            return generative_policy(model, self.add, alone=self.alone, options=options)
         if llm is None:
             raise UsageError(
                 f"--policy {self.name} needs a language model: --llm BASE, or --endpoint URL and --model NAME"
@@ -130,7 +155,6 @@ def generative_policy(
     add: Sequence[str],
     *,
     alone: bool = False,
-    think: bool = False,
     options: DecodingOptions | None = None,
 ) -> GenerativePolicy:
     """The checkpoint's own policy; unless the model acts alone, with the logits of other retrievers added where a tool is
@@ -145,7 +169,7 @@ def generative_policy(
     added = None if alone or not is_atomic else make_sum(add or (ADDED,), Resources())
     if added is not None:
         added.index(checkpoint.catalog)
-    return GenerativePolicy(checkpoint, think=think, options=options, added=added, only_said=not alone)
+    return GenerativePolicy(checkpoint, options=options, added=added, only_said=not alone)
 
 
 def _first(finder: Retriever, top: int) -> Listing:

@@ -21,6 +21,7 @@ from toolgen.cli.agent_policies import (
     PromptRetrieverOption,
     RetriesOption,
     SearchOption,
+    ThoughtOption,
     TopOption,
 )
 from toolgen.cli.console import IS_FIRST_PROCESS, MAX_SEED, JsonOption, emit, message, progress
@@ -180,6 +181,7 @@ def agent(
     add: AddedOption = None,
     alone: AloneOption = False,
     top: TopOption = 5,
+    thought: ThoughtOption = "off",
     llm: PromptLlmOption = None,
     endpoint: EndpointOption = None,
     model: ModelOption = None,
@@ -203,7 +205,15 @@ def agent(
         raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
     file_output(output, checkpoint, dataset)
     chosen = PolicyChoice(
-        name=policy, retriever=retriever, add=add or (), alone=alone, top=top, llm=llm, endpoint=endpoint, model=model
+        name=policy,
+        retriever=retriever,
+        add=add or (),
+        alone=alone,
+        top=top,
+        thought=thought,
+        llm=llm,
+        endpoint=endpoint,
+        model=model,
     )
     config = AgentEvaluation(
         split=split,
@@ -216,18 +226,30 @@ def agent(
     )
     tasks = load_dataset(dataset)
     packages = _packages(tasks, config, {"bfcl": bfcl} if bfcl else {})
-    with progress("carrying out tasks") as on_progress:
-        opened = chosen.open(checkpoint, tasks)
-        title = chosen.title(opened, given_tools)
-        result = evaluate_agent(
-            opened, tasks, config, packages=packages, name=title, concurrency=concurrency, on_progress=on_progress
-        )
-    origin = replace(result.provenance, config={**result.provenance.config, **origin_of(checkpoint)})
-    result = replace(result, provenance=origin)
+    result = _carried_out(chosen, checkpoint, tasks, config, packages, concurrency)
     if output:
         result.save(output)
         message(f"wrote {output}")
     emit(result.figures(), as_json, lambda: _agent_table(result))
+
+
+def _carried_out(
+    chosen: PolicyChoice,
+    checkpoint: Path,
+    tasks: Dataset,
+    config: AgentEvaluation,
+    packages: Mapping[str, Path],
+    concurrency: int,
+) -> AgentResult:
+    """The result, which says where the checkpoint came from and what a thought might take."""
+    with progress("carrying out tasks") as on_progress:
+        opened = chosen.open(checkpoint, tasks)
+        title = chosen.title(opened, config.given_tools)
+        result = evaluate_agent(
+            opened, tasks, config, packages=packages, name=title, concurrency=concurrency, on_progress=on_progress
+        )
+    resolved = {**result.provenance.config, **origin_of(checkpoint), "thought": chosen.thought}
+    return replace(result, provenance=replace(result.provenance, config=resolved))
 
 
 def _limits(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, int] | None:

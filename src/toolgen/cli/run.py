@@ -14,7 +14,14 @@ from toolgen.agent import Budget, GenerativePolicy, RunRecorder, read_run, run_a
 from toolgen.agent.loop import AgentEvent, OnEvent
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
-from toolgen.cli.agent_policies import AddedOption, AloneOption, SearchOption, generative_policy
+from toolgen.cli.agent_policies import (
+    AddedOption,
+    AloneOption,
+    SearchOption,
+    ThoughtOption,
+    generative_policy,
+    thought_tokens,
+)
 from toolgen.cli.calling import (
     AllowHostOption,
     AllowPrivateOption,
@@ -100,7 +107,7 @@ def run(
     read_only: ReadOnlyOption = False,
     yes: _YesOption = False,
     call_within: CallWithinOption = _BUDGET.call_within,
-    think: Annotated[bool, typer.Option("--think", help="Let the model write a thought before each action.")] = False,
+    thought: ThoughtOption = "off",
     max_steps: _StepsOption = _BUDGET.steps,
     max_tokens: _TokensOption = _BUDGET.tokens,
     max_seconds: _SecondsOption = _BUDGET.seconds,
@@ -131,13 +138,12 @@ def run(
         return
     given = (allow_host or (), header or (), server or (), allow_private, mcp_server or (), python or ())
     wanted = Wanted(task, resume, environment, Calling(False, read_only, *given), yes, bfcl, search)
-    drawing = Sampling(temperature=temperature, seed=seed)
-    options = DecodingOptions(argument_tokens=max_argument_tokens, sampling=drawing)
+    options = _options(max_argument_tokens, thought, temperature, seed)
     catalog = select_tools(_catalog(checkpoint), include or (), exclude or ())
     place = place_for(catalog, wanted)
     with closing(place.environment), _recorder(record, resume) as recorder:
         trajectory = run_agent(
-            _policy(checkpoint, add or (), alone, think, options),
+            _policy(checkpoint, add or (), alone, options),
             place.environment,
             place.task,
             budget=Budget(steps=max_steps, tokens=max_tokens, seconds=max_seconds, call_within=call_within),
@@ -147,6 +153,14 @@ def run(
             search=search,
         )
     _tell(trajectory, _score(place, trajectory, catalog), as_json)
+
+
+def _options(argument_tokens: int, thought: str, temperature: float, seed: int) -> DecodingOptions:
+    return DecodingOptions(
+        argument_tokens=argument_tokens,
+        thought_tokens=thought_tokens(thought),
+        sampling=Sampling(temperature=temperature, seed=seed),
+    )
 
 
 def _recorder(record: Path | None, resume: Path | None) -> AbstractContextManager[RunRecorder | None]:
@@ -164,10 +178,10 @@ def _tell(trajectory: Trajectory, score: Score | None, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _policy(folder: Path, add: Sequence[str], alone: bool, think: bool, options: DecodingOptions) -> GenerativePolicy:
+def _policy(folder: Path, add: Sequence[str], alone: bool, options: DecodingOptions) -> GenerativePolicy:
     from toolgen.checkpoint import Checkpoint
 
-    return generative_policy(Checkpoint.load(folder), add, alone=alone, think=think, options=options)
+    return generative_policy(Checkpoint.load(folder), add, alone=alone, options=options)
 
 
 def _listener(as_json: bool, recorder: RunRecorder | None) -> OnEvent:

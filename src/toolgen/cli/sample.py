@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolgen.checkpoint.layout import work_folder
+from toolgen.cli.agent_policies import ThoughtOption, thought_tokens
 from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.outputs import dataset_output, hint
 from toolgen.cli.training_options import RestartOption
@@ -41,6 +42,7 @@ def sample(
     with_given: Annotated[
         bool, typer.Option("--with-given", help="Keep the training conversations of DATASET, too.")
     ] = False,
+    thought: ThoughtOption = "off",
     concurrency: Annotated[
         int,
         typer.Option("--concurrency", min=1, metavar="N", help="Runs at the same time; they share the model's passes."),
@@ -66,6 +68,7 @@ def sample(
         keep=keep,
         limit=limit,
         with_given=with_given,
+        thought_tokens=thought_tokens(thought),
         concurrency=concurrency,
         seed=seed,
     )

@@ -65,7 +65,7 @@ class Outcome:
 
     `turns` are the turns that were begun. `environment` is where it ran, empty for a published conversation; `calls` were
     executed there, of which `tool_errors` failed and `timeouts` got no answer in time. `tokens` were generated in `seconds`,
-    and `prompt_tokens` read before the actions, what is read again each time.
+    `thought_tokens` of them for thoughts, and `prompt_tokens` read before the actions, what is read again each time.
     """
 
     turns: tuple[TurnOutcome, ...]
@@ -74,6 +74,7 @@ class Outcome:
     tool_errors: int = 0
     timeouts: int = 0
     tokens: int = 0
+    thought_tokens: int = 0
     prompt_tokens: int = 0
     seconds: float = 0.0
     decisions: tuple[Decision, ...] = ()
@@ -100,6 +101,7 @@ class Outcome:
             "tool_errors": self.tool_errors,
             "timeouts": self.timeouts,
             "tokens": self.tokens,
+            "thought_tokens": self.thought_tokens,
             "prompt_tokens": self.prompt_tokens,
             "seconds": self.seconds,
             "decisions": [decision.to_dict() for decision in self.decisions],

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 ArgumentStatus = Literal["ok", "cut", "invalid"]
 OnText = Callable[[str], bool | None]
 """Hears what is written so far; whether it ends there."""
+THOUGHT = "thought"
+"""Of a drawn token: it is a part of one."""
 CANDIDATES = 8
 """How many actions a choice tells of."""
 
@@ -50,13 +52,13 @@ CANDIDATES = 8
 class DecodingOptions:
     """How calls are decoded.
 
-    `argument_tokens` bounds an argument object: one that is longer is cut, and never carried out. `thought_tokens` bounds
-    free text. `fast_forward` writes text that the schema leaves no choice about (the next key, mostly) without asking
-    the model token by token.
+    `argument_tokens` bounds an argument object: one that is longer is cut, and never carried out. `thought_tokens` bounds the
+    thought that is written before an action; 0: none is. `fast_forward` writes text that the schema leaves no choice about (the
+    next key, mostly) without asking the model token by token.
     """
 
     argument_tokens: int = 2048
-    thought_tokens: int = 64
+    thought_tokens: int = 0
     fast_forward: bool = True
     sampling: Sampling = field(default_factory=Sampling)
 
@@ -299,15 +301,19 @@ class ToolDecoder:
         return run.run(grammar, schema, on_text)
 
     def text(self, session: Session) -> list[int]:
-        """Free text where the session ends: up to the end of the turn, an action token or the limit, all left out.
+        """A thought where the session ends: at least one token of free text, up to the end of the turn, an action token or the
+        limit `thought_tokens`, all left out.
 
         Returns the token ids; the session then holds them, and its scores are those of what follows.
         """
         written: list[int] = []
+        allowed_V = np.arange(self._action_ids.stop) < self._action_ids.start
+        allowed_V[self.protocol.end_id] = False
         while len(written) < min(self.options.thought_tokens, session.room - 1):
-            token_id = session.draw(self.options.sampling)
-            if token_id >= self._action_ids.start or token_id == self.checkpoint.protocol.end_id:
+            token_id = session.draw(self.options.sampling, allowed_V, purpose=THOUGHT)
+            if token_id >= self._action_ids.start or token_id == self.protocol.end_id:
                 break
+            allowed_V = np.ones_like(allowed_V)
             session.extend([token_id])
             written.append(token_id)
         return written

@@ -58,12 +58,13 @@ class AgentRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """What a task took on average: actions, generated tokens, tokens of the prompts, seconds."""
+    """What a task took on average: actions, generated tokens, those of thoughts among them, tokens of the prompts, seconds."""
 
     steps: float
     tokens: float
     prompt_tokens: float
     seconds: float
+    thought_tokens: float = 0.0
 
     @classmethod
     def mean(cls, records: Sequence[AgentRecord]) -> Effort:
@@ -72,6 +73,7 @@ class Effort:
         return cls(
             steps=sum(len(outcome.decisions) for outcome in outcomes) / len(outcomes),
             tokens=sum(outcome.tokens for outcome in outcomes) / len(outcomes),
+            thought_tokens=sum(outcome.thought_tokens for outcome in outcomes) / len(outcomes),
             prompt_tokens=sum(outcome.prompt_tokens for outcome in outcomes) / len(outcomes),
             seconds=sum(outcome.seconds for outcome in outcomes) / len(outcomes),
         )

@@ -96,6 +96,9 @@ class ReinforceConfig(TrainingConfig):
     )
     task_steps: int = Field(6, ge=1, description="actions in each turn of a rollout")
     task_tokens: int = Field(384, ge=8, description="tokens that a rollout may write")
+    thought_tokens: int = Field(
+        0, ge=0, description="tokens of a thought before each action, which is learned, too; 0: there is none"
+    )
     argument_tokens: int = Field(128, ge=8, description="tokens of one call's arguments")
     concurrency: int = Field(32, ge=1, description="rollouts that share the passes of the model")
 

@@ -98,7 +98,9 @@ class ReinforcementRun(Run[Task]):
         self.catalog, self.packages = dataset.catalog, packages
         self.engine = Engine(checkpoint.model, weights="full", concurrency=config.concurrency)
         sampling = Sampling(temperature=config.temperature, seed=config.seed)
-        options = DecodingOptions(argument_tokens=config.argument_tokens, sampling=sampling)
+        options = DecodingOptions(
+            argument_tokens=config.argument_tokens, thought_tokens=config.thought_tokens, sampling=sampling
+        )
         self.maker = RolloutMaker(
             policy=GenerativePolicy(checkpoint, options=options),
             environment=partial(environment_for, catalog=dataset.catalog, packages=packages),

@@ -60,6 +60,7 @@ class SampleConfig(BaseModel):
     task_steps: int = Field(6, ge=1)
     task_tokens: int = Field(384, ge=8)
     argument_tokens: int = Field(128, ge=8)
+    thought_tokens: int = Field(0, ge=0)
     concurrency: int = Field(32, ge=1)
 
 
@@ -204,7 +205,9 @@ def _made(
 ) -> Iterator[Group]:
     """The runs of each task, as they are done."""
     sampling = Sampling(temperature=config.temperature, seed=config.seed)
-    options = DecodingOptions(argument_tokens=config.argument_tokens, sampling=sampling)
+    options = DecodingOptions(
+        argument_tokens=config.argument_tokens, thought_tokens=config.thought_tokens, sampling=sampling
+    )
     maker = RolloutMaker(
         policy=GenerativePolicy(checkpoint, options=options),
         environment=lambda task: recording_environment(task, dataset.catalog.redefined(task.definitions), packages),

@@ -91,6 +91,13 @@ class StageConfig(TrainingConfig):
         description="share of the conversations of each epoch that show random names of tools and parameters in documentation "
         "and arguments, so that the model reads them (Hammer, arXiv 2410.04587)",
     )
+    thoughts: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the conversations in which the assistant writes a thought by rules before each action: which "
+        "details go where; without it what was thought in a conversation stays",
+    )
     blend: float = Field(
         1.0,
         gt=0,

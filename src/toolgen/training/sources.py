@@ -19,7 +19,9 @@ from toolgen.catalog.words import TellingWords, content_words
 from toolgen.datasets import Dataset, Query
 from toolgen.datasets.messages import NO_TOOL
 from toolgen.datasets.rewritten import Shortener
-from toolgen.datasets.trajectory import Message
+from toolgen.datasets.task import Task
+from toolgen.datasets.thoughts import with_thoughts
+from toolgen.datasets.trajectory import Message, Trajectory
 from toolgen.datasets.written import documentation_turn
 from toolgen.training.examples import (
     LazyExamples,
@@ -69,13 +71,14 @@ class _Keywords(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """What is shown of a conversation (its id), in which some tools are defined otherwise. Its messages from `new` on are
-    taught."""
+    """What is shown of a conversation (its id), in which some tools are defined otherwise, with or without thoughts by rules.
+    Its messages from `new` on are taught."""
 
     conversation: str
     definitions: tuple[Definition, ...]
     messages: Sequence[Message]
     new: int = 0
+    has_thoughts: bool = False
 
 
 _Weighed = tuple[list[int], list[float]]
@@ -228,8 +231,8 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
     """Whole conversations of the training split with loss on what the assistant writes. One that is longer than `max_tokens` is
     several examples, each what a run would show of it by then, with loss on what is new. Left out is what would teach
     something wrong: expected calls that contradict their tool or fail, and tasks in which a tool is held back, which the
-    prompt does not tell. Abstentions are a source of their own. A share of them, `rename`, has random names, others in each
-    epoch."""
+    prompt does not tell. Abstentions are a source of their own. A share of them, `thoughts`, has thoughts by rules; a share,
+    `rename`, has random names, others in each epoch."""
     tasks = {task.id: task for task in dataset.all_tasks("train")}
     shown, usual = [], []
     for trajectory in dataset.trajectories["train"]:
@@ -239,7 +242,7 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
             continue
         if status == "error" or (status == "declined" and task.no_tool_fits):
             continue
-        whole = _Window(trajectory.id, task.definitions, trajectory.messages)
+        whole = _whole(checkpoint, config, trajectory, task)
         for window, (ids, weights) in _windows(checkpoint, config, whole):
             if example := _taught(checkpoint, config, ids, weights):
                 shown.append(window)
@@ -254,6 +257,14 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
         return _taught(checkpoint, config, *_weighed(checkpoint, config, shown[place], names=seed))
 
     return VariedExamples(usual, vary)
+
+
+def _whole(checkpoint: Checkpoint, config: StageConfig, trajectory: Trajectory, task: Task) -> _Window:
+    """All of a conversation, with thoughts if it is among those that have some."""
+    if random.Random(f"{config.seed}/thoughts/{trajectory.id}").random() >= config.thoughts:
+        return _Window(trajectory.id, task.definitions, trajectory.messages)
+    messages = with_thoughts(trajectory.messages, checkpoint.catalog.redefined(task.definitions))
+    return _Window(trajectory.id, task.definitions, messages, has_thoughts=True)
 
 
 def _windows(checkpoint: Checkpoint, config: StageConfig, whole: _Window) -> Iterator[tuple[_Window, _Weighed]]:
@@ -274,6 +285,8 @@ def _weighed(checkpoint: Checkpoint, config: StageConfig, window: _Window, names
     if names:
         messages, tools = renamed_conversation(messages, catalog, names)
         catalog = catalog.replaced(one.tool for one in tools.values())
+        if window.has_thoughts:
+            messages = with_thoughts(messages, catalog)
     weigh = partial(parts_of, weights=config.token_weights)
     return checkpoint.protocol.showing(catalog).weighed(messages, window.new, weigh)
 
