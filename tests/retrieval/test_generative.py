@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -191,3 +192,9 @@ def test_unconstrained_a_tool_competes_with_every_token() -> None:
                 [float(shares[vocabulary.token_id(tool)]) for tool in ranking.tools], abs=1e-5
             )
             assert ranking.no_tool == pytest.approx(float(shares[vocabulary.no_tool_id]), abs=1e-5)
+
+
+def test_reading_hidden_states_leaves_no_thread_behind() -> None:
+    before = {*threading.enumerate()}
+    assert len(GenerativeRetriever(tiny_checkpoint()).hidden_states(["walk the dog", "sing"])) == 2
+    assert {*threading.enumerate()} <= before

@@ -153,8 +153,9 @@ class GenerativeRetriever:
     def hidden_states(self, queries: Sequence[str]) -> Tensor:
         """The hidden state of each request at which its tool is chosen (Q, D)."""
         model = self._checkpoint.model
-        passes = Engine(model, weights="full", pass_tokens=self.batch_tokens, prefix_mebibytes=0)
-        states = [passes.run([Part(ids=ids, rows=None) for ids in part]) for part in self._groups(texts_of(queries))]
+        groups = self._groups(texts_of(queries))
+        with Engine(model, weights="full", pass_tokens=self.batch_tokens, prefix_mebibytes=0) as passes:
+            states = [passes.run([Part(ids=ids, rows=None) for ids in part]) for part in groups]
         return (
             torch.cat([*chain.from_iterable(states)]).float().cpu()
             if states
