@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -320,3 +322,16 @@ def test_a_call_without_its_result_has_none() -> None:
     record = openai()
     del record["messages"][4]
     assert read(record).turns[0].steps[0].results is None
+
+
+@pytest.mark.parametrize("place", ["system", "assistant"])
+@pytest.mark.parametrize(
+    "mark", ["<tool_response>", "<think>", "<tools>", "<tool_call>", '[{"a": 1}, ', '{"name": ', "{"]
+)
+def test_many_beginnings_without_an_end_take_no_time(mark: str, place: str) -> None:
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    messages.insert(0 if place == "system" else 2, {"role": place, "content": mark * 30_000})
+    start = time.process_time()
+    with contextlib.suppress(Unreadable):
+        read({"messages": messages} if place == "system" else {"tools": [PLAIN], "messages": messages})
+    assert time.process_time() - start < 10  # some of them took minutes

@@ -39,6 +39,7 @@ _ROLES: Mapping[str, Literal["system", "user", "assistant", "call", "result"]] =
     **dict.fromkeys(("observation", "tool", "tool_response", "function", "ipython"), "result"),
 }
 _CHATS = ("conversations", "messages", "contents")
+# What stands between two marks holds the first one no second time: else many without an end would cost their square.
 _TOOLS = re.compile(r"<tools>((?:(?!<tools>).)*?)</tools>", re.DOTALL)
 _CALL = re.compile(
     r"<tool_call>(.*?)(?:</tool_call>|\Z)"
@@ -51,16 +52,17 @@ _OTHER_CALL = re.compile(
     r"<[|｜/]?\w*(?:tool|function|action|call)[\w▁=.:-]*[|｜]?>|<\|channel\|>|^Action Input:",
     re.MULTILINE | re.IGNORECASE,
 )
-_RESULT = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
+_RESULT = re.compile(r"<tool_response>((?:(?!<tool_response>).)*?)</tool_response>", re.DOTALL)
 # A template may have written the first tag, so that a text has the last one alone.
 _THOUGHT = re.compile(
-    r"<(think|thinking|thought|reasoning|scratch_pad)>.*?</\1>|\A(?:(?!<think>).)*</think>", re.DOTALL
+    r"<(think|thinking|thought|reasoning|scratch_pad)>(?:(?!<\1>).)*?</\1>|\A(?:(?!<think>).)*?</think>", re.DOTALL
 )
 _END = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")  # of a turn, as templates mark it
 _FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
 # Keys of parts of messages: Bedrock's, and Gemini's over HTTP and in Python.
 _CALL_PARTS = ("toolUse", "functionCall", "function_call")
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
+_MAX_BROKEN = 100
 _NO_ARGUMENTS: tuple[Any, ...] = (None, "", [], {})
 _RESULT_PARTS = ("toolResult", "functionResponse", "function_response")
 # Parts of messages that neither ask, call nor answer.
@@ -223,14 +225,14 @@ def _functions_in(system: str, parsed: dict[str, tuple[Json, ...]]) -> tuple[Jso
 
 
 def _json_in(text: str, begin: str) -> Iterator[Any]:
-    """The JSON values in a text, one after another, that begin as `begin` says."""
-    place = 0
-    while start := re.compile(begin).search(text, place):
+    """The JSON values in a text, one after another, that begin as `begin` says; no more than some broken ones are tried."""
+    place = broken = 0
+    while broken < _MAX_BROKEN and (start := re.compile(begin).search(text, place)):
         try:
             value, place = json.JSONDecoder().raw_decode(text, start.start())
             yield clean(value)
         except (ValueError, RecursionError):
-            place = start.start() + 1
+            place, broken = start.start() + 1, broken + 1
 
 
 def _all_named(values: Sequence[Any]) -> bool:
