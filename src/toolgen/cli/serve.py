@@ -112,25 +112,15 @@ def serve(
         return Assistant(checkpoint, tools=catalog.ids, running=running, waiting=waiting, seconds=seconds)
 
     def load() -> Loaded:
-        known = _read_keys(keys) if keys else keys_of(config)
-        if not known and not is_local:
-            raise UsageError(
-                f"--host {host}: a server that other machines reach needs --keys FILE, or serve.keys in --config FILE"
-            )
+        known = _keys(keys, config, host)
         service = _service(served_folder(ctx, given), searching, assistant_of)
         hosts = [*LOOPBACK_NAMES, *(names or ())] if is_local or names else []
         message(f"serving {len(service.catalog):,} tools at http://{in_url(host)}:{port}/v1, a page at /")
         return Loaded(make_app(service, hosts=hosts, keys=known, meters=meters), service.close)
 
     app = Reloading(load, message)
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_config=_LOG,
-        log_level="warning",
-        timeout_graceful_shutdown=int(seconds) + 1,
-    )
+    grace = int(seconds) + 1
+    uvicorn.run(app, host=host, port=port, log_config=_LOG, log_level="warning", timeout_graceful_shutdown=grace)
 
 
 def _service(folder: Path, searching: SearchOptions, make: Callable[[Checkpoint, Catalog], Assistant]) -> Service:
@@ -144,6 +134,16 @@ def _service(folder: Path, searching: SearchOptions, make: Callable[[Checkpoint,
         assistant = make(with_room(Checkpoint.load(folder)), catalog)
     loaded = (assistant.checkpoint, assistant.engine) if assistant else ()
     return Service(folder.resolve().name, catalog, searching.open(folder, catalog, *loaded), assistant)
+
+
+def _keys(file: Path | None, config: Path | None, host: str) -> dict[str, str]:
+    """Hashes by owner, of a file or of toolgen.toml. UsageError for none where other machines reach the server."""
+    known = _read_keys(file) if file else keys_of(config)
+    if not known and host not in LOOPBACK:
+        raise UsageError(
+            f"--host {host}: a server that other machines reach needs --keys FILE, or serve.keys in --config FILE"
+        )
+    return known
 
 
 def _read_keys(path: Path) -> dict[str, str]:
