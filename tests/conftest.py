@@ -37,6 +37,13 @@ def unflushed() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_fetched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the mark `weights`, a test that would download a package fails at once instead of waiting for a network."""
+    if "weights" not in request.keywords:
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with files of foreign benchmarks: TOOLGEN_SHARED_DATA, else `../shared/data` beside the checkout."""

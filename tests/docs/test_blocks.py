@@ -106,7 +106,7 @@ def server() -> Iterator[str]:
 def smaller(arguments: list[str], base: Path) -> list[str]:
     """The same command with a tiny base, few steps, nobody to ask and no encoder to fetch."""
     match arguments:
-        case ["virtualize", *_]:
+        case ["virtualize" | "plan", *_]:
             return [*arguments, "--base", str(base)]
         case ["index", *_]:
             return [*arguments, "--base", str(base), "--no-fit"]

@@ -95,7 +95,7 @@ def test_training_follows_the_teacher(dataset: Dataset, tmp_path: Path) -> None:
     bm25 = make_sum(["bm25"], Resources())
     bm25.index(dataset.catalog)
     config = tiny_config(
-        "retrieval", steps=60, batch_size=16, shares={"requests": 1.0}, teacher=["bm25"], teacher_share=1.0
+        "retrieval", steps=90, batch_size=16, shares={"requests": 1.0}, teacher=["bm25"], teacher_share=1.0
     )
     trained = run_stage(RETRIEVAL, checkpoint, dataset, config, tmp_path / "out", teacher=bm25.score_all)
     texts = [query.text for query in dataset.queries["train"] if query.tools]

@@ -10,8 +10,11 @@ from pydantic import Field, field_validator
 
 from toolgen.training.config import TrainingConfig, resolve_settings
 
-STAGE, PREFERENCE = "reinforcement", "preference"
-"""Their names in histories and records."""
+STAGE = "reinforcement"
+"""The name of the stage in histories and records."""
+
+PREFERENCE = "preference"
+"""The same of learning from pairs."""
 
 Method = Literal["grpo", "rejection"]
 Level = Literal["nothing_to_call", "one_call", "several_calls", "several_turns"]
