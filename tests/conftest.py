@@ -25,7 +25,10 @@ settings.load_profile("toolgen")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is slow comes first, so that the processes of a run end together."""
+    """What is slow comes first, so that the processes of a run end together. What fetches has longer."""
+    for item in items:
+        if "weights" in item.keywords:
+            item.add_marker(pytest.mark.timeout(900))
     items.sort(key=lambda item: "slow" not in item.keywords)
 
 
