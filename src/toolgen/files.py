@@ -157,6 +157,11 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
         append_whole(file, json.dumps(record).encode() + b"\n")
 
 
+def whole_lines(data: bytes) -> bytes:
+    """The content of a file to which lines are added, without a last line whose end a crash cut off."""
+    return data[: data.rfind(b"\n") + 1]
+
+
 def append_whole(file: FileIO, line: bytes) -> None:
     """Writes at the end of an unbuffered file; where that fails with an OSError, nothing of the line is left."""
     end = file.seek(0, os.SEEK_END)

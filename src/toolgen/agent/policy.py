@@ -44,10 +44,9 @@ class Action:
     """The assistant's next step: the call of a tool, "finish" or "no_tool".
 
     `stuck` is empty unless no legal call could be completed; such an action is not carried out, and `fault` says why in a
-    line. `tokens` counts what was generated for all of it, of which `thought_tokens` for the thought, `prompt_tokens` what was
-    read, `diagnostics` says how, where a
-    decoder decided. `parallel` are further calls of the same step, none of which needs another's result: they are carried out
-    at the same time.
+    line. `tokens` counts what was generated for all of it, of which `thought_tokens` for the thought, `prompt_tokens` what
+    was read, `diagnostics` says how, where a decoder decided. `parallel` are further calls of the same step, none of which
+    needs another's result: they are carried out at the same time.
     """
 
     tool: str

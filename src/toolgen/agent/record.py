@@ -20,7 +20,7 @@ from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import TURN_DONE
 from toolgen.errors import InputError, OutputError, UsageError
-from toolgen.files import append_whole, check_file, named_failure
+from toolgen.files import append_whole, check_file, named_failure, whole_lines
 from toolgen.foreign.data import decode, parse_json, read_bytes
 from toolgen.foreign.typed import typed
 
@@ -50,7 +50,7 @@ class RunRecorder:
         try:
             self._file = path.open("r+b" if resume else "xb", buffering=0)
             if resume:
-                self._file.truncate(_whole(read_bytes(path)))
+                self._file.truncate(len(whole_lines(read_bytes(path))))
         except FileExistsError:
             raise UsageError(f"{path} exists; give another file to record the run in") from None
         except OSError as error:
@@ -100,8 +100,7 @@ class RunRecorder:
 
 def read_run(path: Path) -> tuple[AgentEvent, ...]:
     """The events of a run's file. InputError names the first line that is not what it should be."""
-    data = read_bytes(path)
-    lines = data[: _whole(data)].split(b"\n")[:-1]
+    lines = whole_lines(read_bytes(path)).split(b"\n")[:-1]
     if not lines or parse_json(decode(lines[0], f"{path}, line 1"), f"{path}, line 1") != FORMAT:
         raise InputError(f"{path} is no file of a run; expected one that 'toolgen run --record FILE' wrote")
     return tuple(_event(line, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2))
@@ -128,11 +127,6 @@ def recorded_results(events: Iterable[AgentEvent]) -> list[tuple[Call, ToolResul
     return [
         (Call(tool=action.tool, arguments=action.arguments), result) for action, result in made if action and result
     ]
-
-
-def _whole(data: bytes) -> int:
-    """Where the last whole line ends."""
-    return data.rfind(b"\n") + 1
 
 
 def _event(line: bytes, place: str) -> AgentEvent:

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 from toolgen.checkpoint.calibration import Calibration
 from toolgen.datasets.folder import METADATA_FILE
 from toolgen.errors import CheckpointError, InputError
-from toolgen.files import sha256_of
+from toolgen.files import sha256_of, whole_lines
 from toolgen.foreign.data import line_values, read_bytes, read_json
 from toolgen.foreign.typed import typed
 
@@ -110,7 +110,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     data = read_bytes(path) if path.exists() else b""
     records = []
-    for number, value in line_values(data[: data.rfind(b"\n") + 1], str(path), refuse):
+    for number, value in line_values(whole_lines(data), str(path), refuse):
         if not isinstance(value, dict) or not isinstance(value.get("step", 0), int | float):
             refuse(f"line {number}", "expected the record of a step")
         records.append(value)

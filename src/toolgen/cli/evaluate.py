@@ -53,7 +53,7 @@ from toolgen.evaluation.declining import Declining
 from toolgen.evaluation.retrieval import Candidates
 from toolgen.evaluation.tables import shown
 from toolgen.fetching import fetch_dataset
-from toolgen.retrieval.parallel import process_count
+from toolgen.retrieval.parallel import check_one_process
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder with the requests.")]
 OutputOption = Annotated[
@@ -201,8 +201,7 @@ def agent(
 
     The paper's settings are its three policies: tools generated, tools of the ground truth in the prompt, retrieved ones there.
     """
-    if (count := process_count()) > 1:
-        raise UsageError(f"evaluate agent runs in one process, not in {count}; start it without torchrun or accelerate")
+    check_one_process("evaluate agent")
     file_output(output, checkpoint, dataset)
     chosen = PolicyChoice(
         name=policy,

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.training_progress import duration
-from toolgen.cli.virtualize import IndexingOption
+from toolgen.cli.virtualize import TEXT_BASE, IndexingOption
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
 from toolgen.fetching import resolve_base
@@ -38,7 +38,7 @@ USUAL_CHARACTERS = {"request": 130, "description": 80}  # without a dataset: the
 
 def register(app: typer.Typer) -> None:
     """Adds `plan`."""
-    app.command("plan", epilog="Example: toolgen plan --tools 125000 --base smollm2-135m-instruct --memory 8")(plan)
+    app.command("plan", epilog=f"Example: toolgen plan --tools 125000 --base {TEXT_BASE} --memory 8")(plan)
 
 
 def plan(
@@ -49,7 +49,7 @@ def plan(
     base: Annotated[
         str,
         typer.Option("--base", metavar="BASE", help="A model folder, a config.json, or a name to fetch."),
-    ] = "smollm2-135m-instruct",
+    ] = TEXT_BASE,
     indexing: IndexingOption = "atomic",
     settings: Annotated[
         list[str] | None,

@@ -14,9 +14,8 @@ from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
 from toolgen.cli.outputs import dataset_output, hint
 from toolgen.cli.training_options import RestartOption
 from toolgen.datasets import load_dataset, save_dataset
-from toolgen.errors import UsageError
 from toolgen.fetching import fetch_dataset
-from toolgen.retrieval.parallel import process_count
+from toolgen.retrieval.parallel import check_one_process
 
 if TYPE_CHECKING:
     from toolgen.reinforcement.samples import Counts
@@ -56,8 +55,7 @@ def sample(
     Runs that the task's scorer calls right become conversations for the agent stage (rejection sampling, arXiv 2308.01825). A
     right and a wrong run of a task that begin alike become a preference for train preference. Interrupted, it can be resumed.
     """
-    if (count := process_count()) > 1:
-        raise UsageError(f"sample runs in one process, not in {count}; start it without torchrun or accelerate")
+    check_one_process("sample")
     dataset_output(output, checkpoint, dataset)
     from toolgen.checkpoint import Checkpoint
     from toolgen.reinforcement.samples import SampleConfig, sample_tasks

@@ -6,6 +6,7 @@ run that begin alike become a preference. Knows no training; interrupted, it goe
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from toolgen.datasets.trajectory import Message
 from toolgen.decoding import DecodingOptions, Sampling
 from toolgen.errors import CheckpointError, UsageError
 from toolgen.evaluation.scorers import scorer_for
-from toolgen.files import append_record, named_failure, write_json
+from toolgen.files import append_record, named_failure, whole_lines, write_json
 from toolgen.foreign.data import line_values, read_bytes
 from toolgen.foreign.typed import typed
 from toolgen.inference.engine import Engine
@@ -266,9 +267,9 @@ def _read(path: Path) -> Iterator[Group]:
         raise CheckpointError(f"{path}, {line}: {reason}; add --restart to start over")
 
     data = read_bytes(path) if path.exists() else b""
-    whole = data[: data.rfind(b"\n") + 1]
+    whole = whole_lines(data)
     if len(whole) < len(data):
-        path.write_bytes(whole)
+        os.truncate(path, len(whole))  # the next task begins a line
     for number, value in line_values(whole, str(path), refuse):
         try:
             yield Group.from_dict(value)

@@ -13,13 +13,19 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from toolgen.catalog.catalog import Catalog
-from toolgen.errors import ProcessesError
+from toolgen.errors import ProcessesError, UsageError
 from toolgen.retrieval.protocol import Ranking, Retriever, count_of, texts_of, unit_of
 
 
 def process_count() -> int:
     """How many processes the launcher started; 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def check_one_process(command: str) -> None:
+    """UsageError where a launcher started several processes of a command that shares nothing among them."""
+    if (count := process_count()) > 1:
+        raise UsageError(f"{command} runs in one process, not in {count}; start it without torchrun or accelerate")
 
 
 def in_parallel(retriever: Retriever) -> Retriever:
