@@ -189,7 +189,7 @@ FIGURES: Mapping[str, Figure] = {
             Row("turns that leave the right state", "agent", "... turns that leave the right state"),
             Row("turns solved", "agent", "... turns solved"),
         ],
-        [Column(None, name) for name in ("quickstart", "new base + BM25", "trained further + BM25")],
+        [Column(None, name) for name in ("from SmolLM2", "new base + BM25", "trained further + BM25")],
         (),
     ),
 }
