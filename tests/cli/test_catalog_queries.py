@@ -38,7 +38,8 @@ def test_another_retriever_decides_what_is_found(
     dropped = {}
     for found_by in ("bm25", "bm25+toolretriever", "toolretriever"):
         finders = [part for name in found_by.split("+") for part in ("--found-by", name)]
-        options = (*finders, "--encoder", encoder, "--within", 1, "--json")
+        trained = ("--encoder", encoder) if "toolretriever" in found_by else ()
+        options = (*finders, *trained, "--within", 1, "--json")
         result = toolgen("catalog", "queries", dataset_folder, "-o", tmp_path / found_by, *options)
         assert result.exit_code == 0, result.output
         dropped[found_by] = json.loads(result.stdout)["dropped"].get("the tool is not found with it", 0)

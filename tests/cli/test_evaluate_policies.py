@@ -104,10 +104,6 @@ def test_an_experiment_shows_policies_side_by_side_and_their_difference_on_the_s
     [
         (["--policy", "retrieved"], "needs a language model: --llm BASE, or --endpoint URL and --model NAME"),
         ([], "is a dataset; an agent needs a trained checkpoint folder"),
-        (["--policy", "ground-truth", "--add", "bm25"], "--add is for --policy generative"),
-        (["--policy", "retrieved", "--alone"], "--alone is for --policy generative"),
-        (["--policy", "retrieved", "--thought", "on"], "--thought is for --policy generative"),
-        (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m"], "are for --policy ground-truth or retrieved"),
     ],
 )
 def test_options_that_do_not_fit_together_are_one_line(

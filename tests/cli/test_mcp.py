@@ -131,10 +131,9 @@ def test_settings_of_clients_are_printed_and_nothing_is_served(folder: Path, too
     ("options", "said"),
     [
         (["--http", "--host", "0.0.0.0"], "only this machine"),
-        (["--header", "nonsense"], "HOST: NAME: VALUE"),
-        (["--server", "nonsense"], "PROVIDER=URL"),
+        (["--allow-host", "h", "--header", "nonsense"], "HOST: NAME: VALUE"),
+        (["--allow-host", "h", "--server", "nonsense"], "PROVIDER=URL"),
         (["--include", "provider:nothing"], "none of the 2 tools"),
-        (["--yes"], "--confirm"),
     ],
 )
 def test_what_does_not_fit_is_said_at_once(folder: Path, toolgen: Invoke, options: list[str], said: str) -> None:

@@ -122,7 +122,6 @@ def test_without_an_output_file_the_rankings_go_to_stdout(app: typer.Typer, fold
         ([], 2, "give either a request"),
         (["text", "--queries", "x.jsonl"], 2, "give either a request"),
         ([" "], 2, "the request is empty"),
-        (["text", "--output", "x.jsonl"], 2, "--output goes with --queries"),
         (["text", "--retriever", "bm52"], 2, "there is no retriever 'bm52'"),
         (["text", "--retriever", "generative"], 2, "needs a checkpoint"),
         (["--queries", "nowhere.jsonl"], 1, "there is no file"),

@@ -115,25 +115,18 @@ class PolicyChoice:
         return f"{tools} in the prompt of {self.model or Path(str(self.llm)).name}"
 
     def open(self, folder: Path, dataset: Dataset) -> GenerativePolicy | PromptedPolicy:
-        """The policy. UsageError for options that do not fit together."""
+        """The policy. UsageError where it lacks what it needs."""
         from toolgen.agent import PromptedPolicy, ground_truth
         from toolgen.checkpoint import Checkpoint
         from toolgen.decoding import DecodingOptions
 
-        if thought_tokens(self.thought) and self.name != "generative":
-            raise UsageError("--thought is for --policy generative: other policies think as their language model does")
-        if (self.add or self.alone) and self.name != "generative":
-            option = "--add" if self.add else "--alone"
-            raise UsageError(f"{option} is for --policy generative: it says what is added to the checkpoint's model")
-        llm = given_llm(self.llm, self.endpoint, self.model)
         if self.name == "generative":
-            if llm is not None:
-                raise UsageError("--llm and --endpoint are for --policy ground-truth or retrieved")
             if not has_weights(folder):
                 raise UsageError(f"{folder} is a dataset; an agent needs a trained checkpoint folder")
             options = DecodingOptions(thought_tokens=thought_tokens(self.thought))
             model = Checkpoint.load(folder, catalog=dataset.catalog)
             return generative_policy(model, self.add, alone=self.alone, options=options)
+        llm = given_llm(self.llm, self.endpoint, self.model)
         if llm is None:
             raise UsageError(
                 f"--policy {self.name} needs a language model: --llm BASE, or --endpoint URL and --model NAME"

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from toolgen.cli import signals
 from toolgen.cli.console import fail, message, show, show_traceback, write_in_any_locale
+from toolgen.cli.option_rules import check_options
 from toolgen.errors import Terminated, ToolgenError
 from toolgen.foreign.shown import one_line
 
@@ -88,6 +89,14 @@ class CommandGroup(TyperGroup):
             raise typer.Exit(2) from None
 
 
+class Command(TyperCommand):
+    """Refuses options that would change nothing, then does its work."""
+
+    def invoke(self, ctx: Any) -> Any:
+        check_options(ctx)
+        return super().invoke(ctx)
+
+
 def _stop(code: int) -> NoReturn:
     signals.end_from_now_on()
     message(f"{'interrupted' if code == INTERRUPTED else 'ended'}; run the same command again to resume")
@@ -109,7 +118,16 @@ def make_app() -> typer.Typer:
     app.callback()(_options)
     for module in COMMAND_MODULES:
         import_module(module).register(app)
+    _make_all_check(app)
     return app
+
+
+def _make_all_check(app: typer.Typer) -> None:
+    for command in app.registered_commands:
+        command.cls = Command
+    for group in app.registered_groups:
+        if group.typer_instance:
+            _make_all_check(group.typer_instance)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,9 @@ def build(
     ctx: typer.Context,
     sources: SourcesArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder to write.")],
-    name: Annotated[str | None, typer.Option(help="Name of the dataset; default: the folder's name.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the dataset; default: a published one's own, else the folder's name.")
+    ] = None,
     strict: StrictOption = False,
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
@@ -90,6 +93,8 @@ def build(
         allow_references=allow_references,
         on_dataset=_with_trajectories if trajectories else None,
     )
+    if name:
+        dataset = replace(dataset, name=name)
     lost = sum(len(report.losses) for report in dataset.reports)
     if not (refused := strict and lost > 0):
         save_dataset(dataset, output)

@@ -131,7 +131,8 @@ def mcp(
     if install:
         _tell_settings(install, [*given, *(mcp_server or ()), *(python or ())], log, encoder, config)
         return
-    _check(host if http else None, yes, confirm)
+    if http and host not in LOOPBACK:
+        raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
     named, files = _places(mcp_server, given, "mcp:"), _places(python, given, "python:")
     calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, named, files)
     folder = served_folder(ctx, given)
@@ -167,14 +168,6 @@ def _follow(gateway: Gateway, environment: Environment, searching: SearchOptions
         composed.take(catalog)
 
     Following(gateway, mcp, searching.selected, take, message)
-
-
-def _check(host: str | None, yes: bool, confirm: bool) -> None:
-    """UsageError for options that do not go together."""
-    if host is not None and host not in LOOPBACK:
-        raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
-    if yes and not confirm:
-        raise UsageError("--yes says what becomes of --confirm where a client cannot ask; give both")
 
 
 def _tell_settings(client: Client, places: Sequence[str], *files: Path | None) -> None:

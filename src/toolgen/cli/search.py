@@ -92,8 +92,6 @@ def search(
         raise UsageError('give either a request ("text") or --queries FILE')
     if text is not None and not text.strip():
         raise UsageError("the request is empty; say in a few words what a tool should do")
-    if output and queries is None:
-        raise UsageError("--output goes with --queries; one request is printed, with --json for programs")
     file_output(output, folder, queries)
     requests = _read_requests(queries) if queries else [_Request("", clean_text(text or ""))]
     catalog = select_tools(load_catalog(folder), include or (), exclude or ())

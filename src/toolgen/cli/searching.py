@@ -181,11 +181,14 @@ def open_retriever(
         unasked_bonus=unasked_bonus,
         sets=sets,
     )
-    if checkpoint is None and has_checkpoint and any(name.startswith("generative") for name in spec.methods):
+    tool_sets = dataset.tool_sets if dataset and sets else ()
+    asked_tools = dataset.asked_tools if dataset else ()
+    needs_record = (sets and not tool_sets) or (unasked_bonus and not asked_tools)  # of the checkpoint's training
+    generates = any(name.startswith("generative") for name in spec.methods)
+    if checkpoint is None and has_checkpoint and (generates or needs_record):
         from toolgen.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(folder, catalog=dataset.catalog if dataset else None)
-    tool_sets = dataset.tool_sets if dataset and sets else ()
     retriever = make_retriever(
         spec,
         Resources(
@@ -196,7 +199,7 @@ def open_retriever(
             llm=llm,
             base_retriever=base_retriever,
             tool_sets=tool_sets or (checkpoint.tool_sets if checkpoint else ()),
-            asked_tools=(dataset.asked_tools if dataset else ()) or (checkpoint.asked_tools if checkpoint else ()),
+            asked_tools=asked_tools or (checkpoint.asked_tools if checkpoint else ()),
             on_progress=on_progress,
         ),
     )

@@ -95,6 +95,11 @@ def make_retriever(spec: RetrieverSpec | str, resources: Resources | None = None
     """
     spec = RetrieverSpec(method=spec) if isinstance(spec, str) else spec
     resources = resources or Resources()
+    if spec.sets and not any(len(one) > 1 for one in resources.tool_sets):
+        raise UsageError(
+            "sets need to know which tools training requests ask for together; give a dataset with requests for several "
+            "tools, or a checkpoint after its retrieval stage"
+        )
     if spec.add or spec.unasked_bonus:
         summed = make_sum(spec.methods, resources, unasked_bonus=spec.unasked_bonus, name=spec.name)
         return ToolSetRetriever(summed, resources.tool_sets, name=spec.name) if spec.sets else summed
