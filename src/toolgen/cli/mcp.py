@@ -131,8 +131,7 @@ def mcp(
     if install:
         _tell_settings(install, [*given, *(mcp_server or ()), *(python or ())], log, encoder, config)
         return
-    if http and host not in LOOPBACK:
-        raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
+    address = _address(host, port) if http else None
     named, files = _places(mcp_server, given, "mcp:"), _places(python, given, "python:")
     calling = Calling(dry_run, read_only, allow_host or (), header or (), server or (), allow_private, named, files)
     folder = served_folder(ctx, given)
@@ -151,7 +150,7 @@ def mcp(
     try:
         _follow(gateway, environment, searching, read_only)
         asks = confirm and not dry_run
-        _serve(gateway, (host, port) if http else None, "never" if not asks else "where possible" if yes else "always")
+        _serve(gateway, address, "never" if not asks else "where possible" if yes else "always")
     finally:
         gateway.close()
 
@@ -168,6 +167,12 @@ def _follow(gateway: Gateway, environment: Environment, searching: SearchOptions
         composed.take(catalog)
 
     Following(gateway, mcp, searching.selected, take, message)
+
+
+def _address(host: str, port: int) -> tuple[str, int]:
+    if host not in LOOPBACK:
+        raise UsageError(f"--host {host}: without a key only this machine is served; give one of {', '.join(LOOPBACK)}")
+    return host, port
 
 
 def _tell_settings(client: Client, places: Sequence[str], *files: Path | None) -> None:

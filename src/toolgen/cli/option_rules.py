@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from toolgen.checkpoint import is_checkpoint
 from toolgen.checkpoint.layout import is_kind
 from toolgen.datasets.sources import DATASET_KINDS
@@ -33,7 +31,7 @@ class Rule:
     holds: Callable[[Given], Any]
 
 
-def check_options(context: typer.Context) -> None:
+def check_options(context: Any) -> None:
     """UsageError, in one line, for an option that was typed and would change nothing."""
     command = command_name(context)
     for rule in RULES:
@@ -45,23 +43,23 @@ def check_options(context: typer.Context) -> None:
                 raise UsageError(f"{flag} is for {rule.purpose}; here it would change nothing, so leave it out")
 
 
-def command_name(context: typer.Context) -> str:
+def command_name(context: Any) -> str:
     """`catalog build`, without the program."""
     outer = context.parent
     return f"{command_name(outer)} {context.info_name}".strip() if outer else ""
 
 
-def _is_typed(context: typer.Context, name: str) -> bool:
+def _is_typed(context: Any, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _flag(context: typer.Context, name: str) -> str:
+def _flag(context: Any, name: str) -> str:
     """The option as it was typed: that of two which says yes or no; an argument by its name in the help."""
     parameter = next(one for one in context.command.params if one.name == name)
     if parameter.param_type_name == "argument":
         return f"the {name}"
-    spellings = parameter.secondary_opts if context.params[name] is False else parameter.opts
+    spellings: list[str] = parameter.secondary_opts if context.params[name] is False else parameter.opts
     return max(spellings, key=len)
 
 

@@ -35,6 +35,10 @@ class Options(Place, total=False):
     inner: Nested
 
 
+class Trip(TypedDict):
+    stops: list[Annotated[str, "A town"]]
+
+
 class Nested(TypedDict):
     depth: NotRequired[int]
     again: NotRequired[Nested]
@@ -105,6 +109,34 @@ def test_texts_in_annotations_describe_arguments() -> None:
     }
     assert properties["value"] == {"type": "integer", "minimum": 1, "default": 2, "description": "as a default"}
     assert properties["bounds"]["minimum"] == 1
+
+
+def test_texts_describe_what_lists_maps_and_alternatives_hold() -> None:
+    def f(
+        cities: Annotated[list[Annotated[str, "A city"]], "Where"],
+        prices: dict[str, Annotated[float, "In euros"]] | None,
+        place: tuple[Annotated[float, "Degrees north"], Annotated[float, "Degrees east"]],
+        who: Annotated[int, "A number"] | Annotated[str, "A name"],
+        trip: Trip,
+        own: list[Annotated[str, Field(description="pydantic's"), "not this one"]],
+        **more: list[Annotated[str, "A tag"]],
+    ) -> list[Annotated[int, "A result"]]:
+        return []
+
+    signature = read_signature(f, print)
+    schema = signature.schema({}, print)
+    check_schema(schema)
+    found = schema["properties"]
+    assert (found["cities"]["description"], found["cities"]["items"]["description"]) == ("Where", "A city")
+    assert found["prices"]["anyOf"][0]["additionalProperties"] == {"type": "number", "description": "In euros"}
+    assert [one["description"] for one in found["place"]["prefixItems"]] == ["Degrees north", "Degrees east"]
+    assert [one["description"] for one in found["who"]["anyOf"]] == ["A number", "A name"]
+    assert "description" not in found["who"]
+    assert schema["$defs"]["Trip"]["properties"]["stops"]["items"]["description"] == "A town"
+    assert found["own"]["items"]["description"] == "pydantic's"
+    assert schema["additionalProperties"]["items"]["description"] == "A tag"
+    result = signature.result_schema(print)
+    assert result and result["items"]["description"] == "A result"
 
 
 def test_texts_describe_the_fields_of_classes() -> None:

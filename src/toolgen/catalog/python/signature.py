@@ -1,7 +1,6 @@
 """What a call of a Python function may give, as JSON Schema, and JSON values as the types of the function's hints.
 
-Texts in `Annotated` (a plain string, PEP 727's `Doc`, pydantic's `Field`) describe what they annotate. Knows no tool and
-no docstring.
+Knows no tool and no docstring.
 """
 
 from __future__ import annotations
@@ -13,11 +12,12 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typing_extensions
 
 from toolgen.catalog.normalization import without_secrets
+from toolgen.catalog.python.annotated_texts import describe
 from toolgen.catalog.python.declared import Declared, given_by_framework
 from toolgen.catalog.python.typed_dicts import admit_typed_dicts, fields_of
 from toolgen.catalog.schema import Note, Schema, schema_errors
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 NO_DEFAULT = inspect.Parameter.empty
 _GUESSED_FROM_DEFAULT = (bool, int, float, str)
-_WRAPPERS = (Required, NotRequired, typing_extensions.ReadOnly, typing.Final)
 _UNPACK = (typing.Unpack, typing_extensions.Unpack)
 
 
@@ -65,7 +64,7 @@ class Signature:
         described = dict(zip(hints, properties, strict=True))
         for one in self.arguments:
             inner = described[one.name]
-            if text := _text_of(one.hint) or descriptions.get(one.name):
+            if text := descriptions.get(one.name):
                 inner.setdefault("description", text)
             inner.pop("default", None)
             inner |= _default(one, inner, definitions, note)
@@ -83,10 +82,12 @@ class Signature:
         if self.returns is None:
             return None
         try:
-            return _adapter(self.returns).json_schema(mode="serialization", schema_generator=_generator())
+            schema = _adapter(self.returns).json_schema(mode="serialization", schema_generator=_generator())
         except Exception as error:  # pydantic raises errors of several families for types without a JSON form
             note(f"the result's type {self.returns!r} has no JSON Schema ({type(error).__name__}); left out")
             return None
+        describe(schema, self.returns)
+        return schema
 
     def converter(self) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         """From JSON arguments to what the function is called with. It raises ValueError in one line for wrong ones."""
@@ -111,44 +112,52 @@ class Signature:
 
 
 def read_signature(function: Callable[..., Any], note: Note, declared: Declared | None = None) -> Signature:
-    """The arguments that a call can give by name. `*args` is left out with a note; an argument without a usable type
-    hint takes the type of its default, else any value. With `declared`, those that the function's tool object names and no
-    others. CatalogError if the function needs others."""
+    """The arguments that a call can give by name. What no call can give is left out with a note; an argument without a usable
+    type hint takes the type of its default, else any value. With `declared`, those that the function's tool object names and
+    no others. CatalogError if the function needs others."""
     try:
-        signature = inspect.signature(function)
+        parameters = inspect.signature(function).parameters
     except (ValueError, TypeError):
         raise CatalogError("has no readable signature") from None
     hints = _hints(function, note)
-    parameters = signature.parameters
-    takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    if declared and declared.names and not takes_more and parameters.keys().isdisjoint(declared.names):
+    further = next((one for one in parameters.values() if one.kind is one.VAR_KEYWORD), None)
+    if declared and declared.names and not further and parameters.keys().isdisjoint(declared.names):
         declared = None  # of something else
     arguments: list[Argument] = []
+    for name, one in parameters.items():
+        if one is further or not _can_be_given(one, hints.get(name), declared, note):
+            continue
+        hint = declared.hint(name, hints.get(name)) if declared else hints.get(name)
+        arguments.append(_argument(name, hint, one.default, one.default is one.empty, note))
     is_open, more = False, None
-    for name, parameter in parameters.items():
-        required = parameter.default is parameter.empty
-        hint = declared.hint(name, hints.get(name)) if declared and name in declared.names else hints.get(name)
-        if parameter.kind is parameter.VAR_KEYWORD and declared:
-            arguments += [_declared_argument(key, declared, note) for key in declared.names if key not in parameters]
-        elif parameter.kind is parameter.VAR_KEYWORD:
-            is_open, more, listed = _further(name, hint, note)
-            arguments += listed
-        elif parameter.kind is parameter.VAR_POSITIONAL:
-            note(f"*{name}: cannot be given by name; left out")
-        elif parameter.kind is parameter.POSITIONAL_ONLY and required:
-            raise CatalogError(f"parameter {name!r} is positional-only; tools are called by name")
-        elif parameter.kind is parameter.POSITIONAL_ONLY:
-            note(f"{name}: positional-only; left out")
-        elif (declared and name not in declared.names) or given_by_framework(hints.get(name)):
-            if required or given_by_framework(type(parameter.default)):  # such as FastMCP's dependencies
-                raise CatalogError(f"its framework gives the parameter {name!r}, which no call can give")
-            note(f"{name}: given by its framework; left out")
-        else:
-            arguments.append(_argument(name, hint, parameter.default, required, note))
+    if further and declared:
+        arguments += [_declared_argument(key, declared, note) for key in declared.names if key not in parameters]
+    elif further:
+        is_open, more, listed = _further(further.name, hints.get(further.name), note)
+        arguments += listed
     if declared and (unknown := declared.names - parameters.keys() - {one.name for one in arguments}):
         note(f"the tool object names {', '.join(sorted(unknown))}, which its function does not take; left out")
     definitions = declared.definitions if declared else {}
     return Signature(tuple(arguments), is_open, more, hints.get("return"), definitions)
+
+
+def _can_be_given(parameter: inspect.Parameter, hint: Any, declared: Declared | None, note: Note) -> bool:
+    """Whether a call can give this parameter by name; noted if not, and a CatalogError if the function needs it."""
+    name, required = parameter.name, parameter.default is parameter.empty
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        note(f"*{name}: cannot be given by name; left out")
+        return False
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        if required:
+            raise CatalogError(f"parameter {name!r} is positional-only; tools are called by name")
+        note(f"{name}: positional-only; left out")
+        return False
+    if (declared and name not in declared.names) or given_by_framework(hint):
+        if required or given_by_framework(type(parameter.default)):  # such as FastMCP's dependencies
+            raise CatalogError(f"its framework gives the parameter {name!r}, which no call can give")
+        note(f"{name}: given by its framework; left out")
+        return False
+    return True
 
 
 def _declared_argument(name: str, declared: Declared, note: Note) -> Argument:
@@ -227,21 +236,6 @@ def _usable_hint(name: str, hint: Any, default: Any, note: Note) -> Any:
     return hint
 
 
-def _text_of(hint: Any) -> str:
-    """The text that `Annotated` has for a value, also behind `| None` and `NotRequired`; empty if there is none."""
-    origin = get_origin(hint)
-    if origin is Annotated:
-        for one in get_args(hint)[1:]:
-            text = one if isinstance(one, str) else getattr(one, "documentation", None)
-            if isinstance(text, str) and text.strip():
-                return " ".join(text.split())
-    if origin is Annotated or origin in _WRAPPERS:
-        return _text_of(get_args(hint)[0])
-    if origin in (Union, types.UnionType):
-        return next(filter(None, map(_text_of, get_args(hint))), "")
-    return ""
-
-
 # --- pydantic -------------------------------------------------------------------------------------------------------
 
 
@@ -261,8 +255,9 @@ def _schemas(hints: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
     inputs = [(place, mode, _adapter(hint)) for place, hint in enumerate(hints) if hint is not None]
     made, shared = TypeAdapter.json_schemas(inputs, schema_generator=_generator())
     schemas = [dict(made.get((place, mode), {})) for place in range(len(hints))]
-    for schema in schemas:
+    for schema, hint in zip(schemas, hints, strict=True):
         schema.pop("title", None)
+        describe(schema, hint)
     return schemas, dict(shared.get("$defs", {}))
 
 
@@ -294,8 +289,7 @@ def _with_texts(schema: Schema, core: Any) -> Schema:
     except Exception:  # as in _hints; pydantic may know the names that typing does not
         return schema
     for name, inner in schema.get("properties", {}).items():
-        if text := _text_of(hints.get(name)):
-            inner.setdefault("description", text)
+        describe(inner, hints.get(name))
     return schema
 
 
