@@ -75,10 +75,10 @@ USED = [
 ]
 
 
-def commands(app: typer.Typer, before: str = "") -> dict[str, Any]:
-    root = typer.main.get_command(app) if not before else app
-    found = {}
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
+def commands(group: Any, before: str = "") -> dict[str, Any]:
+    """All commands by their full names."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
         full = f"{before} {name}".strip()
         found |= commands(command, full) if hasattr(command, "commands") else {full: command}
     return found
@@ -104,7 +104,7 @@ def test_what_a_dataset_cannot_do_is_said_by_its_folder(toolgen: Invoke, dataset
 
 
 def test_every_rule_names_options_of_commands_that_exist_and_replay_excludes_all_others() -> None:
-    known = commands(make_app())
+    known = commands(typer.main.get_command(make_app()))
     for rule in RULES:
         for command in rule.commands:
             assert not {*rule.options.split()} - {one.name for one in known[command].params}, rule

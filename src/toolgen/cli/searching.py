@@ -160,8 +160,8 @@ def open_retriever(
     engine: Engine | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Retriever:
-    """The retriever for a checkpoint or dataset folder (see `RetrieverSpec`); weights are read only for a generative one, and
-    only if no `checkpoint`, with the `engine` that makes its passes, is handed in.
+    """The retriever for a checkpoint or dataset folder (see `RetrieverSpec`); the checkpoint is read only where it is needed, and
+    if no `checkpoint`, with the `engine` that makes its passes, is handed in.
 
     `dataset` is the one whose requests are searched for, if there is one: its catalog is shared, and its training requests say
     which tools were asked for, and which together; otherwise the checkpoint does. Of several processes each ranks its part of
@@ -172,15 +172,9 @@ def open_retriever(
     """
     has_checkpoint = has_weights(folder)
     metadata = read_metadata(folder) if has_checkpoint else {}
-    if method is None and not add and has_checkpoint and is_only_indexed(metadata):
-        has_bags = has_bags_alone(metadata, has_row_maker=(folder / ROW_MAKER).is_file())
-        method, add = ("bm25", ()) if has_bags else (None, ("bm25",))
-    spec = RetrieverSpec(
-        method=method or ("generative" if has_checkpoint else "bm25"),
-        add=tuple(add or ()),
-        unasked_bonus=unasked_bonus,
-        sets=sets,
-    )
+    method, add = (method, add) if method or add else _by_default(folder, metadata)
+    method = method or ("generative" if has_checkpoint else "bm25")
+    spec = RetrieverSpec(method=method, add=tuple(add or ()), unasked_bonus=unasked_bonus, sets=sets)
     tool_sets = dataset.tool_sets if dataset and sets else ()
     asked_tools = dataset.asked_tools if dataset else ()
     needs_record = (sets and not tool_sets) or (unasked_bonus and not asked_tools)  # of the checkpoint's training
@@ -204,6 +198,14 @@ def open_retriever(
         ),
     )
     return in_parallel(_confident(retriever, folder, metadata, decline_rate))
+
+
+def _by_default(folder: Path, metadata: Mapping[str, Any]) -> tuple[str | None, Sequence[str]]:
+    """The method, None for that of the folder, and those that are added, where nothing is named."""
+    if not metadata or not is_only_indexed(metadata):
+        return None, ()
+    has_bags = has_bags_alone(metadata, has_row_maker=(folder / ROW_MAKER).is_file())
+    return ("bm25", ()) if has_bags else (None, ("bm25",))
 
 
 def _confident(
