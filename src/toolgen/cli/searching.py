@@ -160,7 +160,7 @@ def open_retriever(
     engine: Engine | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Retriever:
-    """The retriever for a checkpoint or dataset folder (see `RetrieverSpec`); the checkpoint is read only where it is needed, and
+    """The retriever for a checkpoint or dataset folder (see `RetrieverSpec`); a checkpoint is read only where it is needed, and
     if no `checkpoint`, with the `engine` that makes its passes, is handed in.
 
     `dataset` is the one whose requests are searched for, if there is one: its catalog is shared, and its training requests say
