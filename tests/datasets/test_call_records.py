@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from toolgen.datasets.call_records import Record, Unreadable, read_record
+from toolgen.datasets.call_messages import Unreadable
+from toolgen.datasets.call_records import Record, read_record
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "The city"}}}
 PLAIN = {"name": "w", "description": "d", "parameters": SCHEMA}
@@ -173,7 +174,59 @@ def sharegpt() -> dict[str, Any]:
     return {"conversations": [{"from": role, "value": text} for role, text in said], "tools": json.dumps([PLAIN])}
 
 
+def responses() -> list[dict[str, Any]]:
+    """Items of OpenAI's Responses, whose calls and results stand between the messages."""
+
+    def call(key: str, given: Any) -> dict[str, Any]:
+        return {"type": "function_call", "id": f"fc_{key}", "call_id": key, "name": "w", "arguments": json.dumps(given)}
+
+    return [
+        {"role": "user", "content": [{"type": "input_text", "text": ASKED}]},
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        call("1", ROME),
+        call("2", OSLO),
+        {"type": "function_call_output", "call_id": "2", "output": "5"},
+        {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": "20"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Warm, cold"}]},
+    ]
+
+
+def langchain(*, blocks: bool = False) -> list[dict[str, Any]]:
+    """Messages as LangChain dumps them; with `blocks`, Anthropic's calls stand in the content, too."""
+    given = [("1", ROME), ("2", OSLO)]
+    calls = [{"name": "w", "args": one, "id": key, "type": "tool_call"} for key, one in given]
+    said = [{"type": "tool_use", "id": key, "name": "w", "input": one} for key, one in given] if blocks else ""
+    return [
+        {"type": "system", "content": "s", "additional_kwargs": {}},
+        {"type": "human", "content": ASKED, "additional_kwargs": {}, "example": False},
+        {"type": "ai", "content": said, "tool_calls": calls, "invalid_tool_calls": [], "id": "run-1"},
+        {"type": "tool", "content": "5", "tool_call_id": "2", "name": "w", "status": "success"},
+        {"type": "tool", "content": "20", "tool_call_id": "1", "name": "w", "status": "success"},
+        {"type": "ai", "content": "Warm, cold", "tool_calls": []},
+    ]
+
+
+def constructor(message: dict[str, Any]) -> dict[str, Any]:
+    return {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "Message"], "kwargs": message}
+
+
 FORMS = {
+    "responses": {"tools": [{"type": "function", **PLAIN}], "input": responses()},
+    "responses, stored": {"tools": [PLAIN], "input": ASKED, "output": responses()[1:]},
+    "responses, as messages": {"tools": [PLAIN], "messages": responses()},
+    "trl, in two parts": {
+        "tools": [OPENAI],
+        "prompt": openai()["messages"][:2],
+        "completion": openai()["messages"][2:],
+    },
+    "trl, a text": {"tools": [OPENAI], "prompt": ASKED, "completion": json.dumps(openai()["messages"][2:])},
+    "langchain": {"tools": [OPENAI], "messages": langchain()},
+    "langchain, blocks": {"tools": [OPENAI], "messages": langchain(blocks=True)},
+    "langchain, data": {
+        "tools": [OPENAI],
+        "messages": [{"type": one["type"], "data": one} for one in langchain()],
+    },
+    "langchain, dumped": {"tools": [OPENAI], "messages": [constructor(one) for one in langchain()]},
     "openai": openai(),
     "trl": openai(lambda given: given),
     "legacy": legacy(),
@@ -303,7 +356,8 @@ def test_a_result_that_is_no_text_is_not_read_as_one(part: dict[str, Any]) -> No
         ([{"role": "user", "content": "Hi"}], "has no answer"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "no text, call or result: .type, image"),
         ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "<tool_call>\n{'name"}], "is no JSON"),
-        ([{"role": "user", "content": "x"}, {"type": "function_call", "name": "w"}], "is by 'function_call'"),
+        ([{"role": "user", "content": "x"}, {"type": "web_search_call", "id": "w"}], "is by 'web_search_call'"),
+        ([{"role": "user", "content": "x"}, {"type": "ai", "invalid_tool_calls": [{"name": "w"}]}], "invalid_tool"),
         ([{"role": "user", "content": "x"}, {"role": "narrator", "content": "y"}], "is by 'narrator'; expected system"),
         ([{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"name": 3}]}], "expected a call"),
         ([{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": {"id": "1"}}], "tool_calls are a dict"),
@@ -316,6 +370,15 @@ def test_a_result_that_is_no_text_is_not_read_as_one(part: dict[str, Any]) -> No
 def test_what_cannot_be_read_says_why(messages: Any, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason):
         read({"tools": [PLAIN], "messages": messages})
+
+
+def test_a_chat_in_two_parts_needs_both() -> None:
+    with pytest.raises(Unreadable, match="its first request has no answer"):
+        read({"tools": [PLAIN], "prompt": ASKED, "chosen": "Warm", "rejected": "Cold"})
+    with pytest.raises(
+        Unreadable, match=r"or tools with a chat \(conversations, messages, contents, prompt and completion"
+    ):
+        read({"tools": [PLAIN], "text": ASKED})
 
 
 def test_a_call_without_its_result_has_none() -> None:

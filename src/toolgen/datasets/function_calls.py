@@ -20,7 +20,8 @@ from toolgen.catalog.naming import tool_id, unique_ids
 from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.schema import Schema, schema_errors
 from toolgen.catalog.tool import Tool, canonical_json
-from toolgen.datasets.call_records import Json, Record, Unreadable, read_record
+from toolgen.datasets.call_messages import Json, Unreadable
+from toolgen.datasets.call_records import Record, read_record
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.messages import FINISH, call_message, calls_message, result_message, user_message
 from toolgen.datasets.query import Call, Query
