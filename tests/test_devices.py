@@ -24,6 +24,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.decoding import DecodingOptions, Sampling, ToolDecoder
 from toolgen.errors import UsageError
 from toolgen.evaluation import base
+from toolgen.fetching.opening import open_encoder
 from toolgen.inference.engine import Engine
 from toolgen.inference.late_tools import add_tools, remove_tools, update_tools, with_row_map
 from toolgen.inference.machine import native_bf16
@@ -210,7 +211,7 @@ def test_a_base_is_pretrained(frozen_share: float, cuda: None, tmp_path: Path) -
 def test_an_encoder_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sentence_transformers")
     config = encoder.EncoderConfig(epochs=1, batch_size=8)
-    folder, opened = tiny_encoder(tmp_path / "base"), encoder._load
+    folder, opened = tiny_encoder(tmp_path / "base"), open_encoder
     losses: list[list[float]] = [[], []]
 
     def train(name: str, curve: list[float]) -> None:
@@ -220,7 +221,7 @@ def test_an_encoder_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     train("here", losses[0])
     with on_cuda():
-        monkeypatch.setattr(encoder, "_load", lambda folder: opened(folder).to(CUDA))
+        monkeypatch.setattr(encoder, "open_encoder", lambda folder: opened(folder).to(CUDA))
         train("there", losses[1])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-2, atol=1e-4)
 

@@ -367,6 +367,14 @@ def test_records_are_one_line_each(tmp_path: Path) -> None:
     assert [json.loads(line) for line in lines if line] == records
 
 
+def test_a_record_takes_the_place_of_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    for left, kept in ((b"", b""), (b'{"a": 1}\n', b'{"a": 1}\n'), (b'{"a": 1}\n{"b"', b'{"a": 1}\n'), (b'{"a', b"")):
+        file.write_bytes(left)
+        append_record(file, {"c": 3})
+        assert file.read_bytes() == kept + b'{"c": 3}\n'
+
+
 def test_a_record_is_added_as_a_whole_line_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "curve.jsonl"
     append_record(path, {"step": 1, "text": "é\u2028"})

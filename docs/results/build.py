@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from toolgen.foreign.shown import markdown_table
+
 HERE = Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
 BENCHMARKS = HERE.parents[1] / "benchmarks" / "results"
@@ -286,7 +288,7 @@ def small_table(figure: Figure) -> str:
     """The figure's rows and columns as Markdown, without intervals."""
     cells = [[row.label, *(mean(value(row, column)) for column in figure.columns)] for row in figure.rows]
     heads = [", ".join(filter(None, (column.metric, group_name(figure, column)))) for column in figure.columns]
-    return markdown(["method", *heads], cells)
+    return markdown_table(["method", *heads], cells)
 
 
 def mean(found: Any) -> str:
@@ -301,7 +303,7 @@ def full_tables(name: str) -> str:
     for table in content["tables"]:
         grouped = "group" in table["groups"][0]
         head = ["requests"] * grouped + ["method", *table["columns"]]
-        parts += [table["caption"], markdown(head, full_rows(table, grouped))]
+        parts += [table["caption"], markdown_table(head, full_rows(table, grouped))]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
@@ -326,11 +328,6 @@ def cell(found: Any) -> str:
         case float():
             return f"{found:.1f}"
     return f"{found:,}" if isinstance(found, int) else str(found)
-
-
-def markdown(head: Sequence[str], lines: Iterator[list[str]] | list[list[str]]) -> str:
-    """A Markdown table."""
-    return "".join(f"| {' | '.join(line)} |\n" for line in [head, ["---"] * len(head), *lines])
 
 
 def outputs() -> dict[Path, str]:
@@ -359,10 +356,10 @@ def serving_table(name: str) -> str:
         return "Not measured yet.\n" if name == "serving" else ""
     if name == "serving-times":
         head = ["milliseconds", "requests", "p50", "p95", "p99"]
-        return markdown(head, [*served_times(whole[-1])])
+        return markdown_table(head, [*served_times(whole[-1])])
     large = [one for one in found if one["tools"] >= 100_000]
     lines = [*served_bars(whole[-1]), *(search_bar(one, 1.5) for one in large[-1:])]
-    return markdown(["", "measured", "asked"], [[what, measured, asked] for what, measured, asked in lines])
+    return markdown_table(["", "measured", "asked"], [[what, measured, asked] for what, measured, asked in lines])
 
 
 def served_bars(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -425,11 +422,13 @@ def page_table(name: str) -> str:
         return serving_table(name)
     if name == "overview":
         lines = [[label, *(mean(value(row, column)) for row in found)] for label, column, found in OVERVIEW]
-        return markdown(["NDCG@1", "toolgen", "toolgen + BM25", "ToolRetriever", "ToolRetriever + BM25", "BM25"], lines)
+        return markdown_table(
+            ["NDCG@1", "toolgen", "toolgen + BM25", "ToolRetriever", "ToolRetriever + BM25", "BM25"], lines
+        )
     if FIGURES[name].columns:
         return small_table(FIGURES[name])
     table = read(name)["tables"][0]
-    return markdown(["", *table["columns"]], full_rows(table, grouped=False))
+    return markdown_table(["", *table["columns"]], full_rows(table, grouped=False))
 
 
 if __name__ == "__main__":

@@ -153,13 +153,24 @@ def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Adds a line with one JSON object to a file, which is made. OutputError if it cannot be written: then the file is as it
     was."""
-    with named_failure(path), path.open("ab", buffering=0) as file:
+    with named_failure(path), path.open("a+b", buffering=0) as file:
+        drop_cut_line(file)
         append_whole(file, json.dumps(record).encode() + b"\n")
 
 
 def whole_lines(data: bytes) -> bytes:
     """The content of a file to which lines are added, without a last line whose end a crash cut off."""
     return data[: data.rfind(b"\n") + 1]
+
+
+def drop_cut_line(file: FileIO) -> None:
+    """Takes a last line whose end a crash cut off from an unbuffered file, so that what is added begins a line."""
+    if not file.seek(0, os.SEEK_END):
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(len(whole_lines(file.readall())))
 
 
 def append_whole(file: FileIO, line: bytes) -> None:

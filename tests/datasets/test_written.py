@@ -89,6 +89,14 @@ def test_an_interrupted_run_asks_only_for_what_is_missing(tmp_path: Path) -> Non
     assert again.asked == 2 * (len(TOOLS) - AT_ONCE)
 
 
+def test_a_file_that_is_no_runs_is_left_as_it_is(tmp_path: Path) -> None:
+    work = tmp_path / "work.jsonl"
+    work.write_text("mine\nno end")
+    with pytest.raises(UsageError, match="other settings"):
+        [*drafts_by_model(TOOLS[:2], Echo(), 2, 0, work)]
+    assert work.read_text() == "mine\nno end"
+
+
 def test_answers_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:
     work = tmp_path / "work.jsonl"
     [*drafts_by_model(TOOLS[:2], Echo(), 2, 0, work)]
@@ -97,7 +105,7 @@ def test_answers_of_other_settings_are_not_taken_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "{", "3", "{}", '{"key": "a", "answers": null}', '{"key": 1, "answers": ["a"]}', "[" * 9999]
+    "line", ["{", "3", "{}", '{"key": "a", "answers": null}', '{"key": 1, "answers": ["a"]}', "[" * 9999]
 )
 def test_a_kept_answer_that_was_changed_is_named(tmp_path: Path, line: str) -> None:
     work = tmp_path / "work.jsonl"

@@ -98,7 +98,7 @@ def test_answers_are_kept_and_not_asked_for_again(tmp_path: Path) -> None:
         assert Judge(model, cache=cache).judge(result("good", "bad")).statuses == first.statuses
     assert len(model.asked) == 7 and cache.read_bytes() == whole
     cache.write_text("{}\n", encoding="utf-8")
-    with pytest.raises(InputError, match="does not hold a judge's answers"):
+    with pytest.raises(InputError, match="line 1: no answer of a judge"):
         Judge(model, cache=cache)
 
 

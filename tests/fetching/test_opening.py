@@ -16,7 +16,6 @@ from toolgen.errors import ToolgenError
 from toolgen.fetching.opening import OWN_CODE, open_encoder
 from toolgen.inference.local_model import LocalModel
 from toolgen.planning.shape import ModelShape
-from toolgen.retrieval.dense import load_encoder
 from toolgen.testing import tiny_catalog, tiny_checkpoint, tiny_encoder
 
 OPENED: dict[str, Callable[[Path], Any]] = {
@@ -24,7 +23,7 @@ OPENED: dict[str, Callable[[Path], Any]] = {
     "base": lambda folder: Checkpoint.create(folder, tiny_catalog()),
     "plan": ModelShape.read,
     "writer": lambda folder: LocalModel(folder).write([[{"role": "user", "content": "hi"}]], max_tokens=2),
-    "encoder": load_encoder,
+    "encoder": open_encoder,
 }
 
 
@@ -80,7 +79,7 @@ def test_an_encoder_whose_module_is_foreign_code_is_refused(planted: Path, tmp_p
     modules = [{"idx": 0, "name": "0", "path": "", "type": "planted.Model"}]
     (planted / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(ToolgenError) as caught:
-        load_encoder(planted)
+        open_encoder(planted)
     assert OWN_CODE in str(caught.value)
     assert not (tmp_path / "it-ran").exists()
 

@@ -17,7 +17,8 @@ from toolgen.datasets.trajectory import Message
 from toolgen.datasets.validate import validate_dataset
 from toolgen.errors import CheckpointError, DatasetError, UsageError
 from toolgen.evaluation.scorers import scorer_for
-from toolgen.reinforcement.samples import RUNS, Group, Run, SampleConfig, conversations, preferences, sample_tasks
+from toolgen.reinforcement import SampleConfig
+from toolgen.reinforcement.samples import RUNS, Group, Run, conversations, preferences, sample_tasks
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import resolve_config
 from toolgen.training.sources import trajectories

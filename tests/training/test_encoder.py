@@ -69,6 +69,6 @@ def test_nothing_to_learn_from_and_no_encoder_are_one_clear_line(base: Path, tmp
     empty = replace(dataset, queries={**dataset.queries, "train": ()})
     with pytest.raises(DatasetError, match="no request with a tool"):
         train_encoder(base, empty, tmp_path / "out", EncoderConfig())
-    with pytest.raises(InputError, match="is no sentence-transformers folder"):
+    with pytest.raises(InputError, match="is not a sentence-transformers folder"):
         train_encoder(tmp_path, dataset, tmp_path / "out", EncoderConfig())
     assert not (tmp_path / "out").exists()

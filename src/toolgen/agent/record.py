@@ -20,7 +20,7 @@ from toolgen.datasets.query import Call
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import TURN_DONE
 from toolgen.errors import InputError, OutputError, UsageError
-from toolgen.files import append_whole, check_file, named_failure, whole_lines
+from toolgen.files import append_whole, check_file, drop_cut_line, named_failure, whole_lines
 from toolgen.foreign.data import decode, parse_json, read_bytes
 from toolgen.foreign.typed import typed
 
@@ -50,7 +50,7 @@ class RunRecorder:
         try:
             self._file = path.open("r+b" if resume else "xb", buffering=0)
             if resume:
-                self._file.truncate(len(whole_lines(read_bytes(path))))
+                drop_cut_line(self._file)
         except FileExistsError:
             raise UsageError(f"{path} exists; give another file to record the run in") from None
         except OSError as error:

@@ -21,6 +21,7 @@ from toolgen.agent.environments.registry import Packages, environment_for
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import Tool, canonical_json
+from toolgen.datasets.conversations import drawn_tasks
 from toolgen.datasets.folder import Dataset
 from toolgen.datasets.messages import RESULT_LIMIT
 from toolgen.datasets.payloads import world_of
@@ -35,8 +36,6 @@ from toolgen.datasets.trajectory import Trajectory
 REPAIRED = "repaired"
 KINDS: Mapping[str, float] = {"one": 0.25, "several": 0.2, "missing": 0.15, REPAIRED: 0.15, "needs result": 0.25}
 """Share of each kind."""
-DRAWS = 3
-"""How many kinds and worlds are drawn for a conversation that is wanted, at most."""
 WALKS = 8
 """How many walks are begun for a kind of conversation, at most."""
 TRIES = 12
@@ -54,17 +53,14 @@ def walk_conversations(
 ) -> Iterator[Task]:
     """Up to `count` tasks that begin where one of the `worlds` does, the same for the same seed; no two begin with the same
     words. Fewer, where the worlds give no more."""
-    said: set[str] = set()
-    for number in range(DRAWS * count):
-        if len(said) == count:
-            return
-        random = Random(f"{seed}/{number}")
+
+    def draw(number: int, random: Random) -> Task | None:
         world = random.choice(worlds)
         (kind,) = random.choices(list(KINDS), list(KINDS.values()))
         turns = _turns(kind, world, catalog, packages, random)
-        if turns and turns[0].text not in said:
-            said.add(turns[0].text)
-            yield replace(world, id=f"{name}/{seed}/{number}", turns=turns, category=kind)
+        return replace(world, id=f"{name}/{seed}/{number}", turns=turns, category=kind) if turns else None
+
+    return drawn_tasks(count, seed, draw)
 
 
 def _turns(kind: str, world: Task, catalog: Catalog, packages: Packages, random: Random) -> tuple[Turn, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from toolgen.catalog.merging import join_schemas, merge_schemas
 from toolgen.catalog.patterns import is_pattern
@@ -20,6 +19,7 @@ from toolgen.catalog.schema import (
     Note,
     Schema,
     admit_null,
+    pointed,
     values_of,
 )
 from toolgen.catalog.secrets import looks_secret
@@ -109,21 +109,7 @@ def _without_foreign_references(node: Any, whole: Schema, anchors: frozenset[str
 
 
 def _is_inside(reference: Any, whole: Schema, anchors: frozenset[str]) -> bool:
-    return (isinstance(reference, str) and reference[1:] in anchors) or _pointed(reference, whole) is not None
-
-
-def _pointed(reference: Any, whole: Schema) -> Any:
-    """The schema in `whole` that a JSON pointer in a `$ref` names; None if there is none."""
-    if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
-        return None
-    node: Any = whole
-    for part in unquote(reference[1:]).split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, list):
-            node = node[int(key)] if key.isascii() and key.isdigit() and int(key) < len(node) else None
-        else:
-            node = node.get(key) if isinstance(node, dict) else None
-    return node if isinstance(node, (dict, bool)) else None
+    return (isinstance(reference, str) and reference[1:] in anchors) or pointed(reference, whole) is not None
 
 
 def _written_out(whole: Schema) -> Schema:
@@ -151,10 +137,10 @@ def _add_parts(schema: Any, whole: Schema, parts: list[Schema], seen: list[Any])
     if not isinstance(schema, dict) or any(schema is one for one in seen):
         return
     seen.append(schema)
-    _add_parts(_pointed(schema.get("$ref"), whole), whole, parts, seen)
+    _add_parts(pointed(schema.get("$ref"), whole), whole, parts, seen)
     for inner in schema.get("allOf", ()):
         _add_parts(inner, whole, parts, seen)
-    inside = _pointed(schema.get("$ref"), whole) is None  # an anchor is left where it is
+    inside = pointed(schema.get("$ref"), whole) is None  # an anchor is left where it is
     left_out = {"allOf", "$defs", "definitions", "nullable"} | (set() if inside else {"$ref"})
     if rest := {key: value for key, value in schema.items() if key not in left_out}:
         parts.append(rest)

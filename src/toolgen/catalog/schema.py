@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from toolgen.catalog.patterns import is_pattern, matches
 from toolgen.errors import CatalogError
@@ -45,6 +46,20 @@ def values_of(schema: Any, key: str) -> Iterator[Any]:
             waiting.extend(node.values())
         elif isinstance(node, (list, tuple)):
             waiting.extend(node)
+
+
+def pointed(reference: Any, whole: Mapping[str, Any]) -> Any:
+    """The schema in `whole` that a JSON pointer in a `$ref` names; None if there is none."""
+    if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
+        return None
+    node: Any = whole
+    for part in unquote(reference[1:]).split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list):
+            node = node[int(key)] if key.isascii() and key.isdigit() and int(key) < len(node) else None
+        else:
+            node = node.get(key) if isinstance(node, Mapping) else None
+    return node if isinstance(node, (Mapping, bool)) else None
 
 
 def admit_null(schema: Schema) -> Schema:

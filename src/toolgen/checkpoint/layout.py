@@ -24,8 +24,8 @@ from typing import Any, ClassVar, Literal
 from toolgen.checkpoint.calibration import Calibration
 from toolgen.datasets.folder import METADATA_FILE
 from toolgen.errors import CheckpointError, InputError
-from toolgen.files import sha256_of, whole_lines
-from toolgen.foreign.data import line_values, read_bytes, read_json
+from toolgen.files import sha256_of
+from toolgen.foreign.data import line_values, lines_so_far, read_json
 from toolgen.foreign.typed import typed
 
 FORMAT = 1
@@ -102,15 +102,14 @@ def row_maker_shapes(width: int) -> dict[str, tuple[int | None, ...]]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The training steps in a `metrics.jsonl`; none where there is no such file. A last line without its end was cut off by a
-    crash and does not count. CheckpointError names a line that holds no step."""
+    """The training steps in a `metrics.jsonl`; none where there is no such file. CheckpointError names a line that
+    holds no step."""
 
     def refuse(line: str, reason: str) -> None:
         raise CheckpointError(f"{path}, {line}: {reason}; restore the file, or remove it to go without the curve")
 
-    data = read_bytes(path) if path.exists() else b""
     records = []
-    for number, value in line_values(whole_lines(data), str(path), refuse):
+    for number, value in line_values(lines_so_far(path), str(path), refuse):
         if not isinstance(value, dict) or not isinstance(value.get("step", 0), int | float):
             refuse(f"line {number}", "expected the record of a step")
         records.append(value)

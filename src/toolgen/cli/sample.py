@@ -15,10 +15,13 @@ from toolgen.cli.outputs import dataset_output, hint
 from toolgen.cli.training_options import RestartOption
 from toolgen.datasets import load_dataset, save_dataset
 from toolgen.fetching import fetch_dataset
+from toolgen.reinforcement import SampleConfig
 from toolgen.retrieval.parallel import check_one_process
 
 if TYPE_CHECKING:
     from toolgen.reinforcement.samples import Counts
+
+_DEFAULTS = SampleConfig()
 
 
 def register(app: typer.Typer) -> None:
@@ -30,23 +33,25 @@ def sample(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A trained agent.")],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder with the same catalog.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUNS", help="The dataset folder to write.")],
-    runs: Annotated[int, typer.Option("--runs", min=2, metavar="N", help="Runs of each task.")] = 8,
+    runs: Annotated[int, typer.Option("--runs", min=2, metavar="N", help="Runs of each task.")] = _DEFAULTS.runs,
     temperature: Annotated[
         float, typer.Option("--temperature", min=0.01, max=100, help="Of the draws: higher, more different runs.")
-    ] = 1.0,
+    ] = _DEFAULTS.temperature,
     keep: Annotated[
         int, typer.Option("--keep", min=1, metavar="N", help="Conversations of each task, at most, and preferences.")
-    ] = 4,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="So many tasks, drawn by seed.")] = None,
+    ] = _DEFAULTS.keep,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="So many tasks, drawn by seed.")
+    ] = _DEFAULTS.limit,
     with_given: Annotated[
         bool, typer.Option("--with-given", help="Keep the training conversations of DATASET, too.")
-    ] = False,
+    ] = _DEFAULTS.with_given,
     thought: ThoughtOption = "off",
     concurrency: Annotated[
         int,
         typer.Option("--concurrency", min=1, metavar="N", help="Runs at the same time; they share the model's passes."),
-    ] = 32,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of all that is drawn.")] = 0,
+    ] = _DEFAULTS.concurrency,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of all that is drawn.")] = _DEFAULTS.seed,
     restart: RestartOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +63,7 @@ def sample(
     check_one_process("sample")
     dataset_output(output, checkpoint, dataset)
     from toolgen.checkpoint import Checkpoint
-    from toolgen.reinforcement.samples import SampleConfig, sample_tasks
+    from toolgen.reinforcement.samples import sample_tasks
 
     config = SampleConfig(
         runs=runs,

@@ -8,7 +8,7 @@ model is replaced by rules. Knows no environment and no model.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -87,18 +87,27 @@ def make_conversations(catalog: Catalog, count: int, seed: int, name: str = "mad
     those for which no sayable arguments are found are left out. Fewer, where a small catalog has no more to ask for."""
     order = list(range(len(catalog)))
     Random(f"{seed}/order").shuffle(order)
-    if not order:
-        return
+
+    def draw(number: int, random: Random) -> Task | None:
+        (kind,) = random.choices(list(KINDS), list(KINDS.values()))
+        turns = _turns(kind, catalog, order, number, random)
+        task_id = f"{name}/{seed}/{number}"
+        return Task(id=task_id, turns=turns, category=kind, synthetic=True) if turns else None
+
+    return drawn_tasks(count if order else 0, seed, draw)
+
+
+def drawn_tasks(count: int, seed: int, draw: Callable[[int, Random], Task | None]) -> Iterator[Task]:
+    """Up to `count` of the tasks that `draw` makes of a number and its own randomness; where it makes none, or one that begins
+    with the words of another, it draws again, no more than DRAWS times for each that is wanted."""
     said: set[str] = set()
     for number in range(DRAWS * count):
         if len(said) == count:
             return
-        random = Random(f"{seed}/{number}")
-        (kind,) = random.choices(list(KINDS), list(KINDS.values()))
-        turns = _turns(kind, catalog, order, number, random)
-        if turns and turns[0].text not in said:
-            said.add(turns[0].text)
-            yield Task(id=f"{name}/{seed}/{number}", turns=turns, category=kind, synthetic=True)
+        task = draw(number, Random(f"{seed}/{number}"))
+        if task and task.turns[0].text not in said:
+            said.add(task.turns[0].text)
+            yield task
 
 
 def _turns(kind: str, catalog: Catalog, order: Sequence[int], number: int, random: Random) -> tuple[Turn, ...]:

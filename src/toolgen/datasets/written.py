@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from toolgen.datasets.messages import DOCUMENTATION
 from toolgen.datasets.synthetic import SPARE, TRAINED, Draft
 from toolgen.errors import InputError, UsageError
 from toolgen.files import append_record, write_text
-from toolgen.foreign.data import parse_json, read_text
+from toolgen.foreign.data import line_values, lines_so_far
 from toolgen.foreign.typed import typed
 from toolgen.llm import ChatMessage, LanguageModel
 
@@ -192,24 +193,28 @@ class _Answers:
 
 
 def _answers_so_far(work: Path, settings: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The answers in the work file; a line that an interrupt cut off is dropped."""
-    if not work.exists():
-        write_text(work, canonical_json(settings) + "\n")
+    """The answers in the work file, which is begun if there is none."""
+    begin = canonical_json(settings).encode() + b"\n"
+    lines = lines_so_far(work)
+    if not lines:
+        write_text(work, begin.decode())
         return {}
-    text = read_text(work)
-    first, *lines = text[: text.rfind("\n") + 1].split("\n")[:-1] or [""]
-    if first != canonical_json(settings):
+    if not lines.startswith(begin):
         raise UsageError(
             f"{work} holds answers of an unfinished run with other settings; repeat that run or delete the file"
         )
-    write_text(work, "".join(f"{line}\n" for line in (first, *lines)))
+
+    def refuse(line: str, reason: str) -> None:
+        raise InputError(f"{work}, {line}: {reason}; delete the file to have all written anew")
+
     answers = {}
-    for number, line in enumerate(lines, start=2):
+    for number, value in islice(line_values(lines, str(work), refuse), 1, None):
         try:
-            kept = typed(_Answers, parse_json(line, "the line"))
-        except (InputError, ValueError) as error:
-            raise InputError(f"{work}, line {number}: {error}; delete the file to have all written anew") from None
-        answers[kept.key] = kept.answers
+            kept = typed(_Answers, value)
+        except ValueError as error:
+            refuse(f"line {number}", str(error))
+        else:
+            answers[kept.key] = kept.answers
     return answers
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote
+
+from toolgen.catalog.schema import pointed
 
 Json = dict[str, Any]
 
@@ -30,15 +31,7 @@ class References:
             return None
         if reference[1:] in self._anchors:
             return self._anchors[reference[1:]]
-        node: Any = self._root
-        for part in unquote(reference[1:]).split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(node, list):
-                node = node[int(key)] if key.isascii() and key.isdigit() and int(key) < len(node) else None
-            else:
-                node = node.get(key) if isinstance(node, Mapping) else None
-        is_schema = isinstance(node, (Mapping, bool)) and (reference == "#" or reference.startswith("#/"))
-        return node if is_schema else None
+        return pointed(reference, self._root)
 
     def resolved(self, schema: Any) -> Any:
         """The schema, or what it refers to if it is nothing but a reference."""

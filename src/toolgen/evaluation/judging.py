@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from toolgen.errors import InputError, UsageError
 from toolgen.evaluation.agent_results import AgentRecord, AgentResult
 from toolgen.evaluation.metrics import Interval, bootstrap
 from toolgen.files import append_record
-from toolgen.foreign.data import decode, parse_json, read_bytes
+from toolgen.foreign.data import line_values, lines_so_far
 from toolgen.foreign.typed import typed
 from toolgen.llm.protocol import ChatMessage, LanguageModel
 
@@ -163,17 +162,20 @@ class _Kept:
 
 
 def _cached(path: Path | None) -> dict[str, str]:
-    """The answers that are kept. A last line without its end was cut off by a crash and does not count."""
-    if path is None or not path.exists():
-        return {}
-    *lines, cut = read_bytes(path).split(b"\n")
-    if cut:
-        os.truncate(path, path.stat().st_size - len(cut))  # the next answer begins a line
-    try:
-        kept = [typed(_Kept, parse_json(decode(line, str(path)), str(path))) for line in lines]
-    except ValueError as error:
-        raise InputError(f"{path} does not hold a judge's answers ({error}); name another file") from error
-    return {one.key: one.answer for one in kept}
+    """The answers that are kept."""
+
+    def refuse(line: str, reason: str) -> None:
+        raise InputError(f"{path}, {line}: no answer of a judge ({reason}); name another file")
+
+    answers = {}
+    for number, value in line_values(lines_so_far(path), str(path), refuse) if path else ():
+        try:
+            kept = typed(_Kept, value)
+        except ValueError as error:
+            refuse(f"line {number}", str(error))
+        else:
+            answers[kept.key] = kept.answer
+    return answers
 
 
 def _framed(trajectory: Trajectory) -> str:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from toolgen.errors import InputError, MissingExtraError
+
 OWN_CODE = (
     "it needs Python code of its own (auto_map in its configuration), and toolgen runs no code from a model folder; "
     "take a model whose architecture transformers itself has"
@@ -52,13 +54,28 @@ def model_without_weights(folder: Path) -> Any:
 
 
 def open_encoder(folder: Path) -> Any:
-    """The sentence encoder of a folder; ImportError without sentence-transformers."""
-    from sentence_transformers import SentenceTransformer
+    """The sentence encoder of a folder. MissingExtraError without sentence-transformers, InputError for another folder."""
+    check_encoder(folder)
+    try:
+        from sentence_transformers import SentenceTransformer
 
-    safe = {"trust_remote_code": False, "use_safetensors": True}
-    encoder = SentenceTransformer(str(folder), local_files_only=True, trust_remote_code=False, model_kwargs=safe)
+        safe = {"trust_remote_code": False, "use_safetensors": True}
+        encoder = SentenceTransformer(str(folder), local_files_only=True, trust_remote_code=False, model_kwargs=safe)
+    except ImportError as error:
+        raise MissingExtraError("sentence-transformers", "dense") from error
+    except Exception as error:  # damaged files raise whatever the library that reads them raises
+        raise InputError(f"{folder} cannot be opened as a sentence encoder: {reason_of(error)}") from error
     encoder.tokenizer.split_special_tokens = True  # a text that holds `[SEP]` has no separator
     return encoder
+
+
+def check_encoder(folder: Path) -> None:
+    """InputError for a folder that is no sentence encoder's."""
+    if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
+        raise InputError(
+            f"{folder} is not a sentence-transformers folder (no config.json or modules.json); "
+            "fetch one with: toolgen fetch base all-minilm-l6-v2"
+        )
 
 
 def reason_of(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from toolgen.errors import InputError
+from toolgen.files import whole_lines
 
 Note = Callable[[str], None]
 OnLoss = Callable[[str, str], None]
@@ -55,6 +56,11 @@ def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     if len(data) > limit:
         raise InputError(f"{path} has more than {limit >> 20:,} MB; at most that much is read")
     return data
+
+
+def lines_so_far(path: Path) -> bytes:
+    """The whole lines of a file to which lines are added; none where there is no file."""
+    return whole_lines(read_bytes(path)) if path.exists() else b""
 
 
 def read_gzip(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:

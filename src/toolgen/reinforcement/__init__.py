@@ -11,6 +11,7 @@ from toolgen.reinforcement.config import (
     STAGE,
     PreferenceConfig,
     ReinforceConfig,
+    SampleConfig,
     resolve_preference,
     resolve_reinforcement,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "STAGE",
     "PreferenceConfig",
     "ReinforceConfig",
+    "SampleConfig",
     "resolve_preference",
     "resolve_reinforcement",
 ]

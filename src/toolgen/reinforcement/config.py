@@ -1,4 +1,4 @@
-"""ReinforceConfig and PreferenceConfig: the settings of stage 4, from runs and from pairs, their defaults and reasons."""
+"""The settings of stage 4, from runs and from pairs, and of sampling: defaults and reasons."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from toolgen.training.config import TrainingConfig, resolve_settings
 
@@ -124,6 +124,24 @@ class PreferenceConfig(TrainingConfig):
         description="how soon a pair counts as learned; small: the model may go far from what it began with",
     )
     max_tokens: int = Field(1024, ge=16, description="pairs of which a conversation is longer are left out")
+
+
+class SampleConfig(BaseModel):
+    """How `toolgen sample` tries tasks, and what of it is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: int = Field(8, ge=2, description="of each task")
+    temperature: float = Field(1.0, ge=0.01, le=100, description="of the draws")
+    keep: int = Field(4, ge=1, description="conversations of a task, at most, and preferences")
+    limit: int | None = Field(None, ge=1, description="tasks, drawn by seed; none: all")
+    with_given: bool = Field(False, description="whether the conversations that the dataset has stay")
+    seed: int = 0
+    task_steps: int = Field(6, ge=1, description="actions in each turn of a run")
+    task_tokens: int = Field(384, ge=8, description="tokens that a run may write")
+    argument_tokens: int = Field(128, ge=8, description="tokens of one call's arguments")
+    thought_tokens: int = Field(0, ge=0, description="tokens of a thought before each action; 0: there is none")
+    concurrency: int = Field(32, ge=1, description="runs that share the passes of the model")
 
 
 def resolve_preference(recipe: Path | None = None, settings: Iterable[str] = ()) -> PreferenceConfig:

@@ -6,7 +6,6 @@ run that begin alike become a preference. Knows no training; interrupted, it goe
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from toolgen.agent.environments import NO_PACKAGES, Packages
 from toolgen.agent.loop import Budget
@@ -28,10 +25,11 @@ from toolgen.datasets.trajectory import Message
 from toolgen.decoding import DecodingOptions, Sampling
 from toolgen.errors import CheckpointError, UsageError
 from toolgen.evaluation.scorers import scorer_for
-from toolgen.files import append_record, named_failure, whole_lines, write_json
-from toolgen.foreign.data import line_values, read_bytes
+from toolgen.files import append_record, named_failure, write_json
+from toolgen.foreign.data import line_values, lines_so_far
 from toolgen.foreign.typed import typed
 from toolgen.inference.engine import Engine
+from toolgen.reinforcement.config import SampleConfig
 from toolgen.reinforcement.curriculum import tasks_by_level
 from toolgen.reinforcement.rollouts import Rollout, RolloutMaker
 from toolgen.training.loop import fingerprint_in
@@ -41,28 +39,6 @@ from toolgen.training.saving import other_run
 RUNS = "runs.jsonl"
 SECONDS = 86_400.0
 """That a run may take: how busy a machine is must not change what is sampled."""
-
-
-class SampleConfig(BaseModel):
-    """How tasks are tried and what of it is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    runs: int = Field(8, ge=2)
-    """Of each task."""
-    temperature: float = Field(1.0, ge=0.01, le=100)
-    keep: int = Field(4, ge=1)
-    """Conversations of a task, at most, and preferences."""
-    limit: int | None = Field(None, ge=1)
-    """Tasks, drawn by seed."""
-    with_given: bool = False
-    """Whether the conversations that the dataset has stay."""
-    seed: int = 0
-    task_steps: int = Field(6, ge=1)
-    task_tokens: int = Field(384, ge=8)
-    argument_tokens: int = Field(128, ge=8)
-    thought_tokens: int = Field(0, ge=0)
-    concurrency: int = Field(32, ge=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,16 +237,12 @@ def _opened(work: Path, identity: Mapping[str, Any], *, restart: bool) -> dict[s
 
 
 def _read(path: Path) -> Iterator[Group]:
-    """The groups in a file. A last line without its end was cut off by a crash: its task is done again."""
+    """The groups in a file. The task of a line that was cut off is done again."""
 
     def refuse(line: str, reason: str) -> None:
         raise CheckpointError(f"{path}, {line}: {reason}; add --restart to start over")
 
-    data = read_bytes(path) if path.exists() else b""
-    whole = whole_lines(data)
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))  # the next task begins a line
-    for number, value in line_values(whole, str(path), refuse):
+    for number, value in line_values(lines_so_far(path), str(path), refuse):
         try:
             yield Group.from_dict(value)
         except (ValueError, KeyError, TypeError) as error:

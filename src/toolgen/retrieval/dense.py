@@ -18,9 +18,9 @@ import numpy as np
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.text import document
-from toolgen.errors import InputError, MissingExtraError, OutputError, UsageError
+from toolgen.errors import OutputError, UsageError
 from toolgen.fetching.cache import ORIGIN_FILE
-from toolgen.fetching.opening import open_encoder, reason_of
+from toolgen.fetching.opening import check_encoder, open_encoder
 from toolgen.fetching.parts import Matrix, computed_in_parts, read_matrix
 from toolgen.files import new_file
 from toolgen.retrieval.protocol import Ranking, count_of, texts_of, top_ranking
@@ -124,7 +124,7 @@ class DenseRetriever:
 
     def _load(self) -> Any:
         if self._encoder is None:
-            self._encoder = load_encoder(self.model)
+            self._encoder = open_encoder(self.model)
         return self._encoder
 
     def _cache_file(self, texts: Sequence[str]) -> Path | None:
@@ -137,31 +137,12 @@ class DenseRetriever:
         return self.cache / f"documents-{digest.hexdigest()[:32]}.npy"
 
 
-def load_encoder(folder: Path) -> Any:
-    """The sentence encoder in a folder. MissingExtraError without sentence-transformers, InputError for another folder."""
-    _check_folder(folder)
-    try:
-        return open_encoder(folder)
-    except ImportError as error:
-        raise MissingExtraError("sentence-transformers", "dense") from error
-    except Exception as error:  # damaged files raise whatever the library that reads them raises
-        raise InputError(f"{folder} cannot be opened as a sentence encoder: {reason_of(error)}") from error
-
-
 def encoder_hash(folder: Path) -> str:
     """Identity of an encoder by content: configuration and weights, 16 hex digits."""
-    _check_folder(folder)
+    check_encoder(folder)
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
         if file.suffix in {".json", ".safetensors", ".bin", ".txt"} and file.name != ORIGIN_FILE:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]
-
-
-def _check_folder(folder: Path) -> None:
-    if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
-        raise InputError(
-            f"{folder} is not a sentence-transformers folder (no config.json or modules.json); "
-            "fetch one with: toolgen fetch base all-minilm-l6-v2"
-        )

@@ -25,8 +25,8 @@ from toolgen.catalog.text import document
 from toolgen.checkpoint.layout import MARKERS
 from toolgen.checkpoint.tensors import non_finite
 from toolgen.datasets import Dataset, Query
-from toolgen.errors import DatasetError, DivergenceError, InputError, MissingExtraError
-from toolgen.fetching.opening import open_encoder, reason_of
+from toolgen.errors import DatasetError, DivergenceError
+from toolgen.fetching.opening import open_encoder
 from toolgen.files import new_folder, write_json
 from toolgen.inference.machine import tune_allocator
 from toolgen.training.loop import OnStep, check_finite
@@ -65,7 +65,7 @@ def train_encoder(
     queries = dataset.searches("train")
     if not queries:
         raise DatasetError(f"the train split of {dataset.name} has no request with a tool; nothing to learn from")
-    encoder = _load(base)
+    encoder = open_encoder(base)
     encoder.max_seq_length = min(config.max_tokens, encoder.max_seq_length or config.max_tokens)
     tune_allocator()
     torch.manual_seed(config.seed)
@@ -150,12 +150,3 @@ def _encode(encoder: Any, texts: Sequence[str]) -> tuple[Tensor, int]:
 def _linear(warmup: int, steps: int) -> Callable[[int], float]:
     """Rises over `warmup` steps, then falls to zero."""
     return lambda step: min((step + 1) / max(1, warmup), max(0.0, (steps - step) / max(1, steps - warmup)))
-
-
-def _load(base: Path) -> Any:
-    try:
-        return open_encoder(base)
-    except ImportError as error:
-        raise MissingExtraError("sentence-transformers", "dense") from error
-    except Exception as error:  # damaged files raise whatever the library that reads them raises
-        raise InputError(f"{base} is no sentence-transformers folder: {reason_of(error)}") from error
