@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from toolgen.inference import weights
 from toolgen.inference.passes import Part, Runner
 from toolgen.inference.weights import Kind, kind_of, packed
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_model
@@ -59,6 +60,24 @@ def test_with_eight_bits_a_token_gets_the_same_bits_whatever_stands_beside_it() 
         together = layer(states)
         for row in range(9):
             assert torch.equal(layer(states[row : row + 1].clone())[0], together[row])
+
+
+@needs_kernels
+@pytest.mark.parametrize("native", [True, False])
+def test_a_long_pass_is_in_bf16_where_that_is_native_and_a_short_one_never(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "native_bf16", lambda _device: native)
+    linear = nn.Linear(48, 32)
+    layer, whole = packed(nn.Sequential(linear), "half"), linear.weight.detach()
+    states = torch.randn(weights.LONG, 48, generator=torch.Generator().manual_seed(0))
+    in_bf16 = (states.bfloat16() @ whole.bfloat16().T).float() + linear.bias
+    in_fp16 = states @ rounded(whole, "half").T + linear.bias
+    with torch.inference_mode():
+        long, short = layer(states), layer(states[1:])
+    assert not torch.allclose(in_bf16, in_fp16, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(long, in_bf16 if native else in_fp16, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(short, in_fp16[1:], rtol=1e-4, atol=1e-4)
 
 
 @needs_kernels
