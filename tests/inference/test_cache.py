@@ -65,6 +65,18 @@ def test_the_longest_known_beginning_is_found_in_whole_blocks() -> None:
     assert prefixes.fill(KeyValues(), [7, *range(1, 3 * BLOCK)]) == 0
 
 
+def test_a_cache_that_ends_inside_a_block_stays_as_it_is() -> None:
+    prefixes, cache, begun = PrefixCache(10**9), KeyValues(), KeyValues()
+    grow(cache, 3 * BLOCK)
+    prefixes.keep(cache)
+    grow(begun, BLOCK - 2)
+    assert prefixes.fill(begun, [*range(3 * BLOCK)]) == BLOCK - 2
+    assert holds(begun, BLOCK - 2)
+    grow(begun, 2)
+    assert prefixes.fill(begun, [*range(3 * BLOCK)]) == 2 * BLOCK
+    assert holds(begun, 2 * BLOCK)
+
+
 def test_who_takes_a_beginning_does_not_change_it_for_others() -> None:
     prefixes, cache = PrefixCache(10**9), KeyValues()
     grow(cache, BLOCK)

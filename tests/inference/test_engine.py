@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from toolgen.checkpoint import Checkpoint
 from toolgen.decoding import ContextFullError, DecodingOptions, Sampling, Session, ToolDecoder
 from toolgen.errors import CheckpointError, DeadlineError, UsageError
-from toolgen.inference.engine import Engine, Work
+from toolgen.inference.engine import Engine, Handle, Work
 from toolgen.inference.passes import Part, Passes, Runner
 from toolgen.inference.requests import FreeText, Scores
 from toolgen.testing import ARCHITECTURES, tiny_model
@@ -189,6 +189,40 @@ def test_known_beginnings_are_not_read_again(model: PreTrainedModel) -> None:
             engine.submit(Scores(prompts[3])).result(60), plain(model, prompts[3]), rtol=1e-4, atol=1e-5
         )
         torch.testing.assert_close(session.logits_V, plain(model, session.ids), rtol=1e-4, atol=1e-5)
+
+
+def test_a_prompt_cut_inside_a_block_is_read_on_when_another_has_had_its_beginning(model: PreTrainedModel) -> None:
+    draw = random.Random(0)
+    prompt, other = ([draw.randrange(500) for _ in range(count)] for count in (76, 20))
+    with Engine(model, pass_tokens=50) as engine:
+        slowed = Slowed(engine)
+        slowed.gate.clear()
+        run, again = engine._runner.run, list[Handle[Tensor]]()
+
+        def waits_for(count: int) -> None:
+            while len(engine._jobs) < count:
+                time.sleep(0.01)
+
+        def joined(parts: Sequence[Part]) -> list[Tensor]:
+            if [len(part.ids) for part in parts] == [
+                20,
+                30,
+            ]:  # the same prompt, more urgent, while 30 tokens of it are read
+                again.append(engine.submit(Scores(prompt), priority=-1))
+                waits_for(3)
+            return run(parts)
+
+        engine._runner.run = joined  # type: ignore[method-assign]
+        blocker = engine.submit(Scores((9,)))
+        assert slowed.begun.wait(60)
+        ahead, cut = engine.submit(Scores(other), priority=-2), engine.submit(Scores(prompt))
+        waits_for(3)
+        slowed.gate.set()
+        blocker.result(20)
+        torch.testing.assert_close(ahead.result(20), plain(model, other), rtol=1e-4, atol=1e-4)
+        for handle in (cut, *again):
+            torch.testing.assert_close(handle.result(20), plain(model, prompt), rtol=1e-4, atol=1e-4)
+        assert again
 
 
 def test_the_cache_of_beginnings_is_bounded(model: PreTrainedModel) -> None:

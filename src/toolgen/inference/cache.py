@@ -86,9 +86,11 @@ class PrefixCache:
         self.size = 0
 
     def fill(self, cache: KeyValues, ids: Sequence[int]) -> int:
-        """Puts what is known of the beginning of `ids` into a cache that holds whole blocks of it, or nothing; returns how many
-        tokens it then holds. The last token is never among them."""
+        """Puts what is known of the beginning of `ids` into a cache that holds nothing else; returns how many tokens it then
+        holds. The last token is never among them. A cache that ends inside a block stays as it is: blocks do not fit behind."""
         before = len(cache)
+        if before % BLOCK:
+            return before
         for key, end in _keys(ids[:-1]):
             if end <= before:
                 continue

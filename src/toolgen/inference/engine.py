@@ -397,8 +397,8 @@ class Engine:
 
     def _chosen(self) -> list[tuple[_Job, int]]:
         """The jobs of the next pass, each with how many of its tokens."""
-        if self._version != self._runner.version:  # beginnings were read with other weights
-            self._version = self._runner.version
+        if self._version != (version := self._runner.version):  # beginnings were read with other weights
+            self._version = version
             self.prefixes.clear()
         room, shared = self._pass_tokens, self._shared_tokens
         someone_writes = any(job.writes for job in self._jobs)

@@ -79,6 +79,7 @@ class PackedWeights:
 
     def __init__(self, model: PreTrainedModel, kind: Kind) -> None:
         self._model, self._kind = model, kind
+        self._owners = [part for part in model.base_model.modules() if part._parameters]
         self._lock = Lock()
         self._trunk: tuple[tuple[tuple[int, int], ...], nn.Module] | None = None
         self._head: tuple[tuple[int, int], Head] | None = None
@@ -86,9 +87,7 @@ class PackedWeights:
     @property
     def version(self) -> tuple[int, ...]:
         """Another one after each change of the model's weights in place."""
-        return tuple(
-            parameter._version for parameter in (*self._model.base_model.parameters(), Head.of(self._model).rows_VD)
-        )
+        return tuple(one._version for one in (*self._parameters(), Head.of(self._model).rows_VD))
 
     def parts(self) -> tuple[nn.Module, Head]:
         """The trunk and the head to make a pass with; the model's own for `full`."""
@@ -97,7 +96,7 @@ class PackedWeights:
             return trunk, head
         # Rows of tokens change while a server runs, and the trunk's products are not made of them.
         inputs = self._model.get_input_embeddings().weight
-        state = tuple((id(one), 0 if one is inputs else one._version) for one in trunk.parameters())
+        state = tuple((id(one), 0 if one is inputs else one._version) for one in self._parameters())
         rows = id(head.rows_VD), head.rows_VD._version
         with self._lock:
             if self._trunk is None or self._trunk[0] != state:
@@ -106,6 +105,10 @@ class PackedWeights:
                 every = HalfProduct(head.rows_VD.detach(), None if head.bias_V is None else head.bias_V.detach())
                 self._head = rows, replace(head, every=every)
             return self._trunk[1], self._head[1]
+
+    def _parameters(self) -> list[nn.Parameter]:
+        """The trunk's. Every pass asks for them, and `Module.parameters` takes several times as long."""
+        return [one for owner in self._owners for one in owner._parameters.values() if one is not None]
 
 
 @torch.no_grad()
