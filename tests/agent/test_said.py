@@ -18,13 +18,42 @@ REQUEST = "Weather in Oslo on 3 May, then in Bergen for 12 days."
         ([{"city": "Oslo", "days": [3]}], " May, then in Bergen for 12 days."),
         ([{"city": "Oslo"}, {"city": "Bergen", "days": {"count": 12}}], " days."),
         ([{"city": "Berg", "days": 2, "unit": "", "rain": True}], REQUEST),
-        ([{"city": "in (Bergen"}], REQUEST),
+        ([{"city": "in (Bergen"}], " for 12 days."),
     ],
 )
 def test_the_rest_of_a_request_begins_behind_the_last_value_that_was_taken_from_it(
     calls: list[dict[str, object]], rest: str
 ) -> None:
     assert rest_of(REQUEST, calls) == rest
+
+
+@pytest.mark.parametrize(
+    ("value", "request_"),
+    [
+        (500000, "Borrow 500,000 for a house"),
+        (500000.0, "Borrow 500000 for a house"),
+        ("500,000", "Borrow $500000 for a house"),
+        (12, "Borrow by the 12th for a house"),
+        (3, "Borrow three for a house"),
+        (4.5, "Borrow 4.5% for a house"),
+        ("New York", "Borrow in new-york for a house"),
+        ("2024-05-03", "Borrow on 2024-05-03 for a house"),
+    ],
+)
+def test_a_value_may_be_said_in_another_form(value: object, request_: str) -> None:
+    assert rest_of(request_, [{"x": value}]).endswith(" for a house")
+    assert len(rest_of(request_, [{"x": value}])) < len("th for a house") + 1
+
+
+def test_what_is_said_as_it_is_written_comes_before_other_forms() -> None:
+    assert rest_of("Two draws with a deviation of 2, please", [{"x": 2}]) == ", please"
+    assert rest_of("From 1 to -1, please", [{"x": -1}]) == ", please"
+
+
+@pytest.mark.parametrize("value", [5, 50, 500, "York new", "-", 0.5])
+def test_a_part_of_a_number_or_other_words_are_not_the_value(value: object) -> None:
+    request_ = "Borrow 500,000 in New York for a house"
+    assert rest_of(request_, [{"x": value}]) == request_
 
 
 def test_optional_arguments_that_nobody_said_are_left_out() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -12,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from toolgen.agent import Action, Budget, DryRunEnvironment, GenerativePolicy, ScriptedPolicy, ToolResult
+from toolgen.agent import (
+    Action,
+    Budget,
+    DryRunEnvironment,
+    GenerativePolicy,
+    PromptedPolicy,
+    ScriptedPolicy,
+    ToolResult,
+    ground_truth,
+)
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Call, Dataset, Outcome, Query, Task, Trajectory, Turn, TurnOutcome
@@ -26,6 +36,7 @@ from toolgen.evaluation.metrics import Interval
 from toolgen.evaluation.result_files import load_result
 from toolgen.evaluation.scorers import scorer_for
 from toolgen.evaluation.validity import count_validity
+from toolgen.llm.protocol import ChatMessage
 from toolgen.testing import tiny_checkpoint
 
 ADD = Tool(
@@ -213,7 +224,44 @@ def test_a_full_context_ends_one_of_the_tasks_together(dataset: Dataset) -> None
     assert without_seconds(result) == without_seconds(evaluate_agent(small, dataset, config))
 
 
-def test_only_a_checkpoints_policy_runs_tasks_together(dataset: Dataset) -> None:
+class Caller:
+    """A language model that calls `add` with the number of the request, then ends; it answers when three ask at once."""
+
+    name = "caller"
+
+    def __init__(self, together: int) -> None:
+        self.barrier = threading.Barrier(together)
+
+    def write(
+        self, prompts: Sequence[Sequence[ChatMessage]], *, max_tokens: int, temperature: float = 0.7, seed: int = 0
+    ) -> list[str]:
+        self.barrier.wait(timeout=20)
+        said = prompts[0][-1]["content"]
+        if said.startswith("Result:"):
+            return ["Done."]
+        return [json.dumps({"name": ADD.id, "arguments": {"a": int(said.split()[1])}})]
+
+
+def test_tasks_of_a_language_model_run_together_too(dataset: Dataset) -> None:
+    config = AgentEvaluation(kinds=("single_turn",))
+
+    def run(together: int) -> AgentResult:
+        policy = PromptedPolicy(Caller(together), dataset.catalog, ground_truth)
+        return evaluate_agent(policy, dataset, config, concurrency=together)
+
+    assert without_seconds(run(3)) == without_seconds(run(1))
+
+
+def test_an_error_of_one_task_ends_those_that_run_with_it(dataset: Dataset) -> None:
+    def listing(_task: Task | None, _request: str) -> Sequence[str]:
+        raise OSError("no network")
+
+    policy = PromptedPolicy(Caller(1), dataset.catalog, listing)
+    with pytest.raises(OSError, match="no network"):
+        evaluate_agent(policy, dataset, concurrency=2)
+
+
+def test_a_policy_that_is_the_same_for_all_tasks_runs_them_one_by_one(dataset: Dataset) -> None:
     for together in (0, 2):
         with pytest.raises(UsageError, match=f"cannot carry out {together} tasks"):
             evaluate_agent(Adder(), dataset, concurrency=together)

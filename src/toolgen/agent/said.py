@@ -5,19 +5,17 @@ Knows no model.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from toolgen.catalog.schema import best_fault
-from toolgen.datasets.training_sets.evidence import is_evidenced
+from toolgen.datasets.training_sets.evidence import end_of, is_evidenced
 from toolgen.datasets.trajectory import Message
 
 
 def rest_of(request: str, calls: Iterable[Mapping[str, Any]]) -> str:
     """The text behind the last value that the arguments of `calls` take from a request; calls follow a request's order."""
-    found = (re.search(rf"(?<!\w){re.escape(text)}(?!\w)", request, re.IGNORECASE) for text in _texts([*calls]))
-    return request[max((place.end() for place in found if place), default=0) :]
+    return request[max((end_of(value, request) for value in _values([*calls])), default=0) :]
 
 
 def without_unsaid(arguments: Mapping[str, Any], schema: Mapping[str, Any], text: str) -> dict[str, Any]:
@@ -40,12 +38,12 @@ def text_of(messages: Sequence[Message]) -> str:
     return "\n".join([*(str(one.get("content") or "") for one in messages), *map(str, calls)])
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """The texts and numbers in a value, as texts."""
+def _values(value: Any) -> Iterator[Any]:
+    """The texts and numbers in a value."""
     if isinstance(value, Mapping):
         value = [*value.values()]
     if isinstance(value, (list, tuple)):
         for item in value:
-            yield from _texts(item)
+            yield from _values(item)
     elif value and not isinstance(value, bool):
-        yield str(value)
+        yield value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -166,8 +167,11 @@ def generative_policy(
 
 
 def _first(finder: Retriever, top: int) -> Listing:
+    one_at_a_time = Lock()
+
     def listing(_task: Task | None, request: str) -> Sequence[str]:
-        return finder.search([request], top)[0].tools
+        with one_at_a_time:
+            return finder.search([request], top)[0].tools
 
     return listing
 

@@ -84,7 +84,9 @@ GivenToolsOption = Annotated[
 ]
 ConcurrencyOption = Annotated[
     int,
-    typer.Option("--concurrency", min=1, metavar="N", help="Run N tasks concurrently; they share the model's passes."),
+    typer.Option(
+        "--concurrency", min=1, metavar="N", help="Run N tasks concurrently; they share a local model's passes."
+    ),
 ]
 BfclOption = Annotated[
     Path | None,

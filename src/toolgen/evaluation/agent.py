@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, get_args
@@ -74,10 +75,11 @@ def evaluate_agent(
     """Carries out the tasks of a split and judges them.
 
     Tasks that need a package which is not among `packages` are left out. `concurrency` tasks run at once and share each pass of
-    the checkpoint's model, which gives the same up to rounding. Records stand in the order of the tasks, but `on_record` and
+    a local model, which gives the same up to rounding. Records stand in the order of the tasks, but `on_record` and
     `on_progress` hear of them as they end, and a task's seconds, those of its budget too, hold its waiting for others.
 
-    Raises UsageError for an unknown split, or if `given_tools` or `concurrency` is asked of a policy that is no checkpoint's;
+    Raises UsageError for an unknown split, if `given_tools` is asked of a policy that is no checkpoint's, or several tasks at
+    once of one that is not `PerTask`;
     DatasetError if there is no task; CheckpointError if the model's sequences cannot share a pass.
     """
     config = config or AgentEvaluation()
@@ -94,19 +96,8 @@ def evaluate_agent(
         if on_progress:
             on_progress(len(done), len(tasks))
 
-    if concurrency > 0 and isinstance(policy, GenerativePolicy):
-        from toolgen.inference.engine import Engine
-
-        with Engine(policy.checkpoint.model, concurrency=concurrency) as engine:
-            for place, trajectory in engine.each([_Carried(judge, task) for task in tasks], concurrency):
-                on_end(place, trajectory)
-    elif concurrency == 1:
-        for place, task in enumerate(tasks):
-            on_end(place, judge.carry_out(task))
-    else:
-        raise UsageError(
-            f"cannot carry out {concurrency} tasks at once: give a number above 0, and for more than 1 a checkpoint's policy"
-        )
+    for place, trajectory in _trajectories(policy, judge, tasks, concurrency):
+        on_end(place, trajectory)
     records = [done[place] for place in range(len(tasks))]
     kinds = sorted({record.kind for record in records})
     resolved = {**asdict(config), "kinds": kinds, "agent": name, "concurrency": concurrency}
@@ -142,6 +133,31 @@ def _sample(tasks: Sequence[Task], limit: int | None, seed: int) -> list[Task]:
     if limit is None or limit >= len(tasks):
         return list(tasks)
     return [tasks[position] for position in sorted(random.Random(seed).sample(range(len(tasks)), limit))]
+
+
+def _trajectories(
+    policy: Policy, judge: _Judge, tasks: Sequence[Task], concurrency: int
+) -> Iterator[tuple[int, Trajectory]]:
+    """What was done in tasks with their places, as they end; an error of one, or of the caller, ends the others."""
+    if concurrency > 0 and isinstance(policy, GenerativePolicy):
+        from toolgen.inference.engine import Engine
+
+        with Engine(policy.checkpoint.model, concurrency=concurrency) as engine:
+            yield from engine.each([_Carried(judge, task) for task in tasks], concurrency)
+    elif concurrency == 1:
+        yield from enumerate(map(judge.carry_out, tasks))
+    elif concurrency > 1 and isinstance(policy, PerTask):
+        with ThreadPoolExecutor(concurrency) as pool:
+            running = {pool.submit(judge.carry_out, task): place for place, task in enumerate(tasks)}
+            try:
+                for future in as_completed(running):
+                    yield running[future], future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+    else:
+        raise UsageError(
+            f"cannot carry out {concurrency} tasks at once: give a number above 0, and for more than 1 a policy with for_task"
+        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolgen.errors import LanguageModelError
@@ -23,13 +24,14 @@ TOP = 50
 class LocalModel:
     """Any Hugging Face model folder with a chat template; loaded at the first use, on a GPU if there is one.
 
-    `concurrency` conversations are answered at once; beginnings that they share are read once. LanguageModelError names a
-    folder that cannot be opened.
+    `concurrency` conversations are answered at once, those of several callers too; beginnings that they share are read once.
+    LanguageModelError names a folder that cannot be opened.
     """
 
     def __init__(self, folder: Path, *, concurrency: int = 32) -> None:
         self.name = Path(folder).name
         self._folder, self._concurrency = Path(folder), concurrency
+        self._opening = Lock()
 
     def write(
         self, prompts: Sequence[Sequence[ChatMessage]], *, max_tokens: int, temperature: float = 0.7, seed: int = 0
@@ -37,7 +39,8 @@ class LocalModel:
         """See `LanguageModel`. An answer depends on its conversation, its place and the seed alone, up to rounding."""
         from toolgen.inference.requests import FreeText
 
-        loaded = self._loaded
+        with self._opening:
+            loaded = self._loaded
         sampling = Sampling(temperature=temperature, top_k=TOP)
         requests = []
         for place, prompt in enumerate(prompts):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(
+    r"\d+(?:,\d{3})+(?!\d)|\d+(?=(?:st|nd|rd|th|am|pm|km|kg|cm|mm|m|g)\b)|[^\W_]+", re.IGNORECASE
+)  # a number with its thousands; a number before its ordinal or unit; any other word
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_COUNTED = {name: str(number) for names in (_NUMBERS, _ORDINALS) for number, name in enumerate(names) if name}
 _MONTHS = tuple(name.lower() for name in calendar.month_name[1:])
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::\d\d)?Z?)?")
 
@@ -28,6 +31,18 @@ def unevidenced_values(arguments: Mapping[str, Any], schema: Mapping[str, Any], 
 def is_evidenced(arguments: Mapping[str, Any], schema: Mapping[str, Any], text: str) -> bool:
     """Whether `text` gives away every value."""
     return not unevidenced_values(arguments, schema, text)
+
+
+def end_of(value: Any, text: str) -> int:
+    """Where the first place of `text` that says a text or number ends, as it is written or else in other words; 0: nowhere."""
+    if place := re.search(rf"(?<!\w){re.escape(str(value))}(?!\w|[.,]\d)", text, re.IGNORECASE):
+        return place.end()
+    needed, said = _needed(value), [(_forms(word[0]), word.end()) for word in _WORD.finditer(text)]
+    for first in range(len(said) - len(needed) + 1 if needed else 0):
+        part = said[first : first + len(needed)]
+        if all(_is_one_of(word, forms) for word, (forms, _) in zip(needed, part, strict=True)):
+            return part[-1][1]
+    return 0
 
 
 def _leaves(value: Any, schema: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -50,10 +65,18 @@ def _is_choice(value: Any, schema: Mapping[str, Any]) -> bool:
 def _is_evidenced(value: Any, words: frozenset[str]) -> bool:
     if (date := _DATE.fullmatch(str(value).strip())) and _is_evidenced_date(date, words):
         return True
-    needed = [_plain(word) for word in _WORD.findall(_spaced(str(value)))]
+    return all(_is_one_of(word, words) for word in _needed(value))
+
+
+def _needed(value: Any) -> list[str]:
+    """The words that say a text or number."""
     if isinstance(value, float) and value.is_integer():
-        needed = [str(int(value))]
-    return all(word in words or _stem(word) in words for word in needed)
+        value = int(value)
+    return [_plain(word) for word in _WORD.findall(str(value))]
+
+
+def _is_one_of(word: str, forms: Collection[str]) -> bool:
+    return word in forms or _stem(word) in forms
 
 
 def _is_evidenced_date(date: re.Match[str], words: frozenset[str]) -> bool:
@@ -67,20 +90,17 @@ def _is_evidenced_date(date: re.Match[str], words: frozenset[str]) -> bool:
 @lru_cache(maxsize=64)
 def _words(text: str) -> frozenset[str]:
     """The words of a text in the forms in which a value may repeat them."""
-    found = {_plain(word) for word in _WORD.findall(_spaced(text))}
-    found |= {_stem(word) for word in found}
-    found |= {str(number) for names in (_NUMBERS, _ORDINALS) for number, name in enumerate(names) if name in found}
-    return frozenset(found)
+    return frozenset(form for word in _WORD.findall(text) for form in _forms(word))
 
 
-def _spaced(text: str) -> str:
-    """Thousands without commas, ordinals and units parted from their numbers: `1,000` is `1000`, `12th` is `12 th`."""
-    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
-    return re.sub(r"(?<=\d)(?=(?:st|nd|rd|th|am|pm|km|kg|cm|mm|m|g|%)\b)", " ", text, flags=re.IGNORECASE)
+def _forms(word: str) -> set[str]:
+    plain = _plain(word)
+    return {plain, _stem(plain)} | {_COUNTED[one] for one in (plain, _stem(plain)) if one in _COUNTED}
 
 
 def _plain(word: str) -> str:
-    word = word.lower()
+    """`1,000` is `1000`, `05` is `5`, `Oslo` is `oslo`."""
+    word = word.lower().replace(",", "")
     return str(int(word)) if word.isdecimal() and len(word) < 4 else word
 
 
