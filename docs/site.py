@@ -19,12 +19,12 @@ import toolgen
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "build" / "pages"  # `docs_dir` of mkdocs.yml
-SUFFIXES = (".md", ".svg", ".png")
+SUFFIXES = (".md", ".svg", ".png", ".css")
 SECONDS = 100  # a build takes ten; now and then one never ends (issues 113 and 670 of zensical)
 
 
 def copy_pages() -> None:
-    """The Markdown files of the repository, and their pictures."""
+    """The Markdown files of the repository, their pictures and their style."""
     shutil.rmtree(PAGES, ignore_errors=True)
     shown = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*"), *(ROOT / "benchmarks" / "results").glob("*.svg")]
     for file in shown:

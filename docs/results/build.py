@@ -25,7 +25,7 @@ README = HERE.parents[1] / "README.md"
 BENCHMARKS = HERE.parents[1] / "benchmarks" / "results"
 SERVED = {"search": "a search", "whole": "a chat", "streamed": "a streamed chat"}
 OURS, WITH_OTHERS, OTHERS = "#1f4e79", "#5b8dbf", "#9aa3ad"
-WIDTH, LABELS, ROW, TOP = 880, 240, 24, 70
+WIDTH, LABELS, ROW, TOP = 880, 256, 24, 70
 
 
 class Row(NamedTuple):

@@ -106,7 +106,7 @@ class Signature:
                 for name, value in arguments.items()
             }  # fmt: skip
             fields = {one.name: one.field for one in self.arguments if one.field and one.name not in arguments}
-            return given | {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+            return given | {name: _default_of(field) for name, field in fields.items()}
 
         return convert
 
@@ -311,6 +311,10 @@ def _default(argument: Argument, schema: Schema, definitions: Schema, note: Note
         note(f"{argument.name}: its default is not valid under its own type; left out")
         return {}
     return {"default": value}
+
+
+def _default_of(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})  # pydantic 2.10 wants it for every field
 
 
 def _validated(name: str, adapter: TypeAdapter[Any], value: Any) -> Any:
