@@ -30,3 +30,8 @@ def test_it_writes_a_dataset_of_what_the_agent_did(toolgen: Invoke, dataset_fold
 def test_the_dataset_itself_is_no_place_for_the_runs(toolgen: Invoke, dataset_folder: Path, tmp_path: Path) -> None:
     result = toolgen("sample", tmp_path / "agent", dataset_folder, "-o", dataset_folder)
     assert result.exit_code == 2 and "Traceback" not in result.output
+
+
+def test_an_unknown_kind_is_refused_in_a_line(toolgen: Invoke, dataset_folder: Path, tmp_path: Path) -> None:
+    result = toolgen("sample", tmp_path / "agent", dataset_folder, "-o", tmp_path / "runs", "--kind", "single")
+    assert result.exit_code == 2 and "unknown kind of task 'single'" in result.output

@@ -21,7 +21,7 @@ from toolgen.decoding import ToolDecoder
 from toolgen.decoding.choices import choices
 from toolgen.errors import DatasetError, UsageError
 from toolgen.reinforcement.config import PREFERENCE_DEFAULTS, PreferenceConfig
-from toolgen.reinforcement.objective import preference_loss
+from toolgen.reinforcement.objective import chosen_loss, preference_loss
 from toolgen.reinforcement.preference import REFERENCE, learn_preferences, read_pairs
 from toolgen.reinforcement.rollouts import Recorder
 from toolgen.testing import tiny_checkpoint
@@ -101,6 +101,11 @@ def test_the_loss_is_that_of_the_paper() -> None:
     assert preference_loss(gained_K2, 0.5).tolist() == pytest.approx(expected)
 
 
+def test_a_long_chosen_run_weighs_no_more_than_a_short_one() -> None:
+    log_K = torch.tensor([2 * math.log(0.5), 6 * math.log(0.5)])
+    assert chosen_loss(log_K, torch.tensor([2.0, 6.0])).tolist() == pytest.approx([math.log(2)] * 2)
+
+
 def test_what_was_better_becomes_likelier(learn: Callable[..., Checkpoint]) -> None:
     first, *_, last = learn().metrics
     assert first["loss"] == pytest.approx(math.log(2)), "at first the model is its own reference"
@@ -112,6 +117,14 @@ def test_what_was_better_becomes_likelier(learn: Callable[..., Checkpoint]) -> N
 def test_a_small_beta_lets_the_model_go_further(learn: Callable[..., Checkpoint]) -> None:
     near, far = (learn(f"out-{beta}", beta=beta, steps=24).metrics[-1] for beta in (2.0, 0.1))
     assert far["chosen"] - far["rejected"] > near["chosen"] - near["rejected"] > 0
+
+
+def test_with_a_weight_of_its_own_the_chosen_run_becomes_likelier_than_without(
+    learn: Callable[..., Checkpoint],
+) -> None:
+    plain, weighed = (learn(f"out-{weight}", chosen_weight=weight).metrics for weight in (0.0, 2.0))
+    assert weighed[-1]["chosen"] > plain[-1]["chosen"]
+    assert weighed[0]["loss"] > plain[0]["loss"]
 
 
 def test_the_curve_of_a_tiny_run_is_the_golden_one(learn: Callable[..., Checkpoint]) -> None:

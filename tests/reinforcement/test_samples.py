@@ -85,6 +85,34 @@ def test_runs_that_say_nothing_of_each_other_are_no_pair(runs: Sequence[Run]) ->
     assert preferences(group(*runs), 4) == []
 
 
+def test_where_no_run_is_right_the_wrong_ones_are_compared_with_the_given_conversation() -> None:
+    shown, wrong = run_of(9, True, A).trajectory, run_of(1, False, A2)
+    (pair,) = preferences(group(wrong, run_of(2, False, A2)), 4, shown)
+    assert (pair.chosen, pair.rejected) == (shown.messages[1:], wrong.trajectory.messages[1:])
+    own = run_of(3, True, A, B)
+    (pair,) = preferences(group(wrong, own), 4, shown)
+    assert pair.chosen == own.trajectory.messages[1:], "a right run of its own is nearer to what it does"
+
+
+def test_given_the_right_tools_runs_differ_in_arguments_alone(
+    checkpoint: Checkpoint, dataset: Dataset, tmp_path: Path
+) -> None:
+    settings = {**SMALL, "task_tokens": 64, "argument_tokens": 24, "given_tools": True}
+    config = SampleConfig(**settings, kinds=("single_turn", "irrelevance"))
+    sampled, counts = sample_tasks(checkpoint, dataset, config, tmp_path)
+    assert (counts.tasks, counts.runs) == (4, 4 * SMALL["runs"]), "without a task of two turns, or one that no tool fits"
+    tools = {query.id: [*query.tools] for query in dataset.queries["train"]}
+    for pair in sampled.preferences["train"]:
+        for tail in (pair.chosen, pair.rejected):
+            made = [call["function"]["name"] for message in tail for call in message.get("tool_calls", ())]
+            assert [name for name in made if name != "finish"] == tools[pair.query]
+    assert {pair.query for pair in sampled.preferences["train"]} == {"lamp&&switch"}, "the others have no arguments"
+    with pytest.raises(DatasetError, match="no training task of the kinds irrelevance .* with given tools"):
+        sample_tasks(
+            checkpoint, dataset, SampleConfig(given_tools=True, kinds=("irrelevance",)), tmp_path / "nothing"
+        )
+
+
 def test_what_comes_of_the_tasks_is_a_dataset_that_stage_3_and_its_scorers_take(
     checkpoint: Checkpoint, dataset: Dataset, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ Knows no environment: what can be called now is handed in. A policy of your own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -167,6 +167,15 @@ class GivenTools:
         if tool == FINISH:
             return Action(tool=FINISH, arguments={"answer": "Done."})
         return self._policy.act(messages, tokens=tokens, given=(tool,) if isinstance(tool, str) else tool)
+
+
+def right_tools(task: Task) -> Iterator[str | tuple[str, ...]]:
+    """The right tools of a task, turn by turn, for `GivenTools`. In a world of its own a call may need what another has done;
+    else they are independent, as they are learned."""
+    for turn in task.turns:
+        tools = tuple(call.tool for call in turn.calls or ())
+        yield from tools if task.package or not tools else (tools,)
+        yield FINISH
 
 
 class GenerativePolicy:

@@ -11,6 +11,7 @@ import typer
 from toolgen.checkpoint.layout import work_folder
 from toolgen.cli.agent_policies import ThoughtOption, thought_tokens
 from toolgen.cli.console import MAX_SEED, JsonOption, emit, message, progress
+from toolgen.cli.evaluate import KindsOption
 from toolgen.cli.outputs import dataset_output, hint
 from toolgen.cli.training_options import RestartOption
 from toolgen.datasets import load_dataset, save_dataset
@@ -40,11 +41,20 @@ def sample(
     keep: Annotated[
         int, typer.Option("--keep", min=1, metavar="N", help="Conversations of each task, at most, and preferences.")
     ] = _DEFAULTS.keep,
+    kinds: KindsOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="So many tasks, drawn by seed.")
     ] = _DEFAULTS.limit,
+    given_tools: Annotated[
+        bool, typer.Option("--given-tools", help="Hand the model the right tools: its runs differ in arguments alone.")
+    ] = _DEFAULTS.given_tools,
     with_given: Annotated[
-        bool, typer.Option("--with-given", help="Keep the training conversations of DATASET, too.")
+        bool,
+        typer.Option(
+            "--with-given",
+            help="Keep the training conversations of DATASET, too; wrong runs of a task of which none is right are paired with "
+            "them.",
+        ),
     ] = _DEFAULTS.with_given,
     thought: ThoughtOption = "off",
     concurrency: Annotated[
@@ -63,20 +73,24 @@ def sample(
     check_one_process("sample")
     dataset_output(output, checkpoint, dataset)
     from toolgen.checkpoint import Checkpoint
+    from toolgen.evaluation.agent import check_kinds
     from toolgen.reinforcement.samples import sample_tasks
 
+    check_kinds(kinds or ())
     config = SampleConfig(
         runs=runs,
         temperature=temperature,
         keep=keep,
+        kinds=tuple(kinds or _DEFAULTS.kinds),
         limit=limit,
+        given_tools=given_tools,
         with_given=with_given,
         thought_tokens=thought_tokens(thought),
         concurrency=concurrency,
         seed=seed,
     )
     data = load_dataset(dataset)
-    needed = sorted({task.package for task in data.tasks["train"] if task.package})
+    needed = sorted({task.package for task in data.tasks["train"] if task.package and task.kind in config.kinds})
     packages = {name: fetch_dataset(name, on_message=message) for name in needed}
     agent = Checkpoint.load(checkpoint, catalog=data.catalog)
     with progress("carrying out tasks") as on_progress:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, get_args
 
 from toolgen.agent.environments import NO_PACKAGES, Packages, environment_for
 from toolgen.agent.loop import Budget, Search, run_agent
-from toolgen.agent.policy import Drawing, GenerativePolicy, GivenTools, PerTask, Policy, RetryingPolicy
+from toolgen.agent.policy import Drawing, GenerativePolicy, GivenTools, PerTask, Policy, RetryingPolicy, right_tools
 from toolgen.datasets.folder import Dataset
-from toolgen.datasets.messages import FINISH
 from toolgen.datasets.payloads import Kind
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Trajectory
@@ -33,6 +32,12 @@ if TYPE_CHECKING:
     from toolgen.inference.passes import Passes
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """UsageError if one of them is no kind of task."""
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise UsageError(f"unknown kind of task {unknown[0]!r}; kinds are {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +60,7 @@ class AgentEvaluation:
     budget: Budget = field(default_factory=lambda: Budget(steps=8, tokens=1024))
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.kinds) - set(KINDS)):
-            raise UsageError(f"unknown kind of task {unknown[0]!r}; kinds are {', '.join(KINDS)}")
+        check_kinds(self.kinds)
         if self.search == "dfs" and (self.retries or self.given_tools):
             raise UsageError("a search asks again by itself and chooses the tools; leave out retries and given tools")
 
@@ -171,15 +175,6 @@ class _Carried:
         return self.judge.carry_out(self.task, work)
 
 
-def _given(task: Task) -> Iterator[str | tuple[str, ...]]:
-    """The right tools of a task, turn by turn. In a world of its own a call may need what another has done; else they are
-    independent, as they are learned."""
-    for turn in task.turns:
-        tools = tuple(call.tool for call in turn.calls or ())
-        yield from tools if task.package or not tools else (tools,)
-        yield FINISH
-
-
 class _Judge:
     """Carries out and judges tasks of one dataset with one policy."""
 
@@ -221,7 +216,7 @@ class _Judge:
         policy = self._policy.for_task(task, passes) if isinstance(self._policy, PerTask) else self._policy
         if self._config.given_tools:
             assert isinstance(policy, GenerativePolicy)
-            return GivenTools(policy, _given(task))
+            return GivenTools(policy, right_tools(task))
         if self._config.retries:
             assert isinstance(policy, Drawing)
             return RetryingPolicy(policy, self._config.retries)

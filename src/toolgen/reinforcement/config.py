@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from toolgen.datasets.payloads import Kind
 from toolgen.training.config import TrainingConfig, resolve_settings
 
 STAGE = "reinforcement"
@@ -123,6 +124,12 @@ class PreferenceConfig(TrainingConfig):
         le=100,
         description="how soon a pair counts as learned; small: the model may go far from what it began with",
     )
+    chosen_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the cross-entropy of the chosen run beside the preference, so that it does not become less likely, too "
+        "(arXiv 2404.19733)",
+    )
     max_tokens: int = Field(1024, ge=16, description="pairs of which a conversation is longer are left out")
 
 
@@ -134,8 +141,18 @@ class SampleConfig(BaseModel):
     runs: int = Field(8, ge=2, description="of each task")
     temperature: float = Field(1.0, ge=0.01, le=100, description="of the draws")
     keep: int = Field(4, ge=1, description="conversations of a task, at most, and preferences")
+    kinds: tuple[Kind, ...] = Field(get_args(Kind), description="of tasks")
     limit: int | None = Field(None, ge=1, description="tasks, drawn by seed; none: all")
-    with_given: bool = Field(False, description="whether the conversations that the dataset has stay")
+    given_tools: bool = Field(
+        False,
+        description="whether the right tools are handed to the model, so that its runs differ in arguments alone; tasks that no "
+        "tool fits are left out",
+    )
+    with_given: bool = Field(
+        False,
+        description="whether the conversations that the dataset has stay; where no run of a task is right they are what the "
+        "wrong ones are compared with (SPIN, arXiv 2401.01335)",
+    )
     seed: int = 0
     task_steps: int = Field(6, ge=1, description="actions in each turn of a run")
     task_tokens: int = Field(384, ge=8, description="tokens that a run may write")

@@ -96,3 +96,8 @@ def preference_loss(gained_K2: Tensor, beta: float) -> Tensor:
     """`-log sigmoid(beta (chosen - rejected))` of what the log probabilities of both runs have gained on the reference (DPO,
     arXiv 2305.18290)."""
     return -logsigmoid(beta * (gained_K2[:, 0] - gained_K2[:, 1]))
+
+
+def chosen_loss(log_K: Tensor, choices_K: Tensor) -> Tensor:
+    """The mean cross-entropy of the choices of each chosen run, from the log probability of all of them together."""
+    return -log_K / choices_K

@@ -30,7 +30,7 @@ from toolgen.decoding.choices import choices
 from toolgen.errors import DatasetError, UsageError
 from toolgen.files import named_failure
 from toolgen.reinforcement.config import PREFERENCE, PreferenceConfig
-from toolgen.reinforcement.objective import preference_loss
+from toolgen.reinforcement.objective import chosen_loss, preference_loss
 from toolgen.reinforcement.policy import PolicyBatch, PolicyExample, log_probabilities, policy_batch
 from toolgen.reinforcement.rollouts import Passage, Recorder
 from toolgen.training.budget import TokenBudget
@@ -179,8 +179,11 @@ class PreferenceRun(Run[Pair]):
             with self.exchanging(is_last=number == len(parts)):
                 with self.accelerator.autocast():
                     log_P = self.model(row, _LOG_PROBABILITIES)
-                gained_K2 = _sums(log_P, row, part) - self.reference_N2[[pair.place for pair in part]]
-                losses_K = preference_loss(gained_K2, self.config.beta)
+                log_K2 = _sums(log_P, row, part)
+                gained_K2 = log_K2 - self.reference_N2[[pair.place for pair in part]]
+                choices_K = log_P.new_tensor([len(pair.chosen.drawn) for pair in part])
+                likely_K = self.config.chosen_weight * chosen_loss(log_K2[:, 0], choices_K)
+                losses_K = preference_loss(gained_K2, self.config.beta) + likely_K
                 # The exchange takes the mean over the processes.
                 self.accelerator.backward(losses_K.sum() / len(batch) * self.processes)
             told_apart = (gained_K2[:, 0] > gained_K2[:, 1]).sum()

@@ -14,7 +14,7 @@ import numpy as np
 
 from toolgen.agent.environments import Environment
 from toolgen.agent.loop import Budget, run_agent
-from toolgen.agent.policy import GenerativePolicy
+from toolgen.agent.policy import GenerativePolicy, GivenTools, right_tools
 from toolgen.datasets.messages import FINISH
 from toolgen.datasets.task import Task
 from toolgen.datasets.trajectory import Trajectory
@@ -100,12 +100,14 @@ class Rollout:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutMaker:
-    """What rollouts are made with; `policy` draws its actions, and `environment` makes the environment of a task."""
+    """What rollouts are made with; `policy` draws its actions, and `environment` makes the environment of a task. With
+    `given_tools` the tools are not chosen but given, in the right order."""
 
     policy: GenerativePolicy
     environment: Callable[[Task], Environment]
     budget: Budget
     concurrency: int
+    given_tools: bool = False
 
     def groups(self, engine: Engine, tasks: Sequence[Task], size: int, seed: str) -> list[list[Rollout]]:
         """`size` rollouts of each task. What each draws depends on the seed, the task and its number in the group alone, up to
@@ -129,7 +131,8 @@ class RolloutMaker:
     def roll_out(self, task: Task, seed: str, work: Work) -> Rollout:
         """One run of a task, in an environment of its own."""
         recorder = Recorder(self.policy.checkpoint.vocabulary.new_token_ids.stop)
-        policy = self.policy.for_task(task, work, seed=seed, on_draw=recorder)
+        drawing = self.policy.for_task(task, work, seed=seed, on_draw=recorder)
+        policy = GivenTools(drawing, right_tools(task)) if self.given_tools else drawing
         with closing(self.environment(task)) as environment:
             trajectory = run_agent(policy, environment, task, budget=self.budget)
             offered = environment.tools

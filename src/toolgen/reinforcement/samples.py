@@ -23,7 +23,7 @@ from toolgen.checkpoint.layout import RUN
 from toolgen.datasets import Dataset, Preference, Task, Trajectory
 from toolgen.datasets.trajectory import Message
 from toolgen.decoding import DecodingOptions, Sampling
-from toolgen.errors import CheckpointError, UsageError
+from toolgen.errors import CheckpointError, DatasetError, UsageError
 from toolgen.evaluation.scorers import scorer_for
 from toolgen.files import append_record, named_failure, write_json
 from toolgen.foreign.data import line_values, lines_so_far
@@ -118,8 +118,9 @@ def sample_tasks(
             on_progress(len(done), len(tasks))
     groups = [done[task.id] for task in tasks]
     found = [one for group in groups for one in conversations(group, config.keep)]
-    pairs = [one for group in groups for one in preferences(group, config.keep)]
     given = dataset.trajectories["train"] if config.with_given else ()
+    shown = {one.query: one for one in given}
+    pairs = [one for group in groups for one in preferences(group, config.keep, shown.get(group.task))]
     counts = Counts(
         tasks=len(groups),
         runs=sum(len(group.runs) for group in groups),
@@ -143,10 +144,10 @@ def conversations(group: Group, keep: int) -> list[Trajectory]:
     return right[:keep]
 
 
-def preferences(group: Group, keep: int) -> list[Preference]:
-    """Pairs of a right and a wrong run: each wrong one with the right one that it follows longest. Those that begin alike
-    longest come first: they say best what was wrong."""
-    right, found = _different(group, right=True), []
+def preferences(group: Group, keep: int, given: Trajectory | None = None) -> list[Preference]:
+    """Pairs of a right and a wrong run: each wrong one with the right one that it follows longest, or with the `given`
+    conversation if none is right. Those that begin alike longest come first: they say best what was wrong."""
+    right, found = _different(group, right=True) or ([given] if given else []), []
     for wrong in _different(group, right=False):
         shared, best = max(
             ((_shared(one.messages, wrong.messages), one) for one in right),
@@ -171,7 +172,13 @@ def preferences(group: Group, keep: int) -> list[Preference]:
 def _drawn(dataset: Dataset, packages: Packages, config: SampleConfig) -> list[Task]:
     """The tasks in the order of the dataset, or some of them."""
     possible = {task.id for tasks in tasks_by_level(dataset, packages).values() for task in tasks}
-    tasks = [task for task in dataset.all_tasks("train") if task.id in possible]
+    kinds = {*config.kinds} - ({"irrelevance"} if config.given_tools else set())
+    tasks = [task for task in dataset.all_tasks("train") if task.id in possible and task.kind in kinds]
+    if not tasks:
+        raise DatasetError(
+            f"{dataset.name} has no training task of the kinds {', '.join(config.kinds)} that can be carried out and judged"
+            + " with given tools" * config.given_tools
+        )
     if config.limit is None or config.limit >= len(tasks):
         return tasks
     return [tasks[place] for place in sorted(random.Random(config.seed).sample(range(len(tasks)), config.limit))]
@@ -186,10 +193,11 @@ def _made(
         argument_tokens=config.argument_tokens, thought_tokens=config.thought_tokens, sampling=sampling
     )
     maker = RolloutMaker(
-        policy=GenerativePolicy(checkpoint, options=options),
+        policy=GenerativePolicy(checkpoint, options=options, only_said=True),
         environment=lambda task: recording_environment(task, dataset.catalog.redefined(task.definitions), packages),
         budget=Budget(steps=config.task_steps, tokens=config.task_tokens, seconds=SECONDS),
         concurrency=config.concurrency,
+        given_tools=config.given_tools,
     )
     judged = partial(_judged, dataset, packages)
     with Engine(checkpoint.model, concurrency=config.concurrency) as engine:
