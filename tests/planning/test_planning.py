@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from toolgen.cli.app import make_app
 from toolgen.errors import InputError
-from toolgen.planning import Machine, ModelShape, Workload, plan, reinforcement_cost
-from toolgen.planning.cost import StageCost, memory_gib
-from toolgen.reinforcement import resolve_reinforcement
+from toolgen.planning import Machine, ModelShape, Workload, plan, preference_cost, reinforcement_cost
+from toolgen.planning.cost import THOUGHT_TOKENS, StageCost, memory_gib
+from toolgen.reinforcement import resolve_preference, resolve_reinforcement
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_checkpoint
 from toolgen.training import PAPER_STAGES, STAGES, resolve_config
 from toolgen.training.stages import AGENT, RETRIEVAL
@@ -216,13 +216,46 @@ def test_reinforcement_costs_its_rollouts_and_what_is_learned_from_them() -> Non
     assert not refused.fits and "kl_weight=0" in refused.advice
 
 
+def preference(*settings: str) -> StageCost:
+    return preference_cost(SMOLLM, BFCL, resolve_preference(None, settings), Machine(memory_gib=100, gflops=300))
+
+
+def test_pairs_cost_their_passes_and_no_rollout() -> None:
+    usual, config = preference(), resolve_preference()
+    assert usual.tokens == config.steps * config.batch_size * 2 * 208
+    assert preference("batch_size=32").tokens == 2 * usual.tokens
+    same = f"steps={config.steps}", f"batch_size={config.batch_size}", "group_size=2"
+    assert usual.seconds < reinforcement(*same).seconds, "which draws these tokens first"
+    assert preference("frozen_share=0").memory_gib > usual.memory_gib + 1
+    tight = preference_cost(SMOLLM, BFCL, config, Machine(memory_gib=1, gflops=300))
+    assert not tight.fits and "frozen_share" in tight.advice
+
+
+def test_thoughts_are_counted() -> None:
+    plain, thoughtful = (
+        plan(
+            SMOLLM, BFCL, {AGENT: resolve_config(AGENT, None, [f"thoughts={share}"])}, Machine(memory_gib=8, gflops=300)
+        )
+        for share in (0, 1)
+    )
+    config = resolve_config(AGENT)
+    share = config.shares["trajectories"] / sum(config.shares.values())
+    more = thoughtful.stages[0].tokens - plain.stages[0].tokens
+    assert more == pytest.approx(config.steps * config.batch_size * share * THOUGHT_TOKENS, abs=2)
+    assert reinforcement("thought_tokens=64").seconds > 1.5 * reinforcement().seconds
+
+
 def test_the_command(tmp_path: Path) -> None:
     tiny_checkpoint().save(tmp_path / "model")
     command = ["plan", "--tools", "1000", "--base", str(tmp_path / "model"), "--gflops", "100", "--memory", "8"]
     found = CliRunner().invoke(make_app(), [*command, "--set", "agent.steps=7", "--set", "seed=3", "--json"])
     assert found.exit_code == 0, found.output
     answer = json.loads(found.stdout)
-    assert [stage["steps"] for stage in answer["stages"]] == [16, 126, 7, resolve_reinforcement().steps]
+    assert [stage["steps"] for stage in answer["stages"]] == [
+        *(16, 126, 7),
+        resolve_preference().steps,
+        resolve_reinforcement().steps,
+    ]
     assert answer["tools"] == 1000 and answer["fits"]
     refused = CliRunner().invoke(make_app(), [*command[:-1], "0.1"])
     assert refused.exit_code == 1 and "does not fit" in " ".join(refused.output.split())

@@ -100,17 +100,17 @@ def test_given_the_right_tools_runs_differ_in_arguments_alone(
     settings = {**SMALL, "task_tokens": 64, "argument_tokens": 24, "given_tools": True}
     config = SampleConfig(**settings, kinds=("single_turn", "irrelevance"))
     sampled, counts = sample_tasks(checkpoint, dataset, config, tmp_path)
-    assert (counts.tasks, counts.runs) == (4, 4 * SMALL["runs"]), "without a task of two turns, or one that no tool fits"
+    assert (counts.tasks, counts.runs) == (4, 4 * SMALL["runs"]), (
+        "without a task of two turns, or one that no tool fits"
+    )
     tools = {query.id: [*query.tools] for query in dataset.queries["train"]}
     for pair in sampled.preferences["train"]:
         for tail in (pair.chosen, pair.rejected):
             made = [call["function"]["name"] for message in tail for call in message.get("tool_calls", ())]
             assert [name for name in made if name != "finish"] == tools[pair.query]
     assert {pair.query for pair in sampled.preferences["train"]} == {"lamp&&switch"}, "the others have no arguments"
-    with pytest.raises(DatasetError, match="no training task of the kinds irrelevance .* with given tools"):
-        sample_tasks(
-            checkpoint, dataset, SampleConfig(given_tools=True, kinds=("irrelevance",)), tmp_path / "nothing"
-        )
+    with pytest.raises(DatasetError, match=r"no training task of the kinds irrelevance .* with given tools"):
+        sample_tasks(checkpoint, dataset, SampleConfig(given_tools=True, kinds=("irrelevance",)), tmp_path / "nothing")
 
 
 def test_what_comes_of_the_tasks_is_a_dataset_that_stage_3_and_its_scorers_take(

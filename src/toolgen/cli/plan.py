@@ -19,13 +19,20 @@ from toolgen.cli.virtualize import TEXT_BASE, IndexingOption
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
 from toolgen.fetching import resolve_base
-from toolgen.planning import Machine, ModelShape, Plan, Workload, reinforcement_cost
+from toolgen.planning import Machine, ModelShape, Plan, Workload, preference_cost, reinforcement_cost
 from toolgen.planning import plan as make_plan
 from toolgen.planning.cost import UTILIZATION
+from toolgen.reinforcement import (
+    PREFERENCE,
+    PreferenceConfig,
+    ReinforceConfig,
+    resolve_preference,
+    resolve_reinforcement,
+)
 from toolgen.reinforcement import STAGE as REINFORCEMENT
-from toolgen.reinforcement import ReinforceConfig, resolve_reinforcement
 from toolgen.retrieval.protocol import BEAM
 from toolgen.training import PAPER_STAGES, STAGES, resolve_config
+from toolgen.training.config import TrainingConfig
 from toolgen.virtualization import Indexing
 from toolgen.virtualization.indexing import expected_size
 
@@ -94,8 +101,13 @@ def plan(
         utilization=utilization if utilization is not None else UTILIZATION,
     )
     made = make_plan(shape, workload, configs, machine)
-    learned = resolve_reinforcement(None, _settings_of_reinforcement(settings or ()))
-    made = replace(made, stages=(*made.stages, reinforcement_cost(shape, workload, learned, machine)))
+    pairs = resolve_preference(None, _settings_of_own(PREFERENCE, PreferenceConfig, settings or ()))
+    runs = resolve_reinforcement(None, _settings_of_own(REINFORCEMENT, ReinforceConfig, settings or ()))
+    learned = (
+        preference_cost(shape, workload, pairs, machine),
+        reinforcement_cost(shape, workload, runs, machine),
+    )
+    made = replace(made, stages=(*made.stages, *learned))
     answer = made.to_dict() | {"machine": vars(machine)}
     emit(answer, as_json, lambda: _table(made))
     message(f"estimated with {machine.gflops:,.0f} GFLOPS and {machine.memory_gib:.1f} GiB for each process")
@@ -106,14 +118,14 @@ def plan(
 def _settings_of(stage: str, settings: list[str] | tuple[str, ...]) -> list[str]:
     """The settings that mean this stage, without its name in front."""
     parted = [(text.partition("."), text) for text in settings]
-    apart = {*STAGES, REINFORCEMENT}
+    apart = {*STAGES, PREFERENCE, REINFORCEMENT}
     return [rest if head in apart else text for (head, _, rest), text in parted if head == stage or head not in apart]
 
 
-def _settings_of_reinforcement(settings: list[str] | tuple[str, ...]) -> list[str]:
-    """The same for stage 4: of those for all stages, what it has."""
-    known = ReinforceConfig.model_fields.keys()
-    own = [text for text in settings if text.partition(".")[0] == REINFORCEMENT]
+def _settings_of_own(stage: str, config: type[TrainingConfig], settings: list[str] | tuple[str, ...]) -> list[str]:
+    """The same for a stage with settings of its own: of those for all stages, what it has."""
+    known = config.model_fields.keys()
+    own = [text for text in settings if text.partition(".")[0] == stage]
     common = [text for text in settings if text not in own and re.split(r"[.=]", text)[0].strip() in known]
     return [*common, *(text.partition(".")[2] for text in own)]
 

@@ -5,7 +5,7 @@ Arithmetic only, no weights.
 """
 
 from toolgen.planning.cost import Machine, Plan, StageCost, Workload, plan
-from toolgen.planning.reinforcement import reinforcement_cost
+from toolgen.planning.reinforcement import preference_cost, reinforcement_cost
 from toolgen.planning.shape import ModelShape
 
-__all__ = ["Machine", "ModelShape", "Plan", "StageCost", "Workload", "plan", "reinforcement_cost"]
+__all__ = ["Machine", "ModelShape", "Plan", "StageCost", "Workload", "plan", "preference_cost", "reinforcement_cost"]

@@ -26,6 +26,8 @@ READ_TOOL_KIB = 8
 """What a tool takes more once it was read, of which a catalog keeps `KEPT`."""
 UTILIZATION = 0.6
 """Share of the peak of products that training reaches: 0.65 in benchmarks/training.py, less where batches are short."""
+THOUGHT_TOKENS = 26
+"""Of the thoughts by rules in a conversation: the mean over BFCL's with one turn."""
 ADAM_BYTES = 8
 CPU_BANDWIDTH, ACCELERATOR_BANDWIDTH = 10e9, 5e-3
 """Bytes a second that an optimizer step moves on a CPU (measured with two cores), and for each operation a second of an
@@ -61,9 +63,13 @@ class Workload:
         return self.tools if self.new_rows is None else self.new_rows
 
     def mean_tokens(self, config: StageConfig) -> float:
-        """Of the examples of a stage, mixed as its shares say. Sources without a length are taken to be empty."""
-        shares = {name: share for name, share in config.shares.items() if share > 0 and name in self.tokens}
-        return sum(share * self.tokens[name] for name, share in shares.items()) / (sum(shares.values()) or 1)
+        """Of the examples of a stage, mixed as its shares say, with the thoughts of conversations. Sources without a length are
+        taken to be empty."""
+        lengths = {**self.tokens}
+        if "trajectories" in lengths:
+            lengths["trajectories"] += THOUGHT_TOKENS * config.thoughts
+        shares = {name: share for name, share in config.shares.items() if share > 0 and name in lengths}
+        return sum(share * lengths[name] for name, share in shares.items()) / (sum(shares.values()) or 1)
 
 
 @dataclass(frozen=True)
