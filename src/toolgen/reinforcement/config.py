@@ -145,8 +145,8 @@ class SampleConfig(BaseModel):
     limit: int | None = Field(None, ge=1, description="tasks, drawn by seed; none: all")
     given_tools: bool = Field(
         False,
-        description="whether the right tools are handed to the model, so that its runs differ in arguments alone; tasks that no "
-        "tool fits are left out",
+        description="whether the right tools are handed to the model, so that its runs differ in arguments alone; tasks that "
+        "no tool fits are left out",
     )
     with_given: bool = Field(
         False,
