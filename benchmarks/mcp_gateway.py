@@ -4,7 +4,8 @@
 
 Installs the servers into FOLDER (PyPI and npm), never into this environment. The tasks are mcp_gateway_tasks.json: a request,
 its tool, its arguments and what the result must hold. With --among the tools stand among N in all; the others are tools of
-Toucan's servers, from the folder TOOLGEN_SHARED_DATA.
+Toucan's servers, from the folder TOOLGEN_SHARED_DATA. What was read of their documentation is kept: run it again if it was
+stopped.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import anyio
@@ -124,8 +126,10 @@ async def through_gateway(options: Sequence[str], tasks: Sequence[Mapping[str, A
 
 
 def measured(folder: Path, among: int, *, fit: bool | None) -> dict[str, Any]:
-    """Everything, in a fresh run folder."""
-    run = folder / f"run-{time.time_ns()}"
+    """Everything. The run folder is made anew in the same place: the catalog names it, and a reading that was stopped goes on
+    only for the same catalog."""
+    run = folder / "run"
+    rmtree(run, ignore_errors=True)
     work_folder(run / "work")
     servers = servers_file(folder, run)
     subprocess.run(

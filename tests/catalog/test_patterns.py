@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolgen.catalog import patterns
 from toolgen.catalog.normalization import normalize_schema
 from toolgen.catalog.patterns import is_pattern, matches
 from toolgen.catalog.schema import schema_errors
@@ -89,3 +90,11 @@ def test_names_are_told_apart_by_patterns() -> None:
     assert schema_errors({"c": 1}, schema) == ["$.c: 1 is not of type 'string'"]
     closed = schema | {"additionalProperties": False}
     assert schema_errors({"c": 1}, closed) == ["$: Additional properties are not allowed ('c' was unexpected)"]
+
+
+def test_long_patterns_do_not_stay_in_memory() -> None:
+    assert matches("^a{1}$", "a")
+    kept = patterns._cached.cache_info().currsize
+    for number in range(3):
+        assert matches(f"^({'a|' * 600}b{number})$", f"b{number}")
+    assert patterns._cached.cache_info().currsize == kept

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import random
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from transformers import PreTrainedModel
 from toolgen.checkpoint import Checkpoint
 from toolgen.decoding import ContextFullError, DecodingOptions, Sampling, Session, ToolDecoder
 from toolgen.errors import CheckpointError, DeadlineError, UsageError
+from toolgen.inference.cache import KeyValues
 from toolgen.inference.engine import Engine, Handle, Work
 from toolgen.inference.passes import Part, Passes, Runner
 from toolgen.inference.requests import FreeText, Scores
@@ -281,6 +284,36 @@ def test_a_deadline_ends_a_request_with_one_line(model: PreTrainedModel) -> None
         with pytest.raises(DeadlineError, match="longer than its deadline") as caught:
             handle.result(60)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ends", [ValueError, CancelledError])
+def test_a_request_that_failed_leaves_no_sequence_behind(model: PreTrainedModel, ends: type[BaseException]) -> None:
+    caches: list[weakref.ref[KeyValues]] = []
+
+    def run(work: Work) -> None:
+        session = work.session()
+        session.extend(PROMPT)
+        caches.append(weakref.ref(session._cache))
+        if ends is ValueError:
+            raise ValueError
+        while True:
+            session.sync(PROMPT)
+
+    gc.disable()
+    try:
+        with Engine(model) as engine:
+            handle = engine.submit(Asked(run))
+            while not caches:
+                time.sleep(0.01)
+            handle.cancel()
+            with pytest.raises(ends):
+                handle.result(60)
+            until = time.monotonic() + 10  # the engine's thread has its last pass at hand until it ends
+            while caches[0]() is not None and time.monotonic() < until:
+                time.sleep(0.05)
+        assert caches[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_deadline_is_heard_while_the_request_waits_for_its_turn(model: PreTrainedModel) -> None:

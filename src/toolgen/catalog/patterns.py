@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 MAX_PATTERN = 20_000  # characters
+CACHED = 1_000
+"""Characters of the longest pattern that stays compiled; with longer ones a client of a server could fill its memory."""
 
 
 def is_pattern(text: str) -> bool:
@@ -36,13 +38,21 @@ def matches(pattern: str, text: str) -> bool:
     )
 
 
-@lru_cache(maxsize=1 << 14)
 def _grammar(pattern: str) -> str | None:
     """The grammar of the JSON texts that match, or None if the pattern cannot be run."""
-    from llguidance import LLMatcher
-
     if len(pattern) > MAX_PATTERN:
         return None
+    return _cached(pattern) if len(pattern) <= CACHED else _compiled(pattern)
+
+
+@lru_cache(maxsize=1 << 14)
+def _cached(pattern: str) -> str | None:
+    return _compiled(pattern)
+
+
+def _compiled(pattern: str) -> str | None:
+    from llguidance import LLMatcher
+
     grammar: str = LLMatcher.grammar_from_json_schema(json.dumps({"type": "string", "pattern": pattern}))
     return None if LLMatcher.validate_grammar(grammar, _alphabet()) else grammar
 

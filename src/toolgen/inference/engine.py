@@ -23,6 +23,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field, replace
@@ -316,6 +317,8 @@ class Engine:
             handle._ticket.check()
             handle._future.set_result(request.run(Work(self, handle._ticket, handle._events.put)))
         except BaseException as error:  # the handle raises it where somebody waits
+            # It refers to the calls that it has ended, and they to it: their sequences would stay until Python looks for circles.
+            traceback.clear_frames(error.__traceback__)
             handle._future.set_exception(error)
         finally:
             handle._events.put(_END)

@@ -35,17 +35,26 @@ def _cpu_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-@functools.cache
 def tune_allocator() -> bool:
     """Keeps freed memory in the process (no mmap, no trim): a training step frees and takes the same large blocks again, and
     each return to the kernel costs page faults. glibc only; returns whether it was done."""
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL("libc.so.6")
-    return all(
+    libc = _glibc()
+    return libc is not None and all(
         [
             libc.mallopt(_M_MMAP_MAX, 0),
             libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST),
             libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST),
         ]
     )
+
+
+def release_freed() -> bool:
+    """Gives freed memory back to the kernel. By itself glibc only cuts off the end of a heap, and what is freed in the middle,
+    between blocks that live longer, stays in the process. glibc only; returns whether there was any."""
+    libc = _glibc()
+    return libc is not None and bool(libc.malloc_trim(0))
+
+
+@functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL("libc.so.6") if platform.libc_ver()[0] == "glibc" else None

@@ -15,12 +15,15 @@ from toolgen.agent import GenerativePolicy
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import UsageError
 from toolgen.inference.engine import Engine, Handle, Request
+from toolgen.inference.machine import release_freed
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.serving.errors import BusyError
 from toolgen.serving.request_tools import RequestTools
 from toolgen.serving.steps import CountWork, Reply, Step, StepWork
 
 T = TypeVar("T")
+RELEASE_SECONDS = 10.0
+"""How often the memory that conversations have left goes back to the kernel."""
 
 
 class Assistant:
@@ -46,6 +49,9 @@ class Assistant:
         self._most, self._seconds = running + waiting, seconds
         self._lock = threading.Lock()
         self._open: set[Handle[Any]] = set()
+        self._closed = threading.Event()
+        self._releasing = threading.Thread(target=self._release, name="toolgen-memory", daemon=True)
+        self._releasing.start()
 
     @property
     def load(self) -> int:
@@ -88,5 +94,11 @@ class Assistant:
 
     def close(self) -> None:
         """Cancels what runs and frees the threads."""
+        self._closed.set()
         self._own.close()
         self.engine.close()
+        self._releasing.join()
+
+    def _release(self) -> None:
+        while not self._closed.wait(RELEASE_SECONDS):
+            release_freed()
