@@ -373,11 +373,8 @@ def served_bars(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         f"{load['errors']} ({busy} answers 429)",
         "0",
     )
-    yield (
-        "memory, median of the first third and of the last, MiB",
-        f"{memory['first_third']:,} → {memory['last_third']:,}",
-        "level",
-    )
+    thirds = [f"{memory[part]:,}" for part in ("first_third", "second_third", "last_third") if part in memory]
+    yield "memory in each third of the time (median), MiB; in the first a cache fills", " → ".join(thirds), "level"
     yield (
         f"p95 of the searches of {many}, in times of as many searches of one caller at once",
         f"{result['searches']['p95_over_batch']:.2f}",
