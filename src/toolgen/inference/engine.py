@@ -317,7 +317,7 @@ class Engine:
             handle._ticket.check()
             handle._future.set_result(request.run(Work(self, handle._ticket, handle._events.put)))
         except BaseException as error:  # the handle raises it where somebody waits
-            # It refers to the calls that it has ended, and they to it: their sequences would stay until Python looks for circles.
+            # It refers to the calls that it has ended, and they to it: their sequences would stay for long, in a circle.
             traceback.clear_frames(error.__traceback__)
             handle._future.set_exception(error)
         finally:
