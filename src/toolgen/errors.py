@@ -28,8 +28,8 @@ from pathlib import Path
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
     1: "the input cannot be used, or the work failed: a missing or damaged file, a full disk, no network, an invalid dataset",
-    2: "wrong usage, nothing was attempted: an unknown option, name or split, a value out of range, an output that stands for "
-    "something else",
+    2: "wrong usage, nothing was attempted: an unknown option, name or split, an option that would change nothing, a value out "
+    "of range, an output that stands for something else",
     130: "interrupted (Ctrl-C)",
     143: "ended (SIGTERM)",
 }
