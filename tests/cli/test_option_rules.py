@@ -45,6 +45,7 @@ IDLE = {
     "evaluate agent ckpt data --policy retrieved --alone": "--alone is for --policy generative",
     "evaluate agent ckpt data --policy ground-truth --thought on": "--thought is for --policy generative",
     "evaluate agent ckpt data --llm small": "--llm is for --policy ground-truth or retrieved",
+    "evaluate agent ckpt data --given-tools --add bm25": "--add is for tools that the model chooses",
     "evaluate agent ckpt data --seed 1": "--seed is for --limit",
     "evaluate judge result.json --llm b --endpoint URL --model m": "--llm is for a local model",
     "run ckpt task --seed 1": "--seed is for --temperature above 0",

@@ -300,6 +300,8 @@ def test_a_search_undoes_what_failed_and_a_result_has_the_path_and_counts_all(da
 def test_what_a_policy_cannot_do_is_refused(dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="leave out retries and given tools"):
         AgentEvaluation(search="dfs", retries=1)
+    with pytest.raises(UsageError, match="nothing is asked again; leave out retries"):
+        AgentEvaluation(given_tools=True, retries=1)
     with pytest.raises(UsageError, match="by a method attempt"):
         evaluate_agent(Adder(), dataset, AgentEvaluation(retries=1))
 

@@ -159,6 +159,12 @@ RULES = (
         "--policy ground-truth or retrieved",
         lambda given: given["policy"] != "generative",
     ),
+    Rule(
+        ("evaluate agent",),
+        "add",
+        "tools that the model chooses, not for --given-tools",
+        lambda given: not given["given_tools"],
+    ),
     Rule(("evaluate agent",), "seed", "--limit, which draws tasks", lambda given: given["limits"]),
     Rule(("run",), _OF_A_RUN, "a run, not for --replay", lambda given: given["replay"] is None),
     Rule(

@@ -63,6 +63,8 @@ class AgentEvaluation:
         check_kinds(self.kinds)
         if self.search == "dfs" and (self.retries or self.given_tools):
             raise UsageError("a search asks again by itself and chooses the tools; leave out retries and given tools")
+        if self.given_tools and self.retries:
+            raise UsageError("given tools are taken one after another, so nothing is asked again; leave out retries")
 
 
 def evaluate_agent(
