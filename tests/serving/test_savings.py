@@ -55,7 +55,9 @@ def test_a_log_says_what_searches_cost(tmp_path: Path) -> None:
 
 def test_where_listing_all_is_cheaper_nothing_is_even() -> None:
     found = savings(Catalog([SHORT]), [{"name": "x" * 1000, "inputSchema": {}}], letters)
-    assert found.break_even == 0
+    _, three, _, even = found.lines()
+    assert found.break_even == 0 and even == "break-even: never, listing all is cheaper"
+    assert three.endswith("% more)") and "-" not in three
 
 
 @pytest.mark.parametrize("line", [5, {"operation": "search"}, {"tool": "a&&b", "status": "ok"}])

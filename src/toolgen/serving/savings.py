@@ -64,13 +64,17 @@ class Savings:
     def lines(self) -> list[str]:
         """For people."""
         source = "the log's mean" if self.is_measured else "expected; a log with searches tells"
-        less = 1 - self.gateway_listed / self.all_listed
+        share = self.gateway_listed / self.all_listed
+        difference = f"{1 - share:.1%} less" if share <= 1 else f"{share - 1:.1%} more"
+        even = (
+            f"{self.break_even:,} searches in one conversation" if self.break_even else "never, listing all is cheaper"
+        )
         counted = ", ".join(f"{count:,} {name}" for name, count in sorted(self.operations.items()))
         return [
             f"all {self.tools:,} tools listed: {self.all_listed:,} {self.unit}",
-            f"the gateway's three: {self.gateway_listed:,} tokens ({less:.1%} less)",
+            f"the gateway's three: {self.gateway_listed:,} tokens ({difference})",
             f"a search, and the definition read after it: {self.per_search:,.0f} tokens ({source})",
-            f"break-even: {self.break_even:,} searches in one conversation",
+            f"break-even: {even}",
             *([f"in the log: {counted}"] if counted else []),
             *([f"{self.unknown:,} lines name tools that are not in this catalog"] if self.unknown else []),
         ]
