@@ -23,7 +23,9 @@ from tests.test_layers import ORDER
 from toolgen.catalog import Catalog, Tool
 from toolgen.cli.app import make_app
 from toolgen.cli.experiment import experiment_graph
+from toolgen.cli.option_rules import check_options
 from toolgen.cli.reference import reference
+from toolgen.errors import UsageError
 from toolgen.evaluation.experiment import Agent, read_experiment
 from toolgen.retrieval import RETRIEVERS
 from toolgen.retrieval.registry import LOGIT_SCALES
@@ -43,12 +45,14 @@ def commands(document: Path) -> Iterator[list[str]]:
 
 
 def parse(arguments: list[str]) -> None:
-    """Raises if these are no valid arguments of `toolgen`; runs nothing."""
+    """Raises if these are no valid arguments of `toolgen`, or some would change nothing; runs nothing."""
     command: Any = typer.main.get_command(make_app())
     rest = list(arguments)
+    context = command.make_context("toolgen", [*rest])
     while hasattr(command, "commands"):
-        command = command.commands[rest.pop(0)]
-    command.make_context("toolgen", rest)
+        command, name = command.commands[rest[0]], rest.pop(0)
+        context = command.make_context(name, [*rest], parent=context)
+    check_options(context)
 
 
 def in_repository(path: Path) -> str:
@@ -83,6 +87,8 @@ def test_a_command_that_does_not_exist_would_be_noticed() -> None:
         parse(["serch", "x"])
     with pytest.raises(Exception, match="no-such"):
         parse(["search", "x", "--no-such"])
+    with pytest.raises(UsageError, match="would change nothing"):
+        parse(["search", "x", "text", "--llm", "small"])
 
 
 def check_fresh(document: Path, expected: str) -> None:
