@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from toolgen.errors import UsageError
-from toolgen.retrieval import RetrieverSpec, make_retriever
+from toolgen.retrieval import Resources, RetrieverSpec, make_retriever
 
 
 def test_retrievers_have_names() -> None:
@@ -15,7 +15,13 @@ def test_retrievers_have_names() -> None:
         (RetrieverSpec(method="bm25", sets=True), "bm25 (sets)"),
         (RetrieverSpec(method="bm25", add=("bm25",), sets=True), "bm25+bm25 (sets)"),
     ):
-        assert make_retriever(spec).name == spec.name == name
+        assert make_retriever(spec, Resources(tool_sets=[("a", "b")])).name == spec.name == name
+
+
+@pytest.mark.parametrize("known", [(), [("a",)]])
+def test_sets_need_requests_for_several_tools(known: list[tuple[str, ...]]) -> None:
+    with pytest.raises(UsageError, match="sets need to know which tools training requests ask for together"):
+        make_retriever(RetrieverSpec(method="bm25", sets=True), Resources(tool_sets=known))
 
 
 @pytest.mark.parametrize("name", ["bm52", "nothing-at-all", "bm25+dense", ""])

@@ -95,18 +95,22 @@ def make_retriever(spec: RetrieverSpec | str, resources: Resources | None = None
     """
     spec = RetrieverSpec(method=spec) if isinstance(spec, str) else spec
     resources = resources or Resources()
-    if spec.sets and not any(len(one) > 1 for one in resources.tool_sets):
+    if spec.add or spec.unasked_bonus:
+        summed = make_sum(spec.methods, resources, unasked_bonus=spec.unasked_bonus, name=spec.name)
+        return _by_sets(summed, 1.0, spec, resources) if spec.sets else summed
+    if spec.sets:
+        scale = _logit_scale(spec.method)  # before anything is fetched or read
+        return _by_sets(_make(spec.method, resources), scale, spec, resources)
+    return _make(spec.method, resources)
+
+
+def _by_sets(base: Retriever, scale: float, spec: RetrieverSpec, resources: Resources) -> Retriever:
+    if not any(len(one) > 1 for one in resources.tool_sets):
         raise UsageError(
             "sets need to know which tools training requests ask for together; give a dataset with requests for several "
             "tools, or a checkpoint after its retrieval stage"
         )
-    if spec.add or spec.unasked_bonus:
-        summed = make_sum(spec.methods, resources, unasked_bonus=spec.unasked_bonus, name=spec.name)
-        return ToolSetRetriever(summed, resources.tool_sets, name=spec.name) if spec.sets else summed
-    if spec.sets:
-        scale, base = _logit_scale(spec.method), _make(spec.method, resources)
-        return ToolSetRetriever(base, resources.tool_sets, scale=scale, name=spec.name)
-    return _make(spec.method, resources)
+    return ToolSetRetriever(base, resources.tool_sets, scale=scale, name=spec.name)
 
 
 def make_sum(
