@@ -2,8 +2,8 @@
 
     python benchmarks/bm25_settings.py DATASET... [--k1 K1...] [--b B...] [--weights W...] [-o RESULT.json]
 
-With `--weights`, BM25's scores are added to MiniLM's logits, once with each weight. One line a setting: NDCG@1, NDCG@5 and
-recall@5 of each dataset, and their means over the datasets.
+With `--weights`, BM25's scores, as shares of the request's best, are added to MiniLM's logits, once with each weight. One line
+a setting: NDCG@1, NDCG@5 and recall@5 of each dataset, and their means over the datasets.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def measured(dataset: Dataset, given: argparse.Namespace) -> dict[Setting, dict[
         others_QN += LOGIT_SCALES["dense"] * dense.score_all(texts)
     found = {}
     for k1, b in product(given.k1, given.b):
-        bm25 = BM25Retriever(k1=k1, b=b)
+        bm25 = BM25Retriever(k1=k1, b=b, relative=bool(given.weights))
         bm25.index(dataset.catalog)
         scores_QN = bm25.score_all(texts).astype(np.float64)
         for weight in given.weights:

@@ -42,9 +42,8 @@ from toolgen.datasets.query import Query
 from toolgen.evaluation.metrics import bootstrap, ndcg, recall
 from toolgen.evaluation.provenance import hardware
 from toolgen.files import write_json
-from toolgen.retrieval import Resources, make_retriever
+from toolgen.retrieval import Resources, make_sum
 from toolgen.retrieval.generative import GenerativeRetriever
-from toolgen.retrieval.registry import LOGIT_SCALES
 from toolgen.training.late_requests import Asked, learn_requests
 
 SIZES = (1, 10, 100, 1000)
@@ -103,9 +102,9 @@ def by_documents(
     """By what needs no training for new tools."""
     found = {}
     for name in ("bm25", "dense", *(["toolretriever"] if encoder else [])):
-        retriever: Any = make_retriever(name, Resources(encoder=encoder))
-        retriever.index(checkpoint.catalog)
-        found[name] = LOGIT_SCALES[name] * retriever.score_all(texts).astype(np.float64)
+        logits = make_sum([name], Resources(encoder=encoder))
+        logits.index(checkpoint.catalog)
+        found[name] = logits.score_all(texts)
     return found
 
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from toolgen.catalog import Catalog, Tool
@@ -50,6 +51,18 @@ def test_scores_follow_the_formula(catalog: Catalog, query: str, k1: float, b: f
     assert {*ranking.tools} == {tool for tool, score in expected.items() if score > 0}
     assert [expected[tool] for tool in ranking.tools] == pytest.approx(ranking.scores, abs=1e-5)
     assert retriever.score_all([query])[0].tolist() == pytest.approx(list(expected.values()), abs=1e-5)
+
+
+def test_relative_scores_are_shares_of_the_best_one_of_a_request(catalog: Catalog) -> None:
+    plain, relative = BM25Retriever(), BM25Retriever(relative=True)
+    queries = ["weather of a city", "money", "nothing known"]
+    for retriever in (plain, relative):
+        retriever.index(catalog)
+    scores_QN = plain.score_all(queries)
+    assert relative.score_all(queries) == pytest.approx(scores_QN / np.maximum(scores_QN.max(1, keepdims=True), 1e-9))
+    assert [one.scores[:1] for one in relative.search(queries, 3)] == [(1.0,), (1.0,), ()]
+    assert [one.tools for one in relative.search(queries, 3)] == [one.tools for one in plain.search(queries, 3)]
+    assert (relative.unit, relative.config) == ("share of the best BM25 score", {**plain.config, "relative": True})
 
 
 def test_a_tool_without_a_word_of_the_request_is_not_ranked(catalog: Catalog) -> None:

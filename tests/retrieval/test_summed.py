@@ -72,11 +72,18 @@ def test_a_tool_that_a_member_does_not_rank_gets_its_least_score() -> None:
 def test_a_sum_is_recorded_with_its_weights_and_needs_one() -> None:
     made = make_retriever(RetrieverSpec(method="bm25", add=("bm25",)))
     assert isinstance(made, SumRetriever)
-    assert [member["weight"] for member in made.config["members"]] == [0.5, 0.5]
+    assert [member["weight"] for member in made.config["members"]] == [8.0, 8.0]
     made.index(CATALOG)
     assert made.search(["about c"], 1)[0].tools == (IDS[2],)
     with pytest.raises(UsageError, match="at least one"):
         SumRetriever([])
+
+
+def test_in_a_sum_bm25_gives_its_best_tool_as_many_logits_whatever_the_request() -> None:
+    made = make_sum(["bm25"], Resources())
+    made.index(CATALOG)
+    scores_QN = made.score_all(["c", "about c, or about b", "nothing known"])
+    assert scores_QN.max(1).tolist() == [8.0, 8.0, 0.0]
 
 
 def test_a_bonus_lifts_the_tools_that_no_training_request_asks_for() -> None:
@@ -89,7 +96,7 @@ def test_a_bonus_goes_with_one_method_or_several_and_says_when_nothing_was_asked
     spec = RetrieverSpec(method="bm25", unasked_bonus=0.75)
     made = make_retriever(spec, Resources(asked_tools=IDS[:1]))
     assert isinstance(made, SumRetriever) and made.name == "bm25+unasked"
-    assert ([part.name for part in made.parts], made.weights) == (["bm25"], (0.5,))
+    assert ([part.name for part in made.parts], made.weights) == (["bm25"], (8.0,))
     assert (made.config["unasked_bonus"], "unasked_bonus" in make_sum(["bm25"], Resources()).config) == (0.75, False)
     with pytest.raises(UsageError, match="which tools training requests ask for"):
         make_retriever(spec)

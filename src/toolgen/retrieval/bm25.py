@@ -36,15 +36,15 @@ class BM25Retriever:
 
     k1 sets how soon repetitions of a word stop counting, b how much long documents are held back. The defaults were
     the best of a grid on the development splits of four datasets (`benchmarks/bm25_settings.py`). A tool without a word of the
-    request scores 0 and is not ranked. `cache` is a folder that
-    keeps the index of a large catalog; a folder that cannot be written is not used.
+    request scores 0 and is not ranked. With `relative` a score is the share of the best one that a tool has for the request,
+    for sums: how high BM25 scores depends on the catalog and the request's length. `cache` is a folder that keeps the index
+    of a large catalog; a folder that cannot be written is not used.
 
         retriever = BM25Retriever()
         retriever.index(catalog)
         retriever.search(["what is the weather in Oslo?"], k=5)
     """
 
-    unit = "BM25 score"
     left_out = 0.0
     """See `Scorer`."""
 
@@ -53,18 +53,20 @@ class BM25Retriever:
         *,
         k1: float = 1.5,
         b: float = 0.6,
+        relative: bool = False,
         cache: Path | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.name = "bm25"
-        self.k1, self.b, self.cache, self.on_progress = k1, b, cache, on_progress
+        self.unit = "share of the best BM25 score" if relative else "BM25 score"
+        self.k1, self.b, self.relative, self.cache, self.on_progress = k1, b, relative, cache, on_progress
         self._ids: tuple[str, ...] | None = None
         self._index: Any = None
 
     @property
     def config(self) -> dict[str, Any]:
         """What a result file records of this retriever."""
-        return {"form": "lucene", "k1": self.k1, "b": self.b}
+        return {"form": "lucene", "k1": self.k1, "b": self.b, **({"relative": True} if self.relative else {})}
 
     def index(self, catalog: Catalog) -> None:
         """Counts the words of every tool's document, or takes the index from the cache."""
@@ -98,7 +100,7 @@ class BM25Retriever:
         if self.cache is None or len(catalog) < CACHED_FROM:
             return None
         sample = [words(_SAMPLE), *(words(document(tool)) for tool in catalog[:: len(catalog) // _SAMPLES])]
-        identity = [catalog.content_hash, self.config, version("bm25s"), sample]
+        identity = [catalog.content_hash, self.k1, self.b, version("bm25s"), sample]
         return self.cache / f"bm25-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
@@ -129,7 +131,7 @@ class BM25Retriever:
         if not len(known):
             return np.zeros(len(self._indexed), dtype=np.float32)
         scores_N: npt.NDArray[np.float32] = self._index.get_scores_from_ids(known)
-        return scores_N
+        return scores_N / scores_N.max() if self.relative else scores_N
 
 
 def _read_index(folder: Path, tools: int) -> Any:
