@@ -106,6 +106,12 @@ def test_to_call_where_nothing_fits_earns_less_than_any_end_without_a_call(ends:
     assert earned(NOTHING, [], ends=ends).total < earned(NOTHING, [], ends="declined").total
 
 
+def test_where_a_tool_fits_only_the_weight_of_declining_puts_a_wrong_call_before_declining() -> None:
+    wrong, declined = earned(TASK, [("search", {})]), earned(TASK, [], ends="declined")
+    assert wrong.total - declined.total == pytest.approx(REWARD["declining"])
+    assert declined.total == 0 and earned(NOTHING, [], ends="declined").share == 1
+
+
 def test_calls_count_in_the_turn_that_asks_for_them() -> None:
     turns = tuple(Turn(text=name, calls=(Call(tool=name, arguments={}),)) for name in ("open", "close"))
     task = Task(id="two", turns=(*turns, Turn(text="more", calls=())))
