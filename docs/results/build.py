@@ -422,8 +422,8 @@ def page_table(name: str) -> str:
         return markdown_table(
             ["NDCG@1", "toolgen", "toolgen + BM25", "ToolRetriever", "ToolRetriever + BM25", "BM25"], lines
         )
-    if FIGURES[name].columns:
-        return small_table(FIGURES[name])
+    if (figure := FIGURES.get(name)) and figure.columns:
+        return small_table(figure)
     table = read(name)["tables"][0]
     return markdown_table(["", *table["columns"]], full_rows(table, grouped=False))
 
