@@ -466,7 +466,7 @@ def test_stress(model: PreTrainedModel) -> None:
     beginning = [draw.randrange(500) for _ in range(40)]
     prompts = [[*beginning[: 20 * (n % 3)], *(draw.randrange(500) for _ in range(1 + 7 * n))] for n in range(12)]
     runner = Runner(model)
-    with Engine(model, pass_tokens=64, shared_tokens=16, prefix_mebibytes=0.2, concurrency=16) as engine:
+    with Engine(model, pass_tokens=50, shared_tokens=13, prefix_mebibytes=0.2, concurrency=16) as engine:
         alone = [runner.run([Part(ids=prompt)])[0][0] for prompt in prompts]
         texts = [engine.submit(FreeText(prompt, 10)).result(60) for prompt in prompts]
         wrong: list[Any] = []
