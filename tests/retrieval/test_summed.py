@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from toolgen.catalog import Catalog, Tool
 from toolgen.errors import UsageError
 from toolgen.retrieval import (
+    BM25Retriever,
     Ranking,
     Resources,
     Retriever,
@@ -84,6 +87,26 @@ def test_in_a_sum_bm25_gives_its_best_tool_as_many_logits_whatever_the_request()
     made.index(CATALOG)
     scores_QN = made.score_all(["c", "about c, or about b", "nothing known"])
     assert scores_QN.max(1).tolist() == [8.0, 8.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("methods", "beside", "taught", "weight"),
+    [
+        (["bm25"], ["generative"], True, 0.5),
+        (["bm25"], ["generative"], False, 8.0),
+        (["bm25"], [], True, 8.0),
+        (["bm25"], ["toolretriever"], False, 0.5),
+    ],
+)
+def test_beside_a_method_that_requests_have_taught_bm25_counts_by_its_scores(
+    methods: list[str], beside: list[str], taught: bool, weight: float
+) -> None:
+    resources = Resources(checkpoint=cast("Any", SimpleNamespace(is_taught=taught)))
+    made = make_sum(methods, resources, beside=beside)
+    made.index(CATALOG)
+    assert made.weights == (weight,)
+    shares = [one.config.get("relative", False) for one in made.parts if isinstance(one, BM25Retriever)]
+    assert shares == [weight == 8.0]
 
 
 def test_a_bonus_lifts_the_tools_that_no_training_request_asks_for() -> None:

@@ -136,6 +136,12 @@ class Checkpoint:
             "calibrations": {name: one.to_dict() for name, one in self.calibrations.items()},
         }
 
+    @property
+    def is_taught(self) -> bool:
+        """Whether training requests, or conversations, have taught the model this catalog's tools."""
+        taught = any(one.examples.get(kind) for one in self.stages for kind in ("requests", "trajectories"))
+        return taught or bool(self.asked_tools)
+
     def search(self, text: str, k: int = 5) -> list[SearchResult]:
         """The k likeliest results for a request, best first: tools, and "no_tool" where it ranks among them. The probabilities
         are those of what the model chooses if it has to name a tool or decline; over all tools and "no_tool" they sum to one.

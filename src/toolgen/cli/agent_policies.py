@@ -160,7 +160,11 @@ def generative_policy(
         raise UsageError("--alone adds nothing; leave out --add")
     if add and not is_atomic:
         raise UsageError("--add needs a checkpoint with one token a tool; here a tool is several")
-    added = None if alone or not is_atomic else make_sum(add or (ADDED,), Resources())
+    added = (
+        None
+        if alone or not is_atomic
+        else make_sum(add or (ADDED,), Resources(checkpoint=checkpoint), beside=("generative",))
+    )
     if added is not None:
         added.index(checkpoint.catalog)
     return GenerativePolicy(checkpoint, options=options, added=added, only_said=not alone)

@@ -6,6 +6,7 @@ import os
 import re
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from toolgen.cli.virtualize import TEXT_BASE, IndexingOption
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
 from toolgen.fetching import resolve_base
-from toolgen.planning import Machine, ModelShape, Plan, Workload, preference_cost, reinforcement_cost
+from toolgen.planning import Machine, ModelShape, Plan, StageCost, Workload, preference_cost, reinforcement_cost
 from toolgen.planning import plan as make_plan
 from toolgen.planning.cost import UTILIZATION
 from toolgen.reinforcement import (
@@ -101,13 +102,7 @@ def plan(
         utilization=utilization if utilization is not None else UTILIZATION,
     )
     made = make_plan(shape, workload, configs, machine)
-    pairs = resolve_preference(None, _settings_of_own(PREFERENCE, PreferenceConfig, settings or ()))
-    runs = resolve_reinforcement(None, _settings_of_own(REINFORCEMENT, ReinforceConfig, settings or ()))
-    learned = (
-        preference_cost(shape, workload, pairs, machine),
-        reinforcement_cost(shape, workload, runs, machine),
-    )
-    made = replace(made, stages=(*made.stages, *learned))
+    made = replace(made, stages=(*made.stages, *_from_runs(shape, workload, settings or (), machine)))
     answer = made.to_dict() | {"machine": vars(machine)}
     emit(answer, as_json, lambda: _table(made))
     message(f"estimated with {machine.gflops:,.0f} GFLOPS and {machine.memory_gib:.1f} GiB for each process")
@@ -115,14 +110,23 @@ def plan(
         raise typer.Exit(1)
 
 
-def _settings_of(stage: str, settings: list[str] | tuple[str, ...]) -> list[str]:
+def _from_runs(
+    shape: ModelShape, workload: Workload, settings: Sequence[str], machine: Machine
+) -> tuple[StageCost, StageCost]:
+    """The stages that learn from the model's own runs."""
+    pairs = resolve_preference(None, _settings_of_own(PREFERENCE, PreferenceConfig, settings))
+    runs = resolve_reinforcement(None, _settings_of_own(REINFORCEMENT, ReinforceConfig, settings))
+    return preference_cost(shape, workload, pairs, machine), reinforcement_cost(shape, workload, runs, machine)
+
+
+def _settings_of(stage: str, settings: Sequence[str]) -> list[str]:
     """The settings that mean this stage, without its name in front."""
     parted = [(text.partition("."), text) for text in settings]
     apart = {*STAGES, PREFERENCE, REINFORCEMENT}
     return [rest if head in apart else text for (head, _, rest), text in parted if head == stage or head not in apart]
 
 
-def _settings_of_own(stage: str, config: type[TrainingConfig], settings: list[str] | tuple[str, ...]) -> list[str]:
+def _settings_of_own(stage: str, config: type[TrainingConfig], settings: Sequence[str]) -> list[str]:
     """The same for a stage with settings of its own: of those for all stages, what it has."""
     known = config.model_fields.keys()
     own = [text for text in settings if text.partition(".")[0] == stage]

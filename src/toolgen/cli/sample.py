@@ -72,9 +72,7 @@ def sample(
     """
     check_one_process("sample")
     dataset_output(output, checkpoint, dataset)
-    from toolgen.checkpoint import Checkpoint
     from toolgen.evaluation.agent import check_kinds
-    from toolgen.reinforcement.samples import sample_tasks
 
     check_kinds(kinds or ())
     config = SampleConfig(
@@ -89,6 +87,16 @@ def sample(
         concurrency=concurrency,
         seed=seed,
     )
+    counts = _sample(checkpoint, dataset, output, config, restart=restart)
+    emit({"dataset": str(output), **counts.to_dict()}, as_json, lambda: f"wrote {output}: {_text(counts)}")
+    stage = "preference" if counts.preferences else "agent"
+    hint(f"toolgen train {stage} {{checkpoint}} {{output}} -o CKPT2", checkpoint=checkpoint, output=output)
+
+
+def _sample(checkpoint: Path, dataset: Path, output: Path, config: SampleConfig, *, restart: bool) -> Counts:
+    from toolgen.checkpoint import Checkpoint
+    from toolgen.reinforcement.samples import sample_tasks
+
     data = load_dataset(dataset)
     needed = sorted({task.package for task in data.tasks["train"] if task.package and task.kind in config.kinds})
     packages = {name: fetch_dataset(name, on_message=message) for name in needed}
@@ -99,9 +107,7 @@ def sample(
         )
     save_dataset(sampled, output)
     shutil.rmtree(work_folder(output), ignore_errors=True)
-    emit({"dataset": str(output), **counts.to_dict()}, as_json, lambda: f"wrote {output}: {_text(counts)}")
-    stage = "preference" if counts.preferences else "agent"
-    hint(f"toolgen train {stage} {{checkpoint}} {{output}} -o CKPT2", checkpoint=checkpoint, output=output)
+    return counts
 
 
 def _text(counts: Counts) -> str:

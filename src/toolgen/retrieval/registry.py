@@ -32,9 +32,12 @@ DENSE_MODEL = "all-minilm-l6-v2"
 WRITTEN = {"re-invoke": "dense", "iterfeedback": "dense", "long-context": "bm25"}
 
 # What turns a method's scores into logits, so that they can be added, or decided by sets of tools. Encoders: the scale at which
-# they are trained. BM25: of its scores relative to the request's best, chosen on the development splits of four datasets
-# (`benchmarks/sums.py`).
-LOGIT_SCALES = {"generative": 1.0, "bm25": 8.0, "dense": 20.0, "toolretriever": 20.0}
+# they are trained. BM25: beside methods that training requests have taught, chosen on the development splits of BFCL and
+# StableToolBench.
+LOGIT_SCALES = {"generative": 1.0, "bm25": 0.5, "dense": 20.0, "toolretriever": 20.0}
+BEST_BM25 = 8.0
+"""Logits of the best tool of BM25 beside methods that no request has taught; others have their share of it. Chosen on the
+development splits of four datasets (`benchmarks/sums.py`)."""
 
 RETRIEVERS = ("generative", "generative-unconstrained", "bm25", "dense", "toolretriever", *WRITTEN)
 
@@ -100,8 +103,9 @@ def make_retriever(spec: RetrieverSpec | str, resources: Resources | None = None
         summed = make_sum(spec.methods, resources, unasked_bonus=spec.unasked_bonus, name=spec.name)
         return _by_sets(summed, 1.0, spec, resources) if spec.sets else summed
     if spec.sets:
-        scale = _logit_scale(spec.method)  # before anything is fetched or read
-        return _by_sets(_of_logits(spec.method, resources), scale, spec, resources)
+        _check_logits(spec.methods)
+        base, scale = _of_logits(spec.method, resources, _is_taught(spec.methods, resources))
+        return _by_sets(base, scale, spec, resources)
     return _make(spec.method, resources)
 
 
@@ -115,18 +119,33 @@ def _by_sets(base: Retriever, scale: float, spec: RetrieverSpec, resources: Reso
 
 
 def make_sum(
-    methods: Sequence[str], resources: Resources, *, unasked_bonus: float = 0.0, name: str = ""
+    methods: Sequence[str],
+    resources: Resources,
+    *,
+    beside: Sequence[str] = (),
+    unasked_bonus: float = 0.0,
+    name: str = "",
 ) -> SumRetriever:
-    """The sum of the logits of one or more methods. UsageError as from `make_retriever`, and for a method whose scores cannot
-    be logits."""
-    scales = [_logit_scale(method) for method in methods]  # before anything is fetched or read
-    members = [(_of_logits(method, resources), scale) for method, scale in zip(methods, scales, strict=True)]
+    """The sum of the logits of one or more methods; `beside`: those that it is added to. UsageError as from `make_retriever`,
+    and for a method whose scores cannot be logits."""
+    _check_logits(methods)
+    is_taught = _is_taught((*methods, *beside), resources)
+    members = [_of_logits(method, resources, is_taught) for method in methods]
     return SumRetriever(members, unasked_bonus=unasked_bonus, asked_tools=resources.asked_tools, name=name)
 
 
-def _of_logits(method: str, resources: Resources) -> Retriever:
-    """The method in the form whose scores LOGIT_SCALES makes logits."""
-    return BM25Retriever(relative=True) if method == "bm25" else _make(method, resources)
+def _is_taught(methods: Sequence[str], resources: Resources) -> bool:
+    """Whether training requests have taught one of the methods."""
+    generates = any(method.startswith("generative") for method in methods)
+    is_taught = generates and resources.checkpoint is not None and resources.checkpoint.is_taught
+    return is_taught or "toolretriever" in methods
+
+
+def _of_logits(method: str, resources: Resources, is_taught: bool) -> tuple[Retriever, float]:
+    """The method, and what makes its scores logits."""
+    if method == "bm25" and not is_taught:
+        return BM25Retriever(relative=True), BEST_BM25
+    return _make(method, resources), LOGIT_SCALES[method]
 
 
 def _make(method: str, resources: Resources) -> Retriever:
@@ -153,12 +172,13 @@ def _unknown(method: str) -> UsageError:
     return UsageError(f"there is no retriever {method!r}; choose one of {', '.join(RETRIEVERS)}")
 
 
-def _logit_scale(method: str) -> float:
-    if method not in RETRIEVERS:
-        raise _unknown(method)
-    if method not in LOGIT_SCALES:
-        raise UsageError(f"the scores of {method!r} are no logits; those of {', '.join(LOGIT_SCALES)} are")
-    return LOGIT_SCALES[method]
+def _check_logits(methods: Sequence[str]) -> None:
+    """UsageError for a method whose scores are no logits, before anything is fetched or read."""
+    for method in methods:
+        if method not in RETRIEVERS:
+            raise _unknown(method)
+        if method not in LOGIT_SCALES:
+            raise UsageError(f"the scores of {method!r} are no logits; those of {', '.join(LOGIT_SCALES)} are")
 
 
 def _dense(name: str, model: Path | None, resources: Resources) -> Retriever:
