@@ -51,9 +51,7 @@ def sample(
     with_given: Annotated[
         bool,
         typer.Option(
-            "--with-given",
-            help="Keep the training conversations of DATASET, too; wrong runs of a task of which none is right are paired with "
-            "them.",
+            "--with-given", help="Keep DATASET's training conversations; tasks of which no run is right pair with them."
         ),
     ] = _DEFAULTS.with_given,
     thought: ThoughtOption = "off",
@@ -70,10 +68,10 @@ def sample(
     Runs that the task's scorer calls right become conversations for the agent stage (rejection sampling, arXiv 2308.01825). A
     right and a wrong run of a task that begin alike become a preference for train preference. Interrupted, it can be resumed.
     """
-    check_one_process("sample")
-    dataset_output(output, checkpoint, dataset)
     from toolgen.evaluation.agent import check_kinds
 
+    check_one_process("sample")
+    dataset_output(output, checkpoint, dataset)
     check_kinds(kinds or ())
     config = SampleConfig(
         runs=runs,
@@ -89,8 +87,8 @@ def sample(
     )
     counts = _sample(checkpoint, dataset, output, config, restart=restart)
     emit({"dataset": str(output), **counts.to_dict()}, as_json, lambda: f"wrote {output}: {_text(counts)}")
-    stage = "preference" if counts.preferences else "agent"
-    hint(f"toolgen train {stage} {{checkpoint}} {{output}} -o CKPT2", checkpoint=checkpoint, output=output)
+    learn = "preference" if counts.preferences else "agent"
+    hint(f"toolgen train {learn} {{checkpoint}} {{output}} -o CKPT2", checkpoint=checkpoint, output=output)
 
 
 def _sample(checkpoint: Path, dataset: Path, output: Path, config: SampleConfig, *, restart: bool) -> Counts:
