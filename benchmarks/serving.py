@@ -57,6 +57,8 @@ TOKENS = 48
 """What a chat may write."""
 KINDS = ("search", "search", "search", "whole", "search", "streamed", "search", "search", "whole", "streamed")
 HOSTILE = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(a+)+$"}, "b": {"$ref": "#"}}}
+SETTLED = 0.5
+"""Seconds after which a server has ended what a client broke off."""
 _NUMBERS = count(1)
 
 
@@ -88,6 +90,7 @@ def server(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
             if process.poll() is not None or time.monotonic() > until:
                 raise SystemExit(f"no server; see why: {' '.join(command)}")
             time.sleep(0.2)
+        await_idle(process.pid)
         yield process, url
     finally:
         process.kill()
@@ -168,6 +171,7 @@ def alone(checkpoint: Checkpoint, url: str, texts: Sequence[str]) -> dict[str, A
 
         for place, text in enumerate([texts[0], *texts]):  # the first is to warm up
             path, given = body("search", text)
+            time.sleep(SETTLED)  # the pass that the stream before has left ends first
             found = {
                 "bare": timed(lambda text=given["query"]: bare(text)),
                 "search": timed(lambda path=path, given=given: client.post(url + path, json=given).raise_for_status()),
@@ -227,6 +231,20 @@ async def client_of(
                 seen.statuses["a stream that was cut"] += 1
             seen.seconds.setdefault(kind, []).append(time.perf_counter() - started)
             turn += 1
+
+
+def await_idle(pid: int) -> None:
+    """Waits until a process does nothing: a server that has begun reads documentation in the background."""
+    before, now = -1.0, processor_seconds(pid)
+    while now - before > 0.05:
+        time.sleep(2)
+        before, now = now, processor_seconds(pid)
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has taken so far."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mib(pid: int) -> float:
