@@ -60,7 +60,7 @@ def test_sources_and_datasets_become_a_checkpoint_that_is_searched(
         json.loads(toolgen("search", output, text, "--json", *options).stdout)
         for options in ((), ("--retriever", "generative"), ("--add", "bm25"))
     )
-    assert default == added and default["tools"][0] == "pets&&walk"
+    assert default == added and "pets&&walk" in {*default["tools"]} - {*alone["tools"]}
     assert 0 < default["confidence"] < 1 and {*loaded.calibrations} == {"generative+bm25"}
     assert (default["retriever"], alone["retriever"]) == ("generative+bm25", "generative")
     trained = replace(loaded, stages=(*loaded.stages, StageRecord(stage="retrieval")))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from toolgen.errors import UsageError
-from toolgen.reinforcement import ReinforceConfig, resolve_reinforcement
+from toolgen.reinforcement import ReinforceConfig, resolve_preference, resolve_reinforcement
 from toolgen.reinforcement.config import DEFAULTS, LEVELS, REWARD
 from toolgen.reinforcement.objective import METHODS
 from toolgen.reinforcement.rewards import PARTS
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "reinforcement").glob("*.yaml"))
+RECIPES = Path(__file__).parents[2] / "recipes"
+OWN = [
+    (resolve, recipe)
+    for resolve, folder in ((resolve_reinforcement, "reinforcement"), (resolve_preference, "preference"))
+    for recipe in sorted((RECIPES / folder).glob("*.yaml"))
+]
 
 
 def test_one_weight_of_the_reward_can_be_set() -> None:
@@ -44,7 +51,7 @@ def test_what_cannot_be_is_refused_in_one_line(setting: str, message: str) -> No
         resolve_reinforcement(None, [setting])
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
-def test_every_recipe_resolves_and_says_what_it_is_for(recipe: Path) -> None:
+@pytest.mark.parametrize(("resolve", "recipe"), OWN, ids=[recipe.name for _, recipe in OWN])
+def test_every_recipe_resolves_and_says_what_it_is_for(resolve: Callable[..., Any], recipe: Path) -> None:
     assert recipe.read_text(encoding="utf-8").startswith("# ")
-    assert resolve_reinforcement(recipe) != resolve_reinforcement()
+    assert resolve(recipe) != resolve()
