@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import shutil
@@ -58,6 +59,19 @@ def logits(model: Any) -> torch.Tensor:
     with torch.inference_mode():
         found: torch.Tensor = model(input_ids=torch.tensor([[1, 2, 3, 300, 5]])).logits
     return found
+
+
+@pytest.mark.parametrize(
+    ("stages", "taught"),
+    [
+        ((), False),
+        ((StageRecord(stage="index", examples={"texts": 4, "requests": 0}), StageRecord(stage="memorization")), False),
+        ((StageRecord(stage="index"), StageRecord(stage="agent", examples={"trajectories": 3})), True),
+        ((StageRecord(stage="retrieval", examples={"requests": 2}),), True),
+    ],
+)
+def test_a_checkpoint_knows_whether_requests_have_taught_it(stages: tuple[StageRecord, ...], taught: bool) -> None:
+    assert dataclasses.replace(tiny_checkpoint(), stages=stages).is_taught == taught
 
 
 @architectures

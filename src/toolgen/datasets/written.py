@@ -21,7 +21,7 @@ from toolgen.datasets.synthetic import SPARE, TRAINED, Draft
 from toolgen.errors import InputError, UsageError
 from toolgen.files import append_record, write_text
 from toolgen.foreign.data import line_values, lines_so_far
-from toolgen.foreign.typed import typed
+from toolgen.foreign.typed import typed_lines
 from toolgen.llm import ChatMessage, LanguageModel
 
 MAX_DOCUMENTATION = 1200  # characters of a tool's documentation in the prompt
@@ -207,15 +207,8 @@ def _answers_so_far(work: Path, settings: Mapping[str, Any]) -> dict[str, list[s
     def refuse(line: str, reason: str) -> None:
         raise InputError(f"{work}, {line}: {reason}; delete the file to have all written anew")
 
-    answers = {}
-    for number, value in islice(line_values(lines, str(work), refuse), 1, None):
-        try:
-            kept = typed(_Answers, value)
-        except ValueError as error:
-            refuse(f"line {number}", str(error))
-        else:
-            answers[kept.key] = kept.answers
-    return answers
+    written = islice(line_values(lines, str(work), refuse), 1, None)  # behind the settings
+    return {kept.key: kept.answers for kept in typed_lines(_Answers, written, refuse)}
 
 
 def _lines(answer: str) -> list[str]:

@@ -24,7 +24,7 @@ from toolgen.evaluation.agent_results import AgentRecord, AgentResult
 from toolgen.evaluation.metrics import Interval, bootstrap
 from toolgen.files import append_record
 from toolgen.foreign.data import line_values, lines_so_far
-from toolgen.foreign.typed import typed
+from toolgen.foreign.typed import typed_lines
 from toolgen.llm.protocol import ChatMessage, LanguageModel
 
 Status = Literal["solved", "unsure", "unsolved"]
@@ -167,15 +167,8 @@ def _cached(path: Path | None) -> dict[str, str]:
     def refuse(line: str, reason: str) -> None:
         raise InputError(f"{path}, {line}: no answer of a judge ({reason}); name another file")
 
-    answers = {}
-    for number, value in line_values(lines_so_far(path), str(path), refuse) if path else ():
-        try:
-            kept = typed(_Kept, value)
-        except ValueError as error:
-            refuse(f"line {number}", str(error))
-        else:
-            answers[kept.key] = kept.answer
-    return answers
+    lines = line_values(lines_so_far(path), str(path), refuse) if path else ()
+    return {kept.key: kept.answer for kept in typed_lines(_Kept, lines, refuse)}
 
 
 def _framed(trajectory: Trajectory) -> str:

@@ -5,8 +5,11 @@ Knows dataclasses and the types of their fields; keys that a class does not have
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, TypeVar
+
+from toolgen.foreign.data import OnLoss
 
 T = TypeVar("T")
 
@@ -25,6 +28,17 @@ def typed(kind: type[T], value: Any) -> T:
         raise ValueError(f"{place or 'the value'}: {first['msg'].removeprefix('Value error, ')[:200]}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def typed_lines(kind: type[T], lines: Iterable[tuple[int, Any]], on_loss: OnLoss) -> Iterator[T]:
+    """The values of numbered lines (`line_values`) as a `kind`; one that is none is told to `on_loss`."""
+    for number, value in lines:
+        try:
+            found = typed(kind, value)
+        except ValueError as error:
+            on_loss(f"line {number}", str(error))
+        else:
+            yield found
 
 
 @cache
