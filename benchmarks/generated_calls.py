@@ -1,13 +1,14 @@
 """Calls that checkpoints write under the constraints, counted by a validator that shares nothing with toolgen.
 
-    python benchmarks/generated_calls.py FOLDER... [--base BASE] [-n 2000] [--concurrency 8] -o RESULT.json
+    python benchmarks/generated_calls.py FOLDER... [--base BASE] [-n 2000] [--closing 0.2] [--concurrency 8] -o RESULT.json
 
 FOLDER is a checkpoint, or a dataset, whose catalog is then virtualized with BASE in memory, untrained. For each, calls are
 drawn with temperature 1 until `-n` were emitted: the beginning of a documentation is the request, and the model chooses one of
 all tools. A checkpoint writes the arguments of the tool that it chose; an untrained model, which chooses the same few again and
 again, those of the tool that the request is from. Then `jsonschema` judges them by the tool's line in `catalog.jsonl`.
 What is cut by `--tokens`, and what toolgen itself withholds because a grammar is looser than its schema, are no
-calls; they are counted apart.
+calls; they are counted apart. A model that writes at random hardly ever ends a text: with `--closing P` a token of an argument
+object is drawn, with chance P, only among those that end or separate values, if any is legal there.
 
 Every attempt is a line of RESULT.jsonl as soon as it is made; the same command goes on where it stopped. 10,000 calls over five
 catalogs:
@@ -31,6 +32,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from grammar_walks import is_valid
 
 from toolgen.catalog.text import statement
@@ -40,10 +43,39 @@ from toolgen.decoding import DecodingOptions, Sampling, ToolDecoder
 from toolgen.fetching import resolve_base
 from toolgen.inference.engine import Engine, Work
 from toolgen.inference.machine import tune_allocator
+from toolgen.inference.session import Session
 
 Json = dict[str, Any]
+Mask = npt.NDArray[np.bool_]
 MOST_TRIES = 4
 """Attempts for one call that is wanted, at most."""
+
+
+class Endings:
+    """Which tokens end or separate values: a quotation mark where one is legal, else a bracket or a comma."""
+
+    def __init__(self, decoder: ToolDecoder, chance: float) -> None:
+        self.chance = chance
+        texts = [decoder.token_text(one) for one in range(decoder.checkpoint.vocabulary.action_token_ids.start)]
+        self._quotes_V, self._others_V = (np.array([text[:1] in ends for text in texts]) for ends in ('"', "]},"))
+
+    def among(self, allowed_V: Mask) -> Mask:
+        """Those that are allowed; where none is, all that is allowed."""
+        narrowed = (allowed_V & ends_V for ends_V in (self._quotes_V, self._others_V))
+        return next((one for one in narrowed if one.any()), allowed_V)
+
+
+class ClosingSession(Session):
+    """A session that now and then draws tokens of arguments only among those that end or separate values."""
+
+    def __init__(self, passes: Work, endings: Endings, seed: str) -> None:
+        self._random, self._endings = random.Random(seed), endings
+        super().__init__(passes, seed=self._random.getrandbits(63))
+
+    def draw(self, sampling: Sampling, allowed: Any = None, *, purpose: str = "", scores: Any = None) -> int:
+        if purpose and self._random.random() < self._endings.chance:
+            allowed = self._endings.among(allowed)
+        return super().draw(sampling, allowed, purpose=purpose, scores=scores)
 
 
 @dataclass(frozen=True)
@@ -51,6 +83,7 @@ class Attempt:
     """One call, drawn by the seed, its catalog and its number."""
 
     decoder: ToolDecoder
+    endings: Endings
     catalog: str
     number: int
     trained: bool
@@ -58,8 +91,9 @@ class Attempt:
     def run(self, work: Work) -> Json:
         checkpoint = self.decoder.checkpoint
         tools = checkpoint.catalog
-        asked = tools[random.Random(f"{self.decoder.options.sampling.seed}/{self.number}").randrange(len(tools))]
-        session = self.decoder.session(passes=work, task=f"{self.catalog}/{self.number}")
+        seed = self.decoder.options.sampling.seed
+        asked = tools[random.Random(f"{seed}/{self.number}").randrange(len(tools))]
+        session = ClosingSession(work, self.endings, f"{seed}/{self.catalog}/{self.number}")
         session.sync(checkpoint.protocol.prompt([{"role": "user", "content": statement(asked)}], max_tokens=256))
         chosen = self.decoder.choose(session, required=True).tool
         tool = chosen if self.trained else asked.id
@@ -115,10 +149,11 @@ def attempts(folder: Path, done: list[Json], options: argparse.Namespace) -> Ite
     checkpoint, judge = opened(folder, options.base), Judge(folder / "catalog.jsonl")
     sampling = Sampling(temperature=options.temperature, seed=options.seed)
     decoder = ToolDecoder(checkpoint, DecodingOptions(argument_tokens=options.tokens, sampling=sampling))
+    endings = Endings(decoder, options.closing)
     made = {one["number"] for one in done}
     numbers = [number for number in range(MOST_TRIES * options.n) if number not in made]
     with Engine(checkpoint.model, concurrency=options.concurrency) as engine:
-        requests = (Attempt(decoder, folder.name, number, is_trained(folder)) for number in numbers)
+        requests = (Attempt(decoder, endings, folder.name, number, is_trained(folder)) for number in numbers)
         for _, attempt in engine.each(requests, options.concurrency):
             attempt["verdict"] = judge.verdict(attempt)
             counts[attempt["verdict"]] += 1
@@ -144,6 +179,7 @@ def main() -> None:
     parser.add_argument("--base", default="smollm2-135m-instruct")
     parser.add_argument("-n", type=int, default=2000, help="emitted calls of each catalog")
     parser.add_argument("--tokens", type=int, default=256, help="of one argument object, at most")
+    parser.add_argument("--closing", type=float, default=0.0, help="chance that a token ends or separates values")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--concurrency", type=int, default=8)
