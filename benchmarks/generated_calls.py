@@ -116,11 +116,11 @@ class Judge:
 
     def __init__(self, file: Path) -> None:
         self._places: dict[str, int] = {}
-        self._file = file.open("rb")
-        place = 0
-        for line in self._file:
-            self._places[json.loads(line)["id"]] = place
-            place += len(line)
+        self._file, place = file, 0
+        with file.open("rb") as lines:
+            for line in lines:
+                self._places[json.loads(line)["id"]] = place
+                place += len(line)
 
     def verdict(self, attempt: Json) -> str:
         """`valid`, `invented tool`, `invalid arguments` or `not judged`; for what was not emitted, why."""
@@ -128,8 +128,9 @@ class Judge:
             return str(attempt["status"])
         if not {attempt["chosen"], attempt["tool"]} <= self._places.keys():
             return "invented tool"
-        self._file.seek(self._places[attempt["tool"]])
-        schema = json.loads(self._file.readline())["parameters"]
+        with self._file.open("rb") as lines:
+            lines.seek(self._places[attempt["tool"]])
+            schema = json.loads(lines.readline())["parameters"]
         try:
             value = json.loads(attempt["arguments"])
         except ValueError:
