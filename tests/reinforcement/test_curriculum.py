@@ -26,6 +26,11 @@ def test_tasks_stand_on_the_level_of_their_calls_and_turns(dataset: Dataset) -> 
     }
 
 
+def test_where_tools_are_given_every_task_has_some(dataset: Dataset) -> None:
+    everything, given = tasks_by_level(dataset, {}), tasks_by_level(dataset, {}, given_tools=True)
+    assert given == {**everything, "nothing_to_call": []} != everything
+
+
 def test_levels_open_one_after_another_and_declining_is_there_from_the_beginning() -> None:
     tasks = {level: [Task(id=f"{level}-{i}", turns=(Turn(text="x", calls=()),)) for i in range(4)] for level in LEVELS}
     config = tiny_config(steps=60, batch_size=32, curriculum=0.5)

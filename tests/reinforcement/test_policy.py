@@ -25,7 +25,13 @@ TEMPERATURE = 1.3
 
 
 def rollouts(
-    checkpoint: Checkpoint, dataset: Dataset, *, concurrency: int = 4, seed: str = "0", thought: int = 0
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    *,
+    concurrency: int = 4,
+    seed: str = "0",
+    thought: int = 0,
+    given: bool = False,
 ) -> list[Rollout]:
     sampling = Sampling(temperature=TEMPERATURE, seed=1)
     options = DecodingOptions(argument_tokens=8, thought_tokens=thought, sampling=sampling)
@@ -34,8 +40,10 @@ def rollouts(
         environment=partial(environment_for, catalog=dataset.catalog),
         budget=Budget(steps=3, tokens=40),
         concurrency=concurrency,
+        given_tools=given,
     )
-    tasks = [*dataset.tasks["train"], *dataset.all_tasks("train")[-2:]]
+    every = dataset.all_tasks("train")
+    tasks = [task for task in every if task.calls] if given else [*dataset.tasks["train"], *every[-2:]]
     with Engine(checkpoint.model, weights="full") as engine:
         return [one for group in maker.groups(engine, tasks, 3, seed) for one in group]
 
@@ -103,6 +111,17 @@ def test_tools_are_drawn_among_tools_and_arguments_among_text(checkpoint: Checkp
                 assert "{" in behind[-20:]
                 kinds.add("argument")
     assert kinds == {"tool", "further", "argument"}
+
+
+@pytest.mark.parametrize("indexing", ["atomic", "hierarchical"])
+def test_a_tool_that_is_given_is_no_choice_of_the_model(dataset: Dataset, indexing: Any) -> None:
+    checkpoint = tiny_checkpoint(catalog=dataset.catalog, indexing=indexing)
+    found = passages([one for seed in "012" for one in rollouts(checkpoint, dataset, seed=seed, given=True)])
+    batch = policy_batch([PolicyExample(passage, 1.0) for passage in found])
+    log_P = log_probabilities(TrainableModel(checkpoint).eval(), batch, temperature=TEMPERATURE)
+    torch.testing.assert_close(log_P.detach(), batch.drawn_P, rtol=0, atol=2e-5)
+    new = checkpoint.vocabulary.new_token_ids
+    assert len(log_P) and not unpacked(batch.allowed_PB)[:, new.start : new.stop].any(), "arguments alone"
 
 
 def test_a_passage_is_as_long_as_the_conversation_goes_on_in_the_same_tokens(

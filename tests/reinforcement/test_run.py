@@ -114,6 +114,18 @@ def test_frozen_layers_and_the_rows_of_the_base_stay_bit_for_bit(run: Runner, da
     assert any(".layers.1." in name for name in changed) and not any(".layers.0." in name for name in changed)
 
 
+def test_with_the_right_tools_given_arguments_are_learned(run: Runner, checkpoint: Checkpoint) -> None:
+    settings = {"task_tokens": 64, "argument_tokens": 24, "learning_rate": 3e-3, "row_learning_rate": 5e-3}
+    levels = {"one_call": 1, "nothing_to_call": 1}
+    trained = run(checkpoint, steps=12, batch_size=4, levels=levels, kl_weight=0.0, given_tools=True, **settings)
+    assert all(record["tools"] == record["declining"] == 1 for record in trained.metrics)
+    early, late = (
+        statistics.fmean(one["success"] for one in part) for part in (trained.metrics[:4], trained.metrics[-4:])
+    )
+    assert late > early
+    assert trained.stages[0].examples["nothing_to_call"] == 0
+
+
 def test_a_step_that_tells_nothing_changes_nothing(run: Runner, checkpoint: Checkpoint) -> None:
     before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
     trained = run(checkpoint, steps=2, keep_between=(0.9999, 1.0))

@@ -32,7 +32,8 @@ class ContextFullError(InputError):
 @dataclass(frozen=True, eq=False)
 class Draw:
     """A token that was drawn behind `ids` (the session's own list, which will grow), and its log probability among those that
-    were `allowed`, at the temperature of the draw (greedy: 1). `purpose` is the caller's word for what it is a part of.
+    were `allowed`, at the temperature of the draw (greedy: 1). `purpose` is the caller's word for what it is a part of,
+    empty for a tool.
     `likeliest` are the likeliest of the allowed and their log probabilities, as many as the session was asked for."""
 
     ids: Sequence[int]

@@ -98,6 +98,11 @@ class ReinforceConfig(TrainingConfig):
         description="share of the steps after which all levels are open; before, they open one after another, from one call to "
         "several turns",
     )
+    given_tools: bool = Field(
+        False,
+        description="whether the right tools are handed to the model, so that it learns arguments alone; tasks that no tool "
+        "fits are left out",
+    )
     task_steps: int = Field(6, ge=1, description="actions in each turn of a rollout")
     task_tokens: int = Field(384, ge=8, description="tokens that a rollout may write")
     thought_tokens: int = Field(

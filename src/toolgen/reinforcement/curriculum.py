@@ -29,11 +29,12 @@ def level_of(task: Task) -> Level:
     return "one_call" if len(task.calls) == 1 else "several_calls"
 
 
-def tasks_by_level(dataset: Dataset, packages: Packages) -> dict[Level, list[Task]]:
-    """The training tasks that can be carried out and judged; DatasetError if there is none."""
+def tasks_by_level(dataset: Dataset, packages: Packages, *, given_tools: bool = False) -> dict[Level, list[Task]]:
+    """The training tasks that can be carried out and judged, with `given_tools` those that have some; DatasetError if there is
+    none."""
     found: dict[Level, list[Task]] = {"nothing_to_call": [], **{level: [] for level in LADDER}}
     for task in dataset.all_tasks("train"):
-        if not task.faults and scorer_for(task, dataset.catalog, packages):
+        if not ((given_tools and task.no_tool_fits) or task.faults) and scorer_for(task, dataset.catalog, packages):
             found[level_of(task)].append(task)
     if not any(found.values()):
         raise DatasetError(

@@ -52,18 +52,21 @@ class Recorder:
     its conversation goes on from there. It does not where what was written is read in other tokens later, or where a long
     conversation is shown from a later turn on. So each token is learned behind exactly what it was drawn behind.
 
-    What was forced is no choice, and the words of an answer are not judged by any reward: neither is noted. Recorders with one
-    `known` hold each mask once.
+    What was forced is no choice, and the words of an answer are not judged by any reward: neither is noted; nor, with
+    `given_tools`, is a tool, since it was not chosen. Recorders with one `known` hold each mask once.
     """
 
-    def __init__(self, vocabulary_size: int, known: dict[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self, vocabulary_size: int, known: dict[bytes, bytes] | None = None, *, given_tools: bool = False
+    ) -> None:
         self.passages: list[Passage] = []
+        self._unjudged = {FINISH, ""} if given_tools else {FINISH}
         self._size = vocabulary_size
         self._known = {} if known is None else known
 
     def __call__(self, draw: Draw) -> None:
         """Notes a draw."""
-        if draw.purpose == FINISH:
+        if draw.purpose in self._unjudged:
             return
         allowed_V = mask_of(draw.allowed, self._size)
         if allowed_V.sum() < 2:
@@ -130,7 +133,8 @@ class RolloutMaker:
 
     def roll_out(self, task: Task, seed: str, work: Work) -> Rollout:
         """One run of a task, in an environment of its own."""
-        recorder = Recorder(self.policy.checkpoint.vocabulary.new_token_ids.stop)
+        size = self.policy.checkpoint.vocabulary.new_token_ids.stop
+        recorder = Recorder(size, given_tools=self.given_tools)
         drawing = self.policy.for_task(task, work, seed=seed, on_draw=recorder)
         policy = GivenTools(drawing, right_tools(task)) if self.given_tools else drawing
         with closing(self.environment(task)) as environment:

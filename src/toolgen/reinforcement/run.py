@@ -61,7 +61,7 @@ def reinforce(
     Raises UsageError and KeyboardInterrupt as `run_stage` does, DatasetError where there is no task to learn from.
     """
     check_catalog(checkpoint, dataset)
-    levels = tasks_by_level(dataset, packages)
+    levels = tasks_by_level(dataset, packages, given_tools=config.given_tools)
     batches = batches_of_tasks(levels, config)
     work = work_folder(output)
     examples: dict[str, Sequence[Task]] = dict(levels.items())
@@ -102,10 +102,11 @@ class ReinforcementRun(Run[Task]):
             argument_tokens=config.argument_tokens, thought_tokens=config.thought_tokens, sampling=sampling
         )
         self.maker = RolloutMaker(
-            policy=GenerativePolicy(checkpoint, options=options),
+            policy=GenerativePolicy(checkpoint, options=options, only_said=True),
             environment=partial(environment_for, catalog=dataset.catalog, packages=packages),
             budget=Budget(steps=config.task_steps, tokens=config.task_tokens, seconds=SECONDS),
             concurrency=config.concurrency,
+            given_tools=config.given_tools,
         )
         self.log_probabilities = partial(log_probabilities, temperature=config.temperature)
 

@@ -171,9 +171,9 @@ def preferences(group: Group, keep: int, given: Trajectory | None = None) -> lis
 
 def _drawn(dataset: Dataset, packages: Packages, config: SampleConfig) -> list[Task]:
     """The tasks in the order of the dataset, or some of them."""
-    possible = {task.id for tasks in tasks_by_level(dataset, packages).values() for task in tasks}
-    kinds = {*config.kinds} - ({"irrelevance"} if config.given_tools else set())
-    tasks = [task for task in dataset.all_tasks("train") if task.id in possible and task.kind in kinds]
+    levels = tasks_by_level(dataset, packages, given_tools=config.given_tools)
+    possible = {task.id for tasks in levels.values() for task in tasks}
+    tasks = [task for task in dataset.all_tasks("train") if task.id in possible and task.kind in config.kinds]
     if not tasks:
         raise DatasetError(
             f"{dataset.name} has no training task of the kinds {', '.join(config.kinds)} that can be carried out and judged"
