@@ -50,7 +50,6 @@ SIZES = (1, 10, 100, 1000)
 PART = 5  # one tool of so many comes late
 LIMIT = 400  # requests for late tools, and as many for early ones
 AT_HAND = 500  # training requests for late tools
-SUMS = {"model + bm25": ("model", "bm25"), "dense + bm25": ("dense", "bm25")}
 
 
 def is_late(tool: Tool) -> bool:
@@ -106,6 +105,13 @@ def by_documents(
         logits.index(checkpoint.catalog)
         found[name] = logits.score_all(texts)
     return found
+
+
+def bm25_beside(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """BM25 as it counts in a sum with this checkpoint."""
+    logits = make_sum(["bm25"], Resources(checkpoint=checkpoint), beside=["generative"])
+    logits.index(checkpoint.catalog)
+    return logits.score_all(texts)
 
 
 def ranked(scores_N: npt.NDArray[np.float64], allowed_N: npt.NDArray[np.bool_], ids: Sequence[str]) -> list[str]:
@@ -177,6 +183,8 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     texts = [query.text for query in (*for_late, *for_early)]
     states = GenerativeRetriever(checkpoint).hidden_states(texts)
     scores = {"model": by_rows(checkpoint, states), **by_documents(checkpoint, texts, given.encoder)}
+    scores["model + bm25"] = scores["model"] + bm25_beside(checkpoint, texts)
+    scores["dense + bm25"] = scores["dense"] + scores["bm25"]
     if given.learn:
         some = [Asked(q.text, q.tools) for q in dataset.searches("train") if not late_ids.isdisjoint(q.tools)]
         some = some[:: -(-len(some) // AT_HAND) or 1]
@@ -185,9 +193,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
         checkpoint = learn_requests(checkpoint, some, states_of, late_ids)
         seconds["learning"] = round(time.process_time() - started, 1)
         scores["model, learned"] = by_rows(checkpoint, states)
-    scores |= {name: sum(scores[one] for one in parts) for name, parts in SUMS.items()}
-    if given.learn:
-        scores["model, learned + bm25"] = scores["model, learned"] + scores["bm25"]
+        scores["model, learned + bm25"] = scores["model, learned"] + bm25_beside(checkpoint, texts)
     sizes = sorted({size for size in (*SIZES, asked) if size <= len(late)})
     count = len(for_late)
     result: dict[str, Any] = {

@@ -87,6 +87,10 @@ def test_a_stage_says_what_it_inherits_what_is_overridden_and_how_it_ended(
     answer = json.loads(again.stdout)
     assert (answer["stage"], answer["step"], answer["checkpoint"]) == ("retrieval", 4, str(output))
 
+    settings = (*SMALL, "--set", "steps=12", "--set", "stop_below=1e9")
+    learned = toolgen("train", "memorization", start, dataset_folder, "-o", tmp_path / "learned", *settings)
+    assert "memorization, 10 of 12 steps, loss " in learned.stdout
+
 
 def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(
     toolgen: Invoke, start: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

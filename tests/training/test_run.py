@@ -232,6 +232,16 @@ def test_a_stop_at_the_last_step_only_leaves_the_saving_to_do(run: Runner) -> No
     assert steps == [] and [record["step"] for record in trained.metrics] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_stage_ends_where_nothing_is_left_to_learn_also_after_a_stop(run: Runner) -> None:
+    settings = {"steps": 30, "stop_below": 1e9}
+    whole = run("retrieval", tiny_checkpoint(), "whole", **settings)
+    assert whole.metrics[-1]["step"] == whole.stages[-1].result["step"] == 10
+    for step in (7, 10):
+        with pytest.raises(KeyboardInterrupt):
+            run("retrieval", tiny_checkpoint(), "stopped", on_step=interrupt_at(step), **settings)
+    assert curve(run("retrieval", tiny_checkpoint(), "stopped", **settings).metrics) == curve(whole.metrics)
+
+
 def test_the_callers_signal_handlers_come_back(run: Runner) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):

@@ -109,7 +109,13 @@ def told(
 def answer_of(trained: Checkpoint, output: Path) -> dict[str, Any]:
     """The answer of the command that trained the last stage of a checkpoint."""
     entry = trained.stages[-1]
-    return {"checkpoint": str(output), "stage": entry.stage, "examples": entry.examples, **entry.result}
+    return {
+        "checkpoint": str(output),
+        "stage": entry.stage,
+        "examples": entry.examples,
+        "planned_steps": entry.config["steps"],
+        **entry.result,
+    }
 
 
 def show_settings(config: BaseModel, as_json: bool) -> None:
@@ -133,7 +139,7 @@ def inherited(folder: Path, checkpoint: Checkpoint) -> str:
 
 
 def _past(entry: StageRecord) -> str:
-    size = f"{entry.config['steps']} steps" if "steps" in entry.config else f"{sum(entry.examples.values())} texts"
+    size = f"{entry.result['step']} steps" if "step" in entry.result else f"{sum(entry.examples.values())} texts"
     return f"{entry.stage} ({size})"
 
 
@@ -168,7 +174,8 @@ def interrupted(output: Path) -> str:
 
 def ended(answer: Mapping[str, Any]) -> str:
     """What came out of a training."""
+    early = f" of {answer['planned_steps']:,}" if answer["step"] < answer["planned_steps"] else ""
     return (
-        f"wrote {answer['checkpoint']}: {answer['stage']}, {answer['step']:,} steps, {shown_aim(answer)}, "
+        f"wrote {answer['checkpoint']}: {answer['stage']}, {answer['step']:,}{early} steps, {shown_aim(answer)}, "
         f"{answer['tokens']:,} tokens in {duration(answer['seconds'])}"
     )

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from toolgen.decoding.lowering import Lowered, Relaxed, lowered, replaced, subschemas
-from toolgen.decoding.matcher import Matcher, NumberTokens
+from toolgen.decoding.matcher import EndTokens, Matcher, NumberTokens
 from toolgen.decoding.references import Json
 from toolgen.errors import CheckpointError
 
@@ -102,13 +102,17 @@ class GrammarCompiler:
         """The tokens that go on with a number."""
         return NumberTokens.of(self.alphabet, self.vocabulary_size)
 
+    @cached_property
+    def ends(self) -> EndTokens:
+        """The tokens that end a value."""
+        return EndTokens.of(self.alphabet, self.vocabulary_size)
+
     def matcher(self, grammar: ArgumentGrammar) -> Matcher:
         """A fresh position at the beginning of the grammar."""
         from llguidance import LLMatcher
 
-        return Matcher(
-            LLMatcher(self.alphabet, grammar.text), self.alphabet, size=self.vocabulary_size, numbers=self.numbers
-        )
+        position = LLMatcher(self.alphabet, grammar.text)
+        return Matcher(position, self.alphabet, size=self.vocabulary_size, numbers=self.numbers, ends=self.ends)
 
     def _grammar(self, schema: Mapping[str, Any]) -> str | None:
         from llguidance import LLMatcher

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolgen.foreign.data import MAX_DIGITS
@@ -16,6 +16,10 @@ from toolgen.foreign.data import MAX_DIGITS
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+LONGEST_CIRCLE, CIRCLES, LEAST_REPEATED = 64, 3, 64
+"""A text goes round in circles if it ends with a piece of at most so many tokens, at least so many times, which are at least
+so many tokens."""
 
 # A number below this does not become infinite by one more token unless that brings an exponent.
 _SHORT = 200
@@ -37,14 +41,30 @@ class NumberTokens(NamedTuple):
         return cls(every, {token_id: part for token_id, part in every.items() if re.search("[eE].*[0-9]", part)})
 
 
+class EndTokens(NamedTuple):
+    """The tokens that begin with the end of a string; those that begin with the end of an array or object."""
+
+    string: Sequence[int]
+    container: Sequence[int]
+
+    @classmethod
+    def of(cls, alphabet: Any, size: int) -> EndTokens:
+        """Those of the first `size` tokens."""
+        first = [bytes(alphabet.decode_bytes([token_id])[:1]) for token_id in range(size)]
+        return cls(
+            [token_id for token_id, byte in enumerate(first) if byte == b'"'],
+            [token_id for token_id, byte in enumerate(first) if byte in (b"]", b"}")],
+        )
+
+
 class Matcher:
     """A position inside a grammar: which tokens may come next, and whether the object is complete."""
 
-    def __init__(self, matcher: Any, alphabet: Any, *, size: int, numbers: NumberTokens) -> None:
+    def __init__(self, matcher: Any, alphabet: Any, *, size: int, numbers: NumberTokens, ends: EndTokens) -> None:
         self._matcher = matcher
         self._alphabet = alphabet
         self._size = size
-        self._numbers = numbers
+        self._numbers, self._ends = numbers, ends
         self._inside = self._escaped = False  # a string
         self._is_dead = False  # no token is left
         self._number = ""  # what the text ends with, if it is the beginning of a number
@@ -82,7 +102,11 @@ class Matcher:
         return list(self._matcher.compute_ff_tokens())
 
     def allowed_V(self) -> npt.NDArray[np.bool_]:
-        """Which of the base vocabulary's tokens may come next [V]."""
+        """Which of the base vocabulary's tokens may come next [V].
+
+        Where the text goes round in circles, which a model that takes the likeliest token never leaves, only the end of the
+        value, if the grammar admits one here.
+        """
         import numpy as np
 
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
@@ -90,7 +114,7 @@ class Matcher:
         if self._number:
             self._forbid_too_large(allowed_V)
             self._is_dead = not allowed_V.any()
-        return allowed_V
+        return self._only_ends(allowed_V) if goes_in_circles(self.tokens) else allowed_V
 
     def consume(self, token_id: int) -> None:
         """Moves on by one allowed token."""
@@ -108,11 +132,28 @@ class Matcher:
         else:
             self._inside, self._number = character == '"', ""
 
+    def _only_ends(self, allowed_V: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        places = self._ends.string if self._inside else self._ends.container
+        places = [] if self._escaped else [place for place in places if allowed_V[place]]
+        if places:
+            allowed_V[:] = False
+            allowed_V[places] = True
+        return allowed_V
+
     def _forbid_too_large(self, allowed_V: npt.NDArray[np.bool_]) -> None:
         is_short = len(self._number) < _SHORT and "e" not in self._number.lower()
         for token_id, part in (self._numbers.with_exponent if is_short else self._numbers.every).items():
             if allowed_V[token_id] and not _can_be_read(self._number + part):
                 allowed_V[token_id] = False
+
+
+def goes_in_circles(tokens: Sequence[int]) -> bool:
+    """Whether the last tokens are one short piece over and over."""
+    for circle in range(1, min(LONGEST_CIRCLE, len(tokens) // CIRCLES) + 1):
+        tail = tokens[-max(CIRCLES * circle, LEAST_REPEATED) :]
+        if len(tail) >= LEAST_REPEATED and tail[circle:] == tail[:-circle]:
+            return True
+    return False
 
 
 def _can_be_read(beginning: str) -> bool:

@@ -64,6 +64,12 @@ class StageConfig(TrainingConfig):
         ge=16,
         description="longer requests and documentations are cut; longer conversations are several examples, cut between turns",
     )
+    stop_below: float = Field(
+        0.01,
+        ge=0,
+        description="the stage ends before its last step where the mean loss of ten steps is below this: a few requests are "
+        "learned long before; 0: never",
+    )
     shares: dict[str, float] = Field(default_factory=dict, description="source of examples: its share of each batch")
     negatives: Literal["asked", "all"] = Field(
         "asked",

@@ -14,11 +14,13 @@ import shutil
 import signal
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -54,6 +56,8 @@ Item = TypeVar("Item")
 Other = TypeVar("Other")
 OnStep = Callable[[Mapping[str, Any]], None]
 Teach = Callable[[Sequence[TrainingExample]], list[TrainingExample]]
+RECENT_STEPS = 10
+"""Whose mean loss tells whether anything is left to learn (`StageConfig.stop_below`)."""
 
 
 def train(
@@ -257,6 +261,10 @@ class Run(ABC, Generic[Item]):
     def step(self, batch: list[Item]) -> dict[str, Any]:
         """Learns from a batch. What there is to record of it, and its number of tokens as `batch_tokens`."""
 
+    def has_learned(self) -> bool:
+        """Whether nothing is left to learn, so that the run ends before its last step."""
+        return False
+
     def go(self, data: Iterator[list[Item]], on_step: OnStep | None) -> None:
         """Steps until the end or until an interrupt, which is honoured between two steps."""
         started, before = time.monotonic(), self.progress.seconds
@@ -264,6 +272,8 @@ class Run(ABC, Generic[Item]):
         main = self.accelerator.is_main_process
         with self.writer, deferred_interrupt() as interrupted, _named_failure(self.processes):
             for batch in islice(data, self.progress.step, self.optimization.steps):
+                if self.has_learned():
+                    break
                 record = self.step(batch)
                 seconds = before + time.monotonic() - started
                 self.progress = Progress(
@@ -372,6 +382,10 @@ class SupervisedRun(Run[TrainingExample]):
             shard_trunk=config.shard_trunk,
         )
         self.config, self.loss, self.teach = config, loss, teach
+        self.recent = deque((record["loss"] for record in read_metrics(work / METRICS)), maxlen=RECENT_STEPS)
+
+    def has_learned(self) -> bool:
+        return len(self.recent) == RECENT_STEPS and fmean(self.recent) < self.config.stop_below
 
     def step(self, batch: list[TrainingExample]) -> dict[str, Any]:
         choices = max(1, sum(len(example.choices) for example in batch))
@@ -395,6 +409,7 @@ class SupervisedRun(Run[TrainingExample]):
         choice, text = self.accelerator.reduce(sums, "sum").tolist()
         self.budget.took(sum(map(len, own)), time.perf_counter() - started)
         losses = {"loss": choice + self.config.text_weight * text, "choice_loss": choice, "text_loss": text}
+        self.recent.append(losses["loss"])
         return {**self.update(losses), "micro_batch_tokens": budget, "batch_tokens": sum(map(len, batch))}
 
 
