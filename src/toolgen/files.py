@@ -36,12 +36,12 @@ from toolgen.errors import OutputError, UsageError
 
 
 @contextmanager
-def new_folder(target: Path, on_wait: Callable[[], None] | None = None) -> Iterator[Path]:
+def new_folder(target: Path) -> Iterator[Path]:
     """An empty folder to fill; when the block ends well, it takes the place of `target`, otherwise it goes.
 
-    Holds the lock of `target` (`on_wait`: see `locked`). OutputError if it cannot be written.
+    Holds the lock of `target`. OutputError if it cannot be written.
     """
-    with named_failure(target), locked(target, on_wait):
+    with named_failure(target), locked(target):
         _clean_up(target)
         with _passing(temporary_folder(target)) as new:
             yield new

@@ -102,6 +102,7 @@ def test_an_experiment_shows_policies_side_by_side_and_their_difference_on_the_s
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--bfcl", "."], "--bfcl is for tasks of bfcl, and none of these is one"),
         (["--policy", "retrieved"], "needs a language model: --llm BASE, or --endpoint URL and --model NAME"),
         ([], "is a dataset; an agent needs a trained checkpoint folder"),
     ],

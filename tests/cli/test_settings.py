@@ -106,6 +106,24 @@ def test_what_a_file_gets_wrong_is_one_line(toolgen: Invoke, tmp_path: Path, tex
 
 
 @pytest.mark.parametrize(
+    ("command", "text", "said"),
+    [
+        ("mcp", '[mcp]\nheader = ["api.example: A: b"]', "--header in {} is for --allow-host"),
+        ("mcp", "[mcp]\nport = 8100", "--port in {} is for --http"),
+        ("serve", "[serve]\nrunning = 4", "--running in {} is for a checkpoint, whose model answers"),
+        ("serve", 'encoder = "enc"', "--encoder in {} is for --retriever or --add toolretriever"),
+    ],
+)
+def test_a_setting_that_would_change_nothing_is_wrong_usage(
+    toolgen: Invoke, dataset_folder: Path, tmp_path: Path, command: str, text: str, said: str
+) -> None:
+    path = written(tmp_path, text + "\n")
+    done = toolgen(command, dataset_folder, "--config", path)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert said.format(path) in done.stderr
+
+
+@pytest.mark.parametrize(
     ("key", "said"), [("${NOT_SET_ANYWHERE}", "NOT_SET_ANYWHERE is not set"), ("secret", "give the hash")]
 )
 def test_a_key_is_a_hash_or_a_variable(

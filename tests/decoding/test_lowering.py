@@ -178,6 +178,13 @@ CASES: dict[str, tuple[Json, list[str], list[str]]] = {
         ['{"x": {"ab": 1}}', '{"x": {}}'],
         ['{"x": {"A": 1}}', '{"x": {"a": "s"}}'],
     ),
+    "names with a text": (
+        one(
+            {"type": "object", "propertyNames": {"description": "A city"}, "additionalProperties": {"type": "integer"}}
+        ),
+        ['{"x": {"Oslo": 1}}'],
+        ['{"x": {"Oslo": "s"}}'],
+    ),
     "names of a list": (
         one({"type": "object", "propertyNames": {"enum": ["a", "b"]}}),
         ['{"x": {"a": 1, "b": []}}'],

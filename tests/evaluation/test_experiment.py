@@ -44,6 +44,11 @@ def test_a_file_with_the_least_it_needs(tmp_path: Path) -> None:
         (PLAIN + "limit: 0", "limit"),
         ("output: out\ndatasets: {demo: data}\n", "expected either methods or agents, at least one of them"),
         (PLAIN + "agents: {one: {}}", "expected either methods or agents"),
+        (
+            PLAIN + "kinds: [single_turn]",
+            "kinds is for agents; beside methods it would change nothing, so leave it out",
+        ),
+        (AGENTS + "limit: 5", "limit is for methods; beside agents it would change nothing, so leave it out"),
         (AGENTS.replace("top:", "tops:"), "agents.found.tops: .* did you mean 'top'"),
         (AGENTS + "against: lost", "against names no agent 'lost'; agents are own, found"),
         (PLAIN + "steps:\n  - catalog build bfcl: -o data", "steps.0: .* put a command that has a colon in quotes"),

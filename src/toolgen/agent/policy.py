@@ -124,10 +124,10 @@ class Drawing(Policy, Protocol):
 
 
 class RetryingPolicy:
-    """Where `policy` gives up, asks it again, up to `times` in each task, with `temperature`: so ToolGen is evaluated."""
+    """Where `policy` gives up, asks it again, up to `times` in each task, with TEMPERATURE: so ToolGen is evaluated."""
 
-    def __init__(self, policy: Drawing, times: int, *, temperature: float = TEMPERATURE) -> None:
-        self._policy, self._left, self._temperature = policy, times, temperature
+    def __init__(self, policy: Drawing, times: int) -> None:
+        self._policy, self._left = policy, times
 
     def act(
         self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, tokens: int | None = None
@@ -138,7 +138,7 @@ class RetryingPolicy:
             left = None if tokens is None else tokens - action.tokens
             if left is not None and left <= 0:
                 break
-            again = self._policy.attempt(self._left, self._temperature).act(messages, tools, tokens=left)
+            again = self._policy.attempt(self._left, TEMPERATURE).act(messages, tools, tokens=left)
             self._left -= 1
             action = replace(
                 again,

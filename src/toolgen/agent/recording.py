@@ -48,7 +48,6 @@ def record_trajectories(
     packages: Packages = NO_PACKAGES,
     *,
     keep: bool = False,
-    result_limit: int = RESULT_LIMIT,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """The dataset with one trajectory for each task and other request, `id` that of the request, in their order. With `keep`,
@@ -70,7 +69,7 @@ def record_trajectories(
     for split, found in tasks.items():
         known = {trajectory.query for trajectory in trajectories[split]}
         for task in found:
-            if task.id not in known and (trajectory := _record(task, dataset.catalog, packages, result_limit)):
+            if task.id not in known and (trajectory := _record(task, dataset.catalog, packages)):
                 trajectories[split].append(trajectory)
             done += 1
             if on_progress:
@@ -78,14 +77,14 @@ def record_trajectories(
     return replace(dataset, trajectories={split: tuple(found) for split, found in trajectories.items()})
 
 
-def _record(task: Task, catalog: Catalog, packages: Packages, result_limit: int) -> Trajectory | None:
+def _record(task: Task, catalog: Catalog, packages: Packages) -> Trajectory | None:
     """The trajectory of a task, or None if its calls are not known or cannot be executed here."""
     if not task.has_known_calls or (task.package and task.package not in packages):
         return None
     catalog = catalog.redefined(task.definitions)
     with closing(recording_environment(task, catalog, packages)) as environment:
         environment.reset(task)
-        transcript = _Transcript(catalog, environment, result_limit, opening(task))
+        transcript = _Transcript(catalog, environment, opening(task))
         for turn, following in zip_longest(task.turns, task.turns[1:]):
             environment.start_turn(turn)
             transcript.messages.append(user_message(turn.text))
@@ -115,7 +114,6 @@ class _Transcript:
 
     catalog: Catalog
     environment: Environment
-    limit: int
     messages: list[Message]
     turns: list[TurnOutcome] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
@@ -131,7 +129,7 @@ class _Transcript:
             self.messages.append(calls_message(made))
             for tool, arguments, name in made:
                 self.results.append(self.environment.call(tool, arguments))
-                self.messages.append(result_message(name, self.results[-1].content, self.limit))
+                self.messages.append(result_message(name, self.results[-1].content, RESULT_LIMIT))
 
     def answer(self, calls: int) -> str:
         """What is said after the last calls."""

@@ -49,7 +49,7 @@ _TOLD = ("The {} is {}.", "It is {1}.", "{1}")
 
 
 def walk_conversations(
-    catalog: Catalog, worlds: Sequence[Task], packages: Packages, count: int, seed: int, name: str = "walked"
+    catalog: Catalog, worlds: Sequence[Task], packages: Packages, count: int, seed: int
 ) -> Iterator[Task]:
     """Up to `count` tasks that begin where one of the `worlds` does, the same for the same seed; no two begin with the same
     words. Fewer, where the worlds give no more."""
@@ -58,7 +58,7 @@ def walk_conversations(
         world = random.choice(worlds)
         (kind,) = random.choices(list(KINDS), list(KINDS.values()))
         turns = _turns(kind, world, catalog, packages, random)
-        return replace(world, id=f"{name}/{seed}/{number}", turns=turns, category=kind) if turns else None
+        return replace(world, id=f"walked/{seed}/{number}", turns=turns, category=kind) if turns else None
 
     return drawn_tasks(count, seed, draw)
 

@@ -271,9 +271,14 @@ def _limits(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, int] | None
 
 
 def _packages(dataset: Dataset, config: AgentEvaluation, given: Mapping[str, Path]) -> dict[str, Path]:
-    """The packages without which tasks of these kinds cannot be carried out; what is not given is fetched."""
+    """The packages without which tasks of these kinds cannot be carried out; what is not given is fetched. UsageError for one
+    that is given and no task needs."""
     tasks = dataset.all_tasks(config.split)
     needed = {task.package for task in tasks if task.package and task.kind in config.kinds}
+    for name in given.keys() - needed:
+        raise UsageError(
+            f"--{name} is for tasks of {name}, and none of these is one; here it would change nothing, so leave it out"
+        )
     return {name: given.get(name) or fetch_dataset(name, on_message=message) for name in sorted(needed)}
 
 

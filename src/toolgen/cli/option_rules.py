@@ -1,7 +1,7 @@
 """Options that mean something only together with others: what each of them is for, as one table for all commands.
 
-Before a command begins, every option that was typed is looked up here; what would change nothing is wrong usage. Knows no
-command's work.
+Before a command begins, every option that was typed or set by a file of --config is looked up here; what would change nothing
+is wrong usage. Knows no command's work.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Rule:
 
 
 def check_options(context: Any) -> None:
-    """UsageError, in one line, for an option that was typed and would change nothing."""
+    """UsageError, in one line, for an option that was given and would change nothing."""
     command = command_name(context)
     for rule in RULES:
         if command not in rule.commands or rule.holds(context.params):
             continue
         for name in rule.options.split():
-            if _is_typed(context, name):
-                flag = _flag(context, name)
+            if (place := _place(context, name)) is not None:
+                flag = f"{_flag(context, name)}{place}"
                 raise UsageError(f"{flag} is for {rule.purpose}; here it would change nothing, so leave it out")
 
 
@@ -49,9 +49,13 @@ def command_name(context: Any) -> str:
     return f"{command_name(outer)} {context.info_name}".strip() if outer else ""
 
 
-def _is_typed(context: Any, name: str) -> bool:
+def _place(context: Any, name: str) -> str | None:
+    """Where an option was given, for a message: empty if it was typed, None if it was not given. `false` in a file asks for
+    nothing."""
     source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    if source is not None and source.name == "DEFAULT_MAP" and context.params[name] is not False:
+        return f" in {context.params['config']}"
+    return "" if source is not None and source.name == "COMMANDLINE" else None
 
 
 def _flag(context: Any, name: str) -> str:

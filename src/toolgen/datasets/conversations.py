@@ -82,7 +82,7 @@ class _Asked:
         return Call(tool=self.tool.id, arguments=self.arguments)
 
 
-def make_conversations(catalog: Catalog, count: int, seed: int, name: str = "made") -> Iterator[Task]:
+def make_conversations(catalog: Catalog, count: int, seed: int) -> Iterator[Task]:
     """Up to `count` tasks, the same for the same catalog and seed; no two begin with the same words. Every tool has its turn;
     those for which no sayable arguments are found are left out. Fewer, where a small catalog has no more to ask for."""
     order = list(range(len(catalog)))
@@ -91,8 +91,9 @@ def make_conversations(catalog: Catalog, count: int, seed: int, name: str = "mad
     def draw(number: int, random: Random) -> Task | None:
         (kind,) = random.choices(list(KINDS), list(KINDS.values()))
         turns = _turns(kind, catalog, order, number, random)
-        task_id = f"{name}/{seed}/{number}"
-        return Task(id=task_id, turns=turns, category=kind, synthetic=True) if turns else None
+        if not turns:
+            return None
+        return Task(id=f"made/{seed}/{number}", turns=turns, category=kind, synthetic=True)
 
     return drawn_tasks(count if order else 0, seed, draw)
 

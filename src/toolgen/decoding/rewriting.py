@@ -144,14 +144,17 @@ def are_disjoint_patterns(patterns: Any) -> bool:
 
 
 def _property_names(simple: Json, names: Any, note: NoteKeyword) -> None:
-    if names is True or names == {} or names == {"type": "string"}:
+    if names is True:
         return
     if names is False:
         simple["maxProperties"] = 0
         return
     kept = {key: value for key, value in names.items() if key not in ("type", "title", "description")}
+    is_text = names.get("type", "string") == "string"
+    if is_text and not kept:
+        return
     more = simple.get("additionalProperties", True)
-    if "patternProperties" in simple or len(kept) != 1 or names.get("type", "string") != "string":
+    if "patternProperties" in simple or len(kept) != 1 or not is_text:
         note("propertyNames")
         simple.setdefault("additionalProperties", True)
         return

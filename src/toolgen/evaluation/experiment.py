@@ -65,12 +65,17 @@ class Agent(_Row):
     concurrency: int = 1
 
 
+_OF_METHODS = frozenset({"limit", "against_dataset", "metrics", "latency"})
+_OF_AGENTS = frozenset({"limits", "kinds"})
+
+
 class Experiment(BaseModel):
     """The content of an experiment file. Paths are relative to where the command is run.
 
-    It measures either `methods` or `agents`, which carry out up to `limits` tasks (`150`, `multi_turn=20`), the same for all,
-    of `kinds`. `against` names the method or agent, `against_dataset` the dataset that the others are compared with. Datasets
-    can only be compared if they hold the same requests in other words (`toolgen catalog rewrite`).
+    It measures either `methods`, on the first `limit` requests, or `agents`, which carry out up to `limits` tasks (`150`,
+    `multi_turn=20`), the same for all, of `kinds`. `against` names the method or agent, `against_dataset` the dataset that the
+    others are compared with. Datasets can only be compared if they hold the same requests in other words (`toolgen catalog
+    rewrite`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,6 +100,9 @@ class Experiment(BaseModel):
     def _of_one_kind(self) -> Self:
         if bool(self.methods) == bool(self.agents):
             raise ValueError("expected either methods or agents, at least one of them")
+        given, other, idle = ("agents", "methods", _OF_METHODS) if self.agents else ("methods", "agents", _OF_AGENTS)
+        for key in sorted(idle & self.model_fields_set):
+            raise ValueError(f"{key} is for {other}; beside {given} it would change nothing, so leave it out")
         return self
 
     @property

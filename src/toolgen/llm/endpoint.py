@@ -20,25 +20,23 @@ from toolgen.llm.protocol import ChatMessage
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_ANSWER_BYTES = 16 << 20
+WORKERS = 4  # requests under way at once
 # Of one connection: nothing that the answer as a whole could be told by.
 _OF_CONNECTION = frozenset({"host", "connection", "content-length", "content-encoding", "transfer-encoding"})
-
-
 _CONTROL = re.compile(r"<(?=[^\s<>]{1,64}>)|\[(?=/?[A-Z_]{2,32}\])")
 
 
 class EndpointModel:
-    """Asks `model` at `url`, for example http://localhost:8000/v1; at most `workers` requests are under way at once, each of
-    which may take `timeout` seconds.
+    """Asks `model` at `url`, for example http://localhost:8000/v1. A request may take `timeout` seconds.
 
     The key is read from the environment variable OPENAI_API_KEY; servers that want none get a placeholder. Raises
     MissingExtraError without the package `openai`, LanguageModelError if the endpoint cannot be used.
     """
 
-    def __init__(self, model: str, url: str, *, workers: int = 4, timeout: float = 60.0, retries: int = 3) -> None:
+    def __init__(self, model: str, url: str, *, timeout: float = 60.0, retries: int = 3) -> None:
         openai = _openai()
         self.name = model
-        self._url, self._workers, self._error = url, workers, openai.OpenAIError
+        self._url, self._error = url, openai.OpenAIError
         self._client = openai.OpenAI(
             base_url=url,
             api_key=os.environ.get(KEY_VARIABLE) or "none",
@@ -51,7 +49,7 @@ class EndpointModel:
     ) -> list[str]:
         """See `LanguageModel`. A failure ends the whole call; requests that were not begun are not sent."""
         ask = partial(self._ask, max_tokens=max_tokens, temperature=temperature, seed=seed)
-        with ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(WORKERS) as pool:
             futures = [pool.submit(ask, prompt) for prompt in prompts]
             try:
                 return [future.result() for future in futures]

@@ -25,8 +25,8 @@ from toolgen.fetching.parts import Matrix, computed_in_parts, read_matrix
 from toolgen.files import new_file
 from toolgen.retrieval.protocol import Ranking, count_of, texts_of, top_ranking
 
-# Documents encoded between two reports of progress.
-_CHUNK = 64
+_CHUNK = 64  # documents encoded between two reports of progress
+_BATCH = 16  # of them in one pass
 
 
 class DenseRetriever:
@@ -46,11 +46,10 @@ class DenseRetriever:
         *,
         name: str = "dense",
         cache: Path | None = None,
-        batch_size: int = 16,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.name = name
-        self.model, self.cache, self.batch_size, self.on_progress = Path(model), cache, batch_size, on_progress
+        self.model, self.cache, self.on_progress = Path(model), cache, on_progress
         self._ids: tuple[str, ...] = ()
         self._documents_ND: Matrix | None = None
         self._encoder: Any = None
@@ -109,9 +108,9 @@ class DenseRetriever:
             for start in part[::_CHUNK]:
                 chunk = ordered[start : min(start + _CHUNK, part.stop)]
                 chunks.append(
-                    encoder.encode(
-                        chunk, batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False
-                    ).astype(np.float32)
+                    encoder.encode(chunk, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False).astype(
+                        np.float32
+                    )
                 )
                 if on_progress:
                     on_progress(start + len(chunk), len(texts))

@@ -38,6 +38,8 @@ AT_ONCE = 128
 """Queries whose scores are in memory at once."""
 LONGEST_TOKEN = 128
 """Characters; what stands behind so many for each token that is read is not even looked at."""
+MAX_TOKENS = 1024
+"""Of a prompt."""
 BEAMS_AT_ONCE = 16
 """Queries whose beams go through the model together."""
 
@@ -60,7 +62,6 @@ class GenerativeRetriever:
         *,
         constrained: bool = True,
         beam: int | None = None,
-        max_tokens: int = 1024,
         batch_tokens: int = 1024,
         engine: Engine | None = None,
     ) -> None:
@@ -76,7 +77,7 @@ class GenerativeRetriever:
         self._constrained = constrained
         self._checkpoint = checkpoint
         self._beam = beam or BEAM
-        self._max_tokens = min(max_tokens, checkpoint.context_length - max(map(len, vocabulary.sequences)) + 1)
+        self._max_tokens = min(MAX_TOKENS, checkpoint.context_length - max(map(len, vocabulary.sequences)) + 1)
         self.batch_tokens = batch_tokens
         self._take(vocabulary.tool_ids)
         self._given_engine = engine

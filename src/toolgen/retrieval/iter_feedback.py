@@ -16,6 +16,8 @@ from toolgen.llm import ChatMessage, LanguageModel
 from toolgen.retrieval.protocol import Ranking, Retriever, count_of, described, texts_of, unit_of
 
 FEEDBACK_TOKENS = 160  # of an answer
+SHOWN = 10  # tools
+BUDGET = 2000  # characters of their list
 
 _TASK = (
     "You help a search for tools. You see what a user requests, what was searched for and which tools were found. Answer "
@@ -37,22 +39,20 @@ _FITS = re.compile(r"(?:n\s*/?\s*a|none|unchanged)\W*", re.IGNORECASE)
 
 
 class IterFeedbackRetriever:
-    """`rounds` times: `base` retrieves, the model sees the first `shown` tools and rewrites the request. The ranking is
+    """`rounds` times: `base` retrieves, the model sees the first SHOWN tools and rewrites the request. The ranking is
     the base's for the last request, with its scores.
 
     The paper's inference, with its three steps of feedback (comprehension, assessment, refinement) in one answer; its
     training of the retriever on refined requests is left out, so any base will do. As in the paper the model may end the
     rounds early by N/A. So does an answer that cannot be read or changes nothing: the model is asked greedily and would
-    repeat itself. `budget` bounds the characters of the listed tools.
+    repeat itself.
     """
 
     name = "iterfeedback"
 
-    def __init__(
-        self, base: Retriever, llm: LanguageModel, *, rounds: int = 3, shown: int = 10, budget: int = 2000
-    ) -> None:
+    def __init__(self, base: Retriever, llm: LanguageModel, *, rounds: int = 3) -> None:
         self.parts: tuple[Retriever, ...] = (base,)
-        self.llm, self.rounds, self.shown, self.budget = llm, rounds, shown, budget
+        self.llm, self.rounds = llm, rounds
         self.unit = unit_of(base)
         self._catalog = Catalog()
 
@@ -62,8 +62,8 @@ class IterFeedbackRetriever:
         return {
             "model": self.llm.name,
             "rounds": self.rounds,
-            "shown": self.shown,
-            "budget": self.budget,
+            "shown": SHOWN,
+            "budget": BUDGET,
             "base": described(self.parts[0]),
         }
 
@@ -75,7 +75,7 @@ class IterFeedbackRetriever:
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query as it reads after the rounds."""
         queries = texts_of(queries)
-        texts, depth = [*queries], max(count_of(k), self.shown)
+        texts, depth = [*queries], max(count_of(k), SHOWN)
         rankings = self.parts[0].search(texts, depth)
         pending = [i for i, query in enumerate(queries) if query.strip()] if len(self._catalog) else []
         for _ in range(self.rounds):
@@ -100,8 +100,8 @@ class IterFeedbackRetriever:
         return {i: text for i, text in refined.items() if text and text != texts[i]}
 
     def _prompt(self, query: str, text: str, ranking: Ranking) -> list[ChatMessage]:
-        tools = [self._catalog.get(tool_id) for tool_id in ranking.tools[: self.shown]]
-        return feedback_prompt(query, text, numbered(tools, self.budget) or "nothing")
+        tools = [self._catalog.get(tool_id) for tool_id in ranking.tools[:SHOWN]]
+        return feedback_prompt(query, text, numbered(tools, BUDGET) or "nothing")
 
 
 def feedback_prompt(query: str, text: str, found: str) -> list[ChatMessage]:

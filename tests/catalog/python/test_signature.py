@@ -114,7 +114,8 @@ def test_texts_in_annotations_describe_arguments() -> None:
 def test_texts_describe_what_lists_maps_and_alternatives_hold() -> None:
     def f(
         cities: Annotated[list[Annotated[str, "A city"]], "Where"],
-        prices: dict[str, Annotated[float, "In euros"]] | None,
+        prices: dict[Annotated[str, "A currency"], Annotated[float, "In euros"]] | None,
+        modes: dict[Annotated[Literal["a", "b"], "A mode"], int],
         place: tuple[Annotated[float, "Degrees north"], Annotated[float, "Degrees east"]],
         who: Annotated[int, "A number"] | Annotated[str, "A name"],
         trip: Trip,
@@ -129,6 +130,8 @@ def test_texts_describe_what_lists_maps_and_alternatives_hold() -> None:
     found = schema["properties"]
     assert (found["cities"]["description"], found["cities"]["items"]["description"]) == ("Where", "A city")
     assert found["prices"]["anyOf"][0]["additionalProperties"] == {"type": "number", "description": "In euros"}
+    assert found["prices"]["anyOf"][0]["propertyNames"] == {"description": "A currency"}
+    assert found["modes"]["propertyNames"] == {"enum": ["a", "b"], "description": "A mode"}
     assert [one["description"] for one in found["place"]["prefixItems"]] == ["Degrees north", "Degrees east"]
     assert [one["description"] for one in found["who"]["anyOf"]] == ["A number", "A name"]
     assert "description" not in found["who"]

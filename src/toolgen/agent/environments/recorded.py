@@ -76,14 +76,14 @@ class RecordedEnvironment(PlainEnvironment):
 class SimulatedEnvironment(StatelessEnvironment):
     """Answers with values made up from the tool's response schema (`returns`) and its examples, or else from its name.
 
-    The same tool, arguments and `seed` give the same answer. Each says that it is simulated, `{"simulated": true, "result":
+    The same tool and arguments give the same answer. Each says that it is simulated, `{"simulated": true, "result":
     ...}`, unless they are not `marked`. Arguments that do not fit the tool's schema are an error.
     """
 
     name = "simulated"
 
-    def __init__(self, catalog: Catalog, *, seed: int = 0, marked: bool = True) -> None:
-        self._catalog, self._seed, self._marked = catalog, seed, marked
+    def __init__(self, catalog: Catalog, *, marked: bool = True) -> None:
+        self._catalog, self._marked = catalog, marked
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class SimulatedEnvironment(StatelessEnvironment):
         tool = self._catalog.get(tool_id)
         if fault := argument_fault(tool, arguments):
             return failed(fault)
-        random = Random(f"{self._seed} {_key(tool_id, arguments)}")
+        random = Random(f"0 {_key(tool_id, arguments)}")
         try:
             value = result_for(tool, arguments, random)
         except (

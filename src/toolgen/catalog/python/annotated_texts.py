@@ -36,6 +36,8 @@ def _describe_inside(schema: Schema, hint: Any) -> None:
     for key, place in (("items", 0), ("additionalProperties", 1)):
         if isinstance(schema.get(key), Mapping) and len(arguments) > place:
             describe(schema[key], arguments[place])
+    if "additionalProperties" in schema and len(arguments) == 2 and (text := text_of(arguments[0])):
+        schema.setdefault("propertyNames", {}).setdefault("description", text)
 
 
 def text_of(hint: Any) -> str:

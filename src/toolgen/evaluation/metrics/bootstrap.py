@@ -5,14 +5,16 @@ Efron, "Bootstrap methods: another look at the jackknife" (1979). Knows numbers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from toolgen.errors import InputError
 
+Floats = npt.NDArray[np.float64]
 RESAMPLES = 2000
 SEED = 0
 
@@ -48,32 +50,15 @@ def bootstrap(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int 
 
     The same values and seed give the same interval. Raises InputError for no values.
     """
-    mean, low, high = _interval(values, resamples, seed)
-    return Interval(mean, low, high, len(values))
+    return Interval(*_estimate(values, _mean, resamples, seed), len(values))
 
 
-def ratio_bootstrap(parts: Sequence[tuple[float, float]], *, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
+def ratio_bootstrap(parts: Sequence[tuple[float, float]]) -> Interval:
     """The ratio of two sums over `parts` (one pair a query), 0 where the second is 0, with its 95% interval over queries."""
-    if not parts:
-        raise InputError("an interval needs at least one value; the group has no queries")
-    pairs = np.asarray(parts, dtype=np.float64)
-    random = np.random.default_rng(seed)
-    drawn = []
-    for done in range(0, resamples, step := max(1, _DRAWS // len(pairs))):
-        rows = min(step, resamples - done)
-        sums = pairs[random.integers(len(pairs), size=(rows, len(pairs)))].sum(axis=1)
-        drawn.append(_ratio(sums))
-    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
-    return Interval(float(_ratio(pairs.sum(axis=0, keepdims=True))[0]), float(low), float(high), len(pairs))
+    return Interval(*_estimate(parts, _ratio), len(parts))
 
 
-def _ratio(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=sums[:, 1] != 0)
-
-
-def paired_bootstrap(
-    first: Sequence[float], second: Sequence[float], *, resamples: int = RESAMPLES, seed: int = SEED
-) -> Difference:
+def paired_bootstrap(first: Sequence[float], second: Sequence[float]) -> Difference:
     """The mean of `first - second` with its 95% interval; position i of both belongs to the same query.
 
     Pairing takes out how hard the queries are, so it sees differences that two separate intervals hide.
@@ -82,20 +67,32 @@ def paired_bootstrap(
     if len(first) != len(second):
         raise InputError(f"paired values must belong to the same queries; got {len(first)} and {len(second)} of them")
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    mean, low, high = _interval(differences, resamples, seed)
-    return Difference(mean, low, high, len(first))
+    return Difference(*_estimate(differences, _mean), len(first))
 
 
-def _interval(
-    values: Sequence[float] | npt.NDArray[np.float64], resamples: int, seed: int
+def _mean(samples: Floats) -> Floats:
+    means: Floats = samples.mean(axis=1)
+    return means
+
+
+def _ratio(samples: Floats) -> Floats:
+    sums = samples.sum(axis=1)
+    ratios: Floats = np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=sums[:, 1] != 0)
+    return ratios
+
+
+def _estimate(
+    values: Sequence[Any] | Floats, statistic: Callable[[Floats], Floats], resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float, float, float]:
+    """A statistic of the values, and the interval that it lies in for 95% of the resamples. `statistic` takes samples, one a
+    row, and gives a number for each."""
     numbers = np.asarray(values, dtype=np.float64)
     if not len(numbers):
         raise InputError("an interval needs at least one value; the group has no queries")
     random = np.random.default_rng(seed)
-    means = []
+    drawn = []
     for done in range(0, resamples, step := max(1, _DRAWS // len(numbers))):
         rows = min(step, resamples - done)
-        means.append(numbers[random.integers(len(numbers), size=(rows, len(numbers)))].mean(axis=1))
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return float(numbers.mean()), float(low), float(high)
+        drawn.append(statistic(numbers[random.integers(len(numbers), size=(rows, len(numbers)))]))
+    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
+    return float(statistic(numbers[np.newaxis])[0]), float(low), float(high)

@@ -32,9 +32,9 @@ _NEVER = 1e-4
 """Added to squared distances, so that two points in one place push each other gently."""
 
 
-def layout(vectors_ND: Floats, *, seed: int = 0) -> Floats:
-    """A place for each vector (N, 2): centred, lying on its long side, the farthest at distance 1. The same vectors and
-    seed give the same map."""
+def layout(vectors_ND: Floats) -> Floats:
+    """A place for each vector (N, 2): centred, lying on its long side, the farthest at distance 1. The same vectors give
+    the same map."""
     count = len(vectors_ND)
     reduced_ND = _principal(_unit(vectors_ND - vectors_ND.mean(0, keepdims=True)), COMPONENTS)
     places_N2 = np.zeros((count, 2), dtype=np.float32)
@@ -42,7 +42,7 @@ def layout(vectors_ND: Floats, *, seed: int = 0) -> Floats:
     neighbors = min(NEIGHBORS, count - 1)
     if neighbors > 2:  # fewer have nothing to arrange
         near_NK = _nearest(_unit(reduced_ND), neighbors)
-        places_N2 = _arranged(10 * _scaled(places_N2), near_NK, np.random.default_rng(seed))
+        places_N2 = _arranged(10 * _scaled(places_N2), near_NK, np.random.default_rng(0))
     return _scaled(places_N2)
 
 
