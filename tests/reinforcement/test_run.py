@@ -126,6 +126,13 @@ def test_with_the_right_tools_given_arguments_are_learned(run: Runner, checkpoin
     assert trained.stages[0].examples["nothing_to_call"] == 0
 
 
+def test_the_runs_of_the_first_step_are_learned_from(run: Runner, checkpoint: Checkpoint) -> None:
+    before = checkpoint.tool_rows.detach().clone()
+    trained = run(checkpoint, steps=8)
+    assert trained.metrics[0]["learning_rate"] > 0
+    assert not torch.equal(trained.tool_rows, before)
+
+
 def test_a_step_that_tells_nothing_changes_nothing(run: Runner, checkpoint: Checkpoint) -> None:
     before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
     trained = run(checkpoint, steps=2, keep_between=(0.9999, 1.0))
