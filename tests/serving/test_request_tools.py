@@ -288,7 +288,7 @@ def test_tools_of_several_tokens_take_none_of_a_request() -> None:
 
 
 def test_what_rows_of_all_tools_need_is_found_for_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    room = RequestTools(GenerativePolicy(tiny_checkpoint(spare=4, tied=True)))
+    policy = GenerativePolicy(tiny_checkpoint(spare=4, tied=True))
     whitened: list[int] = []
     eigh = torch.linalg.eigh
 
@@ -297,6 +297,7 @@ def test_what_rows_of_all_tools_need_is_found_for_the_first_alone(monkeypatch: p
         return eigh(matrix)
 
     monkeypatch.setattr(torch.linalg, "eigh", counted)
+    room = RequestTools(policy)  # it begins with that at once, in a thread
     for name in ("tea", "coffee", "milk"):
         with room.lent([tool(name)]):
             pass
