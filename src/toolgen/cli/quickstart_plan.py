@@ -12,6 +12,7 @@ from toolgen.cli.steps import Graph, Step
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.errors import UsageError
 from toolgen.fetching import Via, base_names, cache_folder, read_origin
+from toolgen.fetching.shipped import shipped_bases
 from toolgen.retrieval import RetrieverSpec
 from toolgen.retrieval.registry import DENSE_MODEL
 from toolgen.training import PAPER_STAGES, resolve_config
@@ -74,10 +75,11 @@ class Plan:
         wanted += [("base", DENSE_MODEL)] if any("dense" in spec.methods for spec in self.retrievers) else []
         wanted += [("dataset", "bfcl")] if self.dataset is None else []
         for kind, name in wanted:
+            is_shipped = kind == "base" and name in shipped_bases()
             yield Step(
                 name=f"fetch {name}",
                 group="fetch",
-                command=("fetch", kind, name, "--via", self.via),
+                command=("fetch", kind, name, *(() if is_shipped else ("--via", self.via))),
                 output=cache_folder() / kind / name,
                 is_present=_is_fetched,
                 intermediate=True,
