@@ -42,7 +42,7 @@ from toolgen.datasets.query import Query
 from toolgen.evaluation.metrics import bootstrap, ndcg, recall
 from toolgen.evaluation.provenance import hardware
 from toolgen.files import write_json
-from toolgen.retrieval import Resources, make_sum
+from toolgen.retrieval import Resources, SumRetriever, make_sum
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.training.late_requests import Asked, learn_requests
 
@@ -101,15 +101,17 @@ def by_documents(
     """By what needs no training for new tools."""
     found = {}
     for name in ("bm25", "dense", *(["toolretriever"] if encoder else [])):
-        logits = make_sum([name], Resources(encoder=encoder))
-        logits.index(checkpoint.catalog)
-        found[name] = logits.score_all(texts)
+        found[name] = scored(make_sum([name], Resources(encoder=encoder)), checkpoint, texts)
     return found
 
 
 def bm25_beside(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float64]:
     """BM25 as it counts in a sum with this checkpoint."""
-    logits = make_sum(["bm25"], Resources(checkpoint=checkpoint), beside=["generative"])
+    return scored(make_sum(["bm25"], Resources(checkpoint=checkpoint), beside=["generative"]), checkpoint, texts)
+
+
+def scored(logits: SumRetriever, checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The logit of every tool of the checkpoint for each text."""
     logits.index(checkpoint.catalog)
     return logits.score_all(texts)
 

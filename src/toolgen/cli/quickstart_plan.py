@@ -75,11 +75,11 @@ class Plan:
         wanted += [("base", DENSE_MODEL)] if any("dense" in spec.methods for spec in self.retrievers) else []
         wanted += [("dataset", "bfcl")] if self.dataset is None else []
         for kind, name in wanted:
-            is_shipped = kind == "base" and name in shipped_bases()
+            via = () if name in shipped_bases() else ("--via", self.via)
             yield Step(
                 name=f"fetch {name}",
                 group="fetch",
-                command=("fetch", kind, name, *(() if is_shipped else ("--via", self.via))),
+                command=("fetch", kind, name, *via),
                 output=cache_folder() / kind / name,
                 is_present=_is_fetched,
                 intermediate=True,

@@ -149,11 +149,11 @@ class Matcher:
 
 def goes_in_circles(tokens: Sequence[int]) -> bool:
     """Whether the last tokens are one short piece over and over."""
-    for circle in range(1, min(LONGEST_CIRCLE, len(tokens) // CIRCLES) + 1):
-        tail = tokens[-max(CIRCLES * circle, LEAST_REPEATED) :]
-        if len(tail) >= LEAST_REPEATED and tail[circle:] == tail[:-circle]:
-            return True
-    return False
+    if len(tokens) < LEAST_REPEATED:
+        return False
+    circles = range(1, min(LONGEST_CIRCLE, len(tokens) // CIRCLES) + 1)
+    tails = ((circle, tokens[-max(CIRCLES * circle, LEAST_REPEATED) :]) for circle in circles)
+    return any(tail[circle:] == tail[:-circle] for circle, tail in tails)
 
 
 def _can_be_read(beginning: str) -> bool:

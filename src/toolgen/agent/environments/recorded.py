@@ -95,7 +95,7 @@ class SimulatedEnvironment(StatelessEnvironment):
         tool = self._catalog.get(tool_id)
         if fault := argument_fault(tool, arguments):
             return failed(fault)
-        random = Random(f"0 {_key(tool_id, arguments)}")
+        random = Random(f"0 {_key(tool_id, arguments)}")  # with the 0, answers are those of earlier recordings
         try:
             value = result_for(tool, arguments, random)
         except (
