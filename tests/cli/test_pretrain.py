@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from typer.testing import Result
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.layout import ROW_MAKER
+from toolgen.fetching.shipped import DIFFERENCE
 from toolgen.testing import tiny_encoder
 from toolgen.training.config import resolve_settings
 from toolgen.training.pretraining.config import PretrainConfig
@@ -35,23 +37,23 @@ SETTINGS = (
 )
 
 
-def test_a_pretrained_base_makes_the_rows_of_a_catalog_that_it_has_not_seen(
-    toolgen: Invoke, base_folder: Path, dataset_folder: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def pretrain(toolgen: Invoke, base_folder: Path, dataset_folder: Path, tmp_path: Path) -> Callable[..., Result]:
+    """Runs `toolgen pretrain` with tiny models, writes the folder of this name."""
     sets = [part for one in SETTINGS for part in ("--set", one)]
     encoder = tiny_encoder(tmp_path / "encoder")
-    made = toolgen(
-        "pretrain",
-        dataset_folder,
-        "-o",
-        tmp_path / "base2",
-        "--base",
-        base_folder,
-        "--encoder",
-        encoder,
-        *sets,
-        "--json",
-    )
+
+    def run(name: str, *more: str | Path) -> Result:
+        given = ("-o", tmp_path / name, "--base", base_folder, "--encoder", encoder)
+        return toolgen("pretrain", dataset_folder, *given, *sets, *more, "--json")
+
+    return run
+
+
+def test_a_pretrained_base_makes_the_rows_of_a_catalog_that_it_has_not_seen(
+    toolgen: Invoke, pretrain: Callable[..., Result], dataset_folder: Path, tmp_path: Path
+) -> None:
+    made = pretrain("base2")
     assert made.exit_code == 0, made.output
     answer = json.loads(made.stdout)
     assert (answer["step"], answer["catalogs"], answer["tools"]) == (2, 1, 13)
@@ -63,6 +65,27 @@ def test_a_pretrained_base_makes_the_rows_of_a_catalog_that_it_has_not_seen(
         assert result.exit_code == 0, result.output
         rows.append(Checkpoint.load(output).tool_rows.detach())
     assert not torch.allclose(rows[0], rows[1])
+
+
+def test_a_pretraining_goes_on_from_what_an_earlier_one_has_learned(
+    pretrain: Callable[..., Result], tmp_path: Path
+) -> None:
+    assert pretrain("first").exit_code == 0
+    result = pretrain(
+        "second", "--start", tmp_path / "first", "--set", "learning_rate=1e-30", "--set", "row_learning_rate=1e-30"
+    )
+    assert result.exit_code == 0, result.output
+    first, second = (load_file(tmp_path / name / DIFFERENCE) for name in ("first", "second"))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value)
+    record = json.loads((tmp_path / "second" / "pretraining.json").read_text())
+    assert record["before"]["tokens"] == json.loads((tmp_path / "first" / "pretraining.json").read_text())["tokens"]
+
+
+def test_a_start_without_a_difference_is_refused(pretrain: Callable[..., Result], base_folder: Path) -> None:
+    result = pretrain("second", "--start", base_folder)
+    assert result.exit_code == 2
+    assert "has no difference.safetensors; name a folder that `toolgen pretrain` wrote" in result.stderr
 
 
 def test_pretrain_without_datasets_says_what_it_needs(toolgen: Invoke) -> None:

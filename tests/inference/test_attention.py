@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolgen.errors import CheckpointError
-from toolgen.inference.attention import NAME, Packed, share_passes
+from toolgen.inference import attention
+from toolgen.inference.attention import NAME, Packed, plain_attention, share_passes
 from toolgen.inference.cache import KeyValues
 from toolgen.inference.passes import Part, Runner, row_states
 from toolgen.testing import tiny_model
@@ -125,3 +126,24 @@ def test_a_recurrent_model_is_refused() -> None:
     config = transformers.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=64)
     with pytest.raises(CheckpointError, match="mamba models, which have recurrent"):
         share_passes(transformers.MambaForCausalLM(config))
+
+
+@pytest.mark.parametrize("shared", [1, 2, 6])
+def test_attention_that_is_written_out_for_training_in_bf16_has_the_states_and_gradients_of_pytorchs(
+    monkeypatch: pytest.MonkeyPatch, shared: int
+) -> None:
+    given = [torch.randn(3, heads, 17, 8).bfloat16() for heads in (6, shared, shared)]
+    wanted = torch.randn(3, 17, 6, 8)
+    module, found = torch.nn.Module(), []
+    module.num_key_value_groups = 6 // shared  # type: ignore[assignment]
+    for longest in (attention.LONGEST_WRITTEN_OUT, 0):  # written out, and PyTorch's own
+        monkeypatch.setattr(attention, "LONGEST_WRITTEN_OUT", longest)
+        inputs = [one.clone().requires_grad_() for one in given]
+        query, key, value = inputs
+        states = plain_attention(module, query, key, value, None, scaling=0.3, is_causal=True)
+        (states.float() * wanted).sum().backward()  # type: ignore[no-untyped-call]
+        found.append([states.float(), *(one.grad.float() for one in inputs if one.grad is not None)])
+    written_out, own = found
+    assert not torch.equal(written_out[0], own[0])  # two ways, in bf16
+    for one, other in zip(written_out, own, strict=True):
+        assert (one - other).norm() < 0.02 * other.norm()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from toolgen.checkpoint.layout import METRICS, read_metrics
+from toolgen.checkpoint.layout import MARKERS, METRICS, read_metrics
 from toolgen.cli.console import JsonOption, emit, message
 from toolgen.cli.outputs import checkpoint_output, folder_size, hint, shown_size
 from toolgen.cli.training_options import (
@@ -23,6 +23,7 @@ from toolgen.cli.virtualize import TEXT_BASE
 from toolgen.datasets import load_dataset
 from toolgen.errors import UsageError
 from toolgen.fetching import resolve_base
+from toolgen.foreign.data import read_json
 
 ENCODER = "all-minilm-l6-v2"
 
@@ -43,6 +44,15 @@ def pretrain(
     base: Annotated[
         str, typer.Option("--base", metavar="BASE", help="A model folder, or a name that is fetched.")
     ] = TEXT_BASE,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="BASE2",
+            help="Go on from what an earlier pretraining of the same base has learned: its folder, or the name of a base that "
+            "comes with toolgen.",
+        ),
+    ] = None,
     encoder: Annotated[
         str, typer.Option("--encoder", metavar="ENCODER", help="The teacher's sentence encoder: a folder or a name.")
     ] = ENCODER,
@@ -68,21 +78,25 @@ def pretrain(
     if not datasets or output is None:
         raise UsageError("pretrain needs DATASET... and --output BASE2; see toolgen pretrain --help")
     with checkpoint_output(output, *datasets, base, encoder, recipe, overwrite=overwrite, kind="pretrained base"):
-        answer = _run(datasets, output, base, encoder, config, restart)
+        answer = _run(datasets, output, base, start, encoder, config, restart)
     emit(answer, as_json, lambda: _text(answer))
     hint("toolgen virtualize DATASET --base {output} -o CKPT", output=output)
 
 
-def _run(datasets: list[Path], output: Path, base: str, encoder: str, config: Any, restart: bool) -> dict[str, Any]:
-    from toolgen.fetching.shipped import DIFFERENCE
+def _run(
+    datasets: list[Path], output: Path, base: str, start: str | None, encoder: str, config: Any, restart: bool
+) -> dict[str, Any]:
+    from toolgen.fetching.shipped import DIFFERENCE, folder_with_difference
     from toolgen.retrieval.dense import DenseRetriever
     from toolgen.training.pretraining.corpus import Corpus, TrainingCatalog
     from toolgen.training.pretraining.run import pretrain as run_pretraining
 
     loaded = [load_dataset(folder) for folder in datasets]
     corpus = Corpus(tuple(map(TrainingCatalog.of, loaded)))
+    first = folder_with_difference(start) if start is not None else None
     record = {
         "base": base,
+        **({"start": start, "before": read_json(first / MARKERS["pretrained base"])} if first else {}),
         "datasets": [{"name": one.name, "licence": one.licence, "catalog": one.catalog.content_hash} for one in loaded],
     }
     with training_progress("pretraining", config.steps) as on_step:
@@ -92,6 +106,7 @@ def _run(datasets: list[Path], output: Path, base: str, encoder: str, config: An
             DenseRetriever(resolve_base(encoder, on_message=message)).embed,
             config,
             output,
+            start=first,
             record=record,
             restart=restart,
             on_step=on_step,

@@ -61,6 +61,17 @@ def _read(file: Path) -> ShippedBase:
         raise FetchError(f"{file} is damaged ({error}); install toolgen again") from error
 
 
+def folder_with_difference(name_or_folder: str) -> Path:
+    """Where the difference of a base that comes with toolgen lies, or of a folder of `toolgen pretrain`. UsageError without."""
+    packaged = PACKAGED / name_or_folder if name_or_folder in shipped_bases() else Path(name_or_folder)
+    if not (packaged / DIFFERENCE).is_file():
+        raise UsageError(
+            f"{name_or_folder} has no {DIFFERENCE}; name a folder that `toolgen pretrain` wrote or a base that comes with "
+            f"toolgen ({', '.join(shipped_bases())})"
+        )
+    return packaged
+
+
 def ship(
     pretrained: Path, base: Path, target: Path, *, base_name: str, contents: str, licence: str, files: Sequence[str]
 ) -> ShippedBase:

@@ -29,6 +29,8 @@ from toolgen.inference.cache import KeyValues
 from toolgen.virtualization import check_architecture
 
 NAME = "toolgen"
+LONGEST_WRITTEN_OUT = 512
+"""Tokens; see `_slow_backwards`."""
 _SHARING = Lock()
 
 
@@ -72,8 +74,10 @@ def pass_options(attend: Attend, device: torch.device) -> dict[str, Any]:
 def plain_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
 ) -> Tensor:
-    """PyTorch's attention; written out for the models that bound its scores (`softcap`, Gemma 2)."""
+    """PyTorch's attention; written out for the models that bound its scores (`softcap`, Gemma 2), and where that is faster."""
     if options.get("softcap") is None:
+        if mask is None and query.shape[2] == key.shape[2] and _slow_backwards(query, options):
+            return _grouped_attention(query, key, value, options.get("scaling") or query.shape[3] ** -0.5)
         attended: Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
         return attended
     groups = query.shape[1] // key.shape[1]
@@ -86,6 +90,30 @@ def plain_attention(
     shares = nn.functional.dropout(shares, options.get("dropout", 0.0), training=module.training)
     taken: Tensor = shares @ repeat_kv(value, groups)
     return taken.transpose(1, 2).contiguous()
+
+
+def _slow_backwards(query: Tensor, options: Mapping[str, Any]) -> bool:
+    """Whether PyTorch's own attention would be slow: its backward pass is, in bf16 on a CPU (2 to 7 times, with 48 to 400
+    tokens on AMX). Longer sequences would need much memory for their scores."""
+    return (
+        query.requires_grad
+        and query.device.type == "cpu"
+        and query.dtype == torch.bfloat16
+        and query.shape[2] <= LONGEST_WRITTEN_OUT
+        and options.get("is_causal") is not False
+        and not options.get("dropout")
+    )
+
+
+def _grouped_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    """Causal attention written out. The G query heads of a key head stand below each other, so that nothing is repeated."""
+    batch, heads, length, size = query.shape
+    shared = key.shape[1]
+    scores = query.reshape(batch, shared, -1, size) @ key.transpose(2, 3) * scaling
+    scores = scores.view(batch, shared, -1, length, length)
+    seen = causal_mask(length, length, None, query.device)
+    shares = scores.masked_fill(~seen, float("-inf")).softmax(-1).view(batch, shared, -1, length)
+    return (shares @ value).view(batch, heads, length, size).transpose(1, 2)
 
 
 def causal_mask(new: int, seen: int, window: int | None, device: torch.device) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from toolgen.testing import tiny_model
 from toolgen.training.pretraining.episodes import Episode
 from toolgen.training.pretraining.low_rank import factors_of
-from toolgen.training.pretraining.model import Pretrainer, choice_loss, padded, parts
+from toolgen.training.pretraining.model import Pass, Pretrainer, choice_loss, parts
 from toolgen.training.pretraining.slots import Conversation
 
 DOCUMENTS = [[1, 2, 3], [4, 5, 6, 7, 8], [9, 10]]
@@ -31,17 +31,19 @@ def episode(targets: list[list[int]], hidden: list[list[int]]) -> Episode:
     return Episode([0, 1, 2], ["", "", ""], targets, hidden)
 
 
-def test_parts_cover_all_texts_within_the_tokens_when_padded() -> None:
+def test_parts_cover_all_texts_within_the_tokens() -> None:
     lengths = [3, 40, 17, 16, 1, 33]
     found = list(parts(lengths, 64))
     assert sorted(i for part in found for i in part) == [*range(6)]
-    assert all(len(part) == 1 or len(part) * -(-max(lengths[i] for i in part) // 16) * 16 <= 64 for part in found)
+    assert all(sum(lengths[i] for i in part) <= 64 for part in found)
+    assert [lengths[i] for part in found for i in part] == sorted(lengths)
 
 
-def test_padding_is_on_the_right_and_the_last_token_is_known() -> None:
-    ids_BT, last_B = padded(DOCUMENTS, torch.device("cpu"))
-    assert ids_BT.shape == (3, 16)
-    assert ids_BT[torch.arange(3), last_B].tolist() == [3, 8, 10]
+def test_a_pass_holds_texts_without_padding_and_knows_their_ends() -> None:
+    found = Pass.of(DOCUMENTS, [2, 0, 1], torch.device("cpu"))
+    assert found.ids_T.tolist() == [9, 10, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert found.places_T.tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3, 4]
+    assert found.ids_T[found.last_B].tolist() == [10, 3, 8]
 
 
 def test_states_are_those_of_each_text_alone(pretrainer: Pretrainer) -> None:
@@ -51,10 +53,13 @@ def test_states_are_those_of_each_text_alone(pretrainer: Pretrainer) -> None:
         torch.testing.assert_close(state, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_of_many_passes_are_those_of_one_graph(pretrainer: Pretrainer) -> None:
+@pytest.mark.parametrize("tokens", [8, 64], ids=["many passes", "one pass"])
+def test_gradients_are_those_of_one_graph(pretrainer: Pretrainer, tokens: int) -> None:
+    pretrainer._pass_tokens = tokens
     shown, soft = episode([[0], [1, 2], []], [[], [], [2]]), torch.randn(3, 3)
     bags = torch.nn.functional.normalize(torch.randn(3, 32), dim=-1)
     loss, _ = pretrainer.choice(shown, DOCUMENTS, REQUESTS, bags, soft, 0.3)
+    pretrainer.settle()
     found = [parameter.grad.clone() for parameter in pretrainer.parameters() if parameter.grad is not None]
     pretrainer.zero_grad()
     states = torch.cat(
@@ -63,6 +68,7 @@ def test_gradients_of_many_passes_are_those_of_one_graph(pretrainer: Pretrainer)
     rows = torch.cat([pretrainer.maker(states[:3], bags), pretrainer.maker.actions_AD[-1:]])
     expected, _ = choice_loss(states[3:] @ rows.T, shown, soft, 0.3)
     expected.backward()  # type: ignore[no-untyped-call]
+    pretrainer.settle()
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     wanted = [parameter.grad for parameter in pretrainer.parameters() if parameter.grad is not None]
     assert len(wanted) == len(found)
@@ -106,5 +112,6 @@ def test_a_tools_row_stands_for_its_token_in_conversations(pretrainer: Pretraine
 def test_the_untouched_base_diverges_from_itself_by_nothing() -> None:
     pretrainer, base = Pretrainer(tiny_model(), rank=2, pass_tokens=64), tiny_model()
     assert pretrainer.replay(REQUESTS, base, 1.0) == pytest.approx(0, abs=1e-6)
+    pretrainer.settle()
     torch.nn.init.normal_(pretrainer.factors[0], std=0.5)
     assert pretrainer.replay(REQUESTS, base, 1.0) > 1e-5

@@ -48,7 +48,7 @@ class PretrainConfig(BaseModel):
     document_tokens: int = Field(112, ge=24, description="longest documentation prompt")
     request_tokens: int = Field(208, ge=24, description="longest request prompt")
     conversation_tokens: int = Field(720, ge=64, description="a longer conversation is cut at its end")
-    pass_tokens: int = Field(49152, ge=256, description="padded tokens of one pass; bounds the memory")
+    pass_tokens: int = Field(49152, ge=256, description="tokens of one pass; bounds the memory")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient of the difference")
     seed: int = Field(0, ge=0, lt=2**32, description="of episodes and replayed texts")
     workers: int = Field(4, ge=0, description="processes that draw episodes; 0: between the steps")

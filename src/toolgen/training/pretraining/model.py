@@ -3,14 +3,17 @@
 *Choice*: requests against the rows that `RowMaker` makes of an episode's tools. *Calls*: conversations in which made rows stand
 for tools' tokens; loss on what the assistant writes. *Replay*: texts that the untouched base wrote, on which the model is held
 near it by the Kullback-Leibler divergence.
-The states of an episode are computed twice, so that only one pass at a time keeps its graph (GradCache, arXiv 2101.06983).
-Shapes: B texts of a pass, T tokens, D hidden size, Q requests, N tools, P supervised positions, V vocabulary, A actions.
+The states of an episode that needs several passes are computed twice, so that only one pass at a time keeps its graph
+(GradCache, arXiv 2101.06983).
+Shapes: B texts of a pass, T tokens of all of them, D hidden size, Q requests, N tools, P supervised positions, V vocabulary,
+A actions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import accumulate
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from toolgen.inference.attention import Packed, share_passes
+from toolgen.inference.passes import row_states
 from toolgen.inference.row_maker import RowMaker
 from toolgen.inference.views import from_states, watched
 from toolgen.training.pretraining.episodes import Episode
@@ -31,20 +36,48 @@ FIRST_LOGIT = 20.0
 """The largest logit of a tool before training: large enough to prefer one, small enough to change one's mind."""
 AS_GOOD = 2.0
 """A tool that the teacher takes for so nearly as good as a hidden one, in logits, is hidden, too."""
-MULTIPLE = 16
-"""Texts are padded to a multiple of so many tokens, so that few shapes occur."""
+
+
+class Pass(NamedTuple):
+    """Texts in one row without padding, the shortest first: equal lengths attend together. `chosen` are their places among
+    all texts, `last_B` the places of their last tokens in the row."""
+
+    chosen: list[int]
+    ids_T: Tensor
+    places_T: Tensor
+    lengths: tuple[int, ...]
+    last_B: Tensor
+
+    @classmethod
+    def of(cls, texts: Texts, chosen: list[int], device: torch.device) -> Self:
+        """The pass of the chosen texts."""
+        lengths = tuple(len(texts[i]) for i in chosen)
+        return cls(
+            chosen,
+            torch.tensor([token for i in chosen for token in texts[i]], device=device),
+            torch.cat([torch.arange(length) for length in lengths]).to(device),
+            lengths,
+            torch.tensor([*accumulate(lengths)], device=device) - 1,
+        )
+
+    def states(self, trunk: nn.Module, embedded_TD: Tensor | None = None) -> Tensor:
+        """Hidden states (T, D) of its tokens, or of what is given for them."""
+        ids_T = self.ids_T if embedded_TD is None else None
+        return row_states(trunk, Packed(self.lengths), self.places_T, ids_T=ids_T, embedded_TD=embedded_TD)
 
 
 class Pretrainer(nn.Module):
     """What is trained: a low-rank difference of the trunk above its `frozen` lowest layers, and the row maker. `pass_tokens`
-    bounds the padded tokens of a pass.
+    bounds the tokens of a pass.
 
-    Gradients of `choice`, `calls` and `replay` add up until the caller's optimizer takes them.
+    Gradients of `choice`, `calls` and `replay` add up until `settle` hands them to what is trained, for the caller's optimizer.
     """
 
     def __init__(self, model: PreTrainedModel, rank: int, pass_tokens: int, frozen: int = 0) -> None:
         super().__init__()
-        self.factors = attach(model.base_model, rank, frozen)
+        share_passes(model)
+        self._differences = attach(model.base_model, rank, frozen)
+        self.factors = [factor for each in self._differences for factor in (each.left_OK, each.right_KI)]
         self._frozen = frozen
         self.maker = RowMaker(model.config.hidden_size, len(ACTIONS)).to(model.device)
         self.trunk = model.base_model
@@ -62,28 +95,39 @@ class Pretrainer(nn.Module):
     def set_scale(self, some: Texts) -> None:
         """Sets the first length of rows by the length of hidden states."""
         self.maker.log_scale.fill_(float(torch.log(FIRST_LOGIT / self.encode(some).norm(dim=-1).mean())))
+        self.settle()  # a state that is resumed after this has other factors
 
     @torch.no_grad()
     def encode(self, texts: Texts) -> Tensor:
         """The hidden state after each text (Q, D), float32."""
         return self._encode(self._passes(texts))[0]
 
+    def settle(self) -> None:
+        """Hands the gradients of all passes since the last time on to the factors."""
+        for difference in self._differences:
+            difference.settle()
+
     def choice(
         self, episode: Episode, documents: Texts, requests: Texts, bags_ND: Tensor, soft_QN: Tensor, share: float
     ) -> tuple[float, float]:
         """Loss and top-1 accuracy of an episode. `soft_QN` are a teacher's logits, `share` what its distribution counts."""
         passes = self._passes([*documents, *requests])
-        states, lower = self._encode(passes)
-        states.requires_grad_()
+        lower: list[Tensor | None] = []
+        if len(passes) == 1:
+            states, again = self._in_one_pass(passes[0]), passes[:0]
+        else:
+            (states, lower), again = self._encode(passes), passes
+            states.requires_grad_()
         rows = torch.cat(
             [self.maker(states[: len(documents)], bags_ND), self.maker.actions_AD[-1:]]
         )  # the last: no tool
         loss, right = choice_loss(states[len(documents) :] @ rows.T, episode, soft_QN, share)
         loss.backward()  # type: ignore[no-untyped-call]
-        assert states.grad is not None
-        for (places, ids_BT, last_B), known_BTD in zip(passes, lower, strict=True):
-            trunk = self.trunk if known_BTD is None else from_states(self.trunk, self._frozen, known_BTD)
-            (_states(trunk, ids_BT, last_B) * states.grad[places]).sum().backward()  # type: ignore[no-untyped-call]
+        for one, known_TD in zip(again, lower, strict=True):
+            assert states.grad is not None
+            trunk = self.trunk if known_TD is None else from_states(self.trunk, self._frozen, known_TD)
+            found_BD = one.states(trunk)[one.last_B].float()
+            (found_BD * states.grad[one.chosen]).sum().backward()  # type: ignore[no-untyped-call]
         return float(loss.detach()), right
 
     def calls(self, conversations: Sequence[Conversation], rows: Mapping[str, Tensor], weight: float) -> float:
@@ -91,61 +135,60 @@ class Pretrainer(nn.Module):
         names = [*ACTIONS, *rows]
         numbers = {name: self._words + i for i, name in enumerate(names)}
         count = sum(len(one.written) for one in conversations)
+        texts = [[numbers[one.names[i]] if i in one.names else i for i in one.ids] for one in conversations]
         total = 0.0
-        for part in parts([len(one.ids) for one in conversations], self._pass_tokens):
-            group = [conversations[i] for i in part]
-            ids = [[numbers[one.names[i]] if i in one.names else i for i in one.ids] for one in group]
-            ids_BT, _ = padded(ids, self.device)
+        for part in self._passes(texts):
             table = torch.cat([self._rows_VD.float(), self.maker.actions_AD, *(row[None] for row in rows.values())])
             # Below frozen layers nothing learns: rows of actions then learn as outputs only.
             inputs = table.detach() if self._frozen else table
-            embedded = functional.embedding(ids_BT, inputs).to(self._rows_VD.dtype)
-            hidden_BTD = self.trunk(inputs_embeds=embedded, use_cache=False).last_hidden_state
-            rows_P = torch.tensor([b for b, one in enumerate(group) for _ in one.written], device=self.device)
-            columns_P = torch.tensor([t for one in group for t in one.written], device=self.device)
-            logits = hidden_BTD[rows_P, columns_P] @ table.to(hidden_BTD.dtype).T
-            loss = functional.cross_entropy(logits.float(), ids_BT[rows_P, columns_P + 1], reduction="sum") / count
+            embedded_TD = functional.embedding(part.ids_T, inputs).to(self._rows_VD.dtype)
+            starts = [0, *accumulate(part.lengths)]
+            written = [starts[b] + t for b, i in enumerate(part.chosen) for t in conversations[i].written]
+            places_P = torch.tensor(written, device=self.device)
+            logits = part.states(self.trunk, embedded_TD)[places_P] @ table.to(embedded_TD.dtype).T
+            loss = functional.cross_entropy(logits.float(), part.ids_T[places_P + 1], reduction="sum") / count
             (weight * loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
 
     def replay(self, texts: Texts, base: PreTrainedModel, weight: float) -> float:
         """Mean divergence from `base` at each token of the texts."""
+        share_passes(base)
         count, total = sum(map(len, texts)), 0.0
-        for part in parts([len(text) for text in texts], self._pass_tokens // 4):
-            ids_BT, last_B = padded([texts[i] for i in part], self.device)
-            seen_BT = torch.arange(ids_BT.shape[1], device=self.device) <= last_B[:, None]
+        for part in self._passes(texts, self._pass_tokens // 4):
             with torch.no_grad():
-                known_PV = base(input_ids=ids_BT, use_cache=False).logits[seen_BT].float().log_softmax(-1)
-            hidden_PD = self.trunk(input_ids=ids_BT, use_cache=False).last_hidden_state[seen_BT]
-            found_PV = (hidden_PD @ self._rows_VD.T).float().log_softmax(-1)
-            loss = functional.kl_div(found_PV, known_PV, log_target=True, reduction="sum") / count
+                known_TV = (part.states(base.base_model) @ self._rows_VD.T).float().log_softmax(-1)
+            found_TV = (part.states(self.trunk) @ self._rows_VD.T).float().log_softmax(-1)
+            loss = functional.kl_div(found_TV, known_TV, log_target=True, reduction="sum") / count
             (weight * loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
 
-    def _passes(self, texts: Texts) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Places of texts that go through one pass, their padded ids (B, T) and the place of each last token (B)."""
-        return [
-            (torch.tensor(part, device=self.device), *padded([texts[i] for i in part], self.device))
-            for part in parts([len(text) for text in texts], self._pass_tokens)
-        ]
+    def _passes(self, texts: Texts, tokens: int | None = None) -> list[Pass]:
+        lengths = [len(text) for text in texts]
+        return [Pass.of(texts, part, self.device) for part in parts(lengths, tokens or self._pass_tokens)]
+
+    def _in_one_pass(self, only: Pass) -> Tensor:
+        """The states after each text (Q, D), with their graph."""
+        trunk = self.trunk
+        if self._frozen:
+            with torch.no_grad():
+                lower, last = watched(self.trunk, self._frozen, above=False)
+                only.states(lower)
+            trunk = from_states(self.trunk, self._frozen, last.states)
+        order = torch.tensor(only.chosen, device=self.device).argsort()
+        return only.states(trunk)[only.last_B[order]].float()
 
     @torch.no_grad()
-    def _encode(self, passes: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, list[Tensor | None]]:
-        """The states after each text (Q, D), and those that leave the frozen layers in each pass (B, T, D)."""
-        states = torch.empty(sum(len(places) for places, _, _ in passes), self._rows_VD.shape[1], device=self.device)
+    def _encode(self, passes: Sequence[Pass]) -> tuple[Tensor, list[Tensor | None]]:
+        """The states after each text (Q, D), and those that leave the frozen layers in each pass (1, T, D)."""
+        states = torch.empty(sum(len(one.chosen) for one in passes), self._rows_VD.shape[1], device=self.device)
         lower: list[Tensor | None] = []
-        for places, ids_BT, last_B in passes:
+        for one in passes:
             trunk, last = watched(self.trunk, self._frozen) if self._frozen else (self.trunk, None)
-            states[places] = _states(trunk, ids_BT, last_B)
+            states[one.chosen] = one.states(trunk)[one.last_B].float()
             lower.append(last.states if last else None)
         return states, lower
-
-
-def _states(trunk: nn.Module, ids_BT: Tensor, last_B: Tensor) -> Tensor:
-    hidden_BTD: Tensor = trunk(input_ids=ids_BT, use_cache=False).last_hidden_state
-    return hidden_BTD[torch.arange(len(last_B), device=ids_BT.device), last_B].float()
 
 
 def choice_loss(logits_QN: Tensor, episode: Episode, soft_QN: Tensor, share: float) -> tuple[Tensor, float]:
@@ -170,23 +213,15 @@ def choice_loss(logits_QN: Tensor, episode: Episode, soft_QN: Tensor, share: flo
     return -(target_QN * logarithms_QN).sum(1).mean(), float(right)
 
 
-def padded(texts: Texts, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids (B, T), filled on the right, where a causal model does not look; and the place of each last token (B)."""
-    lengths = np.array([len(text) for text in texts])
-    width = -(-int(lengths.max()) // MULTIPLE) * MULTIPLE
-    ids_BT = np.zeros((len(texts), width), dtype=np.int64)
-    ids_BT[np.arange(width) < lengths[:, None]] = np.fromiter(chain.from_iterable(texts), np.int64, int(lengths.sum()))
-    return torch.from_numpy(ids_BT).to(device, non_blocking=True), torch.from_numpy(lengths - 1).to(device)
-
-
 def parts(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Places by rising length, as many at a time as fit `tokens` when padded to the longest."""
+    """Places by rising length, as many at a time as fit `tokens`."""
     part: list[int] = []
+    size = 0
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        width = -(-lengths[i] // MULTIPLE) * MULTIPLE
-        if part and (len(part) + 1) * width > tokens:
+        if part and size + lengths[i] > tokens:
             yield part
-            part = []
+            part, size = [], 0
         part.append(i)
+        size += lengths[i]
     if part:
         yield part

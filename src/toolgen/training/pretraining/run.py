@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,12 +31,13 @@ from toolgen.errors import DivergenceError, UsageError
 from toolgen.fetching.opening import open_model, open_tokenizer, without_progress_bars
 from toolgen.fetching.shipped import DIFFERENCE
 from toolgen.inference.machine import native_bf16, tune_allocator
+from toolgen.inference.row_maker import RowMaker
 from toolgen.training.loop import check_finite, deferred_interrupt, fingerprint_in
 from toolgen.training.pretraining.batches import Batch, Batches
 from toolgen.training.pretraining.config import PretrainConfig
 from toolgen.training.pretraining.corpus import Corpus, TrainingCatalog
 from toolgen.training.pretraining.episodes import Episodes, neighbors
-from toolgen.training.pretraining.low_rank import add, factors_of
+from toolgen.training.pretraining.low_rank import add, factors_of, put_back
 from toolgen.training.pretraining.model import Pretrainer
 from toolgen.training.pretraining.slots import Slots
 from toolgen.training.pretraining.teacher import Embed, Teacher
@@ -64,20 +65,21 @@ def pretrain(
     config: PretrainConfig,
     output: Path,
     *,
+    start: Path | None = None,
     record: Mapping[str, Any] | None = None,
     restart: bool = False,
     on_step: OnStep | None = None,
     on_message: Callable[[str], None] = lambda _text: None,
 ) -> None:
-    """Trains the base on the corpus and writes `output`. `embed` is the teacher's encoder; `record` goes into
-    `pretraining.json`.
+    """Trains the base on the corpus and writes `output`. `embed` is the teacher's encoder; `start` is a folder whose difference
+    and row maker, of an earlier run from the same base, this one begins with; `record` goes into `pretraining.json`.
 
     Stopped and repeated with the same corpus and settings it goes on from its last state (KeyboardInterrupt after that was
     saved), unless `restart`. UsageError for a state of another run, or a corpus without requests.
     """
     if not any(one.tools for catalog in corpus.catalogs for one in catalog.requests):
         raise UsageError("no request of these datasets asks for a tool; make some with `toolgen catalog queries`")
-    run = _Run(base, corpus, embed, config, work_folder(output), restart, on_message)
+    run = _Run(base, corpus, embed, config, work_folder(output), start, restart, on_message)
     run.go(on_step)
     run.write(output, record or {})
 
@@ -92,18 +94,21 @@ class _Run:
         embed: Embed,
         config: PretrainConfig,
         work: Path,
+        start: Path | None,
         restart: bool,
         on_message: Callable[[str], None],
     ) -> None:
         self._config, self._work, self._corpus, self._source = config, work, corpus, base
-        self._open_work(base, restart)
+        self._open_work(base, start, restart)
         tune_allocator()
         torch.manual_seed(config.seed)
         self._tokenizer: PreTrainedTokenizerBase = open_tokenizer(base)
         self._device = device_of()
         self._base, self._model = (self._opened(base) for _ in range(2))
         on_message(f"embedding {len(corpus.tools):,} tools")
-        vectors_NE = embed([document(tool) for tool in corpus.tools])
+        half = torch.autocast(self._device.type, torch.bfloat16, enabled=native_bf16(self._device))
+        with half:
+            vectors_NE = embed([document(tool) for tool in corpus.tools])
         near = [neighbors(vectors_NE[start:stop]) for start, stop in _ranges(corpus.offsets)]
         bags = [
             torch.from_numpy(document_vectors(self._base, self._tokenizer, [views(tool) for tool in catalog.tools]))
@@ -119,7 +124,12 @@ class _Run:
         )
         frozen = int(config.frozen_share * self._model.config.num_hidden_layers)
         self._pretrainer = Pretrainer(self._model, config.rank, config.pass_tokens, frozen)
-        self._pretrainer.set_scale([self._batches.request(text) for text in episodes.draw(0).texts[:64]])
+        if start is None:
+            self._pretrainer.set_scale([self._batches.request(text) for text in episodes.draw(0).texts[:64]])
+        else:
+            put_back(self._pretrainer.trunk, load_file(start / DIFFERENCE))
+            maker = RowMaker.load(start, self._model.config.hidden_size)
+            self._pretrainer.maker.load_state_dict(maker.state_dict())
         self._optimizer = torch.optim.AdamW(
             [
                 {"params": self._pretrainer.factors, "lr": config.learning_rate, "weight_decay": 0.01},
@@ -179,6 +189,7 @@ class _Run:
             values["call_loss"] = pretrainer.calls(batch.conversations, self._rows(batch), config.call_weight)
         if batch.replayed:
             values["divergence"] = pretrainer.replay(batch.replayed, self._base, config.replay_weight)
+        pretrainer.settle()
         norm = torch.nn.utils.clip_grad_norm_(pretrainer.factors, config.clip)
         total = (
             loss + config.call_weight * values.get("call_loss", 0) + config.replay_weight * values.get("divergence", 0)
@@ -244,9 +255,10 @@ class _Run:
                 found.append([*prompt, *row[:end]])
         return found
 
-    def _open_work(self, base: Path, restart: bool) -> None:
+    def _open_work(self, base: Path, start: Path | None, restart: bool) -> None:
         fingerprint = {
             "base": [base.name, weights_of(base)],
+            "start": start and files.sha256_of(start / DIFFERENCE),
             "settings": self._config.model_dump(exclude={"workers", "save_minutes", "pass_tokens"}),
             "catalogs": [[one.name, _digest(one)] for one in self._corpus.catalogs],
         }
