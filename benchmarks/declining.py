@@ -30,7 +30,7 @@ from toolgen.evaluation.provenance import hardware
 from toolgen.files import write_json
 from toolgen.retrieval import Resources, RetrieverSpec, calibrate, make_retriever
 from toolgen.retrieval.confidence import evidence
-from toolgen.retrieval.protocol import Ranking
+from toolgen.retrieval.protocol import Ranking, Retriever, search_without
 
 RATES = (0.05, 0.1, 0.2)
 DEFAULT = RetrieverSpec(method="generative", add=("bm25",))
@@ -81,16 +81,14 @@ def own(folder: Path, place: Path, limit: int) -> tuple[dict[str, Any], Calibrat
     retriever = make_retriever(DEFAULT, Resources(checkpoint=checkpoint))
     retriever.index(dataset.catalog)
     fitted = calibrate(retriever, [(query.text, query.tools) for query in development])
-    found, lacking = (
-        retriever.search([q.text for q in part], 2 + most_tools(answerable)) for part in (answerable, unanswerable)
-    )
+    found, lacking = (retriever.search([query.text for query in part], 2) for part in (answerable, unanswerable))
     result: dict[str, Any] = {
         "answerable": len(answerable),
         "unanswerable": len(unanswerable),
         "development": len(development),
         "by rules": by(checkpoint.calibrations[retriever.name], found, answerable, lacking),
         "by the split dev": by(fitted, found, answerable, lacking),
-        "by the split dev, tools hidden": by(fitted, found, answerable, hidden(found, answerable)),
+        "by the split dev, tools hidden": by(fitted, found, answerable, hidden(retriever, answerable)),
     }
     for name in ("bm25", "dense"):
         plain = make_retriever(name)
@@ -100,17 +98,9 @@ def own(folder: Path, place: Path, limit: int) -> tuple[dict[str, Any], Calibrat
     return result, fitted
 
 
-def most_tools(queries: Sequence[Query]) -> int:
-    return max(len(query.tools) for query in queries)
-
-
-def hidden(rankings: Sequence[Ranking], queries: Sequence[Query]) -> list[Ranking]:
+def hidden(retriever: Retriever, queries: Sequence[Query]) -> list[Ranking]:
     """The rankings as they were if the tools of their requests did not exist."""
-    found = []
-    for ranking, query in zip(rankings, queries, strict=True):
-        left = [pair for pair in zip(ranking.tools, ranking.scores, strict=True) if pair[0] not in query.tools]
-        found.append(replace(ranking, tools=tuple(t for t, _ in left), scores=tuple(s for _, s in left)))
-    return found
+    return search_without(retriever, [query.text for query in queries], 2, [query.tools for query in queries])
 
 
 def elsewhere(folder: Path, place: Path, fitted: Calibration) -> dict[str, Any]:
@@ -119,8 +109,7 @@ def elsewhere(folder: Path, place: Path, fitted: Calibration) -> dict[str, Any]:
     queries = dataset.searches("test")
     retriever = make_retriever(DEFAULT, Resources(checkpoint=checkpoint))
     retriever.index(dataset.catalog)
-    found = retriever.search([query.text for query in queries], 2 + most_tools(queries))
-    without = hidden(found, queries)
+    found, without = retriever.search([query.text for query in queries], 2), hidden(retriever, queries)
     return {
         "requests": len(queries),
         "by the first dataset": by(fitted, found, queries, without),

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from toolgen.catalog import Catalog
+from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint.calibration import Calibration
 from toolgen.errors import UsageError
-from toolgen.retrieval import ConfidentRetriever, Ranking, calibrate
+from toolgen.retrieval import ConfidentRetriever, Ranking, Resources, calibrate, make_sum
 from toolgen.retrieval.confidence import evidence
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import tiny_checkpoint
@@ -68,6 +68,17 @@ def test_hidden_tools_teach_what_an_unanswerable_request_looks_like() -> None:
     calibration = calibrate(Numbered(), catalog_only)
     sure, unsure = (Numbered()._ranking(logit) for logit in (5.0, -6.0))
     assert calibration.confidence(evidence(sure)) > 0.9 > 0.1 > calibration.confidence(evidence(unsure))
+
+
+def test_where_tools_are_hidden_bm25_gives_the_best_of_the_others_as_many_logits() -> None:
+    texts = {"a": "money money money", "b": "money rain snow", "c": "rain wind sun"}
+    retriever = make_sum(["bm25"], Resources())
+    retriever.index(Catalog(Tool(id=name, provider="p", name=name, description=text) for name, text in texts.items()))
+    answered = [("money", ("a",)), ("rain", ("b",)), ("snow", ("c",)), ("rain", ())]
+    calibration = calibrate(retriever, answered)
+    assert calibration.weights[1] == 0  # the first tool has 8 logits, right or wrong, hidden or not
+    assert calibration.weights[2] != 0
+    assert calibrate(ConfidentRetriever(retriever, calibration), answered) == calibration
 
 
 def test_evidence_is_in_logits_also_where_scores_are_probabilities() -> None:

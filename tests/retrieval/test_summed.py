@@ -44,6 +44,17 @@ class Fixed:
         return [Ranking(tools, scores) for _ in queries]
 
 
+class Scored(Fixed):
+    """The same for those of the tools that are indexed."""
+
+    def index(self, catalog: Catalog) -> None:
+        self._ids = catalog.ids
+
+    def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
+        left = [pair for pair in self.pairs if pair[0] in self._ids][:k]
+        return [Ranking(tuple(tool for tool, _ in left), tuple(score for _, score in left)) for _ in queries]
+
+
 def search(*members: tuple[Retriever, float], k: int = len(IDS), bonus: float = 0.0) -> Ranking:
     retriever = SumRetriever(members, unasked_bonus=bonus, asked_tools=[IDS[0], IDS[2], "gone&&tool"])
     retriever.index(CATALOG)
@@ -138,3 +149,42 @@ def test_many_queries_are_scored_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("toolgen.retrieval.summed.SCORES_AT_ONCE", 2 * len(IDS))
     assert summed.search(["a", "b", "c"], 2) == [Ranking((IDS[1], IDS[0]), (2.0, 1.0))] * 3
     assert sizes == [2, 1]
+
+
+def test_hidden_tools_are_not_there_for_any_member() -> None:
+    words = dict(zip(IDS, ["money money money", "money rain snow", "rain snow wind", "sun moon star"], strict=True))
+    catalog = Catalog(Tool(id=tool, provider="p", name=tool[-1], description=text) for tool, text in words.items())
+    fixed, bm25 = Scored(2.0, 1.5, 1.0, 0.5), BM25Retriever(relative=True)
+    hidden = [(), IDS[:1], IDS[:2], IDS, ["gone&&tool"]]
+    summed = SumRetriever([(fixed, 1.0), (bm25, 8.0)])
+    summed.index(catalog)
+    before = summed.search(["money"], 4)
+    found = summed.search_without(["money"] * len(hidden), 4, hidden)
+    for ranking, tools in zip(found, hidden, strict=True):
+        part = Catalog(tool for tool in catalog if tool.id not in tools)
+        masked = SumRetriever([(fixed, 1.0), (bm25, 8.0)])
+        masked.index(part)
+        (expected,) = masked.search(["money"], 4)
+        assert ranking.tools == expected.tools
+        assert ranking.scores == pytest.approx(expected.scores, abs=1e-5)
+    summed.index(catalog)
+    assert summed.search(["money"], 4) == before
+    assert [one.scores[:1] for one in found] == [(10.0,), (9.5,), (1.0,), (), (10.0,)]
+
+
+def test_a_request_that_hides_different_tools_is_scored_once() -> None:
+    asked: list[str] = []
+
+    class Counted(Fixed):
+        def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
+            asked.extend(queries)
+            return super().search(queries, k)
+
+    summed = SumRetriever([(Counted(1.0, 2.0, 0.5, 0.0), 1.0)])
+    summed.index(CATALOG)
+    assert [one.tools for one in summed.search_without(["a", "a", "b"], 1, [(), IDS[1:2], ()])] == [
+        (IDS[1],),
+        (IDS[0],),
+        (IDS[1],),
+    ]
+    assert asked == ["a", "b"]

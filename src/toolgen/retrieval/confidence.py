@@ -7,7 +7,7 @@ Shapes: Q rankings, F features with a constant before them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from toolgen.catalog.catalog import Catalog
 from toolgen.checkpoint.calibration import Calibration
 from toolgen.errors import UsageError
-from toolgen.retrieval.protocol import Ranking, Retriever, count_of, described, texts_of, unit_of
+from toolgen.retrieval.protocol import Ranking, Retriever, count_of, described, search_without, unit_of
 
 Request = tuple[str, Sequence[str]]
 """A text and the ids of the tools that answer it, none of them if none does."""
@@ -49,6 +49,12 @@ class ConfidentRetriever:
         count = count_of(k)
         return [self._judged(ranking, count) for ranking in self.parts[0].search(queries, max(count, 2))]
 
+    def search_without(self, queries: Sequence[str], k: int, hidden: Sequence[Collection[str]]) -> list[Ranking]:
+        """See `Hiding`."""
+        count = count_of(k)
+        found = search_without(self.parts[0], queries, max(count, 2), hidden)
+        return [self._judged(ranking, count) for ranking in found]
+
     def _judged(self, ranking: Ranking, count: int) -> Ranking:
         confidence = self._calibration.confidence(evidence(ranking))
         is_unsure = None
@@ -76,12 +82,12 @@ def calibrate(
     answerable: list[Ranking] = []
     for start in range(0, len(requests), _AT_ONCE):
         part = requests[start : start + _AT_ONCE]
-        texts = texts_of([text for text, _ in part])
-        depth = 2 + max(len(tools) for _, tools in part)
-        for ranking, (_, tools) in zip(retriever.search(texts, depth), part, strict=True):
+        asked = [(text, hidden) for text, tools in part for hidden in ((), tools)]
+        rankings = search_without(retriever, [text for text, _ in asked], 2, [hidden for _, hidden in asked])
+        for ranking, without, (_, tools) in zip(rankings[::2], rankings[1::2], part, strict=True):
             judged.append((ranking, ranking.tools[:1] != () and ranking.tools[0] in tools))
             if tools:
-                judged.append((_without(ranking, tools), False))
+                judged.append((without, False))
                 answerable.append(ranking)
         if on_progress:
             on_progress(start + len(part), len(requests))
@@ -89,12 +95,6 @@ def calibrate(
     weights_F = _logistic(features_QF, np.array([right for _, right in judged], dtype=np.float64))
     found = Calibration(weights=(weights_F[0], weights_F[1], weights_F[2], weights_F[3]), confidences=(0.0,))
     return replace(found, confidences=tuple(sorted(found.confidence(evidence(one)) for one in answerable)))
-
-
-def _without(ranking: Ranking, tools: Sequence[str]) -> Ranking:
-    """What the ranking would be if these tools did not exist."""
-    left = [pair for pair in zip(ranking.tools, ranking.scores, strict=True) if pair[0] not in tools]
-    return replace(ranking, tools=tuple(tool for tool, _ in left), scores=tuple(score for _, score in left))
 
 
 def _logistic(features_QF: npt.NDArray[np.float64], right_Q: npt.NDArray[np.float64]) -> list[float]:

@@ -173,7 +173,8 @@ class Scorer(Protocol):
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.floating[Any]]:
         """Every tool's score for each query, tools in the order of the catalog (Q, N). Where it leaves tools out of a
-        ranking, its attribute `left_out` is the score that says so."""
+        ranking, its attribute `left_out` is the score that says so; where a score is the share of the best one that a tool
+        has for a query, its attribute `relative` is true."""
 
 
 def scores_of_all(
@@ -200,6 +201,32 @@ def is_ranked(retriever: Retriever, scores: npt.NDArray[np.float64]) -> npt.NDAr
     """Which of these scores of a retriever are those of tools that it ranks."""
     ranked: npt.NDArray[np.bool_] = scores != getattr(retriever, "left_out", np.nan)  # nothing equals NaN
     return ranked
+
+
+@runtime_checkable
+class Hiding(Protocol):
+    """A retriever that can hide tools from a query. One needs it where the score of a tool depends on the others."""
+
+    def search_without(self, queries: Sequence[str], k: int, hidden: Sequence[Collection[str]]) -> list[Ranking]:
+        """The best k tools for each query, of those that are not among its `hidden` ones (ids), as if these did not exist."""
+
+
+def search_without(
+    retriever: Retriever, queries: Sequence[str], k: int, hidden: Sequence[Collection[str]]
+) -> list[Ranking]:
+    """What `Hiding` gives; of a retriever that cannot hide tools, its rankings with them left out. A query that is there
+    several times, each time without other tools, is searched for once."""
+    if isinstance(retriever, Hiding):
+        return retriever.search_without(queries, k, hidden)
+    texts = texts_of(queries)
+    distinct = [*dict.fromkeys(texts)]
+    found = dict(zip(distinct, retriever.search(distinct, k + max(map(len, hidden), default=0)), strict=True))
+    return [_left(found[text], tools).first(k) for text, tools in zip(texts, hidden, strict=True)]
+
+
+def _left(ranking: Ranking, hidden: Collection[str]) -> Ranking:
+    left = [pair for pair in zip(ranking.tools, ranking.scores, strict=True) if pair[0] not in hidden]
+    return replace(ranking, tools=tuple(tool for tool, _ in left), scores=tuple(score for _, score in left))
 
 
 def placed_ranking(tools: Sequence[str]) -> Ranking:

@@ -86,10 +86,16 @@ class SumRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query by the sum."""
+        texts = texts_of(queries)
+        return self.search_without(texts, k, [()] * len(texts))
+
+    def search_without(self, queries: Sequence[str], k: int, hidden: Sequence[Collection[str]]) -> list[Ranking]:
+        """See `Hiding`."""
         count, texts, rankings = count_of(k), texts_of(queries), []
         at_once = max(1, SCORES_AT_ONCE // max(1, len(self._ids)))
         for start in range(0, len(texts), at_once):
-            scores_QN, ranked_QN = self._summed(texts[start : start + at_once])
+            part = slice(start, start + at_once)
+            scores_QN, ranked_QN = self._summed(texts[part], hidden[part])
             scores_QN[~ranked_QN] = -np.inf
             for scores_N, ranked_N in zip(scores_QN, ranked_QN, strict=True):
                 rankings.append(top_ranking(self._ids, scores_N, min(count, int(ranked_N.sum()))))
@@ -97,14 +103,30 @@ class SumRetriever:
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
         """The sum for every tool; see `Scorer`."""
-        return self._summed(texts_of(queries))[0]
+        texts = texts_of(queries)
+        return self._summed(texts, [()] * len(texts))[0]
 
-    def _summed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """The sum for every tool, and whether some member ranks it (Q, N)."""
+    def _summed(
+        self, texts: Sequence[str], hidden: Sequence[Collection[str]]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """The sum for every tool, and whether it is not hidden and some member ranks it (Q, N)."""
         total_QN = np.tile(self._bonus_N, (len(texts), 1))
         ranked_QN = np.zeros(total_QN.shape, dtype=np.bool_)
+        hidden_QN = self._places(hidden)
+        distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        rows_Q = [distinct[text] for text in texts]
         for part, weight in zip(self.parts, self.weights, strict=True):
-            scores_QN = scores_of_all(part, texts, self._positions)
+            scores_QN = scores_of_all(part, [*distinct], self._positions)[rows_Q]
+            if getattr(part, "relative", False):
+                best_Q1 = scores_QN.max(1, keepdims=True, where=~hidden_QN, initial=0.0)
+                scores_QN /= np.where(best_Q1 > 0, best_Q1, 1.0)
             total_QN += weight * scores_QN
             ranked_QN |= is_ranked(part, scores_QN)
-        return total_QN, ranked_QN
+        return total_QN, ranked_QN & ~hidden_QN
+
+    def _places(self, tools: Sequence[Collection[str]]) -> npt.NDArray[np.bool_]:
+        """Which tools are those of each query (Q, N)."""
+        are_QN = np.zeros((len(tools), len(self._ids)), dtype=np.bool_)
+        for are_N, some in zip(are_QN, tools, strict=True):
+            are_N[[self._positions[tool] for tool in some if tool in self._positions]] = True
+        return are_QN
