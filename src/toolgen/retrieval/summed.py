@@ -90,7 +90,7 @@ class SumRetriever:
         return self.search_without(texts, k, [()] * len(texts))
 
     def search_without(self, queries: Sequence[str], k: int, hidden: Sequence[Collection[str]]) -> list[Ranking]:
-        """See `Hiding`."""
+        """See `Hiding`. Shares are those of the best tool left; how rare a word is, BM25 still counts in the whole catalog."""
         count, texts, rankings = count_of(k), texts_of(queries), []
         at_once = max(1, SCORES_AT_ONCE // max(1, len(self._ids)))
         for start in range(0, len(texts), at_once):
