@@ -129,10 +129,11 @@ def test_a_recurrent_model_is_refused() -> None:
 
 
 @pytest.mark.parametrize("shared", [1, 2, 6])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bf16", "autocast"])
 def test_attention_that_is_written_out_for_training_in_bf16_has_the_states_and_gradients_of_pytorchs(
-    monkeypatch: pytest.MonkeyPatch, shared: int
+    monkeypatch: pytest.MonkeyPatch, shared: int, dtype: torch.dtype
 ) -> None:
-    given = [torch.randn(3, heads, 17, 8).bfloat16() for heads in (6, shared, shared)]
+    given = [torch.randn(3, heads, 17, 8, dtype=dtype) for heads in (6, shared, shared)]
     wanted = torch.randn(3, 17, 6, 8)
     module, found = torch.nn.Module(), []
     module.num_key_value_groups = 6 // shared  # type: ignore[assignment]
@@ -140,7 +141,8 @@ def test_attention_that_is_written_out_for_training_in_bf16_has_the_states_and_g
         monkeypatch.setattr(attention, "LONGEST_WRITTEN_OUT", longest)
         inputs = [one.clone().requires_grad_() for one in given]
         query, key, value = inputs
-        states = plain_attention(module, query, key, value, None, scaling=0.3, is_causal=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.float32):
+            states = plain_attention(module, query, key, value, None, scaling=0.3, is_causal=True)
         (states.float() * wanted).sum().backward()  # type: ignore[no-untyped-call]
         found.append([states.float(), *(one.grad.float() for one in inputs if one.grad is not None)])
     written_out, own = found

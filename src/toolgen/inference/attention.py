@@ -93,12 +93,13 @@ def plain_attention(
 
 
 def _slow_backwards(query: Tensor, options: Mapping[str, Any]) -> bool:
-    """Whether PyTorch's own attention would be slow: its backward pass is, in bf16 on a CPU (2 to 7 times, with 48 to 400
+    """Whether PyTorch's own attention would be slow: its backward pass is, in bf16 on a CPU (2 to 7 times, with 400 to 48
     tokens on AMX). Longer sequences would need much memory for their scores."""
+    cast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
     return (
         query.requires_grad
         and query.device.type == "cpu"
-        and query.dtype == torch.bfloat16
+        and cast == torch.bfloat16
         and query.shape[2] <= LONGEST_WRITTEN_OUT
         and options.get("is_causal") is not False
         and not options.get("dropout")
