@@ -19,12 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-WAYS = {
+WAYS: Mapping[str, Sequence[str]] = {
     "model": ("generative",),
     "model_and_bm25": ("generative", "bm25"),
     "bm25": ("bm25",),
@@ -68,13 +68,13 @@ def measure(folder: Path, splits: Sequence[str], count: int, base: str) -> dict[
     }
 
 
-def quality(checkpoint: Any, dataset: Any, split: str) -> dict[str, Any]:
+def quality(checkpoint: Any, dataset: Any, split: str, ways: Mapping[str, Sequence[str]] = WAYS) -> dict[str, Any]:
     """Mean, low and high end of the 95% interval of each way to search, in percent."""
     from toolgen.evaluation import evaluate_retrieval
     from toolgen.retrieval import Resources, RetrieverSpec, make_retriever
 
     found: dict[str, Any] = {"requests": len(dataset.queries[split])}
-    for name, (method, *added) in WAYS.items():
+    for name, (method, *added) in ways.items():
         spec = RetrieverSpec(method=method, add=tuple(added))
         metrics = evaluate_retrieval(make_retriever(spec, Resources(checkpoint=checkpoint)), dataset, split).metrics[
             "all"

@@ -1,14 +1,14 @@
 """What many callers get from one model: searches and agent tasks, 1, 4 and 16 at once, and the time of one token.
 
-    python benchmarks/engine.py CKPT DATASET [--split test] [--searches 48] [--tasks 16] [--rounds 3]
-                                [--before SRC] [--stress SECONDS] [-o RESULT.json]
+    python benchmarks/engine.py CKPT DATASET [--split test] [--searches 48] [--tasks 16] [--at-once 1 4 16] [--rounds 3]
+                                [--bf16] [--before SRC] [--stress SECONDS] [-o RESULT.json]
 
 Everything is measured in a process of its own, round after round; the best round counts. With `--before` the same is measured
 with another version of toolgen, from its source folder SRC, in turns with this one, and compared. A search is one request, its
 ten best tools. A task is one request: the model chooses a tool, writes its arguments under its grammar, gets a result and
 goes on, two actions in all. `token_ms` is the time of a pass over one token behind a prompt. `same_first`, `same_ten`
-(in order) and `same_calls` count what comes out as before; `same_together` counts the calls of 16 tasks at once that
-are those of one after another.
+(in order) and `same_calls` count what comes out as before; `same_together` counts the calls of the most
+tasks at once that are those of one after another. With `--bf16` weights are in bf16, not fp32.
 
 With `--stress` nothing is timed: searches, tasks and cancelled requests go through one engine for that long, and every answer
 is compared with that of the request alone.
@@ -30,7 +30,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-AT_ONCE = (1, 4, 16)
 TOKENS = 32
 Messages = list[dict[str, Any]]
 
@@ -65,20 +64,10 @@ def searched(retriever: Any, texts: Sequence[str], at_once: int) -> list[list[st
 
 
 def tasks_together(policy: Any, texts: Sequence[str], at_once: int) -> list[Any]:
-    """What each task did, so many at once, by the version of toolgen that is there."""
-    model = policy.checkpoint.model
-    try:
-        from toolgen.inference.engine import Engine
-    except ImportError:  # the version before
-        from toolgen.decoding.batching import run_together  # type: ignore[import-not-found, unused-ignore]
+    """What each task did, so many at once."""
+    from toolgen.inference.engine import Engine
 
-        def run(text: str, forward: Any) -> list[Any]:
-            return carry_out(policy.for_task(text, forward), text)
-
-        if at_once == 1:
-            return [carry_out(policy, text) for text in texts]
-        return list(run_together(model, [partial(run, text) for text in texts], at_once))
-    with Engine(model) as engine:
+    with Engine(policy.checkpoint.model) as engine:
         found = dict(engine.each([_Task(policy, text) for text in texts], at_once))
         return [found[place] for place in range(len(texts))]
 
@@ -90,24 +79,28 @@ class _Task:
         self._policy, self._text = policy, text
 
     def run(self, work: Any) -> list[Any]:
-        return carry_out(self._policy.for_task(self._text, work), self._text)
+        from toolgen.datasets import Task
+
+        return carry_out(self._policy.for_task(Task.from_text(self._text), work), self._text)
 
 
 def measure(given: Mapping[str, Any]) -> dict[str, Any]:
     """One round, in this process."""
+    import torch
+
     from toolgen.agent.policy import GenerativePolicy
     from toolgen.checkpoint import Checkpoint
     from toolgen.retrieval.generative import GenerativeRetriever
 
-    checkpoint = Checkpoint.load(given["checkpoint"])
+    checkpoint = Checkpoint.load(given["checkpoint"], dtype=torch.bfloat16 if given["bf16"] else None)
     retriever, policy = GenerativeRetriever(checkpoint), GenerativePolicy(checkpoint)
     retriever.search(given["searches"][:1], 10)
     carry_out(policy, given["tasks"][0])  # loads, packs and compiles what is loaded, packed and compiled once
     result: dict[str, Any] = {"searches_per_second": {}, "tasks_per_second": {}, "actions": {}}
-    for at_once in AT_ONCE:
+    for at_once in given["at_once"]:
         seconds, result["rankings"] = timed(partial(searched, retriever, given["searches"], at_once))
         result["searches_per_second"][str(at_once)] = len(given["searches"]) / seconds
-    for at_once in AT_ONCE:
+    for at_once in given["at_once"]:
         seconds, result["actions"][str(at_once)] = timed(partial(tasks_together, policy, given["tasks"], at_once))
         result["tasks_per_second"][str(at_once)] = len(given["tasks"]) / seconds
     session = policy.decoder.session()
@@ -130,19 +123,24 @@ def in_a_process(source: Path | None, given: Mapping[str, Any]) -> dict[str, Any
 def best(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The best of some rounds."""
     kinds = ("searches_per_second", "tasks_per_second")
-    speeds = {kind: {str(n): round(max(one[kind][str(n)] for one in rounds), 3) for n in AT_ONCE} for kind in kinds}
-    tokens = sum(action[2] for task in rounds[0]["actions"]["1"] for action in task)
+    speeds = {kind: {n: round(max(one[kind][n] for one in rounds), 3) for n in rounds[0][kind]} for kind in kinds}
+    tasks = alone(rounds[0])
     return {
         **speeds,
         "token_ms": round(min(one["token_ms"] for one in rounds), 2),
-        "tokens_a_task": tokens / len(rounds[0]["actions"]["1"]),
+        "tokens_a_task": sum(action[2] for task in tasks for action in task) / len(tasks),
     }
+
+
+def alone(one: Mapping[str, Any]) -> list[Any]:
+    """The actions of a round's tasks, the fewest at once."""
+    return next(iter(one["actions"].values()))  # type: ignore[no-any-return]
 
 
 def compared(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """How many rankings and calls of the last rounds are the same."""
     rankings = [*zip(now["rankings"], before["rankings"], strict=True)]
-    calls = zip(now["actions"]["1"], before["actions"]["1"], strict=True)
+    calls = zip(alone(now), alone(before), strict=True)
     return {
         "same_first": sum(a[0] == b[0] for a, b in rankings),
         "same_ten": sum(a == b for a, b in rankings),
@@ -213,6 +211,8 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=48)
     parser.add_argument("--tasks", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--before", type=Path, metavar="SRC")
     parser.add_argument("--stress", type=float, metavar="SECONDS")
     parser.add_argument("--output", "-o", type=Path)
@@ -227,6 +227,8 @@ def main() -> None:
         "checkpoint": str(options.checkpoint.resolve()),
         "searches": texts[: options.searches],
         "tasks": texts[: options.tasks],
+        "at_once": options.at_once,
+        "bf16": options.bf16,
     }
     if options.stress:
         result: dict[str, Any] = {
@@ -240,16 +242,17 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, source in sources.items():
                 rounds[name].append(in_a_process(source, given))
-        actions = rounds["now"][-1]["actions"]
+        last = rounds["now"][-1]
+        together = last["actions"][str(options.at_once[-1])]
         result = {
             "benchmark": "engine",
             "searches": len(given["searches"]),
             "tasks": len(given["tasks"]),
             **{name: best(found) for name, found in rounds.items()},
-            "same_together": sum(a == b for a, b in zip(actions["1"], actions["16"], strict=True)),
+            "same_together": sum(a == b for a, b in zip(alone(last), together, strict=True)),
         }
         if options.before:
-            result |= compared(rounds["now"][-1], rounds["before"][-1])
+            result |= compared(last, rounds["before"][-1])
     result["hardware"] = hardware()
     print(json.dumps(result, indent=2))
     if options.output:

@@ -23,7 +23,7 @@ from toolgen.datasets import Dataset, load_dataset
 from toolgen.evaluation.provenance import hardware
 from toolgen.fetching import resolve_base
 from toolgen.retrieval.generative import GenerativeRetriever
-from toolgen.virtualization import INDEXINGS, Indexing, document_vectors, encode, spell
+from toolgen.virtualization import INDEXINGS, Indexing, TextEncoder, document_vectors, spell
 
 
 def build_seconds(indexing: Indexing, data: Dataset, base: Path) -> float:
@@ -36,7 +36,7 @@ def build_seconds(indexing: Indexing, data: Dataset, base: Path) -> float:
         indexing,
         data.catalog,
         vectors=lambda: document_vectors(model, tokenizer, [views(tool) for tool in data.catalog]),
-        encode=lambda texts: encode(tokenizer, texts),
+        encode=TextEncoder(tokenizer).encode_each,
         tool_sets=[[data.catalog.position(tool) for tool in one] for one in data.tool_sets],
     )
     return time.perf_counter() - started

@@ -1,8 +1,9 @@
 """Tokens per second of a training stage in one process and in several, and whether their curves are one.
 
-    python benchmarks/processes.py CKPT DATASET [--stage retrieval] [--processes 2] [--steps 8] [-o RESULT.json]
+    python benchmarks/processes.py CKPT DATASET [--stage retrieval] [--processes 2] [--steps 8] [--set KEY=VALUE]
+                                   [-o RESULT.json]
 
-Every variant is `toolgen train` itself, started by torchrun over gloo where it has several processes:
+Every variant is `toolgen train` itself; all but the first are started by torchrun, over gloo on CPUs and NCCL on cards:
 
     one           one process with all cores
     replicated    `processes` processes that share the cores, a whole model in each (DDP)
@@ -21,13 +22,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolgen.checkpoint.layout import METRICS
+from toolgen.checkpoint.layout import METRICS, read_metrics
 from toolgen.evaluation.provenance import hardware
-from toolgen.files import read_records, write_json
+from toolgen.files import write_json
 
 
 @dataclass(frozen=True)
@@ -37,25 +39,25 @@ class Variant:
     name: str
     processes: int
     threads: int
-    settings: tuple[str, ...] = ()
+    settings: Sequence[str]
 
 
-def variants(processes: int, cores: int) -> list[Variant]:
+def variants(processes: int, cores: int, settings: Sequence[str]) -> list[Variant]:
     """What is compared."""
     share = max(1, cores // processes)
     return [
-        Variant("one", 1, cores),
-        Variant("replicated", processes, share),
-        Variant("crowded", processes, cores),
-        Variant("shard_rows", processes, share, ("shard_rows=true",)),
-        Variant("shard_trunk", processes, share, ("shard_trunk=true",)),
+        Variant("one", 1, cores, settings),
+        Variant("replicated", processes, share, settings),
+        *([Variant("crowded", processes, cores, settings)] if share < cores else []),
+        Variant("shard_rows", processes, share, (*settings, "shard_rows=true")),
+        Variant("shard_trunk", processes, share, (*settings, "shard_trunk=true")),
     ]
 
 
 def run(variant: Variant, stage: str, checkpoint: Path, dataset: Path, steps: int, output: Path) -> dict[str, Any]:
     """Trains some steps, and what they took."""
     launcher = [sys.executable]
-    if variant.processes > 1:
+    if variant.name != "one":
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={variant.processes}"]
     command = [*launcher, "-m", "toolgen", "train", stage, str(checkpoint), str(dataset), "-o", str(output), "--json"]
     for setting in (f"steps={steps}", *variant.settings):
@@ -67,7 +69,7 @@ def run(variant: Variant, stage: str, checkpoint: Path, dataset: Path, steps: in
         if status:
             log.seek(0)
             raise SystemExit(f"{variant.name} failed: {log.read()[-1500:]}")
-    records = read_records(output / METRICS)[-steps:]
+    records = read_metrics(output / METRICS)[-steps:]
     first, last = records[0], records[-1]
     return {
         "processes": variant.processes,
@@ -85,19 +87,19 @@ def main() -> None:
     parser.add_argument("--stage", choices=["memorization", "retrieval", "agent"], default="retrieval")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--set", action="append", default=[], help="another setting of the training")
     parser.add_argument("--output", "-o", type=Path)
     options = parser.parse_args()
 
     result: dict[str, Any] = {"benchmark": "processes", "stage": options.stage, "steps": options.steps}
     with tempfile.TemporaryDirectory() as work:
-        for variant in variants(options.processes, os.cpu_count() or 1):
+        for variant in variants(options.processes, os.cpu_count() or 1, options.set):
             result[variant.name] = run(
                 variant, options.stage, options.checkpoint, options.dataset, options.steps, Path(work) / variant.name
             )
-    one = result["one"]["losses"]
-    others = [value for value in result.values() if isinstance(value, dict) and value["processes"] > 1]
+    one, *others = (value for value in result.values() if isinstance(value, dict))
     result["largest_relative_difference_of_losses"] = max(
-        abs(loss / own - 1) for other in others for loss, own in zip(other["losses"], one, strict=True)
+        abs(loss / own - 1) for other in others for loss, own in zip(other["losses"], one["losses"], strict=True)
     )
     result["hardware"] = hardware()
     print(json.dumps(result, indent=2))

@@ -1,12 +1,13 @@
 """What grows with a catalog, and what breaks first: synthetic catalogs of a thousand to a million tools.
 
-    python benchmarks/scale.py [--tools 1000 10000 100000 1000000] [--steps catalog open ...] [-o RESULT.json]
+    python benchmarks/scale.py [--tools 1000 10000 100000 1000000] [--steps catalog open ...] [--clock cpu] [-o RESULT.json]
 
 Tools are synthetic: a service has 50 operations, named and described with a few dozen words and numbers, with three
 parameters each. They say nothing of how well anything is found. The trunk has one layer, since its cost does not grow with
 the catalog; rows are as wide as those of a 135M base (576), and the tokenizer is the base's. Each step is a process of its
-own, so that its peak memory is its own. Times are processor seconds of one core. A RESULT that is there is added to: all steps
-but `product` and `loss` read what `catalog` wrote, and `search` what `rows` did.
+own, so that its peak memory is its own. Times are processor seconds of one core; with `--clock wall` seconds, in which a card
+does what it was given. A RESULT that is there is added to: all steps but `product` and `loss` read what `catalog` wrote, and
+`search` what `rows` did.
 """
 
 from __future__ import annotations
@@ -86,15 +87,18 @@ def synthetic(count: int) -> Iterator[Tool]:
         )
 
 
+clock: Callable[[], float] = time.process_time
+
+
 class Times(dict[str, float]):
-    """Processor seconds by name."""
+    """Seconds of the clock by name."""
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
         """Around what is measured."""
-        started = time.process_time()
+        started = clock()
         yield
-        self[name] = round(time.process_time() - started, 4)
+        self[name] = round(clock() - started, 4)
 
 
 def catalog_step(count: int, work: Path) -> Figures:
@@ -210,18 +214,19 @@ def product_step(count: int, _work: Path) -> Figures:
     """The exact ten best of all rows for one state, and the same from four slices, as four processes would hold them."""
     import torch
 
+    from toolgen.checkpoint.checkpoint import device_of
     from toolgen.retrieval.protocol import top_ranking
 
-    rows, ids = torch.rand(count, WIDTH), tuple(map(str, range(count)))
+    rows, ids = torch.rand(count, WIDTH, device=device_of()), tuple(map(str, range(count)))
     slices = [range(count)[start : start + -(-count // 4)] for start in range(0, count, -(-count // 4))]
     times: dict[str, list[float]] = {"product": [], "rank": [], "slice": []}
 
     def best(of: range) -> list[tuple[float, str]]:
-        started = time.process_time()
-        scores = (rows[of.start : of.stop] @ state).numpy()
-        made = time.process_time()
+        started = clock()
+        scores = (rows[of.start : of.stop] @ state).cpu().numpy()
+        made = clock()
         found = top_ranking(ids[of.start : of.stop], scores, 10)
-        ended = time.process_time()
+        ended = clock()
         if len(of) == count:
             times["product"].append(made - started)
             times["rank"].append(ended - made)
@@ -230,7 +235,7 @@ def product_step(count: int, _work: Path) -> Figures:
         return [*zip(found.scores, found.tools, strict=True)]
 
     for _ in range(SEARCHES):
-        state = torch.rand(WIDTH)
+        state = torch.rand(WIDTH, device=rows.device)
         whole = best(range(count))
         merged = sorted((pair for part in slices for pair in best(part)), key=lambda pair: -pair[0])[:10]
         assert {tool for _, tool in merged} == {tool for _, tool in whole}
@@ -241,8 +246,10 @@ def loss_step(count: int, _work: Path) -> Figures:
     """Loss and gradient of 64 positions over the rows of base and tools, and an optimizer step of the rows."""
     import torch
 
+    from toolgen.checkpoint.checkpoint import device_of
     from toolgen.training.softmax import Block, set_cross_entropy
 
+    torch.set_default_device(device_of())
     times, base = Times(), 49_152
     rows = torch.nn.Parameter(torch.randn(count, WIDTH))
     targets = torch.randint(base, base + count, (64, 1))
@@ -278,9 +285,9 @@ def _search(search: Callable[[list[str], int], Any]) -> float:
     times = []
     for number in range(SEARCHES):
         query = f"{VERBS[number % len(VERBS)]} the {OTHERS[number % len(OTHERS)]} {NOUNS[number]} of service {number}"
-        started = time.process_time()
+        started = clock()
         search([query], 10)
-        times.append(time.process_time() - started)
+        times.append(clock() - started)
     return round(median(times[2:]), 4)
 
 
@@ -292,9 +299,9 @@ def _peak() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20), 3)
 
 
-def measured(count: int, step: str, work: Path) -> Figures:
+def measured(count: int, step: str, work: Path, clock_name: str) -> Figures:
     """A step in a process of its own."""
-    command = [sys.executable, __file__, "--one", step, str(count), str(work)]
+    command = [sys.executable, __file__, "--clock", clock_name, "--one", step, str(count), str(work)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
@@ -303,13 +310,19 @@ def measured(count: int, step: str, work: Path) -> Figures:
 
 
 def main() -> None:
+    global clock
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tools", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu", help="wall: for a card")
     parser.add_argument("--output", "-o", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
+        if options.clock == "wall":
+            from stage_runs import wall
+
+            clock = wall
         step, count, work = options.one
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         found = STEPS[step](int(count), Path(work))
@@ -321,7 +334,7 @@ def main() -> None:
     for count in options.tools:
         with tempfile.TemporaryDirectory() as work:
             for step in options.steps:
-                found = measured(count, step, Path(work))
+                found = measured(count, step, Path(work), options.clock)
                 print(count, step, found, flush=True)
                 result["sizes"].setdefault(str(count), {})[step] = found
                 if options.output:

@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional
 
 from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.checkpoint import device_of
 from toolgen.datasets import Dataset
 from toolgen.inference.machine import tune_allocator
 from toolgen.training import STAGES, StageConfig, resolve_config
@@ -30,7 +31,16 @@ from toolgen.training.model import TrainableModel
 from toolgen.training.run import _unasked, _untargeted
 
 GIB = 2**30
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def wall() -> float:
+    """Seconds, once a card has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": wall, "cpu": time.process_time}
 """`cpu` counts what this process computes: right with one thread on a machine that others use."""
 Batch = list[TrainingExample]
 
@@ -44,7 +54,7 @@ class StageRun:
     trainable: TrainableModel
     batches: Iterator[Batch]
     config: StageConfig
-    clock: Callable[[], float] = time.perf_counter
+    clock: Callable[[], float] = wall
 
     def seconds(self, call: Callable[[], object]) -> float:
         """How long a call takes."""
@@ -91,23 +101,35 @@ def tokens(batch: Batch) -> int:
 
 
 def peak_gflops(checkpoint: Checkpoint, dtype: torch.dtype, clock: Callable[[], float], seconds: float = 1.0) -> float:
-    """The best rate of a product of 1,024 tokens with one of the trunk's matrices, in 10^9 operations a second."""
+    """The best rate of a product of 1,024 tokens (16,384 on a card) with one of the trunk's matrices, in 10^9 operations a
+    second."""
     shapes = {
         p.shape for name, p in checkpoint.model.base_model.named_parameters() if p.dim() == 2 and "layers." in name
     }
-    best = 0.0
-    for shape in shapes:
-        left, right = torch.randn(1024, shape[1]).to(dtype), torch.randn(*shape).to(dtype)
-        until = clock() + seconds / len(shapes)
-        while clock() < until:
-            started = clock()
-            functional.linear(left, right)
-            best = max(best, 2 * left.numel() * shape[0] / (clock() - started) / 1e9)
+    rows = 16_384 if torch.cuda.is_available() else 1024
+    return max(_rate(rows, *shape, dtype, clock, seconds / len(shapes)) for shape in shapes)
+
+
+def best_product(size: int, dtype: torch.dtype, seconds: float = 1.0) -> float:
+    """The best rate of a product of two square matrices, in 10^9 operations a second: what a machine can do."""
+    return _rate(size, size, size, dtype, wall, seconds)
+
+
+def _rate(rows: int, out: int, inner: int, dtype: torch.dtype, clock: Callable[[], float], seconds: float) -> float:
+    device, best = device_of(), 0.0
+    left, right = (torch.randn(count, inner, device=device).to(dtype) for count in (rows, out))
+    until = clock() + seconds
+    while clock() < until:
+        started = clock()
+        functional.linear(left, right)
+        best = max(best, 2 * rows * inner * out / (clock() - started) / 1e9)
     return best
 
 
 def peak_memory_gib() -> float:
-    """The most memory that this process has had."""
+    """The most memory that this process has had, on the card if there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / GIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
 
 

@@ -1,6 +1,6 @@
 """Training as the original does it and as toolgen does it: speed, share of the machine's peak, memory, parts, loss.
 
-    python benchmarks/training.py CKPT DATASET [--stages retrieval ...] [--rounds 3] [-o RESULT.json]
+    python benchmarks/training.py CKPT DATASET [--stages retrieval ...] [--rounds 3] [--set KEY=VALUE] [-o RESULT.json]
 
 One command measures everything and writes RESULT.json with a chart, RESULT.svg, beside it. Three variants of each stage:
 
@@ -15,8 +15,8 @@ best product of the model's own shapes, measured between the rounds; `utilizatio
 the layers' products reach, counted as 2 operations a weight and token forwards and 4 more where weights are trained, so padding
 and the head count as lost time. Where the processor has no bf16 its peak is that of the emulation. `losses` are means over a
 batch that none has trained on, before and after all rounds. `drawing` (making the examples) and kernel time (mostly the page
-faults of allocations) are shares of the default variant's step. Peak memory is that of two steps in a process of its own.
-Times are right on a CPU only: nothing here waits for another device.
+faults of allocations) are shares of the default variant's step. Peak memory is that of two steps in a process of its own;
+on a card, the card's. The clock `wall` waits for a card at the end of each part.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.checkpoint import device_of
 from toolgen.datasets import load_dataset
 from toolgen.evaluation.provenance import collect_provenance
 from toolgen.files import write_json, write_text
@@ -95,7 +96,7 @@ def reference(
         weight_decay=config.weight_decay,
         adam_beta2=0.95,
         max_grad_norm=config.clip,
-        bf16=native_bf16(torch.device("cpu")),
+        bf16=native_bf16(device_of()),
         use_cpu=not torch.accelerator.is_available(),
         remove_unused_columns=False,
         report_to=[],
@@ -161,7 +162,7 @@ class Parts:
         self._collate = collated
         stage.trainable.hidden = timed_hidden
         stage.run.accelerator.backward = timed_backward
-        self._step = stage.run._step
+        self._step = stage.run.step
 
     def lap(self, part: str) -> None:
         now = self.clock()
@@ -208,13 +209,14 @@ def mean_losses(trainable: TrainableModel, batch: Batch, budget: int) -> dict[st
 # Measuring, each in a process of its own
 
 
-def settings_of(variant: str, batch: int | None) -> list[str]:
+def settings_of(variant: str, options: argparse.Namespace) -> list[str]:
     """One constant learning rate for all, rows included, as a Trainer has it."""
     return [
+        *options.set,
         *VARIANTS[variant],
         "schedule=constant_with_warmup",
         "warmup=0",
-        *([f"batch_size={batch}"] if batch else []),
+        *([f"batch_size={options.batch}"] if options.batch else []),
     ]
 
 
@@ -223,14 +225,14 @@ def measure_speed(options: argparse.Namespace, stage: str) -> dict[str, Any]:
     tune_allocator()
     clock = CLOCKS[options.clock]
     dataset = load_dataset(options.dataset)
-    config = resolve_config(STAGES[stage], None, settings_of("default", options.batch))
+    config = resolve_config(STAGES[stage], None, settings_of("default", options))
     checkpoint = Checkpoint.load(options.checkpoint)
     started = clock()
     *drawn, held = draw(checkpoint, dataset, config, stage, options.rounds + 2)  # the first round warms up
     drawing = (clock() - started) / (len(drawn) + 1)
     same_rate = f"row_learning_rate={config.learning_rate}"
     stages = {
-        name: open_run(options.checkpoint, dataset, stage, [*settings_of(name, options.batch), same_rate])
+        name: open_run(options.checkpoint, dataset, stage, [*settings_of(name, options), same_rate])
         for name in VARIANTS
     }
     parts = {name: Parts(one, clock) for name, one in stages.items()}
@@ -303,7 +305,7 @@ def rounded(values: dict[str, float], digits: int) -> dict[str, float]:
 def measure_memory(options: argparse.Namespace, stage: str, variant: str) -> float:
     """Peak memory in GiB of two steps of one variant."""
     dataset = load_dataset(options.dataset)
-    settings = settings_of(variant if variant in VARIANTS else "default", options.batch)
+    settings = settings_of(variant if variant in VARIANTS else "default", options)
     if variant == "reference":
         checkpoint = Checkpoint.load(options.checkpoint)
         config = resolve_config(STAGES[stage], None, settings)
@@ -311,7 +313,7 @@ def measure_memory(options: argparse.Namespace, stage: str, variant: str) -> flo
     else:
         run = open_run(options.checkpoint, dataset, stage, settings)
         for _ in range(2):
-            run.run._step(next(run.batches))
+            run.run.step(next(run.batches))
     return round(peak_memory_gib(), 2)
 
 
@@ -348,6 +350,8 @@ def arguments(options: argparse.Namespace) -> Iterator[str]:
     )
     if options.batch:
         yield from ("--batch", str(options.batch))
+    for setting in options.set:
+        yield from ("--set", setting)
 
 
 def save(found: dict[str, Any], options: argparse.Namespace, seconds: float) -> None:
@@ -355,6 +359,7 @@ def save(found: dict[str, Any], options: argparse.Namespace, seconds: float) -> 
     config = {
         "rounds": options.rounds,
         "batch": options.batch,
+        "set": options.set,
         "clock": options.clock,
         "threads": torch.get_num_threads(),
     }
@@ -362,7 +367,7 @@ def save(found: dict[str, Any], options: argparse.Namespace, seconds: float) -> 
     result = {
         "benchmark": "training",
         "stages": found,
-        "native_bf16": native_bf16(torch.device("cpu")),
+        "native_bf16": native_bf16(device_of()),
         "origin": origin.to_dict(),
     }
     write_json(options.output, result)
@@ -376,6 +381,7 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=["memorization", "retrieval", "agent"])
     parser.add_argument("--rounds", type=int, default=3, help="steps that count, after one that does not")
     parser.add_argument("--batch", type=int, help="examples a step, a multiple of 8 (default: the stage's own)")
+    parser.add_argument("--set", action="append", default=[], help="a setting of the training, for all but the Trainer")
     parser.add_argument(
         "--clock", choices=list(CLOCKS), default="wall", help="cpu: for a machine that others use (one thread)"
     )

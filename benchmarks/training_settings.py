@@ -70,7 +70,7 @@ def measure_frozen_states(stage: StageRun, rounds: int) -> dict[str, Any]:
     states, chooser = stage.trainable.frozen_states, random.Random(0)
     examples = [example for batch in islice(stage.batches, rounds) for example in batch]
     stage.trainable.frozen_states = None
-    stage.run._step(examples[: stage.config.batch_size])  # warms up
+    stage.run.step(examples[: stage.config.batch_size])  # warms up
     took = {"kept": 0.0, "anew": 0.0}
     found: dict[str, Any] = {"holds": held}
     for epoch in range(1, max(EPOCHS) + 1):
@@ -79,7 +79,7 @@ def measure_frozen_states(stage: StageRun, rounds: int) -> dict[str, Any]:
             batch = examples[start : start + stage.config.batch_size]
             for name in took:
                 stage.trainable.frozen_states = states if name == "kept" else None
-                took[name] += stage.seconds(lambda: stage.run._step(batch))  # noqa: B023 - called at once
+                took[name] += stage.seconds(lambda: stage.run.step(batch))  # noqa: B023 - called at once
         if epoch in EPOCHS:
             found[f"gain after {epoch} epochs"] = round(took["anew"] / took["kept"], 3)
     return found
@@ -90,11 +90,11 @@ def measure_saving(stage: StageRun, rounds: int) -> dict[str, Any]:
     stage = replace(stage, clock=time.perf_counter)
     run, plain, beside, started, at_once = stage.run, [], [], [], []
     batches = iter(list(islice(stage.batches, 3 * rounds + 1)))
-    run._step(next(batches))
+    run.step(next(batches))
     for _ in range(rounds):
-        plain.append(stage.seconds(lambda: run._step(next(batches))))
+        plain.append(stage.seconds(lambda: run.step(next(batches))))
         started.append(stage.seconds(run._save))
-        beside.append(stage.seconds(lambda: run._step(next(batches))))
+        beside.append(stage.seconds(lambda: run.step(next(batches))))
         run.writer.finish()
         at_once.append(stage.seconds(lambda: run.accelerator.save_state(str(run.work / "at-once"))))
     size = sum(file.stat().st_size for file in (run.work / "state").rglob("*"))

@@ -120,9 +120,10 @@ class StageConfig(TrainingConfig):
         description="several processes: each holds a part of the base's own parameters (FSDP2) instead of them all",
     )
 
-    def is_sharded(self, processes: int) -> bool:
-        """Whether so many processes hold a part of the model each."""
-        return processes > 1 and (self.shard_rows or self.shard_trunk)
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process of a group holds a part of the model."""
+        return self.shard_rows or self.shard_trunk
 
 
 def resolve_config(stage: Stage, recipe: Path | None = None, settings: Iterable[str] = ()) -> StageConfig:

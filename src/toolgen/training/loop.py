@@ -96,7 +96,7 @@ def train(
     ) as (accelerator, trainable):
         trainable.train()
         # Processes that hold shards of the model must go through the same layers, whatever each has seen before.
-        if not config.is_sharded(accelerator.num_processes) and repeats(
+        if not (config.is_sharded and in_group(accelerator)) and repeats(
             sources, config.shares, config.steps * config.batch_size
         ):
             with accelerator.autocast():
@@ -132,7 +132,7 @@ def opened(
             "set it to at least their number"
         )
     prepare_work(work, fingerprint, restart=restart, accelerator=accelerator)
-    if whole or accelerator.num_processes == 1:  # else its shards go to the device, and it stays
+    if whole or not in_group(accelerator):  # else its shards go to the device, and it stays
         checkpoint.model.to(accelerator.device)
     trainable = TrainableModel(
         checkpoint,
@@ -201,11 +201,16 @@ def opened_accelerator(precision: str, work: Path, *, tensorboard: bool = False)
             f"training shards the model itself: launch it without {accelerator.distributed_type.value} and --set "
             "shard_trunk=true (FSDP2) or shard_rows=true"
         )
-    if accelerator.num_processes > 1:
+    if in_group(accelerator):
         atexit.register(_leave_processes)
     if tensorboard:
         accelerator.init_trackers("tensorboard", config={})
     return accelerator
+
+
+def in_group(accelerator: Accelerator) -> bool:
+    """Whether a launcher started this process, perhaps as the only one: then it can hold its part of a model."""
+    return bool(accelerator.distributed_type != DistributedType.NO)
 
 
 def _leave_processes() -> None:
@@ -233,7 +238,7 @@ class Run(ABC, Generic[Item]):
         self.accelerator, self.optimization, self.work, self.stage = accelerator, config, work, stage
         self.budget = TokenBudget(config.micro_batch_tokens)
         self.processes = accelerator.num_processes
-        self.is_sharded = self.processes > 1 and (shard_rows or shard_trunk)
+        self.is_sharded = in_group(accelerator) and (shard_rows or shard_trunk)
         model = (
             distribute(trainable, accelerator.device, rows=shard_rows, trunk=shard_trunk)
             if self.is_sharded
