@@ -38,13 +38,15 @@ def start(dataset: Dataset, tmp_path: Path) -> Start:
     """Starts `toolgen train STAGE` on a tiny checkpoint with this number of processes; the answer is JSON."""
     save_dataset(dataset, tmp_path / "data")
 
-    def starter(stage: str, processes: int, output: str, tied: bool = True, **settings: Any) -> subprocess.Popen[str]:
+    def starter(
+        stage: str, processes: int, output: str, tied: bool = True, launched: bool = False, **settings: Any
+    ) -> subprocess.Popen[str]:
         source = tmp_path / f"tied-{tied}"
         if not source.exists():
             tiny_checkpoint(tied=tied, catalog=dataset.catalog).save(source)
         values = {**TINY, "warmup": 0.2, **settings}
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [*(launcher if processes > 1 else [sys.executable]), "-m", "toolgen", "train", stage]
+        command = [*(launcher if launched or processes > 1 else [sys.executable]), "-m", "toolgen", "train", stage]
         command += [str(source), str(tmp_path / "data"), "-o", str(tmp_path / output), "--json"]
         command += [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment())
@@ -95,19 +97,20 @@ def test_two_processes_learn_what_one_does(
 
 
 @pytest.mark.parametrize(
-    ("stage", "tied", "parts"),
+    ("stage", "tied", "parts", "processes"),
     [
-        ("agent", True, {"shard_rows": True}),
-        ("retrieval", False, {"shard_trunk": True}),
-        ("memorization", True, SHARDED),
+        ("agent", True, {"shard_rows": True}, 2),
+        ("retrieval", False, {"shard_trunk": True}, 2),
+        ("memorization", True, SHARDED, 2),
+        ("retrieval", True, SHARDED, 1),
     ],
-    ids=["rows", "trunk", "both"],
+    ids=["rows", "trunk", "both", "a group of one"],
 )
 def test_processes_that_hold_parts_of_the_model_learn_what_one_does(
-    start: Start, run: Runner, tmp_path: Path, stage: str, tied: bool, parts: dict[str, Any]
+    start: Start, run: Runner, tmp_path: Path, stage: str, tied: bool, parts: dict[str, Any], processes: int
 ) -> None:
     settings = {"frozen_share": 0.5, "micro_batch_tokens": 64}
-    code, _, err = _finish(start(stage, 2, "sharded", tied, **settings, **parts))
+    code, _, err = _finish(start(stage, processes, "sharded", tied, True, **settings, **parts))
     assert code == 0, err
     run(stage, Checkpoint.load(tmp_path / f"tied-{tied}"), "one", warmup=0.2, **settings)
     _assert_same_curve(_curve(tmp_path / "sharded"), _curve(tmp_path / "one"))
