@@ -42,7 +42,7 @@ if __name__ == "__main__":
         for name, compiled in (("plain", False), ("compiled", True)):
             run.measure(name, partial(step_speed, run, compiled))
         many = ("--searches", "1024", "--tasks", "256", "--at-once", "1", "16", "256")
-        few = ["--searches", "2", "--tasks", "2", "--at-once", "1", "2", "--rounds", "1"]
+        few = ["--searches", "2", "--tasks", "1", "--at-once", "1", "--rounds", "1"]
         for precision, how in (("fp32", ()), ("bf16", ("--bf16",))):
             benchmark(run, f"engine, {precision}", "engine", trained, data, *how, *run.choose(many, few))
         sizes = run.choose(("125000", "1000000"), ("100",))
