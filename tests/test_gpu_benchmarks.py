@@ -59,6 +59,7 @@ def test_when_the_time_is_up_the_result_holds_what_was_measured_and_the_same_com
         "from card import session\n"
         "with session('script', None) as run:\n"
         "    run.measure('short', lambda: {'figure': 1})\n"
+        "    run.command('odd', program=('-c', '1 / 0'), may_fail=True)\n"
         "    run.command('long', program=('-c', 'import time; print(1, flush=True); time.sleep(600)'))\n"
         "    run.measure('never', dict)\n",
         encoding="utf-8",
@@ -72,7 +73,7 @@ def test_when_the_time_is_up_the_result_holds_what_was_measured_and_the_same_com
         assert done.returncode == 0 and "the time is up" in done.stdout, done.stderr
     ended = [(one["step"], one["ended"]) for one in result("script", tmp_path)]
     again = [("machine", "started"), ("long", "stopped")]
-    assert ended == [again[0], ("short", "done"), again[1], *again]
+    assert ended == [again[0], ("short", "done"), ("odd", "failed, as it may"), again[1], *again]
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -49,7 +49,7 @@ class Session:
         self.result, self.log = self.folder / f"{name}.jsonl", self.folder / f"{name}.log"
         (self.folder / "results").mkdir(parents=True, exist_ok=True)
         lines = self.result.read_text(encoding="utf-8").splitlines() if self.result.exists() else []
-        self.done = {record["step"] for record in map(json.loads, lines) if record["ended"] == "done"}
+        self.done = {one["step"] for one in map(json.loads, lines) if one["ended"] not in ("stopped", "failed")}
 
     def choose(self, full: Value, tiny: Value) -> Value:
         """One of the two."""
@@ -82,9 +82,9 @@ class Session:
         print(f"{step}: {ended}", flush=True)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Figures]:
-        """Around a step, which fills in its figures; they are written however it ends."""
-        figures, ended, started = Figures(), "failed", time.perf_counter()
+    def step(self, name: str, failing: str = "failed") -> Iterator[Figures]:
+        """Around a step, which fills in its figures; they are written however it ends. `failing`: what a failure is called."""
+        figures, ended, started = Figures(), failing, time.perf_counter()
         try:
             with watched() as peak:
                 yield figures
@@ -110,6 +110,7 @@ class Session:
         *arguments: object,
         program: Sequence[object] = ("-m", "toolgen"),
         prepares: bool = False,
+        may_fail: bool = False,
         until: Callable[[], bool] = lambda: False,
         **environment: str,
     ) -> None:
@@ -119,7 +120,8 @@ class Session:
         output = self.folder / words[words.index("-o") + 1] if "-o" in words else None
         if name in self.done or (output and output.exists()) or (self.prepares and not prepares):
             return
-        with self.step(name) as figures, self.log.open("a", encoding="utf-8") as log:
+        failing = "failed, as it may" if may_fail else "failed"
+        with self.step(name, failing) as figures, self.log.open("a", encoding="utf-8") as log:
             print(f"\n$ {' '.join(words)}", file=log, flush=True)
             variables = {**os.environ, "TOOLGEN_NO_HINTS": "1", **environment}
             child = subprocess.Popen(words, cwd=self.folder, stdout=log, stderr=log, env=variables)

@@ -9,6 +9,7 @@ from pathlib import Path
 from card import ROOT, Session, bfcl, index, session, settings
 
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ROOT)
+WORKERS = ("-n", "4", "--dist", "worksteal")
 
 
 def tests(run: Session) -> None:
@@ -16,7 +17,7 @@ def tests(run: Session) -> None:
     card = {"TOOLGEN_TEST_CARD": run.choose("1", "")}
     run.command("tests, devices", ROOT / "tests" / "test_devices.py", *few, program=PYTEST, **card)
     if not run.tiny:
-        run.command("tests, without weights", ROOT / "tests", "-m", "not weights", program=PYTEST)
+        run.command("tests, without weights", ROOT / "tests", "-m", "not weights", *WORKERS, program=PYTEST)
 
 
 def precisions(run: Session) -> None:
