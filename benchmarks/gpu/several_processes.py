@@ -11,7 +11,6 @@ from typing import Any
 from card import BENCHMARKS, Session, bfcl, figures_of, index, session, settings
 
 MIXED = {"card": ("card",), "card-cpu": ("card", "cpu"), "cpu-card": ("cpu", "card")}
-STEPS = 8
 
 
 def processes(run: Session, count: int) -> None:
@@ -26,7 +25,8 @@ def curve(run: Session, name: str) -> list[dict[str, Any]]:
 
 def train(run: Session, name: str, place: str, *, first: bool) -> None:
     """A training, or its `first` three steps."""
-    words = ("retrieval", index(run), bfcl(run), "-o", f"runs/{name}", *settings(f"steps={STEPS}", "precision=fp32"))
+    few = settings(f"steps={run.choose(40, 8)}", "precision=fp32")
+    words = ("retrieval", index(run), bfcl(run), "-o", f"runs/{name}", *few)
     card = {} if place == "card" else {"CUDA_VISIBLE_DEVICES": ""}
     run.command(f"{name}, {place}", "train", *words, until=lambda: first and len(curve(run, name)) >= 3, **card)
 
