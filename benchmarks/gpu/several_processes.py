@@ -32,7 +32,7 @@ def train(run: Session, name: str, place: str, *, first: bool) -> None:
 
 
 def losses(run: Session) -> dict[str, Any]:
-    return {name: [round(one["loss"], 5) for one in curve(run, name)] for name in MIXED}
+    return {"losses": {name: [round(one["loss"], 5) for one in curve(run, name)] for name in MIXED}}
 
 
 if __name__ == "__main__":
