@@ -60,11 +60,12 @@ class Session:
         import torch
         from stage_runs import best_product
 
-        from toolgen.datasets import save_dataset
         from toolgen.evaluation.provenance import hardware
-        from toolgen.testing import tiny_base, tiny_dataset, tiny_encoder
 
         if self.tiny and not (self.folder / "encoder").exists():
+            from toolgen.datasets import save_dataset
+            from toolgen.testing import tiny_base, tiny_dataset, tiny_encoder
+
             save_dataset(tiny_dataset(), self.folder / "data" / "bfcl")
             tiny_base(self.folder / "base", max_position_embeddings=1024)
             tiny_encoder(self.folder)
