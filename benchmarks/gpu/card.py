@@ -150,7 +150,7 @@ def watched() -> Iterator[Figures]:
     peak, ended = {"peak_gib": 0.0}, threading.Event()
 
     def look() -> None:
-        while not ended.wait(0.1):
+        while True:
             used = (
                 max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
                 * 1024
@@ -159,6 +159,8 @@ def watched() -> Iterator[Figures]:
                 free, total = torch.cuda.mem_get_info()
                 used = total - free
             peak["peak_gib"] = max(peak["peak_gib"], round(used / 2**30, 3))
+            if ended.wait(0.1):
+                return
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
