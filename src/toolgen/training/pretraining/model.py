@@ -12,8 +12,9 @@ A actions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from toolgen.inference.attention import Packed, share_passes
 from toolgen.inference.passes import row_states
 from toolgen.inference.row_maker import RowMaker
 from toolgen.inference.views import from_states, watched
+from toolgen.training.collate import PackedRow
 from toolgen.training.pretraining.episodes import Episode
 from toolgen.training.pretraining.low_rank import attach
 from toolgen.training.pretraining.slots import Conversation
@@ -38,27 +40,25 @@ AS_GOOD = 2.0
 """A tool that the teacher takes for so nearly as good as a hidden one, in logits, is hidden, too."""
 
 
-class Pass(NamedTuple):
-    """Texts in one row without padding, the shortest first: equal lengths attend together. `chosen` are their places among
-    all texts, `last_B` the places of their last tokens in the row."""
+@dataclass(frozen=True, kw_only=True)
+class Pass(PackedRow):
+    """A row of texts. `chosen` are their places among all texts, `last_B` the places of their last tokens in the row."""
 
     chosen: list[int]
-    ids_T: Tensor
-    places_T: Tensor
-    lengths: tuple[int, ...]
     last_B: Tensor
 
     @classmethod
     def of(cls, texts: Texts, chosen: list[int], device: torch.device) -> Self:
         """The pass of the chosen texts."""
         lengths = tuple(len(texts[i]) for i in chosen)
-        return cls(
-            chosen,
-            torch.tensor([token for i in chosen for token in texts[i]], device=device),
-            torch.cat([torch.arange(length) for length in lengths]).to(device),
-            lengths,
-            torch.tensor([*accumulate(lengths)], device=device) - 1,
+        made = cls(
+            ids_T=torch.tensor([token for i in chosen for token in texts[i]]),
+            places_T=torch.cat([torch.arange(length) for length in lengths]),
+            lengths=lengths,
+            chosen=chosen,
+            last_B=torch.tensor([*accumulate(lengths)]) - 1,
         )
+        return made.to(device)
 
     def states(self, trunk: nn.Module, embedded_TD: Tensor | None = None) -> Tensor:
         """Hidden states (T, D) of its tokens, or of what is given for them."""
@@ -100,7 +100,8 @@ class Pretrainer(nn.Module):
     @torch.no_grad()
     def encode(self, texts: Texts) -> Tensor:
         """The hidden state after each text (Q, D), float32."""
-        return self._encode(self._passes(texts))[0]
+        passes = self._passes(texts)
+        return self._upper_of_all(passes, [self._lower(one) for one in passes])
 
     def settle(self) -> None:
         """Hands the gradients of all passes since the last time on to the factors."""
@@ -112,22 +113,22 @@ class Pretrainer(nn.Module):
     ) -> tuple[float, float]:
         """Loss and top-1 accuracy of an episode. `soft_QN` are a teacher's logits, `share` what its distribution counts."""
         passes = self._passes([*documents, *requests])
-        lower: list[Tensor | None] = []
-        if len(passes) == 1:
-            states, again = self._in_one_pass(passes[0]), passes[:0]
-        else:
-            (states, lower), again = self._encode(passes), passes
+        lower = [self._lower(one) for one in passes]
+        keeps_graph = len(passes) == 1
+        with torch.set_grad_enabled(keeps_graph):
+            states = self._upper_of_all(passes, lower)
+        if not keeps_graph:
             states.requires_grad_()
         rows = torch.cat(
             [self.maker(states[: len(documents)], bags_ND), self.maker.actions_AD[-1:]]
         )  # the last: no tool
         loss, right = choice_loss(states[len(documents) :] @ rows.T, episode, soft_QN, share)
         loss.backward()  # type: ignore[no-untyped-call]
-        for one, known_TD in zip(again, lower, strict=True):
+        if not keeps_graph:
             assert states.grad is not None
-            trunk = self.trunk if known_TD is None else from_states(self.trunk, self._frozen, known_TD)
-            found_BD = one.states(trunk)[one.last_B].float()
-            (found_BD * states.grad[one.chosen]).sum().backward()  # type: ignore[no-untyped-call]
+            for one, known in zip(passes, lower, strict=True):
+                again_BD = self._upper(one, known)
+                (again_BD * states.grad[one.chosen]).sum().backward()  # type: ignore[no-untyped-call]
         return float(loss.detach()), right
 
     def calls(self, conversations: Sequence[Conversation], rows: Mapping[str, Tensor], weight: float) -> float:
@@ -168,27 +169,25 @@ class Pretrainer(nn.Module):
         lengths = [len(text) for text in texts]
         return [Pass.of(texts, part, self.device) for part in parts(lengths, tokens or self._pass_tokens)]
 
-    def _in_one_pass(self, only: Pass) -> Tensor:
-        """The states after each text (Q, D), with their graph."""
-        trunk = self.trunk
-        if self._frozen:
-            with torch.no_grad():
-                lower, last = watched(self.trunk, self._frozen, above=False)
-                only.states(lower)
-            trunk = from_states(self.trunk, self._frozen, last.states)
-        order = torch.tensor(only.chosen, device=self.device).argsort()
-        return only.states(trunk)[only.last_B[order]].float()
-
     @torch.no_grad()
-    def _encode(self, passes: Sequence[Pass]) -> tuple[Tensor, list[Tensor | None]]:
-        """The states after each text (Q, D), and those that leave the frozen layers in each pass (1, T, D)."""
-        states = torch.empty(sum(len(one.chosen) for one in passes), self._rows_VD.shape[1], device=self.device)
-        lower: list[Tensor | None] = []
-        for one in passes:
-            trunk, last = watched(self.trunk, self._frozen) if self._frozen else (self.trunk, None)
-            states[one.chosen] = one.states(trunk)[one.last_B].float()
-            lower.append(last.states if last else None)
-        return states, lower
+    def _lower(self, one: Pass) -> Tensor | None:
+        """The states that leave the frozen layers (1, T, D), if there are such layers."""
+        if not self._frozen:
+            return None
+        trunk, last = watched(self.trunk, self._frozen, above=False)
+        one.states(trunk)
+        return last.states
+
+    def _upper(self, one: Pass, lower: Tensor | None) -> Tensor:
+        """The states after the texts of a pass (B, D), float32."""
+        trunk = self.trunk if lower is None else from_states(self.trunk, self._frozen, lower)
+        return one.states(trunk)[one.last_B].float()
+
+    def _upper_of_all(self, passes: Sequence[Pass], lower: Sequence[Tensor | None]) -> Tensor:
+        """The state after each text (Q, D), float32."""
+        found_QD = torch.cat([self._upper(one, known) for one, known in zip(passes, lower, strict=True)])
+        chosen = torch.tensor([i for one in passes for i in one.chosen], device=self.device)
+        return found_QD[chosen.argsort()]
 
 
 def choice_loss(logits_QN: Tensor, episode: Episode, soft_QN: Tensor, share: float) -> tuple[Tensor, float]:
