@@ -63,13 +63,13 @@ def _read(file: Path) -> ShippedBase:
 
 def folder_with_difference(name_or_folder: str) -> Path:
     """Where the difference of a base that comes with toolgen lies, or of a folder of `toolgen pretrain`. UsageError without."""
-    packaged = PACKAGED / name_or_folder if name_or_folder in shipped_bases() else Path(name_or_folder)
-    if not (packaged / DIFFERENCE).is_file():
+    folder = PACKAGED / name_or_folder if name_or_folder in shipped_bases() else Path(name_or_folder)
+    if not (folder / DIFFERENCE).is_file():
         raise UsageError(
             f"{name_or_folder} has no {DIFFERENCE}; name a folder that `toolgen pretrain` wrote or a base that comes with "
             f"toolgen ({', '.join(shipped_bases())})"
         )
-    return packaged
+    return folder
 
 
 def ship(

@@ -106,8 +106,7 @@ class _Run:
         self._device = device_of()
         self._base, self._model = (self._opened(base) for _ in range(2))
         on_message(f"embedding {len(corpus.tools):,} tools")
-        half = torch.autocast(self._device.type, torch.bfloat16, enabled=native_bf16(self._device))
-        with half:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=native_bf16(self._device)):
             vectors_NE = embed([document(tool) for tool in corpus.tools])
         near = [neighbors(vectors_NE[start:stop]) for start, stop in _ranges(corpus.offsets)]
         bags = [
@@ -128,8 +127,8 @@ class _Run:
             self._pretrainer.set_scale([self._batches.request(text) for text in episodes.draw(0).texts[:64]])
         else:
             put_back(self._pretrainer.trunk, load_file(start / DIFFERENCE))
-            maker = RowMaker.load(start, self._model.config.hidden_size)
-            self._pretrainer.maker.load_state_dict(maker.state_dict())
+            known = RowMaker.load(start, self._model.config.hidden_size)
+            self._pretrainer.maker.load_state_dict(known.state_dict())
         self._optimizer = torch.optim.AdamW(
             [
                 {"params": self._pretrainer.factors, "lr": config.learning_rate, "weight_decay": 0.01},
