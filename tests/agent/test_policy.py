@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,20 +86,25 @@ def test_another_retriever_is_heard_where_a_user_is_answered(checkpoint: Checkpo
 def test_for_a_further_call_it_is_heard_about_the_rest_of_the_request(
     checkpoint: Checkpoint, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[str] = []
+    heard: list[tuple[str, Collection[str] | None]] = []
 
     class Listening(SumRetriever):
-        def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
-            heard.extend(queries)
-            return super().score_all(queries)
+        def scores_among(self, query: str, tools: Collection[str] | None) -> npt.NDArray[np.float64]:
+            heard.append((query, tools))
+            return super().scores_among(query, tools)
 
     added = Listening([(BM25Retriever(), 1000.0)])
     added.index(catalog)
     policy = GenerativePolicy(checkpoint, options=OPTIONS, added=added)
     written = Arguments(value={"title": "rain"}, text="", status="ok")
     monkeypatch.setattr(ToolDecoder, "arguments", lambda *_, **__: written)
-    policy.act([{"role": "user", "content": "Create a ticket about rain. Close a ticket."}], required=True)
-    assert heard == ["Create a ticket about rain. Close a ticket.", ". Close a ticket."]
+    asked, whole = [{"role": "user", "content": "Create a ticket about rain. Close a ticket."}], None
+    some = catalog.ids[:3]
+    for tools in (whole, some):
+        policy.act(asked, tools, required=True)
+    assert heard == [(text, tools) for tools in (whole, some) for text in (asked[0]["content"], ". Close a ticket.")], (
+        "what may be chosen is known where shares are made"
+    )
 
 
 def test_optional_arguments_that_nobody_said_are_left_out_where_that_is_asked_for(

@@ -384,8 +384,7 @@ def test_tasks_together_in_bfcls_systems_end_as_one_after_another(cached_bfcl: P
     agent = GenerativePolicy(checkpoint, options=DecodingOptions(argument_tokens=128))
     config = AgentEvaluation(kinds=["multi_turn"], limit_per_kind=8, given_tools=True, budget=Budget(steps=4))
     alone, together = (
-        evaluate_agent(agent, dataset, config, packages={"bfcl": cached_bfcl}, concurrency=count)
-        for count in (1, 4)
+        evaluate_agent(agent, dataset, config, packages={"bfcl": cached_bfcl}, concurrency=count) for count in (1, 4)
     )
     assert sum(record.trajectory.outcome.calls for record in alone.records) > 8
     assert without_seconds(together) == without_seconds(alone)

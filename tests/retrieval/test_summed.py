@@ -170,6 +170,8 @@ def test_hidden_tools_are_not_there_for_any_member() -> None:
     summed.index(catalog)
     assert summed.search(["money"], 4) == before
     assert [one.scores[:1] for one in found] == [(10.0,), (9.5,), (1.0,), (), (10.0,)]
+    assert summed.scores_among("money", IDS[1:])[1:].tolist() == pytest.approx([9.5, 1.0, 0.5], abs=1e-5)
+    assert summed.scores_among("money", None).tolist() == summed.score_all(["money"])[0].tolist()
 
 
 def test_a_request_that_hides_different_tools_is_scored_once() -> None:

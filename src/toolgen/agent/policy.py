@@ -275,7 +275,9 @@ class GenerativePolicy:
             self._read = len(prompt)
             self._session.sync(prompt)
             thought = self._think() if self.decoder.options.thought_tokens else ""
-            choice = self.decoder.choose(self._session, tools, required=required, added_N=self._added_N(messages))
+            choice = self.decoder.choose(
+                self._session, tools, required=required, added_N=self._added_N(messages, tools)
+            )
             tool = given[0] if given else choice.tool
             if on_choice:
                 on_choice(choice)
@@ -293,13 +295,15 @@ class GenerativePolicy:
         further, written = self._further(messages, action, tools, tokens, given[1:])
         return replace(action, parallel=further, tokens=action.tokens + written)
 
-    def _added_N(self, messages: Sequence[Message], made: Sequence[Action] = ()) -> npt.NDArray[np.floating] | None:
-        """What is added to the logits of the catalog's tools behind the calls that are made already."""
+    def _added_N(
+        self, messages: Sequence[Message], tools: Sequence[str] | None, made: Sequence[Action] = ()
+    ) -> npt.NDArray[np.floating] | None:
+        """What is added to the logits of the catalog's tools, `tools` of which may be chosen, behind the calls that are made
+        already."""
         if self.added is None or messages[-1]["role"] != "user":
             return None
         request = rest_of(str(messages[-1]["content"]), [one.arguments for one in made])
-        scores_N: npt.NDArray[np.floating] = self.added.score_all([request])[0]
-        return scores_N
+        return self.added.scores_among(request, tools)
 
     def _shown(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[int]]:
         """What of the conversation the model is shown, and its token ids."""
@@ -333,7 +337,7 @@ class GenerativePolicy:
                 choice = (
                     self.decoder.choose(self._session, tools, required=True)
                     if given
-                    else self.decoder.choose_another(self._session, tools, added_N=self._added_N(messages, made))
+                    else self.decoder.choose_another(self._session, tools, added_N=self._added_N(messages, tools, made))
                 )
                 if choice is None:
                     break

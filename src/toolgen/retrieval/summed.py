@@ -95,7 +95,7 @@ class SumRetriever:
         at_once = max(1, SCORES_AT_ONCE // max(1, len(self._ids)))
         for start in range(0, len(texts), at_once):
             part = slice(start, start + at_once)
-            scores_QN, ranked_QN = self._summed(texts[part], hidden[part])
+            scores_QN, ranked_QN = self._summed(texts[part], self._places(hidden[part]))
             scores_QN[~ranked_QN] = -np.inf
             for scores_N, ranked_N in zip(scores_QN, ranked_QN, strict=True):
                 rankings.append(top_ranking(self._ids, scores_N, min(count, int(ranked_N.sum()))))
@@ -104,15 +104,20 @@ class SumRetriever:
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
         """The sum for every tool; see `Scorer`."""
         texts = texts_of(queries)
-        return self._summed(texts, [()] * len(texts))[0]
+        return self._summed(texts, self._places([()] * len(texts)))[0]
+
+    def scores_among(self, query: str, tools: Collection[str] | None) -> npt.NDArray[np.float64]:
+        """The sum for every tool (N), where shares are those of the best of `tools`; None: of all."""
+        hidden_QN = self._places([()]) if tools is None else ~self._places([tools])
+        scores_N: npt.NDArray[np.float64] = self._summed(texts_of([query]), hidden_QN)[0][0]
+        return scores_N
 
     def _summed(
-        self, texts: Sequence[str], hidden: Sequence[Collection[str]]
+        self, texts: Sequence[str], hidden_QN: npt.NDArray[np.bool_]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """The sum for every tool, and whether it is not hidden and some member ranks it (Q, N)."""
         total_QN = np.tile(self._bonus_N, (len(texts), 1))
         ranked_QN = np.zeros(total_QN.shape, dtype=np.bool_)
-        hidden_QN = self._places(hidden)
         distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         rows_Q = [distinct[text] for text in texts]
         for part, weight in zip(self.parts, self.weights, strict=True):
