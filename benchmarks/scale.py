@@ -243,7 +243,11 @@ def product_step(count: int, _work: Path) -> Figures:
 
 
 def loss_step(count: int, _work: Path) -> Figures:
-    """Loss and gradient of 64 positions over the rows of base and tools, and an optimizer step of the rows."""
+    """Loss and gradient of 64 positions over the rows of base and tools, and an optimizer step of the rows.
+
+    Logits are normal with a deviation of 3: a model's are within some tens of each other. Were they hundreds apart, most
+    probabilities would be denormal numbers, with which a processor is thirty times slower.
+    """
     import torch
 
     from toolgen.checkpoint.checkpoint import device_of
@@ -251,10 +255,10 @@ def loss_step(count: int, _work: Path) -> Figures:
 
     torch.set_default_device(device_of())
     times, base = Times(), 49_152
-    rows = torch.nn.Parameter(torch.randn(count, WIDTH))
+    rows = torch.nn.Parameter(torch.randn(count, WIDTH) * 3 / WIDTH**0.5)
     targets = torch.randint(base, base + count, (64, 1))
     optimizer = torch.optim.AdamW([rows], fused=True)
-    old = torch.randn(base, WIDTH)
+    old = torch.randn(base, WIDTH) * 3 / WIDTH**0.5
     for name in ("first_loss", "loss"):
         hidden = torch.randn(64, WIDTH, requires_grad=True)
         with times.of(name):

@@ -101,8 +101,9 @@ def test_the_end_of_another_process_is_one_clear_line(monkeypatch: pytest.Monkey
         ParallelRetriever(Sleepy()).search(["a", "b"], 1)
 
 
-def test_an_evaluation_of_agents_in_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["evaluate agent", "calibrate"])
+def test_what_several_processes_do_not_share_is_refused(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    result = CliRunner().invoke(make_app(), ["evaluate", "agent", "checkpoint", "data"])
+    result = CliRunner().invoke(make_app(), [*command.split(), "checkpoint", "data"])
     assert result.exit_code == 2
-    assert "evaluate agent runs in one process, not in 2" in result.stderr
+    assert f"{command} runs in one process, not in 2" in result.stderr

@@ -16,6 +16,7 @@ from toolgen.datasets.splits import Split
 from toolgen.errors import UsageError
 from toolgen.files import locked, write_json
 from toolgen.retrieval.confidence import calibrate as fit
+from toolgen.retrieval.parallel import check_one_process
 
 MOST_REQUESTS = 1000
 """Requests that a calibration reads, evenly spread over the split."""
@@ -40,6 +41,7 @@ def calibrate(
     Fits a logistic regression on the best scores for requests of a split; each that a tool answers is also read with its tools
     hidden, as one that none does. Training forgets it. `toolgen index` fits one on requests by rules.
     """
+    check_one_process("calibrate")  # the others would wait for the checkpoint, and the first one for them
     if not has_weights(checkpoint):
         raise UsageError(f"{checkpoint} is a dataset; a calibration needs a checkpoint")
     requests = load_dataset(dataset)
