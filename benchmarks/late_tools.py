@@ -105,9 +105,9 @@ def by_documents(
     return found
 
 
-def bm25_beside(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-    """BM25 as it counts in a sum with this checkpoint."""
-    return scored(make_sum(["bm25"], Resources(checkpoint=checkpoint), beside=["generative"]), checkpoint, texts)
+def bm25_beside(checkpoint: Checkpoint, texts: Sequence[str], method: str = "generative") -> npt.NDArray[np.float64]:
+    """BM25 as it counts in a sum with this checkpoint, or with another method."""
+    return scored(make_sum(["bm25"], Resources(checkpoint=checkpoint), beside=[method]), checkpoint, texts)
 
 
 def scored(logits: SumRetriever, checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -186,7 +186,8 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     states = GenerativeRetriever(checkpoint).hidden_states(texts)
     scores = {"model": by_rows(checkpoint, states), **by_documents(checkpoint, texts, given.encoder)}
     scores["model + bm25"] = scores["model"] + bm25_beside(checkpoint, texts)
-    scores["dense + bm25"] = scores["dense"] + scores["bm25"]
+    for name in sorted(scores.keys() & {"dense", "toolretriever"}):
+        scores[f"{name} + bm25"] = scores[name] + bm25_beside(checkpoint, texts, name)
     if given.learn:
         some = [Asked(q.text, q.tools) for q in dataset.searches("train") if not late_ids.isdisjoint(q.tools)]
         some = some[:: -(-len(some) // AT_HAND) or 1]
