@@ -153,15 +153,10 @@ def test_a_checkpoint_with_any_weights_emits_nothing_illegal(dataset: Dataset) -
 
 
 def without_seconds(result: AgentResult) -> list[Any]:
-    """The records of a result as JSON values, without what differs from run to run or where rounding decides a tie: time, and
-    how often a model's first choice was no legal one."""
+    """The records of a result as JSON values."""
     records = [asdict(record) for record in result.records]
     for record in records:
-        outcome = record["trajectory"]["outcome"]
-        del outcome["seconds"]
-        for decision in outcome["decisions"]:
-            if decision["diagnostics"]:
-                del decision["diagnostics"]["masked"]
+        del record["trajectory"]["outcome"]["seconds"]
     return records
 
 
@@ -380,7 +375,8 @@ def test_tasks_together_in_bfcls_systems_end_as_one_after_another(cached_bfcl: P
 
     dataset = import_bfcl(cached_bfcl)
     checkpoint = tiny_checkpoint(catalog=dataset.catalog, initializer_range=1.0, max_position_embeddings=8192)
-    # The more tokens an object may have, the likelier is a tie that rounding decides.
+    # The more tokens an object may have, the likelier is a tie that rounding decides: with 2,048 the closest two choices are
+    # 1e-5 apart, with 128 4e-4.
     agent = GenerativePolicy(checkpoint, options=DecodingOptions(argument_tokens=128))
     config = AgentEvaluation(kinds=["multi_turn"], limit_per_kind=8, given_tools=True, budget=Budget(steps=4))
     alone, together = (
