@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -284,6 +285,46 @@ def test_a_share_of_the_conversations_has_thoughts_before_actions_also_under_ran
     for place, known in enumerate(every):
         renamed = supervised(both.drawn(place, 0))
         assert renamed.startswith("To ") and renamed.split()[1] != known.split()[1], "the name that is shown"
+
+
+def test_a_share_of_the_conversations_of_one_request_is_joined_with_others_in_each_epoch(dataset: Dataset) -> None:
+    whole = StageConfig(max_tokens=1024)
+    usual = trajectories(CHECKPOINT, dataset, whole)
+    assert not isinstance(usual, VariedExamples)
+    some, every, short = (
+        trajectories(CHECKPOINT, dataset, whole.model_copy(update=settings))
+        for settings in ({"join": 0.5}, {"join": 1.0}, {"join": 1.0, "max_tokens": max(map(len, usual))})
+    )
+    assert isinstance(some, VariedExamples) and isinstance(every, VariedExamples) and isinstance(short, VariedExamples)
+    assert list(some) == list(every) == list(usual)
+    places = range(len(usual))
+    drawn = {epoch: [every.drawn(place, epoch) for place in places] for epoch in range(2)}
+    assert drawn[0] != drawn[1] and drawn[1] == [every.drawn(place, 1) for place in places]
+    fewer = [some.drawn(place, 0) for place in places]
+    joined = [(one, whole) for one, whole in zip(drawn[0], usual, strict=True) if one != whole]
+    assert 0 < sum(one != whole for one, whole in zip(fewer, usual, strict=True)) < len(joined)
+    for one, alone in joined:
+        (text,) = re.findall(r"user\n(.*?)<", read(one.ids), re.DOTALL)
+        (first,) = re.findall(r"user\n(.*?)<", read(alone.ids), re.DOTALL)
+        chosen, known = ([token for _, tokens in example.choices for token in tokens] for example in (one, alone))
+        assert text.startswith(first.rstrip(".!")) and len(text) > len(first)
+        assert chosen[: len(known) - 1] == known[:-1] and chosen[-1] == known[-1] and len(chosen) > len(known)
+    assert all(len(short.drawn(place, 0)) <= max(map(len, usual)) for place in places)
+
+
+def test_conversations_that_mean_other_definitions_of_a_tool_are_not_joined(dataset: Dataset) -> None:
+    first = dataset.trajectories["train"][0]
+    definition = Definition(tool="weather&&get_forecast", description="Wholly other.", parameters={"type": "object"})
+    turns = (Turn(text="x", calls=()),)
+    tasks = tuple(Task(id=f"{i}", turns=turns, definitions=(definition,) if i else ()) for i in range(2))
+    changed = json.dumps(first.messages).replace("Oslo", "Rome")
+    two = (replace(first, id="a", query="0"), replace(first, id="b", query="1", messages=tuple(json.loads(changed))))
+    same = replace(two[1], query="0")
+    for both, joins in ((two, False), ((two[0], same), True)):
+        one = replace(dataset, tasks={"train": tasks}, trajectories={"train": both})
+        every = trajectories(CHECKPOINT, one, StageConfig(max_tokens=1024, join=1.0))
+        assert isinstance(every, VariedExamples)
+        assert any(every.drawn(0, epoch) != every[0] for epoch in range(10)) is joins
 
 
 def test_a_conversation_that_failed_is_left_out(dataset: Dataset) -> None:

@@ -97,6 +97,13 @@ class StageConfig(TrainingConfig):
         description="share of the conversations of each epoch that show random names of tools and parameters in documentation "
         "and arguments, so that the model reads them (Hammer, arXiv 2410.04587)",
     )
+    join: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the conversations of one request in each epoch that are joined with one or two others: one "
+        "message that asks for all, and several calls that do not depend on each other",
+    )
     thoughts: float = Field(
         0.0,
         ge=0,

@@ -31,6 +31,7 @@ from toolgen.training.examples import (
     conversation_example,
     sequence_example,
 )
+from toolgen.training.joining import JOINED, calls_in, is_joinable, join_texts, joined_conversation
 from toolgen.training.renaming import renamed_conversation
 from toolgen.training.token_weights import parts_of
 
@@ -47,10 +48,8 @@ SHORT_WORDS = 4
 SHORT_SAMPLES = 4
 """`short` examples a tool, and `shortened` examples a request, each drawn again."""
 
-JOINS = (" ", " Also, ", " Then ", " and ")
-"""What stands between the requests of a `joined` example."""
-JOINED = (2, 3)
-"""Fewest and most requests of one."""
+SAME_TOOL = 0.33
+"""How often a conversation that is joined with others is joined with one that calls the same tool, if there is one."""
 
 Source = Callable[["Checkpoint", Dataset, "StageConfig"], Sequence[TrainingExample]]
 
@@ -183,13 +182,13 @@ def joined(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Seq
 
 
 def _join(query: Query, others: Sequence[Query], chooser: random.Random) -> _Request:
-    text, tools, among_asked = query.text, [*query.tools], not query.is_synthetic
+    queries, tools = [query], [*query.tools]
     for other in chooser.sample(others, min(len(others), chooser.randint(*JOINED) - 1)):
         if {*other.tools}.isdisjoint(tools):
-            text += chooser.choice(JOINS) + other.text
+            queries.append(other)
             tools += other.tools
-            among_asked = among_asked and not other.is_synthetic
-    return _Request(text, tuple(tools), among_asked=among_asked)
+    text = join_texts([one.text for one in queries], chooser)
+    return _Request(text, tuple(tools), among_asked=not any(one.is_synthetic for one in queries))
 
 
 def asking(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Sequence[TrainingExample]:
@@ -231,8 +230,8 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
     """Whole conversations of the training split with loss on what the assistant writes. One that is longer than `max_tokens` is
     several examples, each what a run would show of it by then, with loss on what is new. Left out is what would teach
     something wrong: expected calls that contradict their tool or fail, and tasks in which a tool is held back, which the
-    prompt does not tell. Abstentions are a source of their own. A share of them, `thoughts`, has thoughts by rules; a share,
-    `rename`, has random names, others in each epoch."""
+    prompt does not tell. Abstentions are a source of their own. A share of them, `thoughts`, has thoughts by rules; others in
+    each epoch, a share, `rename`, has random names, and a share of those of one request, `join`, is joined with others."""
     tasks = {task.id: task for task in dataset.all_tasks("train")}
     shown, usual = [], []
     for trajectory in dataset.trajectories["train"]:
@@ -247,16 +246,59 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
             if example := _taught(checkpoint, config, ids, weights):
                 shown.append(window)
                 usual.append(example)
-    if not config.rename:
+    if not config.rename and not config.join:
         return usual
+    partners = _Partners(shown)
 
     def vary(place: int, epoch: int) -> TrainingExample | None:
-        seed = f"{config.seed}/{epoch}/{shown[place].conversation}"
-        if random.Random(seed).random() >= config.rename:
-            return None
-        return _taught(checkpoint, config, *_weighed(checkpoint, config, shown[place], names=seed))
+        window, seed = shown[place], f"{config.seed}/{epoch}/{shown[place].conversation}"
+        renames = random.Random(seed).random() < config.rename
+        chooser = random.Random(f"{seed}/join")
+        joined = partners.joined(window, chooser) if chooser.random() < config.join else None
+        if joined is not None:
+            weighed = _weighed(checkpoint, config, joined, names=seed if renames else "")
+            if len(weighed[0]) <= config.max_tokens:
+                return _taught(checkpoint, config, *weighed)
+        return _taught(checkpoint, config, *_weighed(checkpoint, config, window, names=seed)) if renames else None
 
     return VariedExamples(usual, vary)
+
+
+class _Partners:
+    """The conversations that can be joined with others, also by the tool that they call."""
+
+    def __init__(self, windows: Iterable[_Window]) -> None:
+        whole = (window for window in windows if not window.new and not window.has_thoughts)
+        self._all = [window for window in whole if is_joinable(window.messages)]
+        self._joinable = {window.conversation for window in self._all}
+        self._by_tool: dict[str, list[_Window]] = {}
+        for window in self._all:
+            for tool, _ in calls_in(window.messages):
+                self._by_tool.setdefault(tool, []).append(window)
+
+    def joined(self, window: _Window, chooser: random.Random) -> _Window | None:
+        """The window and one or two others as one conversation; None if it cannot be joined with those that were drawn."""
+        if window.conversation not in self._joinable:
+            return None
+        parts, calls, meant = [window], calls_in(window.messages), _meant(window)
+        for _ in range(chooser.randint(*JOINED) - 1):
+            others = self._by_tool[min(calls)[0]] if chooser.random() < SAME_TOOL else self._all
+            other = chooser.choice(others)
+            others_calls = calls_in(other.messages)
+            agree = all(meant.setdefault(tool, definition) == definition for tool, definition in _meant(other).items())
+            if not agree or calls & others_calls:
+                return None
+            parts.append(other)
+            calls |= others_calls
+        messages = joined_conversation([part.messages for part in parts], chooser)
+        definitions = tuple(definition for definition in meant.values() if definition is not None)
+        return _Window("+".join(part.conversation for part in parts), definitions, messages)
+
+
+def _meant(window: _Window) -> dict[str, Definition | None]:
+    """The definition that a conversation means by each tool that it calls or defines; None: the catalog's."""
+    called: dict[str, Definition | None] = {tool: None for tool, _ in calls_in(window.messages)}
+    return called | {one.tool: one for one in window.definitions}
 
 
 def _whole(checkpoint: Checkpoint, config: StageConfig, trajectory: Trajectory, task: Task) -> _Window:

@@ -1,0 +1,84 @@
+"""Conversations of one request each put together into one that asks for all: several calls that do not depend on each other.
+
+What users ask for in one message is often several things, and real conversations of that kind are rare. The request is the
+requests one after another, the calls stand in one message, the answer is the answers. Knows no tokenizer and no model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from random import Random
+
+from toolgen.datasets.messages import (
+    FINISH,
+    NO_TOOL,
+    actions_of,
+    call_message,
+    calls_message,
+    result_message,
+    user_message,
+)
+from toolgen.datasets.trajectory import Message
+
+JOINS = (" ", " Also, ", " Then ", " and ")
+"""What stands between two requests."""
+JOINED = (2, 3)
+"""Fewest and most requests of one."""
+
+_SENTENCE_END = re.compile(r"[.!]\s*$")
+# First words of a request that begin with a capital letter only because they are first.
+_OPENER = re.compile(
+    r"(?:an?|are|book|calculate|can|check|compute|convert|could|create|determine|do|does|fetch|find|generate|get|give|how|i'd|is"
+    r"|list|look|make|may|need|order|please|provide|retrieve|search|send|set|show|tell|the|translate|use|what|what's|when|where"
+    r"|which|who|will|would)(?= )",
+    re.IGNORECASE,
+)
+
+
+def join_texts(texts: Sequence[str], random: Random) -> str:
+    """Requests as one, each behind a word that joins it to those before."""
+    text = texts[0]
+    for other in texts[1:]:
+        join = random.choice(JOINS)
+        if join.strip():
+            other = _OPENER.sub(lambda found: found[0].lower(), other, count=1) if _OPENER.match(other) else other
+        text = (_SENTENCE_END.sub("", text) if join == " and " else text.rstrip()) + join + other
+    return text
+
+
+def is_joinable(messages: Sequence[Message]) -> bool:
+    """Whether a conversation is one request, calls that are all in one message, their results, and an answer."""
+    roles = [message["role"] for message in messages]
+    if roles[:2] != ["user", "assistant"] or roles[-1] != "assistant" or {*roles[2:-1]} != {"tool"}:
+        return False
+    called = [action for action, _ in actions_of(messages[1])]
+    ended = list(actions_of(messages[-1]))
+    if {FINISH, NO_TOOL} & {*called} or [action for action, _ in ended] != [FINISH]:
+        return False
+    return len(called) == len(roles) - 3 and not ended[0][1].get("gave_up")
+
+
+def joined_conversation(conversations: Sequence[Sequence[Message]], random: Random) -> list[Message]:
+    """Joinable conversations as one: its calls and results are all of theirs, in order."""
+    calls = [call for messages in conversations for call in actions_of(messages[1])]
+    results = [message["content"] for messages in conversations for message in messages[2:-1]]
+    answers = [arguments["answer"] for messages in conversations for _, arguments in actions_of(messages[-1])]
+    ids = [f"call_{number + 1}" for number in range(len(calls) + 1)]
+    return [
+        user_message(join_texts([messages[0]["content"] for messages in conversations], random)),
+        calls_message((action, arguments, id) for (action, arguments), id in zip(calls, ids, strict=False)),
+        *(result_message(id, content) for content, id in zip(results, ids, strict=False)),
+        call_message(FINISH, {"answer": " ".join(answers)}, ids[-1]),
+    ]
+
+
+def calls_in(messages: Sequence[Message]) -> set[tuple[str, str]]:
+    """The calls of a conversation, each as tool id and written arguments."""
+    return {
+        (action, json.dumps(arguments, sort_keys=True))
+        for message in messages
+        for action, arguments in actions_of(message)
+        if action != FINISH
+    }
