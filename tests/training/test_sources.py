@@ -13,12 +13,13 @@ from toolgen.catalog.text import views
 from toolgen.catalog.tool import Definition
 from toolgen.catalog.words import content_words
 from toolgen.datasets import Dataset, Outcome, Query, Synthetic, Task, Trajectory, Turn, TurnOutcome
-from toolgen.datasets.messages import FINISH, NO_TOOL, call_message
+from toolgen.datasets.messages import FINISH, NO_TOOL, call_message, user_message
 from toolgen.datasets.trajectory import Status
 from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import STAGES, StageConfig
 from toolgen.training.examples import TrainingExample, VariedExamples, targets_of
+from toolgen.training.joining import calls_in, is_joinable
 from toolgen.training.sources import (
     SHORT_SAMPLES,
     SHORT_WORDS,
@@ -310,6 +311,21 @@ def test_a_share_of_the_conversations_of_one_request_is_joined_with_others_in_ea
         assert text.startswith(first.rstrip(".!")) and len(text) > len(first)
         assert chosen[: len(known) - 1] == known[:-1] and chosen[-1] == known[-1] and len(chosen) > len(known)
     assert all(len(short.drawn(place, 0)) <= max(map(len, usual)) for place in places)
+
+
+def test_a_part_of_a_long_conversation_is_not_joined(dataset: Dataset) -> None:
+    by_call = {min(calls_in(one.messages)): one for one in dataset.trajectories["train"] if is_joinable(one.messages)}
+    first, second, last = [*by_call.values()][:3]
+    turn = (user_message("Please. " * 50), *first.messages[1:])
+    alone, both = (replace(first, messages=messages) for messages in (turn, (*turn, *second.messages)))
+    known = trajectories(
+        CHECKPOINT, replace(dataset, trajectories={"train": (alone, last)}), StageConfig(max_tokens=4096)
+    )
+    settings = StageConfig(max_tokens=len(known[0]), join=1.0)
+    parts = trajectories(CHECKPOINT, replace(dataset, trajectories={"train": (both, last)}), settings)
+    assert isinstance(parts, VariedExamples) and len(parts) == 3
+    assert len(parts[1]) + len(parts[2]) < settings.max_tokens, "together they would fit"
+    assert all(parts.drawn(place, epoch) == parts[place] for place in range(3) for epoch in range(100))
 
 
 def test_conversations_that_mean_other_definitions_of_a_tool_are_not_joined(dataset: Dataset) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -267,8 +268,9 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
 class _Partners:
     """The conversations that can be joined with others, also by the tool that they call."""
 
-    def __init__(self, windows: Iterable[_Window]) -> None:
-        whole = (window for window in windows if not window.new and not window.has_thoughts)
+    def __init__(self, windows: Sequence[_Window]) -> None:
+        parts = Counter(window.conversation for window in windows)
+        whole = (window for window in windows if parts[window.conversation] == 1 and not window.has_thoughts)
         self._all = [window for window in whole if is_joinable(window.messages)]
         self._joinable = {window.conversation for window in self._all}
         self._by_tool: dict[str, list[_Window]] = {}
