@@ -23,6 +23,8 @@ from toolgen.datasets.training_sets.evidence import is_evidenced, unevidenced_va
         ("flights", "the next flight"),
         ("2023-09-12", "on September 12th"),
         ("2023-09-12 14:00:00", "12 Sep at 2pm"),
+        ("2023-09-12 14:30:00", "12/09/2023 14:30"),
+        ("2023-09-12T02:00:00Z", "on 2023.9.12 at 2"),
         (["a@b.org", "c@d.org"], "to a@b.org and c@d.org"),
         ({"city": "Rome"}, "Rome"),
         (None, "nothing"),
@@ -40,6 +42,8 @@ def test_a_value_whose_words_are_said_is_evidenced(value: Any, text: str) -> Non
         (100, "about $1,000"),
         ("2023-09-12", "on September 13th"),
         ("2023-09-12 14:00:00", "on September 12th at 3pm"),
+        ("2023-09-12 14:00:00", "12/09/2023 at 3pm"),
+        ("2023-09-12 14:00:00", "a table for 9 at 2pm on the 12th"),
         (["a@b.org", "x@d.org"], "to a@b.org"),
     ],
 )

@@ -80,11 +80,12 @@ def _is_one_of(word: str, forms: Collection[str]) -> bool:
 
 
 def _is_evidenced_date(date: re.Match[str], words: frozenset[str]) -> bool:
-    """Whether its day, its month by name and, unless it is midnight, its hour are said."""
+    """Whether its day, its month (by name, or as a number beside its year) and, unless it is midnight, its hour are said."""
     month = _MONTHS[max(1, min(12, int(date[2]))) - 1]
+    says_month = {month, month[:3]} & words or {date[1], str(int(date[2]))} <= words
     hour = int(date[4] or 0)
     says_hour = not hour or {str(hour), str((hour - 1) % 12 + 1)} & words
-    return bool(str(int(date[3])) in words and {month, month[:3]} & words and says_hour)
+    return bool(str(int(date[3])) in words and says_month and says_hour)
 
 
 @lru_cache(maxsize=64)
