@@ -8,20 +8,27 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+_IDEOGRAPH = r"\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(
-    r"\d+(?:,\d{3})+(?!\d)|\d+(?=(?:st|nd|rd|th|am|pm|km|kg|cm|mm|m|g)\b)|[^\W_]+", re.IGNORECASE
-)  # a number with its thousands; a number before its ordinal or unit; any other word
+    rf"\d+(?:,\d{{3}})+(?!\d)|\d+(?=(?:st|nd|rd|th|am|pm|km|kg|cm|mm|m|g)\b)|[{_IDEOGRAPH}]|(?:(?![{_IDEOGRAPH}])[^\W_])+",
+    re.IGNORECASE,
+)  # a number with its thousands; a number before its ordinal or unit; a letter of a script without spaces; any other word
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _COUNTED = {name: str(number) for names in (_NUMBERS, _ORDINALS) for number, name in enumerate(names) if name}
 _MONTHS = tuple(name.lower() for name in calendar.month_name[1:])
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::\d\d)?Z?)?")
+_OTHER_DATE = re.compile(r"(\d\d?)[-/.](\d\d?)[-/.](\d{4})")
+_CLOCK = re.compile(r"(\d\d?):(\d\d)(?::00)?")
+_PLACE = re.compile(r"(\w.*), [A-Z]{2}")
+_PERCENT = re.compile(r"%|\bper ?cent\b", re.IGNORECASE)
 
 
 def unevidenced_values(arguments: Mapping[str, Any], schema: Mapping[str, Any], text: str) -> list[str]:
     """The paths of the values that `text` does not give away.
 
-    A text is evidenced if all its words occur, a number if its digits or its word do, a date if its day and month do.
+    A text is evidenced if all its words occur, a number if its digits or its word do, a date if its day and month do, a time of
+    day if its hour and minutes do, a share (0.2) if its percents do, a city with its state (`Oslo, MN`) if the city does.
     Booleans, members of an enumeration and defaults are choices that the documentation offers, and need no evidence.
     """
     words = _words(text)
@@ -63,9 +70,39 @@ def _is_choice(value: Any, schema: Mapping[str, Any]) -> bool:
 
 
 def _is_evidenced(value: Any, words: frozenset[str]) -> bool:
-    if (date := _DATE.fullmatch(str(value).strip())) and _is_evidenced_date(date, words):
-        return True
-    return all(_is_one_of(word, words) for word in _needed(value))
+    return any(all(_is_one_of(word, words) for word in way) for way in _ways(value))
+
+
+def _ways(value: Any) -> Iterator[list[str]]:
+    """The ways to say a value, each as the words that it takes."""
+    yield _needed(value)
+    text = str(value).strip()
+    if isinstance(value, float) and 0 < value < 1:
+        yield [*_needed(round(100 * value, 9)), "%"]
+    elif place := _PLACE.fullmatch(text):
+        yield _needed(place[1])
+    elif clock := _CLOCK.fullmatch(text):
+        minutes = [_plain(clock[2])] if int(clock[2]) else []
+        yield from ([hour, *minutes] for hour in _hours(int(clock[1])))
+    elif date := _DATE.fullmatch(text):
+        hours = _hours(int(date[4])) if int(date[4] or 0) else [""]
+        days = _days(date[1], int(date[2]), int(date[3]))
+        yield from ([*day, hour] if hour else day for day in days for hour in hours)
+    elif date := _OTHER_DATE.fullmatch(text):
+        first, second = int(date[1]), int(date[2])
+        yield from (*_days(date[3], first, second), *_days(date[3], second, first))
+
+
+def _days(year: str, month: int, day: int) -> list[list[str]]:
+    """A day with its month by name, or with the month's number and the year."""
+    if not 1 <= month <= 12:
+        return []
+    name = _MONTHS[month - 1]
+    return [[str(day), name], [str(day), name[:3]], [str(day), str(month), year]]
+
+
+def _hours(hour: int) -> list[str]:
+    return [str(hour), str((hour - 1) % 12 + 1)]
 
 
 def _needed(value: Any) -> list[str]:
@@ -79,19 +116,11 @@ def _is_one_of(word: str, forms: Collection[str]) -> bool:
     return word in forms or _stem(word) in forms
 
 
-def _is_evidenced_date(date: re.Match[str], words: frozenset[str]) -> bool:
-    """Whether its day, its month (by name, or as a number beside its year) and, unless it is midnight, its hour are said."""
-    month = _MONTHS[max(1, min(12, int(date[2]))) - 1]
-    says_month = {month, month[:3]} & words or {date[1], str(int(date[2]))} <= words
-    hour = int(date[4] or 0)
-    says_hour = not hour or {str(hour), str((hour - 1) % 12 + 1)} & words
-    return bool(str(int(date[3])) in words and says_month and says_hour)
-
-
 @lru_cache(maxsize=64)
 def _words(text: str) -> frozenset[str]:
     """The words of a text in the forms in which a value may repeat them."""
-    return frozenset(form for word in _WORD.findall(text) for form in _forms(word))
+    said = frozenset(form for word in _WORD.findall(text) for form in _forms(word))
+    return said | {"%"} if _PERCENT.search(text) else said
 
 
 def _forms(word: str) -> set[str]:
