@@ -10,14 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+import torch
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.changes import without_tools
-
-MODEL = "model.safetensors"
-"""Stages change no other file of weights: the row maker is the base's."""
 
 
 def main() -> None:
@@ -25,24 +21,19 @@ def main() -> None:
     parser.add_argument("checkpoints", type=Path, nargs=2)
     parser.add_argument("--output", "-o", type=Path, required=True)
     options = parser.parse_args()
-    one, other = map(Checkpoint.load, options.checkpoints)
-    common = [tool for tool in one.catalog.ids if tool in other.catalog]
-    if any(one.vocabulary.token_id(tool) != other.vocabulary.token_id(tool) for tool in common):
+    # The one with more tools is kept, and the other's weights are added to it: its rows are the first of the same tokens.
+    more, less = sorted(map(Checkpoint.load, options.checkpoints), key=lambda one: len(one.catalog), reverse=True)
+    common = [tool for tool in less.catalog.ids if tool in more.catalog]
+    if any(more.vocabulary.token_id(tool) != less.vocabulary.token_id(tool) for tool in common):
         raise SystemExit(
             "a tool has another token id in the other checkpoint: train one from the other, or both from a third"
         )
-    # The one with more room for tokens is kept, and the other's rows are added to those that both have.
-    more, less = sorted((one, other), key=lambda checkpoint: -len(checkpoint.catalog))
-    without_tools(more, [tool for tool in more.catalog.ids if tool not in less.catalog]).save(options.output)
-    smaller = options.checkpoints[1] if less is other else options.checkpoints[0]
-    place = options.output / MODEL
-    added, weights = load_file(smaller / MODEL), load_file(place)
-    with safe_open(place, "pt") as opened:
-        metadata = opened.metadata()
-    for key, weight in weights.items():
-        rows = min(len(weight), len(added[key]))
-        weight[:rows] = ((weight[:rows].float() + added[key][:rows].float()) / 2).to(weight.dtype)
-    save_file(weights, place, metadata=metadata)
+    mean = without_tools(more, [tool for tool in more.catalog.ids if tool not in less.catalog])
+    with torch.no_grad():
+        for weight, added in zip(mean.model.parameters(), less.model.parameters(), strict=True):
+            rows = min(len(weight), len(added))
+            weight[:rows].add_(added[:rows]).div_(2)
+    mean.save(options.output)
     print(f"wrote {options.output}: {len(common):,} tools")
 
 

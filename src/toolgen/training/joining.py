@@ -30,7 +30,7 @@ JOINED = (2, 3)
 _SENTENCE_END = re.compile(r"[.!]\s*$")
 # First words of a request that begin with a capital letter only because they are first.
 _OPENER = re.compile(
-    r"(?:an?|are|book|calculate|can|check|compute|convert|could|create|determine|do|does|fetch|find|generate|get|give|how|i'd|is"
+    r"\A(?:an?|are|book|calculate|can|check|compute|convert|could|create|determine|do|does|fetch|find|generate|get|give|how|i'd|is"
     r"|list|look|make|may|need|order|please|provide|retrieve|search|send|set|show|tell|the|translate|use|what|what's|when|where"
     r"|which|who|will|would)(?= )",
     re.IGNORECASE,
@@ -43,7 +43,7 @@ def join_texts(texts: Sequence[str], random: Random) -> str:
     for other in texts[1:]:
         join = random.choice(JOINS)
         if join.strip():
-            other = _OPENER.sub(lambda found: found[0].lower(), other, count=1) if _OPENER.match(other) else other
+            other = _OPENER.sub(lambda found: found[0].lower(), other)
         text = (_SENTENCE_END.sub("", text) if join == " and " else text.rstrip()) + join + other
     return text
 

@@ -255,9 +255,9 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
         window, seed = shown[place], f"{config.seed}/{epoch}/{shown[place].conversation}"
         renames = random.Random(seed).random() < config.rename
         chooser = random.Random(f"{seed}/join")
-        joined = partners.joined(window, chooser) if chooser.random() < config.join else None
-        if joined is not None:
-            weighed = _weighed(checkpoint, config, joined, names=seed if renames else "")
+        longer = partners.joined(window, chooser) if chooser.random() < config.join else None
+        if longer is not None:
+            weighed = _weighed(checkpoint, config, longer, names=seed if renames else "")
             if len(weighed[0]) <= config.max_tokens:
                 return _taught(checkpoint, config, *weighed)
         return _taught(checkpoint, config, *_weighed(checkpoint, config, window, names=seed)) if renames else None

@@ -85,9 +85,9 @@ def _ways(value: Any) -> Iterator[list[str]]:
         minutes = [_plain(clock[2])] if int(clock[2]) else []
         yield from ([hour, *minutes] for hour in _hours(int(clock[1])))
     elif date := _DATE.fullmatch(text):
-        hours = _hours(int(date[4])) if int(date[4] or 0) else [""]
+        hours = [[hour] for hour in _hours(int(date[4]))] if int(date[4] or 0) else [[]]
         days = _days(date[1], int(date[2]), int(date[3]))
-        yield from ([*day, hour] if hour else day for day in days for hour in hours)
+        yield from ([*day, *hour] for day in days for hour in hours)
     elif date := _OTHER_DATE.fullmatch(text):
         first, second = int(date[1]), int(date[2])
         yield from (*_days(date[3], first, second), *_days(date[3], second, first))
