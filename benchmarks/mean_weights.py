@@ -28,7 +28,8 @@ def main() -> None:
         raise SystemExit(
             "a tool has another token id in the other checkpoint: train one from the other, or both from a third"
         )
-    mean = without_tools(more, [tool for tool in more.catalog.ids if tool not in less.catalog])
+    others = [tool for tool in more.catalog.ids if tool not in less.catalog]
+    mean = without_tools(more, others) if others else more
     with torch.no_grad():
         for weight, added in zip(mean.model.parameters(), less.model.parameters(), strict=True):
             rows = min(len(weight), len(added))

@@ -13,6 +13,7 @@ from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import Definition
 from toolgen.datasets import Dataset, Query, Task, load_dataset, save_dataset
 from toolgen.datasets.bfcl import MORE_FUNCTIONS, canonical_arguments, import_bfcl, parse_call
+from toolgen.datasets.bfcl_equal import equal_tools
 from toolgen.datasets.bfcl_irrelevance import relabelled
 from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.splits import is_kept_unasked, text_group
@@ -243,3 +244,16 @@ def test_a_function_that_is_missing_is_held_back_until_the_turn_that_has_no_text
         assert len({turn.held_back for turn in task.turns[:free]}) == 1 and task.turns[free - 1].calls == ()
         needed += bool({call.tool for call in task.turns[free].calls or ()} & {*task.turns[0].held_back})
     assert needed == 198, "the ground truth of two tasks does without the function"
+
+
+@pytest.mark.weights
+def test_equal_tools_have_all_that_the_others_of_their_group_require(published: Dataset) -> None:
+    groups = {id(group): group for group in equal_tools().values()}.values()
+    assert sum(len(group.tools) for group in groups) == len(equal_tools())
+    for group in groups:
+        tools = {published.catalog.get(tool): meanings for tool, meanings in group.tools.items()}
+        assert len(tools) > 1 and group.reason
+        for tool, meanings in tools.items():
+            assert meanings.keys() <= tool.properties.keys() and len({*meanings.values()}) == len(meanings)
+            required = {meanings[name] for name in tool.required}
+            assert all(required <= {*others.values()} for others in tools.values())

@@ -72,7 +72,14 @@ def test_calls_for_a_request_are_right_in_any_order_and_measured_apart_from_thei
     assert score(task, run((close(2), close(1)))).correct
     wrong = score(task, run((close(2), close(3)), status="step_limit"))
     assert not wrong.correct and wrong.reason == "no_match nothing matches TicketAPI&&close"
-    assert wrong.measures == {"accuracy": 0, "tool_accuracy": 1, "first_tool": 1, "finished": 0}
+    assert wrong.measures == {
+        "accuracy": 0,
+        "tool_accuracy": 1,
+        "equal_accuracy": 0,
+        "equal_tools": 1,
+        "first_tool": 1,
+        "finished": 0,
+    }
     assert score(task, run((close(1),))).measures["tool_accuracy"] == 0
 
 
@@ -117,3 +124,31 @@ def test_work_in_a_system_is_judged_by_its_state_after_each_turn(package: Path) 
     assert (eager.measures["turn_success"], eager.measures["abstained"]) == (0.5, 0)
     early = score(task, run((close(2),)), bfcl=package)
     assert early.reason == "turn 3: no_call"
+
+
+def test_a_tool_that_is_equal_in_meaning_counts_apart_from_the_rule_of_bfcl() -> None:
+    number = {"type": "integer"}
+    gcd, other = (
+        Tool(
+            id=f"{provider}&&gcd",
+            provider=provider,
+            name="gcd",
+            parameters={"type": "object", "properties": dict.fromkeys(names, number), "required": [*names]},
+        )
+        for provider, names in (("math", ("num1", "num2")), ("number_theory", ("number1", "number2")))
+    )
+    task = Task(
+        id="q",
+        turns=(Turn(text="The GCD of 12 and 18?", calls=(Call(tool=gcd.id, arguments={"num1": 12, "num2": 18}),)),),
+        payload=BfclCalls(answers=(BfclAnswer(accepted={"num1": [12], "num2": [18]}),)),
+    )
+    scorer = scorer_for(task, Catalog([gcd, other]), {})
+    assert scorer is not None
+
+    def measures(**arguments: int) -> tuple[float, ...]:
+        found = scorer.score(task, run((Call(tool=other.id, arguments=arguments),))).measures
+        return tuple(found[name] for name in ("accuracy", "tool_accuracy", "equal_accuracy", "equal_tools"))
+
+    assert measures(number1=12, number2=18) == (0, 0, 1, 1)
+    assert measures(number1=12, number2=19) == (0, 0, 0, 1)
+    assert measures(number1=12, number3=18) == (0, 0, 0, 0)

@@ -23,7 +23,9 @@ KINDS = {
 }
 MEASURES = {
     "accuracy": "Calls right, tools and arguments",
+    "equal_accuracy": "... or those of equal tools",
     "tool_accuracy": "Tools right",
+    "equal_tools": "... or equal ones",
     "first_tool": "First tool right",
     "finished": "Ended by the model itself",
     "declined": "Declined",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from toolgen.catalog.catalog import Catalog
+from toolgen.datasets.bfcl_equal import as_calls_of
 from toolgen.datasets.messages import calls_by_turn
 from toolgen.datasets.payloads import BfclCalls
 from toolgen.datasets.task import Task
@@ -17,7 +18,8 @@ from toolgen.evaluation.scorers.protocol import Score
 
 class BfclCallsScorer:
     """Calls for one request. Measures `accuracy` (BFCL's), `tool_accuracy` (the right tools, as often as expected),
-    `first_tool` and `finished`."""
+    `first_tool` and `finished`; `equal_accuracy` and `equal_tools` are the first two where a tool that is equal in meaning
+    (`bfcl_equal.py`) counts as the right one."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -28,9 +30,12 @@ class BfclCallsScorer:
         catalog = self._catalog.redefined(task.definitions)
         verdict = check_single_turn(task.calls, task.payload.answers, calls, catalog)
         wanted = Counter(call.tool for call in task.calls)
+        equal = as_calls_of(wanted, calls)
         measures = {
             "accuracy": float(verdict.valid),
             "tool_accuracy": float(Counter(call.tool for call in calls) == wanted),
+            "equal_accuracy": float(check_single_turn(task.calls, task.payload.answers, equal, catalog).valid),
+            "equal_tools": float(Counter(call.tool for call in equal) == wanted),
             "first_tool": float(bool(calls) and calls[0].tool in wanted),
             "finished": float(trajectory.outcome.status == "finished"),
         }
