@@ -251,9 +251,9 @@ def test_equal_tools_have_all_that_the_others_of_their_group_require(published: 
     groups = {id(group): group for group in equal_tools().values()}.values()
     assert sum(len(group.tools) for group in groups) == len(equal_tools())
     for group in groups:
-        tools = {published.catalog.get(tool): meanings for tool, meanings in group.tools.items()}
-        assert len(tools) > 1 and group.reason
-        for tool, meanings in tools.items():
+        assert len(group.tools) > 1 and group.reason
+        for name, meanings in group.tools.items():
+            tool = published.catalog.get(name)
             assert meanings.keys() <= tool.properties.keys() and len({*meanings.values()}) == len(meanings)
             required = {meanings[name] for name in tool.required}
-            assert all(required <= {*others.values()} for others in tools.values())
+            assert all(required <= {*others.values()} for others in group.tools.values())
