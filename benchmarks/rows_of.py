@@ -1,6 +1,8 @@
 """A trained checkpoint with the tools' rows of another one of the same tools, such as the index that it was trained from.
 
-python benchmarks/rows_of.py CKPT INDEX -o CKPT2
+    python benchmarks/rows_of.py CKPT INDEX -o CKPT2
+
+The rows of actions (`finish`, `no_tool`) stay the trained ones. The checkpoint's record still says that rows were trained.
 """
 
 from __future__ import annotations

@@ -10,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
+from toolgen.datasets.packaged import packaged
 from toolgen.datasets.query import Call
-from toolgen.foreign.data import parse_json
-from toolgen.foreign.typed import typed
-
-FILE = "bfcl_equal.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +25,16 @@ class EqualTools:
 
     def as_call_of(self, tool: str, call: Call) -> Call | None:
         """The call as one of another tool of the group; None if that one lacks an argument."""
-        names = {meaning: name for name, meaning in self.tools[tool].items()}
-        meanings = [self.tools[call.tool].get(name) for name in call.arguments]
-        if not all(meaning in names for meaning in meanings):
+        meanings, names = self.tools[call.tool], {meaning: name for name, meaning in self.tools[tool].items()}
+        if not {meanings.get(name) for name in call.arguments} <= names.keys():
             return None
-        values = call.arguments.values()
-        return Call(
-            tool=tool, arguments={names[str(meaning)]: value for meaning, value in zip(meanings, values, strict=True)}
-        )
+        return Call(tool=tool, arguments={names[meanings[name]]: value for name, value in call.arguments.items()})
 
 
 @cache
 def equal_tools() -> Mapping[str, EqualTools]:
     """The group of each tool that has an equal."""
-    text = resources.files("toolgen.datasets").joinpath(FILE).read_text(encoding="utf-8")
-    groups = (typed(EqualTools, parse_json(line, FILE)) for line in text.splitlines())
-    return {tool: group for group in groups for tool in group.tools}
+    return {tool: group for group in packaged(EqualTools, "bfcl_equal.jsonl") for tool in group.tools}
 
 
 def as_calls_of(wanted: Collection[str], calls: Iterable[Call]) -> list[Call]:

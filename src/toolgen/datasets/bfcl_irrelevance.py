@@ -10,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Literal
 
-from toolgen.foreign.data import parse_json
-from toolgen.foreign.typed import typed
-
-FILE = "bfcl_irrelevance.jsonl"
+from toolgen.datasets.packaged import packaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +35,4 @@ class Relabelled:
 @cache
 def relabelled() -> Mapping[str, Relabelled]:
     """The decisions by the ids of requests."""
-    text = resources.files("toolgen.datasets").joinpath(FILE).read_text(encoding="utf-8")
-    found = (typed(Relabelled, parse_json(line, FILE)) for line in text.splitlines())
-    return {one.id: one for one in found}
+    return {one.id: one for one in packaged(Relabelled, "bfcl_irrelevance.jsonl")}

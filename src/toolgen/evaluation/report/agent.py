@@ -23,9 +23,9 @@ KINDS = {
 }
 MEASURES = {
     "accuracy": "Calls right, tools and arguments",
-    "equal_accuracy": "... or those of equal tools",
+    "equal_accuracy": "Calls right, equal tools counted",
     "tool_accuracy": "Tools right",
-    "equal_tools": "... or equal ones",
+    "equal_tools": "Tools right, equal ones counted",
     "first_tool": "First tool right",
     "finished": "Ended by the model itself",
     "declined": "Declined",
