@@ -29,7 +29,7 @@ MAILS = asked("Mail Ann and Bo.", ("mail&&send", {"to": "Ann"}), ("mail&&send", 
 
 
 def test_the_calls_and_results_of_all_are_those_of_one_message() -> None:
-    joined = joined_conversation([MAILS, WEATHER], Random(0))
+    joined = joined_conversation([MAILS, WEATHER], "Mail Ann and Bo. What is the weather in Oslo?")
     assert [message["role"] for message in joined] == ["user", "assistant", "tool", "tool", "tool", "assistant"]
     expected = (("mail&&send", {"to": "Ann"}), ("mail&&send", {"to": "Bo"}), ("weather&&now", {"city": "Oslo"}))
     assert calls_by_turn(joined) == [[Call(tool=tool, arguments=arguments) for tool, arguments in expected]]

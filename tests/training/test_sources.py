@@ -313,6 +313,30 @@ def test_a_share_of_the_conversations_of_one_request_is_joined_with_others_in_ea
     assert all(len(short.drawn(place, 0)) <= max(map(len, usual)) for place in places)
 
 
+def test_a_share_of_the_conversations_of_one_request_has_other_values_in_each_epoch(dataset: Dataset) -> None:
+    first, cities = dataset.trajectories["train"][0], ("Oslo", "Rome", "Lima", "Cairo", "Quito")
+    messages = json.dumps((user_message("The weather in Oslo?"), *first.messages[1:]))
+    written = [json.loads(messages.replace("Oslo", city)) for city in cities]
+    five = tuple(replace(first, id=city, messages=tuple(one)) for city, one in zip(cities, written, strict=True))
+    cities_alone = replace(dataset, trajectories={"train": five})
+    usual = trajectories(CHECKPOINT, cities_alone, CONFIG)
+    some, every = (
+        trajectories(CHECKPOINT, cities_alone, CONFIG.model_copy(update={"vary": share})) for share in (0.5, 1.0)
+    )
+    assert isinstance(some, VariedExamples) and isinstance(every, VariedExamples) and list(every) == list(usual)
+    drawn = {epoch: [every.drawn(place, epoch) for place in range(5)] for epoch in range(20)}
+    assert drawn[0] != drawn[1] and drawn[1] == [every.drawn(place, 1) for place in range(5)]
+    changed = [
+        (one, known) for examples in drawn.values() for one, known in zip(examples, usual, strict=True) if one != known
+    ]
+    assert 0 < sum(some.drawn(place, epoch) != usual[place] for place in range(5) for epoch in drawn) < len(changed)
+    for one, known in changed:
+        (text,) = re.findall(r"user\n(.*?)<", read(one.ids), re.DOTALL)
+        (city,) = (city for city in cities if city in text)
+        assert f'"{city}"' in read(one.ids) and city not in read(known.ids)
+        assert [tokens for _, tokens in one.choices] == [tokens for _, tokens in known.choices]
+
+
 def test_a_part_of_a_long_conversation_is_not_joined(dataset: Dataset) -> None:
     by_call = {min(calls_in(one.messages)): one for one in dataset.trajectories["train"] if is_joinable(one.messages)}
     first, second, last = [*by_call.values()][:3]

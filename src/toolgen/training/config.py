@@ -104,6 +104,13 @@ class StageConfig(TrainingConfig):
         description="share of the conversations of one request in each epoch that are joined with one or two others: one "
         "message that asks for all, and several calls that do not depend on each other",
     )
+    vary: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the conversations of one request in each epoch with other values, the same in request and "
+        "arguments, so that the model copies them; of those that `join` draws some ask the same for several values",
+    )
     thoughts: float = Field(
         0.0,
         ge=0,

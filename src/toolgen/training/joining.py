@@ -60,14 +60,14 @@ def is_joinable(messages: Sequence[Message]) -> bool:
     return len(called) == len(roles) - 3 and not ended[0][1].get("gave_up")
 
 
-def joined_conversation(conversations: Sequence[Sequence[Message]], random: Random) -> list[Message]:
-    """Joinable conversations as one: its calls and results are all of theirs, in order."""
+def joined_conversation(conversations: Sequence[Sequence[Message]], request: str) -> list[Message]:
+    """Joinable conversations as one that `request` asks for: its calls and results are all of theirs, in order."""
     calls = [call for messages in conversations for call in actions_of(messages[1])]
     results = [message["content"] for messages in conversations for message in messages[2:-1]]
     answers = [arguments["answer"] for messages in conversations for _, arguments in actions_of(messages[-1])]
     ids = [f"call_{number + 1}" for number in range(len(calls) + 1)]
     return [
-        user_message(join_texts([messages[0]["content"] for messages in conversations], random)),
+        user_message(request),
         calls_message((action, arguments, id) for (action, arguments), id in zip(calls, ids, strict=False)),
         *(result_message(id, content) for content, id in zip(results, ids, strict=False)),
         call_message(FINISH, {"answer": " ".join(answers)}, ids[-1]),

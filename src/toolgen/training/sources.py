@@ -35,6 +35,7 @@ from toolgen.training.examples import (
 from toolgen.training.joining import JOINED, calls_in, is_joinable, join_texts, joined_conversation
 from toolgen.training.renaming import renamed_conversation
 from toolgen.training.token_weights import parts_of
+from toolgen.training.varying import OtherValues
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
@@ -51,6 +52,9 @@ SHORT_SAMPLES = 4
 
 SAME_TOOL = 0.33
 """How often a conversation that is joined with others is joined with one that calls the same tool, if there is one."""
+
+SEVERAL_VALUES = 0.5
+"""How often a conversation that is joined, where values vary, asks for several values of its own instead."""
 
 Source = Callable[["Checkpoint", Dataset, "StageConfig"], Sequence[TrainingExample]]
 
@@ -232,7 +236,8 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
     several examples, each what a run would show of it by then, with loss on what is new. Left out is what would teach
     something wrong: expected calls that contradict their tool or fail, and tasks in which a tool is held back, which the
     prompt does not tell. Abstentions are a source of their own. A share of them, `thoughts`, has thoughts by rules; others in
-    each epoch, a share, `rename`, has random names, and a share of those of one request, `join`, is joined with others."""
+    each epoch, a share, `rename`, has random names, and of those of one request a share, `vary`, has other values, and a share,
+    `join`, is joined with others."""
     tasks = {task.id: task for task in dataset.all_tasks("train")}
     shown, usual = [], []
     for trajectory in dataset.trajectories["train"]:
@@ -247,31 +252,63 @@ def trajectories(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) 
             if example := _taught(checkpoint, config, ids, weights):
                 shown.append(window)
                 usual.append(example)
-    if not config.rename and not config.join:
+    if not config.rename and not config.join and not config.vary:
         return usual
-    partners = _Partners(shown)
+    others = _Others(checkpoint, config, shown)
 
     def vary(place: int, epoch: int) -> TrainingExample | None:
         window, seed = shown[place], f"{config.seed}/{epoch}/{shown[place].conversation}"
-        renames = random.Random(seed).random() < config.rename
-        chooser = random.Random(f"{seed}/join")
-        longer = partners.joined(window, chooser) if chooser.random() < config.join else None
-        if longer is not None:
-            weighed = _weighed(checkpoint, config, longer, names=seed if renames else "")
+        names = seed if random.Random(seed).random() < config.rename else ""
+        for other in others.drawn(window, seed):
+            weighed = _weighed(checkpoint, config, other, names)
             if len(weighed[0]) <= config.max_tokens:
                 return _taught(checkpoint, config, *weighed)
-        return _taught(checkpoint, config, *_weighed(checkpoint, config, window, names=seed)) if renames else None
+        return _taught(checkpoint, config, *_weighed(checkpoint, config, window, names)) if names else None
 
     return VariedExamples(usual, vary)
+
+
+class _Others:
+    """What stands for a conversation in an epoch: itself with other values, joined with others, or for several values."""
+
+    def __init__(self, checkpoint: Checkpoint, config: StageConfig, windows: Sequence[_Window]) -> None:
+        parts = Counter(window.conversation for window in windows)
+        whole = [window for window in windows if parts[window.conversation] == 1 and not window.has_thoughts]
+        self._config, self._catalog = config, checkpoint.catalog
+        self._whole = {window.conversation for window in whole}
+        self._partners = _Partners(whole)
+        self._values = OtherValues(
+            (one.messages, self._catalog.redefined(one.definitions)) for one in whole if config.vary
+        )
+
+    def drawn(self, window: _Window, seed: str) -> Iterator[_Window]:
+        """Those to take in its place; the first that is short enough."""
+        if window.conversation not in self._whole:
+            return
+        catalog, other = self._catalog.redefined(window.definitions), window
+        chooser = random.Random(f"{seed}/vary")
+        if chooser.random() < self._config.vary and (
+            messages := self._values.varied(window.messages, catalog, chooser)
+        ):
+            other = window._replace(messages=messages)
+        joiner = random.Random(f"{seed}/join")
+        if joiner.random() < self._config.join:
+            if chooser.random() < self._config.vary * SEVERAL_VALUES:
+                messages = self._values.for_several(window.messages, catalog, chooser)
+                longer = window._replace(messages=messages) if messages else None
+            else:
+                longer = self._partners.joined(other, joiner)
+            if longer:
+                yield longer
+        if other is not window:
+            yield other
 
 
 class _Partners:
     """The conversations that can be joined with others, also by the tool that they call."""
 
-    def __init__(self, windows: Sequence[_Window]) -> None:
-        parts = Counter(window.conversation for window in windows)
-        whole = (window for window in windows if parts[window.conversation] == 1 and not window.has_thoughts)
-        self._all = [window for window in whole if is_joinable(window.messages)]
+    def __init__(self, windows: Iterable[_Window]) -> None:
+        self._all = [window for window in windows if is_joinable(window.messages)]
         self._joinable = {window.conversation for window in self._all}
         self._by_tool: dict[str, list[_Window]] = {}
         for window in self._all:
@@ -292,7 +329,8 @@ class _Partners:
                 return None
             parts.append(other)
             calls |= others_calls
-        messages = joined_conversation([part.messages for part in parts], chooser)
+        request = join_texts([str(part.messages[0]["content"]) for part in parts], chooser)
+        messages = joined_conversation([part.messages for part in parts], request)
         definitions = tuple(definition for definition in meant.values() if definition is not None)
         return _Window("+".join(part.conversation for part in parts), definitions, messages)
 
