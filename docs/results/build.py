@@ -61,7 +61,13 @@ ALL_1, ALL_5 = Column("all", "NDCG@1"), Column("all", "recall@5")
 ASKED_1, ASKED_5 = Column("asked", "NDCG@1"), Column("asked", "recall@5")
 UNASKED_1, UNASKED_5 = Column("unasked", "NDCG@1"), Column("unasked", "recall@5")
 GROUPS = (ALL_1, ALL_5, ASKED_1, ASKED_5, UNASKED_1, UNASKED_5)
-PARTLY_ASKED = ("toolgen", "toolgen + unasked", "toolgen + BM25", "toolgen + BM25 + ToolRetriever", "toolgen from SmolLM2")
+PARTLY_ASKED = (
+    "toolgen",
+    "toolgen + unasked",
+    "toolgen + BM25",
+    "toolgen + BM25 + ToolRetriever",
+    "toolgen from SmolLM2",
+)
 BASELINES = ("ToolRetriever", "ToolRetriever + BM25", "MiniLM + BM25", "BM25", "MiniLM")
 SIX, ONE = "at most six words", "one word"
 
@@ -77,6 +83,14 @@ OVERVIEW = (
         ALL_1,
         [
             *rows("bfcl-base", "toolgen", "toolgen + BM25"),
+            *rows("bfcl", "ToolRetriever", "ToolRetriever + BM25", "BM25"),
+        ],
+    ),
+    (
+        "[BFCL](bfcl.md), index and retrieval stage",
+        ALL_1,
+        [
+            *rows("bfcl-indexed", "toolgen", "toolgen + BM25"),
             *rows("bfcl", "ToolRetriever", "ToolRetriever + BM25", "BM25"),
         ],
     ),
@@ -108,6 +122,8 @@ FIGURES: Mapping[str, Figure] = {
             Row("toolgen, longer training", "bfcl-written", "toolgen, distilled"),
             Row("toolgen, longer training + unasked", "bfcl-written", "toolgen, distilled + unasked"),
             Row("toolgen, longer training + BM25", "bfcl-written", "toolgen, distilled + BM25"),
+            Row("toolgen, index and retrieval stage", "bfcl-indexed", "toolgen"),
+            Row("toolgen, index and retrieval stage + BM25", "bfcl-indexed", "toolgen + BM25"),
             Row("toolgen, quickstart", "bfcl-base", "toolgen"),
             Row("toolgen, quickstart + BM25", "bfcl-base", "toolgen + BM25"),
             Row("toolgen, three stages from SmolLM2", "bfcl", "toolgen"),
