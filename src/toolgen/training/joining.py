@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any
 
 from toolgen.datasets.messages import (
     FINISH,
@@ -65,12 +66,19 @@ def joined_conversation(conversations: Sequence[Sequence[Message]], request: str
     calls = [call for messages in conversations for call in actions_of(messages[1])]
     results = [message["content"] for messages in conversations for message in messages[2:-1]]
     answers = [arguments["answer"] for messages in conversations for _, arguments in actions_of(messages[-1])]
-    ids = [f"call_{number + 1}" for number in range(len(calls) + 1)]
+    return conversation_of(request, calls, results, " ".join(answers))
+
+
+def conversation_of(
+    request: str, calls: Sequence[tuple[str, Mapping[str, Any]]], results: Sequence[str], answer: str
+) -> list[Message]:
+    """A joinable conversation: the request, its calls in one message, a result for each, and the answer."""
+    *ids, last = (f"call_{number + 1}" for number in range(len(calls) + 1))
     return [
         user_message(request),
-        calls_message((action, arguments, id) for (action, arguments), id in zip(calls, ids, strict=False)),
-        *(result_message(id, content) for content, id in zip(results, ids, strict=False)),
-        call_message(FINISH, {"answer": " ".join(answers)}, ids[-1]),
+        calls_message((action, arguments, id) for (action, arguments), id in zip(calls, ids, strict=True)),
+        *(result_message(id, content) for content, id in zip(results, ids, strict=True)),
+        call_message(FINISH, {"answer": answer}, last),
     ]
 
 

@@ -273,17 +273,18 @@ class _Others:
 
     def __init__(self, checkpoint: Checkpoint, config: StageConfig, windows: Sequence[_Window]) -> None:
         parts = Counter(window.conversation for window in windows)
-        whole = [window for window in windows if parts[window.conversation] == 1 and not window.has_thoughts]
+        whole = (window for window in windows if parts[window.conversation] == 1 and not window.has_thoughts)
+        joinable = [window for window in whole if is_joinable(window.messages)]
         self._config, self._catalog = config, checkpoint.catalog
-        self._whole = {window.conversation for window in whole}
-        self._partners = _Partners(whole)
+        self._joinable = {window.conversation for window in joinable}
+        self._partners = _Partners(joinable)
         self._values = OtherValues(
-            (one.messages, self._catalog.redefined(one.definitions)) for one in whole if config.vary
+            (one.messages, self._catalog.redefined(one.definitions)) for one in joinable if config.vary
         )
 
     def drawn(self, window: _Window, seed: str) -> Iterator[_Window]:
         """Those to take in its place; the first that is short enough."""
-        if window.conversation not in self._whole:
+        if window.conversation not in self._joinable:
             return
         catalog, other = self._catalog.redefined(window.definitions), window
         chooser = random.Random(f"{seed}/vary")
@@ -305,20 +306,17 @@ class _Others:
 
 
 class _Partners:
-    """The conversations that can be joined with others, also by the tool that they call."""
+    """Joinable conversations, also by the tool that they call."""
 
-    def __init__(self, windows: Iterable[_Window]) -> None:
-        self._all = [window for window in windows if is_joinable(window.messages)]
-        self._joinable = {window.conversation for window in self._all}
+    def __init__(self, windows: Sequence[_Window]) -> None:
+        self._all = windows
         self._by_tool: dict[str, list[_Window]] = {}
         for window in self._all:
             for tool, _ in calls_in(window.messages):
                 self._by_tool.setdefault(tool, []).append(window)
 
     def joined(self, window: _Window, chooser: random.Random) -> _Window | None:
-        """The window and one or two others as one conversation; None if it cannot be joined with those that were drawn."""
-        if window.conversation not in self._joinable:
-            return None
+        """A joinable window and one or two others as one conversation; None if those that were drawn do not fit."""
         parts, calls, meant = [window], calls_in(window.messages), _meant(window)
         for _ in range(chooser.randint(*JOINED) - 1):
             others = self._by_tool[min(calls)[0]] if chooser.random() < SAME_TOOL else self._all

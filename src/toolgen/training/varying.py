@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.schema import best_fault
-from toolgen.datasets.messages import FINISH, actions_of, call_message, calls_message, result_message, user_message
+from toolgen.datasets.messages import actions_of
+from toolgen.datasets.phrasing import listed
 from toolgen.datasets.trajectory import Message
-from toolgen.training.joining import is_joinable, joined_conversation
+from toolgen.training.joining import conversation_of, is_joinable, joined_conversation
 
 SHARE = 0.8
 """How often a value of a conversation with other values is another one."""
@@ -88,15 +89,15 @@ class OtherValues:
         if not (said := [one for one in _said(request, calls, catalog) if not isinstance(one.path[-1], int)]):
             return None
         chosen = random.choice(said)
-        parts, listed = [messages], [request[chosen.start : chosen.end]]
+        parts, values = [messages], [request[chosen.start : chosen.end]]
         for _ in range(random.randint(*SEVERAL) - 1):
-            if not (change := self._change(chosen, request, random)) or change.words in listed:
+            if not (change := self._change(chosen, request, random)) or change.words in values:
                 return None
             if (part := _with_changes(messages, catalog, [change])) is None:
                 return None
             parts.append(part)
-            listed.append(change.words)
-        return joined_conversation(parts, request[: chosen.start] + _listing(listed) + request[chosen.end :])
+            values.append(change.words)
+        return joined_conversation(parts, request[: chosen.start] + listed(values) + request[chosen.end :])
 
     def _change(self, said: _Said, request: str, random: Random) -> _Change | None:
         """Another value and its words, if there is one that the request does not say yet."""
@@ -180,14 +181,9 @@ def _with_changes(messages: Sequence[Message], catalog: Catalog, changes: Sequen
     request = str(messages[0]["content"])
     for change in sorted(kept, key=lambda change: -change.said.start):
         request = request[: change.said.start] + change.words + request[change.said.end :]
-    ids = [call["id"] for call in messages[1]["tool_calls"]]
-    (_, ended), (end,) = next(actions_of(messages[-1])), messages[-1]["tool_calls"]
-    return [
-        user_message(request),
-        calls_message((tool, arguments, id) for (tool, arguments), id in zip(calls, ids, strict=True)),
-        *(result_message(one["tool_call_id"], _repeated(str(one["content"]), kept)) for one in messages[2:-1]),
-        call_message(FINISH, ended | {"answer": _repeated(str(ended["answer"]), kept)}, end["id"]),
-    ]
+    ((_, ended),) = actions_of(messages[-1])
+    results = [_repeated(str(one["content"]), kept) for one in messages[2:-1]]
+    return conversation_of(request, calls, results, _repeated(str(ended["answer"]), kept))
 
 
 def _put(value: Any, path: Path, new: Any) -> Any:
@@ -204,10 +200,6 @@ def _repeated(text: str, changes: Iterable[_Change]) -> str:
         if len(old := str(change.said.value)) > 2:
             text = re.sub(rf"(?<![\w.]){re.escape(old)}(?!\w)", str(change.value).replace("\\", r"\\"), text)
     return text
-
-
-def _listing(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _name(path: Path) -> str:
