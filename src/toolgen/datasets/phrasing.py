@@ -149,7 +149,7 @@ def specified(tool: Tool, arguments: Mapping[str, Any], random: Random) -> list[
             del left[name]
     clauses = sorted((_clause(name, value) for name, value in left.items()), key=lambda one: one.startswith("with "))
     others = [clause for clause in clauses if not clause.startswith("with ")]
-    given = listed([clause.removeprefix("with ") for clause in clauses if clause.startswith("with ")])
+    given = listing([clause.removeprefix("with ") for clause in clauses if clause.startswith("with ")])
     listed = " ".join([*others, *([f"with {given}"] if given else [])])
     plain = ", ".join(f"{words_of(name)} {spoken(value)}" for name, value in left.items())
     if not listed:
@@ -164,9 +164,9 @@ def spoken(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return listed([f"{words_of(str(key))} {spoken(one)}" for key, one in value.items()])
+        return listing([f"{words_of(str(key))} {spoken(one)}" for key, one in value.items()])
     if isinstance(value, (list, tuple)):
-        return listed([spoken(one) for one in value])
+        return listing([spoken(one) for one in value])
     text = str(value)
     return f"'{text}'" if isinstance(value, str) and len(text.split()) > 3 else text
 
@@ -227,7 +227,7 @@ def _limited(text: str) -> str:
     return text if len(text.split()) <= _MAX_WORDS and "(" not in text else core(text)
 
 
-def listed(parts: Sequence[str]) -> str:
+def listing(parts: Sequence[str]) -> str:
     """`a, b and c`."""
     return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else "".join(parts)
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.schema import best_fault
 from toolgen.datasets.messages import actions_of
-from toolgen.datasets.phrasing import listed
+from toolgen.datasets.phrasing import listing
 from toolgen.datasets.trajectory import Message
 from toolgen.training.joining import conversation_of, is_joinable, joined_conversation
 
@@ -97,7 +97,7 @@ class OtherValues:
                 return None
             parts.append(part)
             values.append(change.words)
-        return joined_conversation(parts, request[: chosen.start] + listed(values) + request[chosen.end :])
+        return joined_conversation(parts, request[: chosen.start] + listing(values) + request[chosen.end :])
 
     def _change(self, said: _Said, request: str, random: Random) -> _Change | None:
         """Another value and its words, if there is one that the request does not say yet."""
