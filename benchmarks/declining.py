@@ -6,7 +6,8 @@ CKPT is what `toolgen index` wrote of DATASET, whose split test has requests tha
 curve, and the risk where only so many requests are answered, are those of `toolgen evaluate retrieval`, by what a ranking says
 of itself: the confidence that `toolgen index` fitted on requests by rules, the one that `toolgen calibrate` fits on the split
 dev, and the first score of BM25 and MiniLM. Thresholds are those for which 5, 10 and 20 percent of answerable requests may be
-declined.
+declined. BFCL's label says that none of an entry's few tools answers; `sound` are those that no tool of the whole catalog
+answers.
 
 `--other`: the confidence and the thresholds of the first index on rankings of a second one, beside its own by rules. Requests
 that no tool answers are there those of the split test with their own tools hidden.
@@ -19,7 +20,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.calibration import Calibration
@@ -33,6 +34,7 @@ from toolgen.retrieval.confidence import evidence
 from toolgen.retrieval.protocol import Ranking, Retriever, search_without
 
 RATES = (0.05, 0.1, 0.2)
+Item = TypeVar("Item")
 DEFAULT = RetrieverSpec(method="generative", add=("bm25",))
 
 
@@ -85,17 +87,28 @@ def own(folder: Path, place: Path, limit: int) -> tuple[dict[str, Any], Calibrat
     result: dict[str, Any] = {
         "answerable": len(answerable),
         "unanswerable": len(unanswerable),
+        "sound": len(sound(unanswerable, unanswerable)),
         "development": len(development),
-        "by rules": by(checkpoint.calibrations[retriever.name], found, answerable, lacking),
-        "by the split dev": by(fitted, found, answerable, lacking),
         "by the split dev, tools hidden": by(fitted, found, answerable, hidden(retriever, answerable)),
     }
+    calibrations = {"by the split dev": fitted}
+    if retriever.name in checkpoint.calibrations:  # an index's own; training has none
+        calibrations["by rules"] = checkpoint.calibrations[retriever.name]
+    for name, calibration in calibrations.items():
+        result[name] = by(calibration, found, answerable, lacking)
+        result[f"{name}, sound"] = by(calibration, found, answerable, sound(lacking, unanswerable))
     for name in ("bm25", "dense"):
         plain = make_retriever(name)
         plain.index(dataset.catalog)
         pair = [plain.search([query.text for query in part], 2) for part in (answerable, unanswerable)]
         result[name] = judged(pair[0], answerable, pair[1])
+        result[f"{name}, sound"] = judged(pair[0], answerable, sound(pair[1], unanswerable))
     return result, fitted
+
+
+def sound(items: Sequence[Item], queries: Sequence[Query]) -> list[Item]:
+    """Those of the requests whose label has no known fault."""
+    return [item for item, query in zip(items, queries, strict=True) if not query.faults]
 
 
 def hidden(retriever: Retriever, queries: Sequence[Query]) -> list[Ranking]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 import transformers
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
 from toolgen.errors import CheckpointError
@@ -17,6 +19,7 @@ from toolgen.inference import attention
 from toolgen.inference.attention import NAME, Packed, plain_attention, share_passes
 from toolgen.inference.cache import KeyValues
 from toolgen.inference.passes import Part, Runner, row_states
+from toolgen.inference.written_attention import BLOCK, written_attention
 from toolgen.testing import tiny_model
 
 SLIDING: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
@@ -149,3 +152,21 @@ def test_attention_that_is_written_out_for_training_in_bf16_has_the_states_and_g
     assert not torch.equal(written_out[0], own[0])  # two ways, in bf16
     for one, other in zip(written_out, own, strict=True):
         assert (one - other).norm() < 0.02 * other.norm()
+
+
+@pytest.mark.parametrize("tokens", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 3])
+def test_written_attention_is_pytorchs_in_every_digit_whatever_the_blocks(tokens: int) -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, heads, tokens, 8, dtype=torch.float64, requires_grad=True) for heads in (6, 2, 2)]
+    wanted = torch.randn(2, 6, tokens, 8, dtype=torch.float64)
+    ways: list[Callable[[Tensor, Tensor, Tensor], Tensor]] = [
+        lambda query, key, value: written_attention(query, key, value, 0.3),
+        lambda query, key, value: scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=0.3, enable_gqa=True
+        ),
+    ]
+    (states, gradients), (own_states, own_gradients) = (
+        (taken, torch.autograd.grad((taken * wanted).sum(), inputs)) for taken in (way(*inputs) for way in ways)
+    )
+    torch.testing.assert_close(states, own_states)
+    torch.testing.assert_close(gradients, own_gradients)

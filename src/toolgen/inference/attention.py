@@ -26,10 +26,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from toolgen.inference.cache import KeyValues
+from toolgen.inference.written_attention import written_attention
 from toolgen.virtualization import check_architecture
 
 NAME = "toolgen"
-LONGEST_WRITTEN_OUT = 512
+LONGEST_WRITTEN_OUT = 1024
 """Tokens; see `_slow_backwards`."""
 _SHARING = Lock()
 
@@ -75,15 +76,18 @@ def plain_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
 ) -> Tensor:
     """PyTorch's attention; written out for the models that bound its scores (`softcap`, Gemma 2), and where that is faster."""
-    if options.get("softcap") or (mask is None and query.shape[2] == key.shape[2] and _slow_backwards(query, options)):
-        return _written_out(module, query, key, value, mask, **options)
+    if options.get("softcap"):
+        return _bounded(module, query, key, value, mask, **options)
+    if mask is None and query.shape[2] == key.shape[2] and _slow_backwards(query, options):
+        scaling = options.get("scaling") or query.shape[-1] ** -0.5
+        return written_attention(query, key, value, scaling).transpose(1, 2)
     attended: Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
     return attended
 
 
 def _slow_backwards(query: Tensor, options: Mapping[str, Any]) -> bool:
-    """Whether PyTorch's own attention would be slow: its backward pass is, in bf16 on a CPU (2 to 7 times, with 400 to 48
-    tokens on AMX). Longer sequences would need much memory for their scores."""
+    """Whether PyTorch's own attention would be slow: see `written_attention.py`. Longer sequences would need much memory for
+    their scores."""
     cast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
     return (
         query.requires_grad
@@ -95,23 +99,19 @@ def _slow_backwards(query: Tensor, options: Mapping[str, Any]) -> bool:
     )
 
 
-def _written_out(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+def _bounded(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, softcap: float, **options: Any
 ) -> Tensor:
-    """The same, step by step. The query heads of a key head stand below each other, so that nothing is repeated."""
+    """With bounded scores. The query heads of a key head stand below each other, so that nothing is repeated."""
     batch, heads, new, size = query.shape
     shared, seen = key.shape[1:3]
     scaling = options.get("scaling") or size**-0.5
     scores = query.reshape(batch, shared, -1, size) @ key.transpose(2, 3) * scaling
-    scores = scores.view(batch, heads, new, seen)
-    softcap = options.get("softcap")
-    if softcap:
-        scores = torch.tanh(scores / softcap) * softcap
+    scores = torch.tanh(scores.view(batch, heads, new, seen) / softcap) * softcap
     if mask is None:
         mask = causal_mask(new, seen, None, query.device)
     scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    # Gemma 2's own code makes shares in fp32; in bf16 training that would cost up to 1.7 times the time.
-    shares = scores.softmax(-1, dtype=torch.float32 if softcap else None).to(query.dtype)
+    shares = scores.softmax(-1, dtype=torch.float32).to(query.dtype)  # in fp32 as in Gemma 2's own code
     shares = nn.functional.dropout(shares, options.get("dropout", 0.0), training=module.training)
     taken = shares.view(batch, shared, -1, seen) @ value
     return taken.view(batch, heads, new, size).transpose(1, 2).contiguous()

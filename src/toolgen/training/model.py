@@ -67,6 +67,7 @@ class TrainableModel(nn.Module):
         self.trunk = model.base_model
         self._model = (model,)  # a tuple, so that its head is not a part of this module
         self._matrices: tuple[Tensor, Tensor] = (inputs, outputs)  # a tuple for the same reason: they are frozen
+        self._cast = outputs.new_empty(0)
         self.input_rows = nn.Parameter(inputs[self.first : self.stop].detach().clone())
         self.frozen_layers = frozen_layers
         self.frozen_states: FrozenStates | None = None
@@ -249,9 +250,18 @@ class TrainableModel(nn.Module):
         untargeted_C, unasked_C = at(new, self._untargeted_R, self.first), at(new, self._unasked_R, self.first)
         bias = None if self._bias is None else self._bias * self._head.scale
         return (
-            Block(base.start, self._matrices[1][base.start : base.stop], at(base, bias)),
+            Block(base.start, self._scoring(base), at(base, bias)),
             Block(new.start, rows, at(new, bias), untargeted_C, unasked_C),
         )
+
+    def _scoring(self, base: range) -> Tensor:
+        """The base's output rows in the dtype of products. They are frozen, so they are cast once, not in every pass."""
+        rows = self._matrices[1][base.start : base.stop]
+        kind = rows.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+        if (self._cast.shape, self._cast.dtype, self._cast.device) != (rows.shape, dtype, rows.device):
+            self._cast = rows.detach().to(dtype)
+        return self._cast
 
     @torch.no_grad()
     def write_back(self) -> None:
