@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import AutoConfig
 from typer.testing import Result
 
 from toolgen.cli import training_options
 from toolgen.cli.training_progress import Speed, duration
+from toolgen.inference.row_maker import RowMaker
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import STAGES, Stage, StageConfig, resolve_config
 
@@ -166,3 +169,24 @@ def test_a_teacher_that_cannot_be_made_is_one_line(
     )
     assert result.exit_code == 2
     assert says in result.stderr and not (tmp_path / "out").exists()
+
+
+def test_the_rows_of_an_index_stay_unless_it_is_said_otherwise(
+    toolgen: Invoke, base_folder: Path, dataset_folder: Path, tmp_path: Path
+) -> None:
+    base, index = tmp_path / "base", tmp_path / "index"
+    shutil.copytree(base_folder, base)
+    RowMaker(AutoConfig.from_pretrained(base).hidden_size).save(base)
+    assert toolgen("index", dataset_folder, "--base", base, "-o", index, "--no-fit").exit_code == 0
+    shown = [
+        json.loads(toolgen("train", "retrieval", *which, "--show-config", "--json").stdout)["row_learning_rate"]
+        for which in ((index,), (index, "--set", "row_learning_rate=2e-4"), ())
+    ]
+    assert shown == [0, 2e-4, resolve_config(STAGES["retrieval"]).row_learning_rate]
+    result = toolgen("train", "retrieval", index, dataset_folder, "-o", tmp_path / "trained", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "row_learning_rate" not in result.stderr  # by default
+    origins = {
+        one["row"] for one in json.loads(toolgen("tools", "list", tmp_path / "trained", "--json").stdout)["tools"]
+    }
+    assert origins == {"documentation"}

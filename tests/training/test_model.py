@@ -275,3 +275,21 @@ def foreign(name: str, **settings: Any) -> Checkpoint:
     )
     model = transformers.AutoModelForCausalLM.from_config(config)
     return Checkpoint.from_model(model, tokenizer, tiny_catalog(), base="foreign")
+
+
+@ties
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_rows_that_stay_have_no_gradient_and_the_layers_learn_as_before(tied: bool, frozen: int) -> None:
+    found = []
+    for rows_stay in (False, True):
+        checkpoint = tiny_checkpoint(tied=tied)
+        trainable = TrainableModel(checkpoint, frozen_layers=frozen, rows_stay=rows_stay)
+        assert bool(trainable.row_parameters()) is not rows_stay
+        backward(losses(trainable, [examples_for(checkpoint)]))
+        found.append(gradients(trainable))
+    learning, staying = found
+    assert {name for name in learning if not name.startswith("trunk.")} and staying.keys() == {
+        name for name in learning if name.startswith("trunk.")
+    }
+    for name, gradient in staying.items():
+        torch.testing.assert_close(gradient, learning[name], msg=name)

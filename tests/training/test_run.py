@@ -18,11 +18,12 @@ from transformers import PreTrainedModel
 from toolgen import files
 from toolgen.catalog import Catalog
 from toolgen.catalog.text import document
-from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint import Checkpoint, StageRecord
 from toolgen.checkpoint.layout import METRICS, RUN, read_metrics, work_folder
 from toolgen.datasets import Dataset
 from toolgen.errors import CheckpointError, DivergenceError, MissingExtraError, OutputError, UsageError
 from toolgen.inference.local_model import LocalModel
+from toolgen.inference.row_maker import RowMaker
 from toolgen.retrieval.generative import GenerativeRetriever
 from toolgen.testing import ARCHITECTURES, Architecture, tiny_catalog, tiny_checkpoint
 from toolgen.training import STAGES, saving
@@ -408,3 +409,16 @@ def test_what_a_writer_writes_is_never_a_tool(run: Runner, tmp_path: Path) -> No
     trained.model.generation_config.suppress_tokens = None
     trained.save(tmp_path / "free")
     assert "<<" in LocalModel(tmp_path / "free").write([prompt], max_tokens=20, temperature=0)[0]
+
+
+def test_rows_that_stay_are_those_of_the_documentation_after_training(run: Runner, tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint()
+    checkpoint.row_maker = RowMaker(checkpoint.model.config.hidden_size).state_dict()
+    indexed = replace(checkpoint, stages=(StageRecord(stage="index", config={"rows": "made"}),))
+    rows = indexed.action_rows.detach().clone()
+    trained = run("retrieval", indexed, row_learning_rate=0.0, frozen_states_mib=8, frozen_share=0.5)
+    assert torch.equal(trained.action_rows, rows)
+    again = Checkpoint.load(tmp_path / "out")
+    assert again.keeps_documentation_rows and again.row_origin(again.catalog.ids[0]) == "documentation"
+    moved = run("agent", again, "moved", row_learning_rate=1e-2)
+    assert not moved.keeps_documentation_rows and moved.row_origin(moved.catalog.ids[0]) == "trained"

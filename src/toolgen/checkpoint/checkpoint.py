@@ -26,7 +26,6 @@ from toolgen.checkpoint.card import write_card
 from toolgen.checkpoint.changes import Made
 from toolgen.checkpoint.layout import (
     CATALOG,
-    CLOSED_FORM,
     FORMAT,
     METADATA,
     METRICS,
@@ -34,9 +33,11 @@ from toolgen.checkpoint.layout import (
     ROW_MAP,
     TEXT_STATES,
     StageRecord,
+    keeps_documentation_rows,
     read_metadata,
     read_metrics,
     row_maker_shapes,
+    trains_rows,
 )
 from toolgen.checkpoint.tensors import load_tensors, non_finite
 from toolgen.datasets.messages import NO_TOOL
@@ -168,11 +169,18 @@ class Checkpoint:
 
     def row_origin(self, tool_id: str) -> str:
         """What a tool's row was last made from: "trained", "requests" (in closed form) or "documentation" alone."""
-        return row_origin(tool_id, self.made, [record.stage for record in self.stages])
+        return row_origin(tool_id, self.made, [record.to_dict() for record in self.stages])
+
+    @property
+    def keeps_documentation_rows(self) -> bool:
+        """Whether its rows are those that `toolgen index` made with a base that has learned to. In further training they had
+        better stay (`resolve_config`)."""
+        return keeps_documentation_rows(self.metadata, has_row_maker=self.row_maker is not None)
 
     @property
     def rows_moved(self) -> bool:
-        """Whether the rows of its tools are no longer what their documentation made of them."""
+        """Whether the rows of its tools are no longer what the model makes of their documentation: training has moved them, or
+        the layers that read it."""
         return any(
             record.config.get("rows") != "made" if record.stage == "index" else record.stage != "tools"
             for record in self.stages
@@ -375,9 +383,9 @@ class Checkpoint:
         return changes.with_spare_tokens(made, spare) if spare else made
 
 
-def row_origin(tool_id: str, made: Mapping[str, Made], stages: Sequence[str]) -> str:
+def row_origin(tool_id: str, made: Mapping[str, Made], stages: Sequence[Mapping[str, Any]]) -> str:
     """See `Checkpoint.row_origin`; from `toolgen.json` alone."""
-    return made.get(tool_id) or ("trained" if any(stage not in CLOSED_FORM for stage in stages) else "documentation")
+    return made.get(tool_id) or ("trained" if any(map(trains_rows, stages)) else "documentation")
 
 
 def _open(

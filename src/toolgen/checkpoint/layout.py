@@ -96,6 +96,22 @@ def has_bags_alone(metadata: Mapping[str, Any], *, has_row_maker: bool) -> bool:
     return is_only_indexed(metadata) and ways == {"made"} and not has_row_maker
 
 
+def keeps_documentation_rows(metadata: Mapping[str, Any], *, has_row_maker: bool) -> bool:
+    """Whether the rows of such a checkpoint are those that `toolgen index` made with a base that has learned to: what has
+    trained it since, if anything, trained the layers alone."""
+    first, *others = metadata["stages"] or [{"stage": ""}]
+    made = first["stage"] == "index" and first["config"].get("rows") == "made"
+    kept = not any(
+        record["stage"] != "tools" and (record["stage"] in CLOSED_FORM or trains_rows(record)) for record in others
+    )
+    return has_row_maker and made and kept
+
+
+def trains_rows(record: Mapping[str, Any]) -> bool:
+    """Whether an entry of a history is a training that changed the rows of tools."""
+    return record["stage"] not in CLOSED_FORM and record["config"].get("row_learning_rate") != 0
+
+
 def row_maker_shapes(width: int) -> dict[str, tuple[int | None, ...]]:
     """The tensors of a row maker for rows of this width."""
     return {"map_DD": (width, width), "bag_weight": (), "log_scale": (), "actions_AD": (None, width)}

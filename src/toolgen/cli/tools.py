@@ -75,12 +75,12 @@ def list_tools(
 
     catalog, metadata = load_catalog(checkpoint), read_metadata(checkpoint)
     vocabulary = ToolVocabulary.from_dict(metadata["vocabulary"], catalog.ids)
-    stages, changed = [record["stage"] for record in metadata["stages"]], {*metadata["changed"]}
+    changed = {*metadata["changed"]}
     shown: list[dict[str, Any]] = [
         {
             "tool": tool.id,
             "token_ids": list(vocabulary.sequence(tool.id)),
-            "row": row_origin(tool.id, metadata["made"], stages),
+            "row": row_origin(tool.id, metadata["made"], metadata["stages"]),
             "changed": tool.id in changed,
             "description": tool.description,
         }

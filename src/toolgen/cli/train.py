@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from toolgen.catalog import Catalog
+from toolgen.checkpoint.layout import ROW_MAKER, is_checkpoint, keeps_documentation_rows, read_metadata
 from toolgen.cli import train_preference, train_reinforce
 from toolgen.cli.train_distill import distill
 from toolgen.cli.train_encoder import encoder
@@ -26,7 +28,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True)
     for stage in STAGES.values():
         example = f"Example: toolgen train {stage.name} CKPT DATASET -o CKPT2 --set steps=200"
-        command = training_command(stage.name, partial(resolve_config, stage), partial(run, stage), stage.follow_up)
+        command = training_command(stage.name, partial(_resolved, stage), partial(run, stage), stage.follow_up)
         group.command(stage.name, help=stage.help, epilog=example)(command)
     example = "Example: toolgen train reinforce CKPT DATASET -o CKPT2 --set steps=20"
     group.command("reinforce", help=train_reinforce.HELP, epilog=example)(train_reinforce.reinforce)
@@ -39,6 +41,16 @@ def register(app: typer.Typer) -> None:
         name="train",
         help="Train a checkpoint in four stages that can be resumed; distill; train a writer or the baseline encoder.",
     )
+
+
+def _resolved(stage: Stage, folder: Path | None, recipe: Path | None, settings: Iterable[str]) -> StageConfig:
+    """The settings of a stage for the checkpoint in a folder; what is no checkpoint is refused when it is loaded."""
+    rows_stay = (
+        folder is not None
+        and is_checkpoint(folder)
+        and keeps_documentation_rows(read_metadata(folder), has_row_maker=(folder / ROW_MAKER).is_file())
+    )
+    return resolve_config(stage, recipe, settings, rows_stay=rows_stay)
 
 
 def run(
@@ -58,7 +70,8 @@ def run(
     data = load_dataset(dataset)
     checkpoint = Checkpoint.load(folder, catalog=data.catalog, device="cpu")
     teacher = _teacher(config, data.catalog) if config.teacher else None
-    with told(stage.name, folder, checkpoint, output, resolve_config(stage), config, restart=restart) as on_step:
+    usual = resolve_config(stage, rows_stay=checkpoint.keeps_documentation_rows)
+    with told(stage.name, folder, checkpoint, output, usual, config, restart=restart) as on_step:
         trained = run_stage(
             stage,
             checkpoint,

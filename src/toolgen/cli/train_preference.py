@@ -32,5 +32,8 @@ def run(
 
 
 preference = training_command(
-    "preference", resolve_preference, run, "toolgen evaluate agent {output} {dataset} -o RESULT"
+    "preference",
+    lambda _, *given: resolve_preference(*given),
+    run,
+    "toolgen evaluate agent {output} {dataset} -o RESULT",
 )

@@ -48,5 +48,8 @@ def run(
 
 
 reinforce = training_command(
-    "reinforce", resolve_reinforcement, run, "toolgen evaluate agent {output} {dataset} -o RESULT"
+    "reinforce",
+    lambda _, *given: resolve_reinforcement(*given),
+    run,
+    "toolgen evaluate agent {output} {dataset} -o RESULT",
 )

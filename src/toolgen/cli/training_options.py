@@ -59,10 +59,13 @@ class Training(Protocol[GivenConfig]):
 
 
 def training_command(
-    name: str, resolve: Callable[[Path | None, Iterable[str]], Config], run: Training[Config], follow_up: str
+    name: str,
+    resolve: Callable[[Path | None, Path | None, Iterable[str]], Config],
+    run: Training[Config],
+    follow_up: str,
 ) -> Callable[..., None]:
-    """The command `toolgen train NAME`. `resolve` makes the settings of recipe and differences; `follow_up` is the next
-    command, with `{output}` and `{dataset}` to be filled in."""
+    """The command `toolgen train NAME`. `resolve` makes the settings for a checkpoint of recipe and differences; `follow_up` is
+    the next command, with `{output}` and `{dataset}` to be filled in."""
 
     def command(
         checkpoint: CheckpointArgument = None,
@@ -76,7 +79,7 @@ def training_command(
         tensorboard: TensorboardOption = False,
         as_json: JsonOption = False,
     ) -> None:
-        config = resolve(recipe, settings or ())
+        config = resolve(checkpoint, recipe, settings or ())
         if show_config:
             show_settings(config, as_json)
             return

@@ -140,9 +140,13 @@ class StageConfig(TrainingConfig):
         return self.shard_rows or self.shard_trunk
 
 
-def resolve_config(stage: Stage, recipe: Path | None = None, settings: Iterable[str] = ()) -> StageConfig:
-    """Defaults of the stage, then the recipe, then each `key=value`; UsageError for what does not fit."""
-    return resolve_settings(StageConfig, f"{stage.name} stage", stage.defaults, recipe, settings)
+def resolve_config(
+    stage: Stage, recipe: Path | None = None, settings: Iterable[str] = (), *, rows_stay: bool = False
+) -> StageConfig:
+    """Defaults of the stage, then the recipe, then each `key=value`; UsageError for what does not fit. `rows_stay`: for a
+    checkpoint that `keeps_documentation_rows`."""
+    defaults = {**stage.defaults, **(stage.where_rows_stay if rows_stay else {})}
+    return resolve_settings(StageConfig, f"{stage.name} stage", defaults, recipe, settings)
 
 
 Settings = TypeVar("Settings", bound=BaseModel)

@@ -140,6 +140,7 @@ def opened(
         unasked=unasked,
         untargeted=untargeted,
         blend=blend,
+        rows_stay=config.row_learning_rate == 0,
     )
     try:
         check_logits(checkpoint, trainable)

@@ -46,7 +46,7 @@ class TrainableModel(nn.Module):
     """`frozen_layers` lower transformer layers keep their weights: they cost a forward pass only. `unasked` are the token ids
     of unasked tools; examples with `among_asked` do not push them down. `untargeted` token ids are targets nowhere in this
     stage, and nothing pushes them down. `blend` is the share of the trained weights in the result; the rest is
-    what the stage began with (WiSE-FT, arXiv 2109.01903)."""
+    what the stage began with (WiSE-FT, arXiv 2109.01903). `rows_stay`: the new rows are not trained."""
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class TrainableModel(nn.Module):
         unasked: Sequence[int] = (),
         untargeted: Sequence[int] = (),
         blend: float = 1.0,
+        rows_stay: bool = False,
     ) -> None:
         super().__init__()
         self.first = checkpoint.vocabulary.new_token_ids.start
@@ -83,6 +84,9 @@ class TrainableModel(nn.Module):
         self.trunk.requires_grad_(True)
         for parameter in (inputs, outputs, *self._embeddings(), *self._lower_layers(frozen_layers)):
             parameter.requires_grad_(False)
+        if rows_stay:
+            self.input_rows.requires_grad_(False)
+            self.output_rows.requires_grad_(False)
         self._blend = blend
         self.remember_start()
 
@@ -107,7 +111,7 @@ class TrainableModel(nn.Module):
             )
         self._peers = peers
         name = "input_rows" if self.tied else "untied_output_rows"
-        setattr(self, name, peers.shard(self.output_rows))
+        setattr(self, name, peers.shard(self.output_rows).requires_grad_(self.output_rows.requires_grad))
         self.remember_start()
 
     def copy_trunk(self, device: torch.device) -> set[nn.Parameter]:
@@ -191,7 +195,7 @@ class TrainableModel(nn.Module):
         where no layer is frozen, nor, with a line in the log, where the states of `probe` do not repeat (dropout)."""
         if not self.frozen_layers or not self.layers() or not mebibytes:
             return False
-        changing = range(self.first, self.stop) if self.tied else range(0)
+        changing = range(self.first, self.stop) if self.tied and self.input_rows.requires_grad else range(0)
         states = FrozenStates(self.trunk, self.frozen_layers, budget=int(mebibytes * 2**20), changing=changing)
         if states.hold(self._run, probe.ids_T, probe.places_T, probe.lengths):
             self.frozen_states = states

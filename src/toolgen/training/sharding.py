@@ -124,7 +124,7 @@ def _shard_trunk(trainable: TrainableModel, mesh: DeviceMesh, device: torch.devi
     shared = trainable.copy_trunk(device)
     for layer in trainable.layers():
         fully_shard(layer, mesh=mesh)
-    apart = {row for row in trainable.row_parameters() if isinstance(row, DTensor)}
+    apart = {row for row in (trainable.input_rows, trainable.output_rows) if isinstance(row, DTensor)}
     fully_shard(trainable, mesh=mesh, ignored_params=shared | apart)
     trainable.remember_start()
 

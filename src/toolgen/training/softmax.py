@@ -78,8 +78,18 @@ def set_cross_entropy(
     """
     kind = hidden_PD.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_PD.dtype
+    gradients = torch.is_grad_enabled()
     task = _Task(
-        (base, new), targets_PK, weights_PK, among_asked_P, softcap, chunk_logits, dtype, torch.is_grad_enabled(), peers
+        (base, new),
+        targets_PK,
+        weights_PK,
+        among_asked_P,
+        softcap,
+        chunk_logits,
+        dtype,
+        gradients,
+        gradients and new.rows_CD.requires_grad,
+        peers,
     )
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _SetCrossEntropy.apply(hidden_PD, new.rows_CD, task)  # type: ignore[no-untyped-call]
@@ -96,6 +106,7 @@ class _Task:
     chunk_logits: int
     dtype: torch.dtype
     gradients: bool
+    row_gradients: bool
     peers: Peers | None
 
 
@@ -171,8 +182,11 @@ def _chunked(
         for part, rows_CD in zip(parts, weights, strict=True):
             gradient_BC = part.into_gradient(top_B, total_B, mass_B).to(task.dtype)
             hidden_gradient[chunk] += gradient_BC @ rows_CD
-        rows_gradient = _add_product(rows_gradient, gradient_BC.T, hidden_BD, full)  # of the last block, the new rows
-    if task.gradients and rows_gradient is None:
+        if task.row_gradients:
+            rows_gradient = _add_product(
+                rows_gradient, gradient_BC.T, hidden_BD, full
+            )  # of the last block, the new rows
+    if task.row_gradients and rows_gradient is None:
         rows_gradient = torch.zeros_like(weights[-1], dtype=full)
     return _Found(loss_P, hidden_gradient, rows_gradient)
 

@@ -6,7 +6,7 @@ A new stage is one more value in `STAGES`: the command line, the plan and the te
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from toolgen.errors import UsageError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class Stage:
     """`sources` are the examples that it may mix, by name; `defaults` what it changes of `StageConfig`'s.
 
+    `where_rows_stay` are further differences where the rows of tools are better left as `toolgen index` made them
+    (`Checkpoint.keeps_documentation_rows`): what the layers learn from requests then helps tools that no request asks for, too.
     `help` is the text of its command, `follow_up` the next command, with `{output}` and `{dataset}` to be filled in.
     `supervised_share` is the share of an example's tokens whose next token has a loss, which the plan counts with.
     `learns_requests`: the checkpoint remembers for which tools the training requests asked. `writes_text`: what generates
@@ -36,6 +38,7 @@ class Stage:
     follow_up: str
     sources: Mapping[str, Source]
     defaults: Mapping[str, Any]
+    where_rows_stay: Mapping[str, Any] = field(default_factory=dict)
     loss: Loss = set_cross_entropy
     supervised_share: float = 0.03
     learns_requests: bool = False
@@ -66,6 +69,8 @@ _REQUESTS: Mapping[str, Source] = {
     "abstentions": sources.abstentions,
 }
 
+_ROWS_STAY: Mapping[str, Any] = {"row_learning_rate": 0.0, "blend": 1.0}
+
 MEMORIZATION = Stage(
     name="memorization",
     help="""Stage 1, tool memorization: each tool's documentation to its token, and back.
@@ -95,6 +100,7 @@ RETRIEVAL = Stage(
         "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2},
         "blend": 0.75,
     },
+    where_rows_stay=_ROWS_STAY,
     learns_requests=True,
 )
 
@@ -120,6 +126,7 @@ AGENT = Stage(
         # What the grammar forces and the words of answers teach little. Not ablated yet.
         "token_weights": {"structure": 0.1, "key": 0.5, "value": 2.0, "stop": 2.0, "answer": 0.3, "text": 1.0},
     },
+    where_rows_stay=_ROWS_STAY,
     supervised_share=0.35,
 )
 
