@@ -29,7 +29,7 @@ from toolgen.fetching.shipped import ShippedBase
 from toolgen.retrieval import RetrieverSpec
 
 Invoke = Callable[..., Result]
-STAGE_OUTPUTS = ["0-virtual", "1-retrieval"]
+STAGE_OUTPUTS = ["0-index", "1-retrieval"]
 
 
 class FakeToolgen:
@@ -89,7 +89,7 @@ def fake(plan: Plan) -> FakeToolgen:
 
 
 ALL = [
-    "virtualize",
+    "index",
     "retrieval",
     "agent",
     "evaluate bm25",
@@ -105,8 +105,8 @@ def test_the_default_is_bfcl_and_a_base_that_needs_no_memorization() -> None:
     commands = [" ".join(graph.arguments(step)) for step in graph.steps]
     assert commands[3:7] == [
         "catalog build bfcl: -o q/dataset",
-        "virtualize q/dataset --base toolgen-135m -o q/0-virtual",
-        "train retrieval q/0-virtual q/dataset -o q/1-retrieval --set steps=63 --set blend=0.5",
+        "index q/dataset --base toolgen-135m -o q/0-index",
+        "train retrieval q/0-index q/dataset -o q/1-retrieval",
         "train agent q/1-retrieval q/dataset -o q/2-agent --set steps=20",
     ]
     assert "evaluate retrieval q/2-agent q/dataset --retriever generative -o q/results/generative.json" in commands
@@ -213,7 +213,7 @@ def test_a_step_whose_input_is_gone_is_rebuilt_from_the_earliest_missing_one(
     run_plan(plan, fake, start="retrieval")
     assert fake.names == ALL
     assert "--overwrite" in fake.commands[2], "2-agent was there and is replaced"
-    assert "first again: virtualize" in capsys.readouterr().err
+    assert "first again: index" in capsys.readouterr().err
 
 
 def test_a_deleted_result_is_made_again_without_training_and_so_is_what_reads_it(plan: Plan, fake: FakeToolgen) -> None:

@@ -113,7 +113,7 @@ def check_space(folder: Path, steps: Sequence[Step]) -> None:
     """ToolgenError, in one line, if the disks will not hold what the steps write."""
     groups = {step.group for step in steps}
     needs: dict[int, tuple[Path, int]] = {}
-    wanted = [(folder, TRAINING_BYTES if groups & {"virtualize", *TRAINED} else RESULT_BYTES if groups else 0)]
+    wanted = [(folder, TRAINING_BYTES if groups & {"index", *TRAINED} else RESULT_BYTES if groups else 0)]
     wanted += [(cache_folder(), CACHE_BYTES)] if "fetch" in groups else []
     for place, size in wanted:
         existing = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.exists())

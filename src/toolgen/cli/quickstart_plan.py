@@ -20,18 +20,17 @@ from toolgen.training import PAPER_STAGES, resolve_config
 GROUPS: Mapping[str, str] = {
     "fetch": "the base model, the sentence encoder and BFCL",
     "catalog": "BFCL's tools and requests as a dataset",
-    "virtualize": "one token a tool, its row made of the documentation",
+    "index": "one token a tool, its row made of the documentation",
     "retrieval": "stage 2: from requests to tokens",
     "agent": "stage 3: whole tasks",
     "evaluate-retrieval": "finding tools, compared with BM25, a dense retriever and both together",
     "evaluate-agent": "carrying out tasks of the test split",
     "report": "one page with all of it",
 }
-DATASET, VIRTUAL, RESULTS, REPORT = Path("dataset"), Path("0-virtual"), Path("results"), Path("report.html")
-# What memorization teaches, the base has learned from other catalogs; halfway between it and the trained model, tools that no
-# request asks for are found best (docs/experiments.md).
+DATASET, INDEX, RESULTS, REPORT = Path("dataset"), Path("0-index"), Path("results"), Path("report.html")
+# What memorization teaches, the base has learned from other catalogs.
 TRAINED = {"retrieval": Path("1-retrieval"), "agent": Path("2-agent")}
-SETTINGS: Mapping[str, Sequence[str]] = {"retrieval": ("steps=63", "blend=0.5"), "agent": ("steps=20",)}
+SETTINGS: Mapping[str, Sequence[str]] = {"retrieval": (), "agent": ("steps=20",)}
 FINAL = TRAINED["agent"]
 AGENT_RESULT = RESULTS / "agent.json"
 AGENT_TASKS = 20
@@ -94,17 +93,19 @@ class Plan:
                 needs=("fetch bfcl",),
                 output=DATASET,
             )
+        is_shipped = self.base in shipped_bases()
         yield Step(
-            name="virtualize",
-            group="virtualize",
-            command=("virtualize", self._data, "--base", self.base, "-o", VIRTUAL),
+            name="index",
+            group="index",
+            # a base that has not learned to make rows would be fitted to other retrievers first
+            command=("index", self._data, "--base", self.base, "-o", INDEX, *(() if is_shipped else ("--no-fit",))),
             needs=(*self._data_steps, *([f"fetch {self.base}"] if self.base in base_names() else [])),
-            output=VIRTUAL,
+            output=INDEX,
             intermediate=True,
         )
 
     def _train(self) -> Iterable[Step]:
-        before, needed = VIRTUAL, "virtualize"
+        before, needed = INDEX, "index"
         for stage in TRAINED:
             texts = (*SETTINGS[stage], *self.settings.get(stage, ()))
             settings = [part for text in texts for part in ("--set", text)]
