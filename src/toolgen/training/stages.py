@@ -69,8 +69,6 @@ _REQUESTS: Mapping[str, Source] = {
     "abstentions": sources.abstentions,
 }
 
-_ROWS_STAY: Mapping[str, Any] = {"row_learning_rate": 0.0, "blend": 1.0}
-
 MEMORIZATION = Stage(
     name="memorization",
     help="""Stage 1, tool memorization: each tool's documentation to its token, and back.
@@ -100,7 +98,7 @@ RETRIEVAL = Stage(
         "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2},
         "blend": 0.75,
     },
-    where_rows_stay=_ROWS_STAY,
+    where_rows_stay={"row_learning_rate": 0.0, "blend": 1.0},
     learns_requests=True,
 )
 
@@ -126,7 +124,7 @@ AGENT = Stage(
         # What the grammar forces and the words of answers teach little. Not ablated yet.
         "token_weights": {"structure": 0.1, "key": 0.5, "value": 2.0, "stop": 2.0, "answer": 0.3, "text": 1.0},
     },
-    where_rows_stay=_ROWS_STAY,
+    where_rows_stay={"row_learning_rate": 0.0},
     supervised_share=0.35,
 )
 
