@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -499,3 +500,18 @@ def test_stress(model: PreTrainedModel) -> None:
             time.sleep(0.01)
         assert not engine._jobs and not engine._running and not engine._waiting
         assert engine.prefixes.size <= 0.2 * 2**20
+
+
+def test_no_thread_is_left_when_the_interpreter_ends() -> None:
+    script = """
+import atexit, threading
+atexit.register(lambda: print([one.name for one in threading.enumerate()]))
+from toolgen.inference.engine import Engine
+from toolgen.inference.passes import Part
+from toolgen.testing import tiny_model
+engine = Engine(tiny_model())
+engine.run([Part(ids=[1, 2, 3])])
+assert any(one.name == "toolgen-engine" for one in threading.enumerate())
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout == "['MainThread']\n" and not found.stderr

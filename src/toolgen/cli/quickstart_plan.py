@@ -182,5 +182,5 @@ def _is_fetched(folder: Path) -> bool:
 
 def _code_version() -> str:
     """The version, and the settings of the stages: while toolgen is developed they change under one version."""
-    settings = [resolve_config(stage).model_dump() for stage in PAPER_STAGES]
+    settings = [resolve_config(stage, rows_stay=stay).model_dump() for stage in PAPER_STAGES for stay in (False, True)]
     return canonical_json([toolgen.__version__, settings, SETTINGS])

@@ -20,10 +20,12 @@ Knows token ids and scores; no tool, grammar or message.
 
 from __future__ import annotations
 
+import atexit
 import heapq
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field, replace
@@ -50,6 +52,17 @@ PATIENCE, LEAST_PATIENCE = 0.25, 0.005
 """How long the next pass waits for sequences of the last one that have not come back: in passes, and at least in seconds."""
 IDLE = 0.5
 """Seconds after which the thread ends if nobody asks."""
+
+
+_STARTED: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""Engines that have made passes."""
+
+
+@atexit.register
+def _end_threads() -> None:
+    """A thread that wakes while the interpreter ends would be cut off within PyTorch, which can abort the process."""
+    for engine in [*_STARTED]:
+        engine.end_thread()
 
 
 class Request(Protocol[R_co]):
@@ -295,6 +308,14 @@ class Engine:
             if thread is not threading.current_thread():
                 thread.join()
 
+    def end_thread(self) -> None:
+        """At the end of the process: no further passes. Waits for the present one, but not for long."""
+        with self._changed:
+            self._closed, thread = True, self._thread
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join(timeout=5)
+
     # --- requests ------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
@@ -335,6 +356,7 @@ class Engine:
             if self._thread is None and jobs:
                 self._thread = threading.Thread(target=self._schedule, name="toolgen-engine", daemon=True)
                 self._thread.start()
+                _STARTED.add(self)
             self._changed.notify_all()
         try:
             return [job.future.result() for job in jobs]
