@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 from transformers import AutoConfig
 from typer.testing import Result
 
+from toolgen.checkpoint import Checkpoint
 from toolgen.cli import training_options
 from toolgen.cli.training_progress import Speed, duration
 from toolgen.inference.row_maker import RowMaker
@@ -190,3 +192,8 @@ def test_the_rows_of_an_index_stay_unless_it_is_said_otherwise(
         one["row"] for one in json.loads(toolgen("tools", "list", tmp_path / "trained", "--json").stdout)["tools"]
     }
     assert origins == {"documentation"}
+    trained = Checkpoint.load(tmp_path / "trained")
+    replace(trained, asked_tools=frozenset(trained.catalog.ids[:1])).save(tmp_path / "partly asked")
+    for folder, method in (("trained", "generative"), ("partly asked", "generative+bm25")):
+        found = json.loads(toolgen("search", tmp_path / folder, "walk the dog", "--json").stdout)
+        assert found["retriever"] == method

@@ -11,7 +11,15 @@ import typer
 from toolgen.catalog import Catalog
 from toolgen.checkpoint import is_checkpoint, read_metadata
 from toolgen.checkpoint.calibration import Calibration
-from toolgen.checkpoint.layout import CATALOG, MARKERS, ROW_MAKER, has_bags_alone, is_kind, is_only_indexed
+from toolgen.checkpoint.layout import (
+    CATALOG,
+    MARKERS,
+    ROW_MAKER,
+    has_bags_alone,
+    is_kind,
+    is_only_indexed,
+    keeps_documentation_rows,
+)
 from toolgen.cli.console import message
 from toolgen.datasets import Dataset
 from toolgen.errors import InputError, UsageError
@@ -202,10 +210,15 @@ def open_retriever(
 
 def _by_default(folder: Path, metadata: Mapping[str, Any]) -> tuple[str | None, Sequence[str]]:
     """The method, None for that of the folder, and those that are added, where nothing is named."""
-    if not metadata or not is_only_indexed(metadata):
+    if not metadata:
         return None, ()
-    has_bags = has_bags_alone(metadata, has_row_maker=(folder / ROW_MAKER).is_file())
-    return ("bm25", ()) if has_bags else (None, ("bm25",))
+    has_row_maker = (folder / ROW_MAKER).is_file()
+    if has_bags_alone(metadata, has_row_maker=has_row_maker):
+        return "bm25", ()
+    # a tool that no request asks for is found better with it (docs/results/bfcl.md)
+    has_unasked = len(metadata["asked_tools"]) < len(metadata["vocabulary"]["tokens"])
+    keeps_rows = keeps_documentation_rows(metadata, has_row_maker=has_row_maker)
+    return None, ("bm25",) if is_only_indexed(metadata) or (keeps_rows and has_unasked) else ()
 
 
 def _confident(
