@@ -16,9 +16,9 @@ import yaml
 from transformers import AutoConfig
 from typer.testing import Result
 
-from toolgen.checkpoint import Checkpoint
 from toolgen.cli import training_options
 from toolgen.cli.training_progress import Speed, duration
+from toolgen.datasets import load_dataset, save_dataset
 from toolgen.inference.row_maker import RowMaker
 from toolgen.testing import tiny_checkpoint
 from toolgen.training import STAGES, Stage, StageConfig, resolve_config
@@ -180,20 +180,22 @@ def test_the_rows_of_an_index_stay_unless_it_is_said_otherwise(
     shutil.copytree(base_folder, base)
     RowMaker(AutoConfig.from_pretrained(base).hidden_size).save(base)
     assert toolgen("index", dataset_folder, "--base", base, "-o", index, "--no-fit").exit_code == 0
+    data = load_dataset(dataset_folder)
+    few = {**data.queries, "train": data.queries["train"][:2]}
+    save_dataset(replace(data, queries=few, tasks={}, trajectories={}), partly := tmp_path / "partly asked")
     shown = [
         json.loads(toolgen("train", "retrieval", *which, "--show-config", "--json").stdout)["row_learning_rate"]
-        for which in ((index,), (index, "--set", "row_learning_rate=2e-4"), ())
+        for which in ((index, partly), (index, "--set", "row_learning_rate=2e-4"), (index, dataset_folder), ())
     ]
-    assert shown == [0, 2e-4, resolve_config(STAGES["retrieval"]).row_learning_rate]
-    result = toolgen("train", "retrieval", index, dataset_folder, "-o", tmp_path / "trained", *SMALL)
+    usual = resolve_config(STAGES["retrieval"]).row_learning_rate
+    assert shown == [0, 2e-4, usual, usual]  # the whole dataset asks for every tool
+    result = toolgen("train", "retrieval", index, partly, "-o", tmp_path / "trained", *SMALL)
     assert result.exit_code == 0, result.output
     assert "row_learning_rate" not in result.stderr  # by default
     origins = {
         one["row"] for one in json.loads(toolgen("tools", "list", tmp_path / "trained", "--json").stdout)["tools"]
     }
     assert origins == {"documentation"}
-    trained = Checkpoint.load(tmp_path / "trained")
-    replace(trained, asked_tools=frozenset(trained.catalog.ids[:1])).save(tmp_path / "partly asked")
-    for folder, method in (("trained", "generative"), ("partly asked", "generative+bm25")):
-        found = json.loads(toolgen("search", tmp_path / folder, "walk the dog", "--json").stdout)
-        assert found["retriever"] == method
+    assert json.loads(toolgen("search", tmp_path / "trained", "walk the dog", "--json").stdout)["retriever"] == (
+        "generative+bm25"
+    )

@@ -174,7 +174,7 @@ class Checkpoint:
     @property
     def keeps_documentation_rows(self) -> bool:
         """Whether its rows are those that `toolgen index` made with a base that has learned to. In further training they had
-        better stay (`resolve_config`)."""
+        better stay, unless requests ask for every tool (`resolve_config`)."""
         return keeps_documentation_rows(self.metadata, has_row_maker=self.row_maker is not None)
 
     @property

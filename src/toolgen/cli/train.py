@@ -43,12 +43,15 @@ def register(app: typer.Typer) -> None:
     )
 
 
-def _resolved(stage: Stage, folder: Path | None, recipe: Path | None, settings: Iterable[str]) -> StageConfig:
-    """The settings of a stage for the checkpoint in a folder; what is no checkpoint is refused when it is loaded."""
+def _resolved(
+    stage: Stage, folder: Path | None, dataset: Path | None, recipe: Path | None, settings: Iterable[str]
+) -> StageConfig:
+    """The settings of a stage for a checkpoint and a dataset; what is no checkpoint is refused when it is loaded."""
     rows_stay = (
         folder is not None
         and is_checkpoint(folder)
         and keeps_documentation_rows(read_metadata(folder), has_row_maker=(folder / ROW_MAKER).is_file())
+        and (dataset is None or load_dataset(dataset, verify=False).has_unasked_tools)
     )
     return resolve_config(stage, recipe, settings, rows_stay=rows_stay)
 
@@ -70,7 +73,7 @@ def run(
     data = load_dataset(dataset)
     checkpoint = Checkpoint.load(folder, catalog=data.catalog, device="cpu")
     teacher = _teacher(config, data.catalog) if config.teacher else None
-    usual = resolve_config(stage, rows_stay=checkpoint.keeps_documentation_rows)
+    usual = resolve_config(stage, rows_stay=checkpoint.keeps_documentation_rows and data.has_unasked_tools)
     with told(stage.name, folder, checkpoint, output, usual, config, restart=restart) as on_step:
         trained = run_stage(
             stage,

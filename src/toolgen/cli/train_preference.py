@@ -33,7 +33,7 @@ def run(
 
 preference = training_command(
     "preference",
-    lambda _, *given: resolve_preference(*given),
+    lambda _folder, _dataset, *given: resolve_preference(*given),
     run,
     "toolgen evaluate agent {output} {dataset} -o RESULT",
 )

@@ -49,7 +49,7 @@ def run(
 
 reinforce = training_command(
     "reinforce",
-    lambda _, *given: resolve_reinforcement(*given),
+    lambda _folder, _dataset, *given: resolve_reinforcement(*given),
     run,
     "toolgen evaluate agent {output} {dataset} -o RESULT",
 )

@@ -60,12 +60,12 @@ class Training(Protocol[GivenConfig]):
 
 def training_command(
     name: str,
-    resolve: Callable[[Path | None, Path | None, Iterable[str]], Config],
+    resolve: Callable[[Path | None, Path | None, Path | None, Iterable[str]], Config],
     run: Training[Config],
     follow_up: str,
 ) -> Callable[..., None]:
-    """The command `toolgen train NAME`. `resolve` makes the settings for a checkpoint of recipe and differences; `follow_up` is
-    the next command, with `{output}` and `{dataset}` to be filled in."""
+    """The command `toolgen train NAME`. `resolve` makes the settings for a checkpoint and a dataset, of recipe and differences;
+    `follow_up` is the next command, with `{output}` and `{dataset}` to be filled in."""
 
     def command(
         checkpoint: CheckpointArgument = None,
@@ -79,7 +79,7 @@ def training_command(
         tensorboard: TensorboardOption = False,
         as_json: JsonOption = False,
     ) -> None:
-        config = resolve(checkpoint, recipe, settings or ())
+        config = resolve(checkpoint, dataset, recipe, settings or ())
         if show_config:
             show_settings(config, as_json)
             return

@@ -95,6 +95,11 @@ class Dataset:
         return frozenset(tool for tools in (*requests, *tasks) for tool in tools)
 
     @property
+    def has_unasked_tools(self) -> bool:
+        """Whether there are tools that no training request or task asks for."""
+        return not self.asked_tools.issuperset(self.catalog.ids)
+
+    @property
     def tool_sets(self) -> tuple[tuple[str, ...], ...]:
         """The distinct sets of several tools that training requests ask for together, in the catalog's order."""
         asked = (query for query in self.searches("train") if not query.is_synthetic)

@@ -144,7 +144,7 @@ def resolve_config(
     stage: Stage, recipe: Path | None = None, settings: Iterable[str] = (), *, rows_stay: bool = False
 ) -> StageConfig:
     """Defaults of the stage, then the recipe, then each `key=value`; UsageError for what does not fit. `rows_stay`: for a
-    checkpoint that `keeps_documentation_rows`."""
+    checkpoint that `keeps_documentation_rows` and a dataset that `has_unasked_tools`."""
     defaults = {**stage.defaults, **(stage.where_rows_stay if rows_stay else {})}
     return resolve_settings(StageConfig, f"{stage.name} stage", defaults, recipe, settings)
 

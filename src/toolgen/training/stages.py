@@ -26,7 +26,8 @@ class Stage:
     """`sources` are the examples that it may mix, by name; `defaults` what it changes of `StageConfig`'s.
 
     `where_rows_stay` are further differences where the rows of tools are better left as `toolgen index` made them
-    (`Checkpoint.keeps_documentation_rows`): what the layers learn from requests then helps tools that no request asks for, too.
+    (`Checkpoint.keeps_documentation_rows`), because no request asks for some of them: what the layers learn from requests then
+    helps these, too.
     `help` is the text of its command, `follow_up` the next command, with `{output}` and `{dataset}` to be filled in.
     `supervised_share` is the share of an example's tokens whose next token has a loss, which the plan counts with.
     `learns_requests`: the checkpoint remembers for which tools the training requests asked. `writes_text`: what generates
