@@ -191,7 +191,7 @@ def test_the_rows_of_an_index_stay_unless_it_is_said_otherwise(
     assert shown == [0, 2e-4, usual, usual]  # the whole dataset asks for every tool
     result = toolgen("train", "retrieval", index, partly, "-o", tmp_path / "trained", *SMALL)
     assert result.exit_code == 0, result.output
-    assert "row_learning_rate" not in result.stderr  # by default
+    assert "the defaults of retrieval where the rows of tools stay, except" in result.stderr
     origins = {
         one["row"] for one in json.loads(toolgen("tools", "list", tmp_path / "trained", "--json").stdout)["tools"]
     }

@@ -152,7 +152,8 @@ def overridden(stage: str, usual: BaseModel, config: BaseModel) -> str:
     changed = [
         f"{key} {_short(defaults[key])} -> {_short(values[key])}" for key in values if values[key] != defaults[key]
     ]
-    return f"settings: the defaults of {stage}" + (f", except {'; '.join(changed)}" if changed else "")
+    where = " where the rows of tools stay" if defaults.get("row_learning_rate") == 0 else ""
+    return f"settings: the defaults of {stage}{where}" + (f", except {'; '.join(changed)}" if changed else "")
 
 
 def _short(value: Any) -> str:
