@@ -82,7 +82,7 @@ def open_run(
         unasked=_unasked(loaded, dataset) if asked else (),
         untargeted=_untargeted(loaded, sources) if asked else (),
         blend=config.blend,
-        rows_stay=config.row_learning_rate == 0,
+        rows_stay=config.rows_stay,
     )
     run = SupervisedRun(accelerator, trainable, config, work, stage)
     loaded.model.train()

@@ -26,6 +26,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from toolgen.inference.cache import KeyValues
+from toolgen.inference.machine import product_dtype
 from toolgen.inference.written_attention import written_attention
 from toolgen.virtualization import check_architecture
 
@@ -88,11 +89,10 @@ def plain_attention(
 def _slow_backwards(query: Tensor, options: Mapping[str, Any]) -> bool:
     """Whether PyTorch's own attention would be slow: see `written_attention.py`. Longer sequences would need much memory for
     their scores."""
-    cast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
     return (
         query.requires_grad
         and query.device.type == "cpu"
-        and cast == torch.bfloat16
+        and product_dtype(query) == torch.bfloat16
         and query.shape[2] <= LONGEST_WRITTEN_OUT
         and options.get("is_causal") is not False
         and not options.get("dropout")

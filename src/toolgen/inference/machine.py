@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 # glibc <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
@@ -33,6 +34,14 @@ def _cpu_has_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def product_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype in which products with a tensor are made: autocast's where it is on."""
+    from torch import get_autocast_dtype, is_autocast_enabled
+
+    kind = tensor.device.type
+    return get_autocast_dtype(kind) if is_autocast_enabled(kind) else tensor.dtype
 
 
 def tune_allocator() -> bool:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from toolgen.inference.machine import product_dtype
+
 BLOCK = 128
 """Queries a block."""
 
@@ -24,10 +26,9 @@ BLOCK = 128
 def written_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
     """What each token takes from itself and those before it: (S, H, N, D) of queries, (S, G, N, D) of keys and values to
     (S, H, N, D). Under autocast in its dtype. Derivatives of derivatives are not there."""
-    kind = query.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+    dtype = product_dtype(query)
     query, key, value = (each.to(dtype) for each in (query * scaling, key, value))
-    with torch.autocast(kind, enabled=False):
+    with torch.autocast(query.device.type, enabled=False):
         taken: Tensor = _WrittenAttention.apply(query, key, value)  # type: ignore[no-untyped-call]
     return taken
 

@@ -49,6 +49,11 @@ class TrainingConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32, description="of everything that is drawn")
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is written")
 
+    @property
+    def rows_stay(self) -> bool:
+        """Whether the rows of tools and actions are not trained."""
+        return self.row_learning_rate == 0
+
 
 class StageConfig(TrainingConfig):
     """Settings of one stage. Defaults suit a 135M base on two CPU cores; each stage has its own in `stages.py`."""

@@ -140,7 +140,7 @@ def opened(
         unasked=unasked,
         untargeted=untargeted,
         blend=blend,
-        rows_stay=config.row_learning_rate == 0,
+        rows_stay=config.rows_stay,
     )
     try:
         check_logits(checkpoint, trainable)

@@ -22,6 +22,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.errors import CheckpointError, UsageError
 from toolgen.inference.attention import Packed, share_passes
 from toolgen.inference.heads import Head, input_scale
+from toolgen.inference.machine import product_dtype
 from toolgen.inference.passes import row_states
 from toolgen.inference.views import layers_of
 from toolgen.training.collate import MicroBatch, PackedRow, collate
@@ -261,8 +262,7 @@ class TrainableModel(nn.Module):
     def _scoring(self, base: range) -> Tensor:
         """The base's output rows in the dtype of products. They are frozen, so they are cast once, not in every pass."""
         rows = self._matrices[1][base.start : base.stop]
-        kind = rows.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+        dtype = product_dtype(rows)
         if (self._cast.shape, self._cast.dtype, self._cast.device) != (rows.shape, dtype, rows.device):
             self._cast = rows.detach().to(dtype)
         return self._cast

@@ -106,7 +106,6 @@ def recorded(
     records: Sequence[dict[str, Any]],
 ) -> Checkpoint:
     """The checkpoint with what made it in its history, and without what its weights before gave rise to."""
-    has_same_rows = config.row_learning_rate == 0
     entry = StageRecord(
         stage=stage,
         dataset={"name": dataset.name, "version": dataset.version, "licence": dataset.licence},
@@ -118,8 +117,8 @@ def recorded(
         checkpoint,
         stages=(*checkpoint.stages, entry),
         metrics=[*checkpoint.metrics, *records],
-        made=checkpoint.made if has_same_rows else {},
-        changed=checkpoint.changed if has_same_rows else frozenset(),
+        made=checkpoint.made if config.rows_stay else {},
+        changed=checkpoint.changed if config.rows_stay else frozenset(),
         row_map=None,
         text_states=None,
         calibrations={},

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from toolgen.inference.machine import product_dtype
 from toolgen.training.budget import CHUNK_LOGITS
 
 
@@ -76,8 +77,6 @@ def set_cross_entropy(
     dtype, everything else is in float32. With `peers` the sum is over this process's positions; its rows get the mean over the
     processes of the gradient, as `DistributedDataParallel` gives it to parameters that all of them hold.
     """
-    kind = hidden_PD.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_PD.dtype
     gradients = torch.is_grad_enabled()
     task = _Task(
         (base, new),
@@ -86,12 +85,12 @@ def set_cross_entropy(
         among_asked_P,
         softcap,
         chunk_logits,
-        dtype,
+        product_dtype(hidden_PD),
         gradients,
         gradients and new.rows_CD.requires_grad,
         peers,
     )
-    with torch.autocast(kind, enabled=False):
+    with torch.autocast(hidden_PD.device.type, enabled=False):
         loss: Tensor = _SetCrossEntropy.apply(hidden_PD, new.rows_CD, task)  # type: ignore[no-untyped-call]
     return loss
 
