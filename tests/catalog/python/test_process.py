@@ -76,7 +76,7 @@ def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and only waits to be counted does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended between opening and reading
         return False
 
 
