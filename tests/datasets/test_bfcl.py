@@ -159,6 +159,27 @@ def test_accepted_values_resolve_to_one_argument_object(accepted: dict[str, list
 
 
 @pytest.mark.parametrize(
+    ("accepted", "text", "arguments"),
+    [
+        ({"n": [3], "o": ["", "brain"]}, "The brain scans of 3 patients", {"n": 3, "o": "brain"}),
+        ({"o": ["brain", ""], "n": [3]}, "A scan", {"n": 3}),
+        ({"n": [3], "l": [["status", "date"], ""]}, "The status and the date of 3", {"n": 3, "l": ["status", "date"]}),
+        ({"n": [3], "l": [["status", "date"], ""]}, "The status of 3", {"n": 3}),
+        ({"n": [3], "o": [3, ""]}, "Take 3", {"n": 3}),
+        ({"n": [1], "o": [True, ""]}, "Is 1 true?", {"n": 1}),
+        ({"n": ["EUR", "Euro"]}, "From Euro to Dollar", {"n": "EUR"}),
+        ({"o": ["EUR", "Euro"]}, "From Euro to Dollar", {"o": "Euro"}),
+        ({"d": [{"at": ["", "noon"], "z": ["", 1]}]}, "At noon", {"d": {"at": "noon"}}),
+    ],
+)
+def test_what_the_request_says_is_given_though_it_might_be_left_out(
+    accepted: dict[str, list[object]], text: str, arguments: object
+) -> None:
+    schema = {"properties": {"n": {"type": "integer"}, "o": {}, "l": {}, "d": {}}, "required": ["n"]}
+    assert canonical_arguments(accepted, schema, text) == arguments
+
+
+@pytest.mark.parametrize(
     "text", ["cd(", "cd", "x.cd('a')", "cd(open)", "rm('a')", "cd('a', 'b')", "cd(**{})", "cd(*['a'])"]
 )
 def test_ground_truth_text_that_is_no_plain_call_is_an_error(tiny: Dataset, text: str) -> None:

@@ -33,6 +33,7 @@ from toolgen.datasets.payloads import BfclAnswer, BfclCalls, BfclSystems
 from toolgen.datasets.query import Call, Query
 from toolgen.datasets.splits import SPLITS, is_kept_unasked, split_of, split_queries, text_group
 from toolgen.datasets.task import Task, Turn
+from toolgen.datasets.training_sets.evidence import is_said
 from toolgen.errors import DatasetError
 from toolgen.fetching import read_origin
 from toolgen.fetching.artifacts import DATASETS
@@ -218,6 +219,7 @@ def _single_turn(data: Path, category: str, entries: Sequence[Json], tools: _Sin
 
 
 def _single_turn_task(entry: Json, category: str, answers: Sequence[Json], tools: _SingleTurnTools) -> Task:
+    text, system = _text_and_system(entry["question"][0])
     functions = {function["name"]: function for function in entry["function"]}
     definitions: dict[str, Definition] = {}
     calls, accepting, faults = [], [], []
@@ -225,12 +227,11 @@ def _single_turn_task(entry: Json, category: str, answers: Sequence[Json], tools
         ((name, accepted),) = answer.items()
         tool = tools.by_name[name]
         definition = definitions.setdefault(name, _definition(tool, functions[name]))
-        arguments = canonical_arguments(accepted, definition.parameters)
+        arguments = canonical_arguments(accepted, definition.parameters, text)
         calls.append(Call(tool=tool.id, arguments=arguments))
         accepting.append(BfclAnswer(accepted=accepted))
         faults += [f"{tool.id}: {error}" for error in schema_errors(arguments, definition.parameters)]
         faults += [f"{tool.id}: no value of {p!r} is accepted" for p, values in accepted.items() if not values]
-    text, system = _text_and_system(entry["question"][0])
     return Task(
         id=entry["id"],
         turns=(Turn(text=text, calls=tuple(calls)),),
@@ -252,37 +253,47 @@ def _differs(definition: Definition, tool: Tool) -> bool:
     return (definition.description, own) != (tool.description, merged)
 
 
-def canonical_arguments(accepted: Mapping[str, Sequence[Any]], schema: Mapping[str, Any]) -> Json:
-    """One argument object out of BFCL's accepted values, `{parameter: [value, ...]}`.
+def canonical_arguments(accepted: Mapping[str, Sequence[Any]], schema: Mapping[str, Any], text: str = "") -> Json:
+    """One argument object out of BFCL's accepted values, `{parameter: [value, ...]}`, for the request `text`.
 
-    The empty string among the values of a parameter that is not required means that it may be left out, and then it is.
-    Otherwise: the first value that the parameter's schema admits, else the first. Where a value is an object or a list
-    of objects, each of its members is again a list of accepted values, one level deep: below that BFCL compares
-    literally.
+    The empty string among the values of a parameter that is not required means that it may be left out. Then it is, unless
+    the request says one of the others, and no other parameter takes it: whoever learns from these calls shall give what was
+    said. Of several values the first that the parameter's schema admits and the request says is taken, else the first that
+    the schema admits, else the first. Where a value is an object or a list of objects, each of its members is again a list of
+    accepted values, one level deep: below that BFCL compares literally.
     """
-    return _choose(accepted, schema, _resolve)
+
+    def resolve(value: Any, inner: Mapping[str, Any]) -> Any:
+        if isinstance(value, dict):
+            return _choose(value, inner, text, _literal)
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            return [_choose(item, inner.get("items", {}), text, _literal) for item in value]
+        return value
+
+    return _choose(accepted, schema, text, resolve)
 
 
 def _choose(
-    accepted: Mapping[str, Sequence[Any]], schema: Mapping[str, Any], resolve: Callable[[Any, Mapping[str, Any]], Any]
+    accepted: Mapping[str, Sequence[Any]],
+    schema: Mapping[str, Any],
+    text: str,
+    resolve: Callable[[Any, Mapping[str, Any]], Any],
 ) -> Json:
     required, properties = schema.get("required", ()), schema.get("properties", {})
-    arguments = {}
+    arguments: Json = {}
+    left_out: dict[str, Any] = {}
     for name, values in accepted.items():
-        if not values or ("" in values and name not in required):
-            continue
         inner = properties.get(name, {})
-        options = [_as_enumerated(resolve(value, inner), inner) for value in values if value != ""] or [""]
-        arguments[name] = next((option for option in options if not schema_errors(option, inner)), options[0])
-    return arguments
-
-
-def _resolve(value: Any, schema: Mapping[str, Any]) -> Any:
-    if isinstance(value, dict):
-        return _choose(value, schema, _literal)
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return [_choose(item, schema.get("items", {}), _literal) for item in value]
-    return value
+        options = [_as_enumerated(resolve(value, inner), inner) for value in values if value != ""] or [*values]
+        admitted = [option for option in options if not schema_errors(option, inner)]
+        said = next((option for option in admitted if is_said(option, text)), None)
+        if "" in values and name not in required:
+            left_out[name] = said
+        elif options:
+            arguments[name] = said if said is not None else [*admitted, *options][0]
+    taken = [*arguments.values()]
+    given = {name: said for name, said in left_out.items() if said is not None and said not in taken}
+    return {name: (arguments | given)[name] for name in accepted if name in arguments or name in given}
 
 
 def _as_enumerated(value: Any, schema: Mapping[str, Any]) -> Any:

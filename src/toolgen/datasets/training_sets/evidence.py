@@ -52,6 +52,13 @@ def end_of(value: Any, text: str) -> int:
     return 0
 
 
+def is_said(value: Any, text: str) -> bool:
+    """Whether `text` says a text or number, or each item of a list of them, in one piece; never of another value."""
+    if isinstance(value, list):
+        return bool(value) and all(is_said(item, text) for item in value)
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool) and end_of(value, text) > 0
+
+
 def _leaves(value: Any, schema: Any, path: str) -> Iterator[tuple[str, Any]]:
     schema = schema if isinstance(schema, Mapping) else {}
     if isinstance(value, Mapping):
