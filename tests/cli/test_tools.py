@@ -86,6 +86,19 @@ def test_tools_are_added_listed_changed_and_removed(toolgen: Invoke, folder: Pat
     assert not {*removed["ids"]} & {*found}
 
 
+def test_a_checkpoint_is_reduced_to_the_tools_of_a_dataset(toolgen: Invoke, folder: Path, tmp_path: Path) -> None:
+    wanted = Catalog(tiny_catalog()[:3])
+    save_dataset(Dataset(name="d", version="1", source="", licence="", catalog=wanted), tmp_path / "data")
+    rest = tiny_catalog().ids[3:]
+    told = answer(
+        toolgen("tools", "remove", folder, "--not-in", tmp_path / "data", "--exclude", f"id:^{rest[0]}$", "--json")
+    )
+    assert told["ids"] == list(rest[1:])
+    told = answer(toolgen("tools", "remove", folder, "--not-in", tmp_path / "data", "--json"))
+    assert told["ids"] == [rest[0]] and Checkpoint.load(folder).catalog.ids == wanted.ids
+    assert answer(toolgen("tools", "remove", folder, "--not-in", tmp_path / "data", "--json"))["removed"] == 0
+
+
 def test_requests_of_the_source_are_learned_by_the_new_tools(toolgen: Invoke, folder: Path, tmp_path: Path) -> None:
     late = Catalog(tiny_checkpoint().catalog[:3])
     Checkpoint.load(folder).without_tools(late.ids).save(folder)

@@ -123,7 +123,12 @@ RULES = (
     Rule(("catalog rewrite",), "base endpoint model", "--how vague", lambda given: given["how"] == "vague"),
     Rule(_WRITES, "base", _LOCAL, lambda given: not given["endpoint"]),
     Rule(_ASK_A_MODEL, "llm", _LOCAL, lambda given: not given["endpoint"]),
-    Rule(("tools remove",), "exclude", "--include, of whose tools it leaves some", lambda given: given["include"]),
+    Rule(
+        ("tools remove",),
+        "exclude",
+        "--include and --not-in, of whose tools it leaves some",
+        lambda given: given["include"] or given["not_in"],
+    ),
     Rule(
         ("virtualize",),
         "seed",

@@ -190,18 +190,27 @@ def remove(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="WHICH", help="Of those, leave these; written like --include.")
     ] = None,
+    not_in: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Remove the tools that this dataset, catalog or checkpoint does not have."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove tools from a checkpoint: they are never found or called again. The others keep ids, rows and scores."""
-    if not tools and not include:
-        raise UsageError("name the tools to remove, or say which with --include")
+    if not tools and not include and not not_in:
+        raise UsageError("name the tools to remove, or say which with --include or --not-in")
     _check(checkpoint)
+    kept = load_catalog(not_in) if not_in else None
     with _changing(checkpoint) as change:
         from toolgen.inference.late_tools import remove_tools
 
-        meant = select_tools(change.checkpoint.catalog, include, exclude or ()).ids if include else ()
-        gone = list(dict.fromkeys((*(tools or ()), *meant)))
-        change.checkpoint = remove_tools(change.checkpoint, gone)
+        catalog = change.checkpoint.catalog
+        meant = select_tools(catalog, include).ids if include else ()
+        absent = () if kept is None else tuple(tool for tool in catalog.ids if tool not in kept)
+        removable = select_tools(catalog, (), exclude or ())
+        gone = list(dict.fromkeys((*(tools or ()), *(tool for tool in (*meant, *absent) if tool in removable))))
+        if gone:
+            change.checkpoint = remove_tools(change.checkpoint, gone)
     _tell(change, {"removed": len(gone)}, gone, as_json)
 
 

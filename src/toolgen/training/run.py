@@ -152,8 +152,9 @@ def check_catalog(checkpoint: Checkpoint, dataset: Dataset) -> None:
     difference = checkpoint.catalog.diff(dataset.catalog)
     if difference:
         raise UsageError(
-            f"the dataset's catalog is not the checkpoint's: {len(difference.added)} tools added, {len(difference.removed)} "
-            f"removed, {len(difference.changed)} changed; virtualize the dataset into a new checkpoint first"
+            f"the dataset's catalog is not the checkpoint's: it has {len(difference.added):,} more tools "
+            f"(`toolgen tools add CKPT DATASET`), lacks {len(difference.removed):,} (`toolgen tools remove CKPT --not-in "
+            f"DATASET`) and defines {len(difference.changed):,} otherwise (`toolgen tools update CKPT DATASET`)"
         )
 
 
