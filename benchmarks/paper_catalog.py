@@ -1,15 +1,18 @@
 """ToolGen's own catalog: the APIs of ToolBench, and StableToolBench's requests of its group G1 (I1) over all of them.
 
     python benchmarks/paper_catalog.py bm25 FOLDER [-o benchmarks/results/paper-catalog-bm25-DATE.json]
-    python benchmarks/paper_catalog.py search FOLDER RETRIEVER [--checkpoint CKPT] [-o RESULT.json]
+    python benchmarks/paper_catalog.py search FOLDER RETRIEVER [--checkpoint CKPT] [--encoder ENCODER] [-o RESULT.json]
+    python benchmarks/paper_catalog.py requests FOLDER --published SHORTCUTSBENCH -o DATASET
 
 FOLDER is what the source `toolbench:` reads: `tools.jsonl.gz`, one tool a line, and `test_instruction/G1_*.json`.
 
 `bm25` measures what the published figures of BM25 can be explained by (arXiv 2410.03439, I1 over all tools): which text of an
 API is indexed, which words are taken from it, k1 and b. How BM25 was run is not published. APIs of one tool and name
 are one API there, so they are here, and NDCG is also computed as there (`ndcg_toolgen`, of 100 tools). `search` measures one
-retriever as toolgen searches with it, `bm25`, `dense`, `dense+bm25` or, with a checkpoint, `generative` and `generative+bm25`:
-NDCG, recall, the time that one process takes, and its memory.
+retriever as toolgen searches with it: `bm25`, `dense`, or with a checkpoint or encoder `generative`, `toolretriever`, each with
+`+bm25` for a sum; NDCG, recall, the time that one process takes, and its memory. `requests` writes a dataset to train on: the
+same catalog and those of ToolBench's training requests that ShortcutsBench publishes (`queries.jsonl.gz`: a request and the
+actions that answered it), without near copies of the 474.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import re
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +36,10 @@ from toolgen.catalog.text import document
 from toolgen.catalog.tool import Tool
 from toolgen.catalog.words import words
 from toolgen.checkpoint import Checkpoint
-from toolgen.datasets.folder import Dataset
+from toolgen.datasets.folder import Dataset, save_dataset
 from toolgen.datasets.query import Query
 from toolgen.datasets.toolbench import import_toolbench
+from toolgen.datasets.training_sets.near_copies import NearCopies
 from toolgen.evaluation.metrics import bootstrap, ndcg, ndcg_toolgen, recall
 from toolgen.evaluation.provenance import hardware
 from toolgen.files import write_json
@@ -144,12 +149,12 @@ def ranked(index: bm25s.BM25, terms: Sequence[str], ids: Sequence[str]) -> list[
     return [ids[place] for place in np.argsort(-scores, kind="stable")[:DEPTH] if scores[place] > 0]
 
 
-def searched(folder: Path, name: str, checkpoint: Path | None) -> dict[str, Any]:
+def searched(folder: Path, name: str, checkpoint: Path | None, encoder: Path | None) -> dict[str, Any]:
     """One retriever over the whole catalog."""
     seconds = {"load": timed(lambda: import_toolbench(folder))}
     dataset: Dataset = seconds["load"].pop("result")
     method, *added = name.split("+")
-    resources = Resources(checkpoint=Checkpoint.load(checkpoint) if checkpoint else None)
+    resources = Resources(checkpoint=Checkpoint.load(checkpoint) if checkpoint else None, encoder=encoder)
     retriever = make_retriever(RetrieverSpec(method=method, add=tuple(added)), resources)
     seconds["index"] = timed(lambda: retriever.index(dataset.catalog))
     queries = requests_of(dataset)
@@ -173,6 +178,35 @@ def searched(folder: Path, name: str, checkpoint: Path | None) -> dict[str, Any]
     }
 
 
+def published_requests(dataset: Dataset, published: Path) -> Dataset:
+    """The dataset with ToolBench's published training requests in place of its own."""
+    ids: dict[str, str] = {}
+    for tool in dataset.catalog:
+        ids.setdefault(action_name(tool), tool.id)
+    near = NearCopies(query.text for query in requests_of(dataset))
+    found, dropped = [], 0
+    records = [json.loads(line) for line in gzip.decompress((published / "queries.jsonl.gz").read_bytes()).splitlines()]
+    for record in records:
+        actions = dict.fromkeys(step["api_name"] for step in record["action_seqs"] if step["api_name"] != "Finish")
+        text = record["query"].strip()
+        dropped += text in near
+        if actions and all(action in ids for action in actions) and text not in near:
+            found.append(Query(id=record["id"], text=text, tools=tuple(dict.fromkeys(ids[one] for one in actions))))
+    asked = {tool for query in found for tool in query.tools}
+    print(f"{len(found)} of {len(records)} requests, {dropped} near copies dropped; {len(asked)} tools asked for")
+    return replace(dataset, name="paper", queries={"train": tuple(found)}, tasks={}, trajectories={})
+
+
+def action_name(tool: Tool) -> str:
+    """How ToolBench's requests name an API: `get_by_id_for_cheeses`."""
+    name, provider = (
+        re.sub("_+", "_", re.sub(r"[^\u4e00-\u9fa5a-zA-Z0-9^_]", "_", one)).lower().strip("_")
+        for one in (tool.name, tool.provider)
+    )
+    name, provider = (f"get_{one}" if one[:1].isdigit() else one for one in (name, provider))
+    return f"{'is_' if name in ('from', 'class', 'return', 'false', 'true', 'id', 'and') else ''}{name}_for_{provider}"
+
+
 def timed(run: Callable[[], Any]) -> dict[str, Any]:
     started = time.process_time()
     return {"result": run(), "seconds": time.process_time() - started}
@@ -180,16 +214,21 @@ def timed(run: Callable[[], Any]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["bm25", "search"])
+    parser.add_argument("what", choices=["bm25", "search", "requests"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("retriever", nargs="?", default="bm25")
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--encoder", type=Path)
+    parser.add_argument("--published", type=Path)
     parser.add_argument("--output", "-o", type=Path)
     given = parser.parse_args()
+    if given.what == "requests":
+        save_dataset(published_requests(import_toolbench(given.folder), given.published), given.output)
+        return
     if given.what == "bm25":
         result = explained(given.folder)
     else:
-        result = searched(given.folder, given.retriever, given.checkpoint)
+        result = searched(given.folder, given.retriever, given.checkpoint, given.encoder)
         print(re.sub(r"\[\s+(\S+)\s+(\S+)\s+(\S+)\s+\]", r"[\1 \2 \3]", json.dumps(result, indent=1)))
     if given.output:
         write_json(
