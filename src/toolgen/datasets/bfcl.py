@@ -257,10 +257,10 @@ def canonical_arguments(accepted: Mapping[str, Sequence[Any]], schema: Mapping[s
     """One argument object out of BFCL's accepted values, `{parameter: [value, ...]}`, for the request `text`.
 
     The empty string among the values of a parameter that is not required means that it may be left out. Then it is, unless
-    the request says one of the others, and no other parameter takes it: whoever learns from these calls shall give what was
-    said. Of several values the first that the parameter's schema admits and the request says is taken, else the first that
-    the schema admits, else the first. Where a value is an object or a list of objects, each of its members is again a list of
-    accepted values, one level deep: below that BFCL compares literally.
+    the request says another of the values and no parameter that must be given takes that: whoever learns from these calls
+    shall give what was said. Of several values the first that the parameter's schema admits and the request says is taken,
+    else the first that the schema admits, else the first. Where a value is an object or a list of objects, each of its
+    members is again a list of accepted values, one level deep: below that BFCL compares literally.
     """
 
     def resolve(value: Any, inner: Mapping[str, Any]) -> Any:
@@ -292,8 +292,8 @@ def _choose(
         elif options:
             arguments[name] = said if said is not None else [*admitted, *options][0]
     taken = [*arguments.values()]
-    given = {name: said for name, said in left_out.items() if said is not None and said not in taken}
-    return {name: (arguments | given)[name] for name in accepted if name in arguments or name in given}
+    arguments |= {name: said for name, said in left_out.items() if said is not None and said not in taken}
+    return {name: arguments[name] for name in accepted if name in arguments}
 
 
 def _as_enumerated(value: Any, schema: Mapping[str, Any]) -> Any:
