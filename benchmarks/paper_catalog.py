@@ -39,6 +39,7 @@ from toolgen.checkpoint import Checkpoint
 from toolgen.datasets.folder import Dataset, save_dataset
 from toolgen.datasets.query import Query
 from toolgen.datasets.toolbench import import_toolbench
+from toolgen.datasets.toolbench_runs import normal_name, parameter_name
 from toolgen.datasets.training_sets.near_copies import NearCopies
 from toolgen.evaluation.metrics import bootstrap, ndcg, ndcg_toolgen, recall
 from toolgen.evaluation.provenance import hardware
@@ -189,8 +190,9 @@ def published_requests(dataset: Dataset, published: Path) -> Dataset:
     for record in records:
         actions = dict.fromkeys(step["api_name"] for step in record["action_seqs"] if step["api_name"] != "Finish")
         text = record["query"].strip()
-        dropped += text in near
-        if actions and all(action in ids for action in actions) and text not in near:
+        if text in near:
+            dropped += 1
+        elif actions and all(action in ids for action in actions):
             found.append(Query(id=record["id"], text=text, tools=tuple(dict.fromkeys(ids[one] for one in actions))))
     asked = {tool for query in found for tool in query.tools}
     print(f"{len(found)} of {len(records)} requests, {dropped} near copies dropped; {len(asked)} tools asked for")
@@ -198,13 +200,8 @@ def published_requests(dataset: Dataset, published: Path) -> Dataset:
 
 
 def action_name(tool: Tool) -> str:
-    """How ToolBench's requests name an API: `get_by_id_for_cheeses`."""
-    name, provider = (
-        re.sub("_+", "_", re.sub(r"[^\u4e00-\u9fa5a-zA-Z0-9^_]", "_", one)).lower().strip("_")
-        for one in (tool.name, tool.provider)
-    )
-    name, provider = (f"get_{one}" if one[:1].isdigit() else one for one in (name, provider))
-    return f"{'is_' if name in ('from', 'class', 'return', 'false', 'true', 'id', 'and') else ''}{name}_for_{provider}"
+    """How ToolBench's requests name an API, in full: `get_by_id_for_cheeses`."""
+    return f"{parameter_name(tool.name)}_for_{normal_name(tool.provider)}"
 
 
 def timed(run: Callable[[], Any]) -> dict[str, Any]:

@@ -130,6 +130,11 @@ def test_both_new_and_known_tools_come_with_update(toolgen: Invoke, folder: Path
         (["remove", "pets&&fed"], 2, "did you mean 'pets&&feed'"),
         (["remove"], 2, "name the tools to remove"),
         (["remove", "--include", "provider:*"], 2, "it needs at least one"),
+        (
+            ["remove", "--include", "provider:mail", "--exclude", "provider:mail"],
+            2,
+            "is left by --include and --exclude",
+        ),
     ],
 )
 def test_what_cannot_be_done_leaves_the_folder_as_it_was(

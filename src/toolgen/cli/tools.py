@@ -205,10 +205,9 @@ def remove(
         from toolgen.inference.late_tools import remove_tools
 
         catalog = change.checkpoint.catalog
-        meant = select_tools(catalog, include).ids if include else ()
-        absent = () if kept is None else tuple(tool for tool in catalog.ids if tool not in kept)
-        removable = select_tools(catalog, (), exclude or ())
-        gone = list(dict.fromkeys((*(tools or ()), *(tool for tool in (*meant, *absent) if tool in removable))))
+        meant = select_tools(catalog, include, exclude or ()).ids if include else ()
+        absent = select_tools(catalog, (), exclude or ()).diff(kept).removed if kept is not None else ()
+        gone = list(dict.fromkeys((*(tools or ()), *meant, *absent)))
         if gone:
             change.checkpoint = remove_tools(change.checkpoint, gone)
     _tell(change, {"removed": len(gone)}, gone, as_json)
