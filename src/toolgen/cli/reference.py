@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 from typer.cli import get_docs_for_click
 
@@ -26,8 +28,16 @@ fetched models and data.
 def reference() -> str:
     """The page, in the order in which the commands are listed."""
     command = typer.main.get_command(make_app())
+    _tell_whole(command)
     described = get_docs_for_click(obj=command, ctx=typer.Context(command), name="toolgen")
     return f"{HEAD}\n{described.strip().replace('# `toolgen`', '## `toolgen`', 1)}\n"
+
+
+def _tell_whole(command: Any) -> None:
+    """In lists of commands their first line stands whole; typer cuts it at 45 characters."""
+    command.short_help = (command.help or "").strip().partition("\n")[0]
+    for one in getattr(command, "commands", {}).values():
+        _tell_whole(one)
 
 
 if __name__ == "__main__":
