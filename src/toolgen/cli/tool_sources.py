@@ -6,6 +6,7 @@ Knows no command.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +14,15 @@ import typer
 
 from toolgen.catalog.loaders.report import LoadReport, Reason
 from toolgen.checkpoint.layout import is_kind
-from toolgen.cli.console import message
+from toolgen.cli.console import message, progress
 from toolgen.datasets import Dataset, load_dataset, transforms
 from toolgen.datasets.sources import OnDataset, build_dataset, parse_source
 from toolgen.errors import InputError
 
-SHOWN = 10
+SHOWN = 20
 """Lines of each kind in an answer for people; --json gives all."""
+WIDE = 300
+"""Characters of such a line."""
 
 SourcesArgument = Annotated[
     list[str],
@@ -75,16 +78,19 @@ def read_sources(
     parsed = [parse_source(text) for text in sources if text not in folders]
     parts = [load_dataset(Path(folder)) for folder in folders]
     if parsed:
-        parts.append(
-            build_dataset(
-                parsed,
-                name,
-                on_message=message,
-                on_dataset=on_dataset,
-                allow_references=allow_references,
-                debug=bool((ctx.find_root().obj or {}).get("debug")),
+        asks = any(source.kind == "mcp" for source in parsed)
+        with progress("asking MCP servers") if asks else nullcontext() as on_servers:
+            parts.append(
+                build_dataset(
+                    parsed,
+                    name,
+                    on_message=message,
+                    on_dataset=on_dataset,
+                    on_servers=on_servers,
+                    allow_references=allow_references,
+                    debug=bool((ctx.find_root().obj or {}).get("debug")),
+                )
             )
-        )
     dataset = (
         parts[0] if len(parts) == 1 else transforms.join(parts, name=name, source=", ".join(p.source for p in parts))
     )
@@ -113,18 +119,22 @@ def report_lines(report: LoadReport) -> list[str]:
 
 
 def _reasons(kind: str, reasons: Sequence[Reason]) -> list[str]:
-    """Reasons with how often each occurs; that of a single record is shown as it was said."""
-    lines = [
-        f"{one.example}: {one.reason}" if one.count == 1 else f"{one.count:,} times, first {one.example}: {one.reason}"
-        for one in reasons
-    ]
-    return some(kind, [line.removeprefix(": ") for line in lines])
+    """Reasons with the records that have them, as the first of them was told."""
+    return some(kind, [f"{_names(one)}: {one.reason}".removeprefix(": ") for one in reasons])
+
+
+def _names(reason: Reason) -> str:
+    names = ", ".join(name for name in reason.examples if name)
+    if not names:
+        return f"{reason.count:,} times" if reason.count > 1 else ""
+    more = reason.count - len(reason.examples)
+    return names + (f" and {more:,} more" if more else "")
 
 
 def some(kind: str, lines: Sequence[str]) -> list[str]:
     """The first of the lines for people to read, and how many more there are."""
     more = [f"  ... and {len(lines) - SHOWN} more (--json shows all)"] if len(lines) > SHOWN else []
-    return [f"  {kind}: {shorten(line, 200)}" for line in lines[:SHOWN]] + more
+    return [f"  {kind}: {shorten(line, WIDE)}" for line in lines[:SHOWN]] + more
 
 
 def shorten(text: str, limit: int = 90) -> str:

@@ -6,10 +6,11 @@ Knows which loader reads which kind of source, and no file format itself.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.common import LoadedTools
@@ -21,6 +22,7 @@ from toolgen.errors import DatasetError, InputError, ToolgenError, UsageError, n
 from toolgen.files import is_path
 
 OnMessage = Callable[[str], None]
+OnProgress = Callable[[int, int], None]
 OnDataset = Callable[["Source", Dataset], Dataset]
 
 
@@ -101,6 +103,7 @@ def build_dataset(
     *,
     on_message: OnMessage | None = None,
     on_dataset: OnDataset | None = None,
+    on_servers: OnProgress | None = None,
     allow_references: bool = False,
     debug: bool = False,
 ) -> Dataset:
@@ -110,15 +113,20 @@ def build_dataset(
     exception is raised instead. Where two sources give the same id, the first published dataset keeps it, then the
     earlier source; the other gets a counting suffix, which its report notes. `name` is used unless the only source is a
     published dataset. `on_dataset` may change a published dataset before it is put together with others, for example
-    add trajectories. `allow_references` lets OpenAPI descriptions refer to other files and addresses. DatasetError if
-    nothing was loaded.
+    add trajectories. `on_servers` hears how many MCP servers of a source are done, of how many. `allow_references` lets
+    OpenAPI descriptions refer to other files and addresses. DatasetError if nothing was loaded.
     """
     ordered = sorted(sources, key=lambda source: source.kind not in DATASET_KINDS)  # stable: published ones first
     parts = []
     for source in ordered:
         if on_message and len(ordered) > 1:
             on_message(f"reading {source}")
-        parts.append(_read(source, on_message, on_dataset, allow_references, debug))
+        options: dict[str, Any] = {}
+        if source.kind == "openapi" and allow_references:
+            options["allow_references"] = True
+        if source.kind == "mcp" and on_servers:
+            options["on_progress"] = on_servers
+        parts.append(_read(source, on_message, on_dataset, options, debug))
     if not any(len(part.catalog) for part in parts):
         raise DatasetError(f"no tool could be loaded: {_first_reason([r for part in parts for r in part.reports])}")
     if len(sources) == 1 and sources[0].kind in DATASET_KINDS:
@@ -130,13 +138,13 @@ def _read(
     source: Source,
     on_message: OnMessage | None,
     on_dataset: OnDataset | None,
-    allow_references: bool,
+    options: Mapping[str, Any],
     debug: bool,
 ) -> Dataset:
     """What one source holds; an empty dataset with one loss if it cannot be read."""
     try:
         if source.kind in TOOL_KINDS:
-            return _of_tools(source, _load_tools(source, allow_references))
+            return _of_tools(source, _load_tools(source, options))
         dataset = _import_dataset(source, on_message)
         return on_dataset(source, dataset) if on_dataset else dataset
     except UsageError:
@@ -152,10 +160,9 @@ def _read(
     return _of_tools(source, LoadedTools((), report))
 
 
-def _load_tools(source: Source, allow_references: bool) -> LoadedTools:
+def _load_tools(source: Source, options: Mapping[str, Any]) -> LoadedTools:
     kind = TOOL_KINDS[source.kind]
     load: Callable[..., LoadedTools] = getattr(import_module(kind.module), kind.function)
-    options = {"allow_references": True} if allow_references and source.kind == "openapi" else {}
     return load(Path(source.place) if kind.takes_path else source.place, **options)
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from toolgen.catalog.loaders.mcp_servers import load_mcp
 from toolgen.catalog.schema import check_schema, schema_errors
+from toolgen.catalog.text import display_name
 from toolgen.errors import CatalogError, MissingExtraError, UsageError
 
 pytest.importorskip("mcp")
@@ -72,6 +73,18 @@ for line in sys.stdin:
     else:
         answer_to["error"] = {"code": -32601, "message": "no such method"}
     print(json.dumps(answer_to), flush=True)
+"""
+
+
+# What Node and a group of exceptions end with.
+NODE_FAULT = r"""
+lines = ["main.js:7", "Error: No API key was given", "    at start (main.js:7:11)", "  code: 7", "}", "", "Node.js v20.20.2"]
+sys.exit("\n".join(lines))
+"""
+BOXED_FAULT = """
+sys.exit('''  | ExceptionGroup: unhandled errors in a TaskGroup
+    | ValueError: no daemon is running
+    +------------------------------------''')
 """
 
 
@@ -145,7 +158,7 @@ def test_a_server_over_http(good: Path) -> None:
     assert [tool.id for tool in loaded.tools] == ["sums&&add", "sums&&größe"]
     assert loaded.tools[0].endpoint is not None
     assert loaded.tools[0].endpoint["url"] == f"http://127.0.0.1:{port}/mcp?key=${{MCP_127_0_0_1_KEY}}"
-    assert "to call its tools, set MCP_127_0_0_1_KEY" in loaded.report.notes[0]
+    assert "name it (--mcp-server) or set 'MCP_127_0_0_1_KEY'" in loaded.report.notes[0]
 
 
 def test_all_pages_are_read_and_what_breaks_the_protocol_is_a_loss_each(raw: Callable[[str], str]) -> None:
@@ -176,6 +189,10 @@ def answer(cursor):
         ("while True: sys.stdout.write('x' * 100_000)", r"\(it wrote more than 128 MB\)"),
         ("while True: sys.stderr.write('x' * 100_000)", "it did not answer within 2 s"),
         ("def answer(cursor): sys.exit('gone')", r"Connection closed \(gone\)"),
+        ("sys.exit(3)", r"Connection closed \(it ended with exit code 3\)"),
+        ("print('usage: raw FILE'); sys.exit()", r"\(it ended with exit code 0 after printing: usage: raw FILE\)"),
+        (NODE_FAULT, r"Connection closed \(Error: No API key was given\)"),
+        (BOXED_FAULT, r"Connection closed \(\| ValueError: no daemon is running\)"),
         ("def answer(cursor): return {'tools': 'none'}", "tools"),
         ("def answer(cursor): return 3", "MCP server"),
         ("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef answer(cursor): time.sleep(600)", "2 s"),
@@ -298,8 +315,61 @@ def test_the_file_of_a_client(tmp_path: Path, good: Path) -> None:
     file.write_text(json.dumps({"mcpServers": servers}))
     loaded = load_mcp(str(file), timeout=20)
     assert [tool.id for tool in loaded.tools] == ["mine&&add", "mine&&größe"]
+    assert [display_name(tool) for tool in loaded.tools] == ["mine.add", "mine.größe"]  # searches know whose they are
     assert [loss.name for loss in loaded.report.losses] == ["absent", "closed"]
     assert "secret" not in json.dumps([loaded.report.to_dict(), *(tool.to_dict() for tool in loaded.tools)])
+
+
+def test_servers_of_a_file_run_at_the_same_time(tmp_path: Path, raw: Callable[[str], str]) -> None:
+    command = shlex.split(raw("time.sleep(1.5)\ndef answer(cursor): return {'tools': [tool('a')]}"))
+    servers = {name: {"command": command[0], "args": command[1:]} for name in ("one", "two", "three", "four")}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    heard: list[tuple[int, int]] = []
+    begin = time.monotonic()
+    loaded = load_mcp(str(tmp_path / "mcp.json"), on_progress=lambda done, total: heard.append((done, total)))
+    assert time.monotonic() - begin < 4 * 1.5
+    assert [tool.id for tool in loaded.tools] == ["one&&a", "two&&a", "three&&a", "four&&a"]
+    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)] and loaded.report.source == "mcp:mcp.json (4 servers)"
+
+
+# Servers of SDKs before 1.9.4 do not survive a first question that they do not know.
+OF_OLD = """
+read = json.loads
+
+def loads(line):
+    request = read(line)
+    return sys.exit("what is server/discover?") if request["method"] == "server/discover" else request
+
+json.loads = loads
+
+def answer(cursor): return {"tools": [tool("a")]}
+"""
+# One that knows the revision 2026-07-28 alone.
+TO_COME = """
+read = json.loads
+
+def loads(line):
+    request = read(line)
+    say = {"jsonrpc": "2.0", "id": request.get("id")}
+    if request["method"] == "initialize":
+        say["error"] = {"code": -32601, "message": "unknown"}
+    elif request["method"] == "server/discover":
+        about = {"capabilities": {"tools": {}}, "serverInfo": {"name": "raw", "version": "1"}}
+        say["result"] = {"supportedVersions": ["2026-07-28"], **about}
+    else:
+        return request
+    print(json.dumps(say), flush=True)
+    return loads(sys.stdin.readline())
+
+json.loads = loads
+
+def answer(cursor): return {"tools": [tool("a")]}
+"""
+
+
+@pytest.mark.parametrize("body", [OF_OLD, TO_COME], ids=["old", "new"])
+def test_servers_of_all_eras_are_greeted_as_they_expect(raw: Callable[[str], str], body: str) -> None:
+    assert [tool.name for tool in load_mcp(raw(body), timeout=8).tools] == ["a"]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"mcpServers": {}}', '{"a": 3}'])

@@ -32,7 +32,7 @@ from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.loaders.mcp_client_files import NamedServer, servers_at
 from toolgen.catalog.loaders.mcp_connection import (
     Options,
-    connection,
+    connected,
     fault_of,
     last_words,
     quiet_sdk,
@@ -317,15 +317,14 @@ class _Running:
     async def _connected(self, errors: Any) -> None:
         import anyio
         from anyio.from_thread import BlockingPortal
-        from mcp import Client
 
         see = self._watch.see if self._watch else lambda _message: None
-        transport = connection(self._server, errors, self._options, see, on_end=self._end)
+        opening = connected(self._server, errors, self._options, see, on_end=self._end)
         with anyio.CancelScope(deadline=anyio.current_time() + self._seconds) as starting:
             self._starting, self._loop = starting, asyncio.get_running_loop()
             if self.is_over:  # stopped before it began
                 return
-            async with BlockingPortal() as portal, Client(transport, cache=None) as client:
+            async with BlockingPortal() as portal, opening as client:
                 starting.deadline = math.inf
                 self._done = anyio.Event()
                 self._portal, self._client = portal, client

@@ -8,19 +8,23 @@ another must be public; each is resolved once; redirects stay on it (the SDK's r
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from toolgen.catalog.loaders.mcp_endpoint import McpServer, check_address
 from toolgen.catalog.loaders.mcp_messages import readable
 from toolgen.errors import MissingExtraError
 from toolgen.foreign.data import clean_text
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 _GUARD = Path(__file__).with_name("mcp_guard.py")
 
@@ -38,6 +42,57 @@ class Options:
 
 class UnreadableMessageError(Exception):
     """A server sent a message that is none."""
+
+
+@asynccontextmanager
+async def connected(
+    server: McpServer,
+    errors: IO[bytes],
+    options: Options,
+    on_message: Callable[[Any], None] = lambda _message: None,
+    on_end: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Client]:
+    """A client of a server, after the handshake; `connection` says what the rest is.
+
+    A server that is started is asked to initialize, as all revisions before 2026-07-28 have it: servers of older SDKs do
+    not survive the newer question, `server/discover`. That one comes next where the answer is an error.
+    """
+    from mcp import Client
+    from mcp.shared.exceptions import MCPError
+    from mcp_types import CONNECTION_CLOSED
+
+    for mode in ("auto",) if server.url else ("legacy", "auto"):
+        async with AsyncExitStack() as opened:
+            ended = _Ended(on_end)
+            transport = connection(server, errors, options, on_message, ended)
+            try:
+                client = await opened.enter_async_context(Client(transport, cache=None, mode=mode))
+            except Exception as error:
+                fault = _first(error)
+                if mode == "legacy" and isinstance(fault, MCPError) and fault.code != CONNECTION_CLOSED:
+                    continue
+                raise
+            ended.tell()
+            yield client
+            return
+
+
+class _Ended:
+    """Hands on that no more can come, once there is somebody to tell."""
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self._on_end = on_end
+        self._told = self._over = False
+
+    def __call__(self) -> None:
+        self._over = True
+        if self._told:
+            self._on_end()
+
+    def tell(self) -> None:
+        self._told = True
+        if self._over:
+            self._on_end()
 
 
 @asynccontextmanager
@@ -136,11 +191,16 @@ def _transport(server: McpServer, errors: IO[bytes], options: Options) -> Any:
 
 def fault_of(error: BaseException, timeout: float) -> str:
     """Why a connection failed, in one line."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = _first(error)
     if isinstance(error, TimeoutError):
         return f"it did not answer within {timeout:g} s"
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def with_words(fault: str, words: str) -> str:
@@ -148,12 +208,18 @@ def with_words(fault: str, words: str) -> str:
     return f"{fault} ({words})" if words and words not in fault else fault
 
 
+# Lines of standard error that say where a fault was, not which: stack frames of Node and Python, brackets, a version.
+_WHERE = re.compile(r"at \S|File \"|Node\.js v\d|[^A-Za-z]*$")
+_FAULT = re.compile(r"error|exception|fatal|panic", re.IGNORECASE)
+
+
 def last_words(errors: IO[bytes]) -> str:
-    """What a server that failed said last on standard error, or its HTTP status."""
+    """What a server that failed said last on standard error of a fault, or of anything; or its HTTP status."""
     errors.seek(0)
-    lines = errors.read(1 << 16).decode("utf-8", "replace").split("\n")
-    words = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return clean_text(words)[:200]
+    lines = [line.strip() for line in errors.read(1 << 16).decode("utf-8", "replace").split("\n")]
+    said = [line for line in lines if not _WHERE.match(line)]
+    words = [*said[-1:], *(line for line in said if _FAULT.search(line))]
+    return clean_text(words[-1] if words else "")[:300]
 
 
 _QUIET = threading.Lock()

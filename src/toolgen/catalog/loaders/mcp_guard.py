@@ -2,7 +2,8 @@
 
 Passes on whole lines that can be messages (JSON objects): anything else that a server prints would be parsed for nothing,
 and a line without end would fill the memory. More than BYTES, in answer to one request or in all, end the server. Of what it
-says on standard error only the end is passed on, when it has ended.
+says on standard error only the end is passed on, when it has ended; of one that ends by itself without a word there, how it
+ended and what it printed.
 
 When standard input ends or whoever started this process is gone, killed too, the server ends, and so does everything that
 it has started: the processes of its group, and on Linux those that have left it. Imports nothing but the standard library,
@@ -21,7 +22,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-KEPT_OF_ERRORS = 2000  # bytes
+KEPT_OF_ERRORS = 8000  # bytes
+KEPT_OF_PRINTS = 200  # of the first line that is no message
 CHUNK = 1 << 16
 GRACE_SECONDS = 0.4  # for a server to end when its input does, again, and when it is asked to: the SDK waits 2 s in all
 LOOK_SECONDS = 0.5  # between two looks whether whoever started this process is there
@@ -36,6 +38,8 @@ class Guard:
         self._limit, self._whole = limit, whole
         self._received = 0
         self._errors = bytearray()
+        self._printed = b""
+        self._left = False  # whether the client has
         self._over = threading.Event()
         self._server = subprocess.Popen(
             command,
@@ -67,6 +71,7 @@ class Guard:
                 if not self._whole:
                     self._received = 0
                 _write(self._server.stdin.fileno(), chunk)
+        self._left = True
         with suppress(OSError):
             self._server.stdin.close()
         with suppress(subprocess.TimeoutExpired):
@@ -86,7 +91,10 @@ class Guard:
                 pending += chunk
                 if b"\n" in chunk:
                     whole, _, rest = pending.rpartition(b"\n")
-                    _write(1, b"".join(line + b"\n" for line in whole.split(b"\n") if line.lstrip().startswith(b"{")))
+                    lines = [line for line in whole.split(b"\n") if line.strip()]
+                    others = [line for line in lines if not line.lstrip().startswith(b"{")]
+                    self._printed = self._printed or b"".join(others[:1])[:KEPT_OF_PRINTS]
+                    _write(1, b"".join(line + b"\n" for line in lines if line not in others))
                     pending = bytearray(rest)
         self._over.set()
 
@@ -98,8 +106,10 @@ class Guard:
                 del self._errors[:-KEPT_OF_ERRORS]
 
     def _end(self, reader: threading.Thread) -> None:
+        by_itself = not self._left
         with suppress(subprocess.TimeoutExpired):
             self._server.wait(GRACE_SECONDS)
+        code = self._server.poll() if by_itself else None
         if _POSIX:
             os.killpg(0, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -108,6 +118,9 @@ class Guard:
         if _LINUX:
             _end_descendants()
         reader.join(timeout=GRACE_SECONDS)  # a grandchild may hold the pipe open
+        if code is not None and not self._errors.strip():
+            self._errors += b"it ended with exit code %d" % code
+            self._errors += b" after printing: " + self._printed if self._printed else b""
         with suppress(OSError):
             os.write(2, bytes(self._errors))
         if _POSIX:

@@ -13,16 +13,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from toolgen.catalog.loaders.common import LoadedTools
 from toolgen.catalog.loaders.mcp_client_files import NamedServer, servers_at
 from toolgen.catalog.loaders.mcp_connection import (
     Options,
-    connection,
+    connected,
     fault_of,
     last_words,
     quiet_sdk,
@@ -42,16 +43,19 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 128 << 20
 TIMEOUT = 60.0  # seconds for one server, from its start to its last page
+AT_ONCE = 8  # servers that run at the same time
 MAX_TOOLS = 100_000
 MAX_PAGES = 10_000
+_NAMED = 3  # servers, in the line of a report; more are counted
 _HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 
 
 @dataclass
 class Listing:
-    """What one server has sent so far."""
+    """What one server has sent so far, and the `fault` that ended it, if one did."""
 
     provider: str = ""
+    fault: str = ""
     records: list[dict[str, Any]] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -60,67 +64,93 @@ class Listing:
         self.losses.append(Loss(name, reason))
 
 
-def load_mcp(place: str, *, timeout: float = TIMEOUT) -> LoadedTools:
+def load_mcp(
+    place: str, *, timeout: float = TIMEOUT, on_progress: Callable[[int, int], None] | None = None
+) -> LoadedTools:
     """The tools of the servers behind `place`, providers named as the servers name themselves or as the file does.
 
     Of several servers, one that cannot be read is a loss. One that ends or hangs half-way keeps the tools that it had
     sent, and the rest is a loss. CatalogError if the only server cannot be read at all; UsageError for a place that is
-    none; MissingExtraError without the package mcp. Takes at most `timeout` seconds and some for stopping, a server.
+    none; MissingExtraError without the package mcp. Takes at most `timeout` seconds and some for stopping, a server, of
+    which several run at once; `on_progress` hears how many are done, of how many.
     """
     require_sdk()
     found = servers_at(place)
     tools: list[Tool] = []
     losses = list(found.losses)
     notes = list(found.notes)
-    for server in found.servers:
-        try:
-            listing = _list_tools(server.ready, timeout)
-        except CatalogError as error:
-            if not found.several:
-                raise
-            losses.append(Loss(str(server.ready), str(error)))
-            continue
+    listings = _listings([server.ready for server in found.servers], timeout, on_progress)
+    for server, listing in zip(found.servers, listings, strict=True):
+        name = str(server.ready)
         losses += listing.losses
+        if listing.fault and listing.records:
+            losses.append(Loss(name, f"{listing.fault}; {len(listing.records):,} tools read before were kept"))
+        elif listing.fault and found.several:
+            losses.append(Loss(name, listing.fault))
+        elif listing.fault:
+            raise CatalogError(f"MCP server {name}: {listing.fault}")
         tools += tools_of(listing, server, notes)
     ids = unique_ids(tool.id for tool in tools)
     notes += [f"{new}: id {given!r} was taken" for given, new in ids.renamed]
     tools = [replace(tool, id=unique) for tool, unique in zip(tools, ids.ids, strict=True)]
     names = ", ".join(str(server.ready) for server in found.servers)
-    report = LoadReport(source=f"mcp:{names}", loaded=len(tools), losses=tuple(losses), notes=tuple(notes))
+    source = f"{Path(place).name} ({len(found.servers)} servers)" if len(found.servers) > _NAMED else names
+    report = LoadReport(source=f"mcp:{source}", loaded=len(tools), losses=tuple(losses), notes=tuple(notes))
     return LoadedTools(tuple(tools), report)
 
 
 # --- the protocol -----------------------------------------------------------------------------------------------------
 
 
-def _list_tools(server: McpServer, timeout: float) -> Listing:
-    """Everything that a server lists; CatalogError if it lists nothing because of a fault."""
+def _listings(
+    servers: Sequence[McpServer], timeout: float, on_progress: Callable[[int, int], None] | None
+) -> list[Listing]:
+    """What each server lists, or the fault because of which it lists nothing."""
     import anyio
 
-    if server.command and not shutil.which(server.command[0], path=server.env.get("PATH")):
-        raise CatalogError(f"MCP server {server}: there is no program {server.command[0]!r}; is it installed?")
     with suppress(RuntimeError):
         asyncio.get_running_loop()
         raise CatalogError("MCP servers cannot be read inside a running event loop; use a thread")
-    listing = Listing()
-    with tempfile.TemporaryFile() as errors, quiet_sdk():
+    listings = [Listing() for _ in servers]
+
+    async def list_all() -> None:
+        limiter = anyio.CapacityLimiter(AT_ONCE)
+        done = 0
+
+        async def list_one(server: McpServer, listing: Listing) -> None:
+            nonlocal done
+            async with limiter:
+                await _list_tools(server, listing, timeout)
+            done += 1
+            if on_progress:
+                on_progress(done, len(servers))
+
+        async with anyio.create_task_group() as tasks:
+            for server, listing in zip(servers, listings, strict=True):
+                tasks.start_soon(list_one, server, listing)
+
+    with quiet_sdk():
+        anyio.run(list_all)
+    return listings
+
+
+async def _list_tools(server: McpServer, listing: Listing, timeout: float) -> None:
+    if server.command and not shutil.which(server.command[0], path=server.env.get("PATH")):
+        listing.fault = f"there is no program {server.command[0]!r}; is it installed?"
+        return
+    with tempfile.TemporaryFile() as errors:
         try:
-            anyio.run(_read_pages, server, listing, timeout, errors)
+            await _read_pages(server, listing, timeout, errors)
         except Exception as error:  # SDK, transport and validation all have families of their own
-            reason = with_words(f"MCP server {server}: {fault_of(error, timeout)}", last_words(errors))
-            if not listing.records:
-                raise CatalogError(reason) from error
-            listing.lose(str(server), f"{reason}; {len(listing.records):,} tools read before were kept")
-    return listing
+            listing.fault = with_words(fault_of(error, timeout), last_words(errors))
 
 
 async def _read_pages(server: McpServer, listing: Listing, timeout: float, errors: IO[bytes]) -> None:
     import anyio
-    from mcp import Client
 
-    transport = connection(server, errors, Options(timeout, MAX_BYTES), lambda message: record_tools(message, listing))
+    options = Options(timeout, MAX_BYTES)
     with anyio.fail_after(timeout):
-        async with Client(transport, cache=None) as client:
+        async with connected(server, errors, options, lambda message: record_tools(message, listing)) as client:
             await read_pages(client, server, listing)
 
 
@@ -197,28 +227,30 @@ def tools_of(listing: Listing, server: NamedServer, notes: list[str]) -> list[To
     endpoint = endpoint_of(server.written)
     if endpoint.variables and kept:
         names = ", ".join(endpoint.variables)
-        notes.append(f"{listing.provider}: the catalog does not hold its values; to call its tools, set {names}")
+        where = "its keys and variables are not in the catalog"
+        notes.append(f"{listing.provider}: {where}; to call its tools, name it (--mcp-server) or set '{names}'")
     return [_tool(record, listing.provider, endpoint.record, notes) for record in kept]
 
 
 def _tool(record: Mapping[str, Any], provider: str, endpoint: Mapping[str, Any], notes: list[str]) -> Tool:
     name = record["name"]
+    identity = tool_id(provider, name)
     schema, returns = record["inputSchema"], record.get("outputSchema")
     if not {"type", "properties", "allOf", "anyOf", "oneOf", "$ref"} & schema.keys():
-        notes.append(f"{name}: its inputSchema says nothing; taken as no arguments")
+        notes.append(f"{identity}: its inputSchema says nothing; taken as no arguments")
     if returns is not None and not isinstance(returns, dict):
-        notes.append(f"{name}: its outputSchema is no object; left out")
+        notes.append(f"{identity}: its outputSchema is no object; left out")
     hints = _annotations(record, notes)
     return Tool(
-        id=tool_id(provider, name),
+        id=identity,
         provider=provider,
         name=name,
         description=_text(record, "description", notes),
-        parameters=normalize_schema(schema, on_note=lambda line: notes.append(f"{name}: {line}")),
+        parameters=normalize_schema(schema, on_note=lambda line: notes.append(f"{identity}: {line}")),
         returns=normalize_value_schema(returns) if isinstance(returns, dict) else None,
         endpoint={"kind": "mcp", "server": provider, "tool": name, **endpoint}
         | ({"annotations": hints} if hints else {}),
-        source={"dataset": provider, "format": "mcp", "name": name},
+        source={"format": "mcp", "name": name},
     )
 
 

@@ -25,11 +25,11 @@ def lines_lost(file: str, losses: list[Loss]) -> Callable[[str, str], None]:
 
 @dataclass(frozen=True)
 class Reason:
-    """How often a reason occurs, as the first record says it (`example` is that record's name)."""
+    """How often a reason occurs, as the first record says it; `examples` are the names of the first records."""
 
     reason: str
     count: int
-    example: str
+    examples: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """A record for JSON."""
@@ -74,16 +74,16 @@ class LoadReport:
         return typed(cls, record)
 
 
+EXAMPLES = 4
+"""Names that a reason keeps."""
+
 # What differs between two records that have the same fault: quoted text, numbers.
 _VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
 def _by_reason(lines: Iterable[tuple[str, str]]) -> tuple[Reason, ...]:
-    first: dict[str, tuple[str, str]] = {}
-    counts: dict[str, int] = {}
+    found: dict[str, tuple[str, list[str]]] = {}
     for name, text in lines:
-        key = _VARIABLE.sub("*", text)
-        first.setdefault(key, (name, text))
-        counts[key] = counts.get(key, 0) + 1
-    reasons = [Reason(first[key][1], count, first[key][0]) for key, count in counts.items()]
+        found.setdefault(_VARIABLE.sub("*", text), (text, []))[1].append(name)
+    reasons = [Reason(text, len(names), tuple(names[:EXAMPLES])) for text, names in found.values()]
     return tuple(sorted(reasons, key=lambda reason: -reason.count))
