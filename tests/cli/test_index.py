@@ -16,6 +16,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from toolgen.checkpoint import Checkpoint, StageRecord, is_checkpoint
 from toolgen.cli import index as command
+from toolgen.errors import FetchError
 from toolgen.fetching import parts
 from toolgen.inference import row_maker
 from toolgen.inference.passes import last_states
@@ -44,6 +45,15 @@ def pets(tmp_path: Path) -> str:
     return f"python:{tmp_path / 'pets.py'}"
 
 
+@pytest.fixture
+def reading_base(base_folder: Path, tmp_path: Path) -> Path:
+    """A base that makes rows of documentation."""
+    base = tmp_path / "base"
+    shutil.copytree(base_folder, base)
+    RowMaker(AutoConfig.from_pretrained(base).hidden_size).save(base)
+    return base
+
+
 def test_sources_and_datasets_become_a_checkpoint_that_is_searched(
     toolgen: Invoke, base_folder: Path, dataset_folder: Path, pets: str, tmp_path: Path
 ) -> None:
@@ -70,11 +80,9 @@ def test_sources_and_datasets_become_a_checkpoint_that_is_searched(
 
 
 def test_an_index_that_was_stopped_goes_on_with_the_next_tool(
-    toolgen: Invoke, base_folder: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: MonkeyPatch
+    toolgen: Invoke, reading_base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    base, cache = tmp_path / "base", tmp_path / "cache"
-    shutil.copytree(base_folder, base)
-    RowMaker(AutoConfig.from_pretrained(base).hidden_size).save(base)
+    cache = tmp_path / "cache"
     monkeypatch.setenv("TOOLGEN_CACHE", str(cache))
     monkeypatch.setattr(parts, "PART", 4)
     read: list[int] = []
@@ -86,13 +94,58 @@ def test_an_index_that_was_stopped_goes_on_with_the_next_tool(
         return last_states(model, prompts)
 
     monkeypatch.setattr(row_maker, "last_states", states)
-    most, arguments = 8, ("index", dataset_folder, "--base", base, "-o", tmp_path / "ckpt")
+    most, arguments = 8, ("index", dataset_folder, "--base", reading_base, "-o", tmp_path / "ckpt")
     assert toolgen(*arguments).exit_code == 130
     assert not (tmp_path / "ckpt").exists() and len([*cache.rglob("*.npy")]) == 2
     read.clear()
     most = 99
     assert toolgen(*arguments).exit_code == 0
     assert sum(read) == len(tiny_catalog()) - 8 and not [*cache.rglob("*.npy")]
+
+
+def test_searches_add_what_the_index_says(
+    toolgen: Invoke,
+    reading_base: Path,
+    cached_encoder: Path,
+    pets: str,
+    tmp_path: Path,
+    monkeypatch: MonkeyPatch,
+) -> None:
+    found = {}
+    for name, options in {"alone": ("--add", "bm25"), "both": ()}.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(command, "find_spec", lambda name: True)
+            patch.setattr(command, "resolve_base", lambda name, on_message: cached_encoder)
+            patch.setattr("toolgen.fetching.resolve_base", lambda name: cached_encoder)
+            patch.setenv("TOOLGEN_CACHE", str(tmp_path / "cache"))
+            made = toolgen("index", pets, "--base", reading_base, "-o", tmp_path / name, *options)
+            assert made.exit_code == 0, made.stderr
+            found[name] = json.loads(toolgen("search", tmp_path / name, "walk a dog", "--json").stdout)
+    assert [found[name]["retriever"] for name in found] == ["generative+bm25", "generative+bm25+dense"]
+    assert all(0 < one["confidence"] < 1 for one in found.values())  # each is calibrated for its own sum
+    assert found["both"]["tools"][0] == "pets&&walk"
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"), [(None, "is not installed (toolgen[dense])"), (True, "no network; searches add BM25 alone")]
+)
+def test_without_the_encoder_searches_add_bm25_and_it_is_said(
+    toolgen: Invoke, reading_base: Path, pets: str, tmp_path: Path, monkeypatch: MonkeyPatch, spec: object, says: str
+) -> None:
+    def fail(name: str, on_message: object) -> Path:
+        raise FetchError("no network")
+
+    monkeypatch.setattr(command, "find_spec", lambda name: spec)
+    monkeypatch.setattr(command, "resolve_base", fail)
+    made = toolgen("index", pets, "--base", reading_base, "-o", tmp_path / "ckpt")
+    assert made.exit_code == 0 and says in " ".join(made.stderr.split())
+    found = json.loads(toolgen("search", tmp_path / "ckpt", "walk a dog", "--json").stdout)
+    assert found["retriever"] == "generative+bm25"
+
+
+def test_what_is_added_must_have_logits(toolgen: Invoke, reading_base: Path, pets: str, tmp_path: Path) -> None:
+    refused = toolgen("index", pets, "--base", reading_base, "-o", tmp_path / "ckpt", "--add", "bm26")
+    assert refused.exit_code == 2 and "there is no retriever 'bm26'" in " ".join(refused.stderr.split())
 
 
 def test_a_large_catalog_or_no_fit_leaves_the_rows_of_documentation(

@@ -68,13 +68,29 @@ def test_another_catalog_or_encoder_has_its_own_matrix(
     dense.cache = tmp_path / "cache"
     dense.index(catalog)
     encoder.encoded.clear()
-    dense.index(Catalog(reversed(catalog)))
+    DenseRetriever(dense.model, cache=dense.cache).index(Catalog(reversed(catalog)))
     assert len(encoder.encoded) == len(catalog)
     (dense.model / "config.json").write_text('{"other": true}', encoding="utf-8")
     encoder.encoded.clear()
-    dense.index(catalog)
+    DenseRetriever(dense.model, cache=dense.cache).index(catalog)
     assert len(encoder.encoded) == len(catalog)
     assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_indexed_again_it_encodes_only_what_is_new(
+    dense: DenseRetriever, encoder: BagOfWordsEncoder, catalog: Catalog
+) -> None:
+    tools = list(catalog)
+    whole = DenseRetriever(dense.model)
+    whole.index(Catalog(tools))
+    dense.index(Catalog(tools[:-2]))
+    encoder.encoded.clear()
+    dense.index(Catalog([*tools[3:], *tools[:1]]))  # some gone, some new, in another order
+    assert encoder.encoded == [document(tool) for tool in tools[-2:]]
+    dense.index(Catalog([tools[0], *tools[3:]]))
+    assert len(encoder.encoded) == 2
+    whole.index(Catalog([tools[0], *tools[3:]]))
+    assert dense.search(["weather of a city"], 9) == whole.search(["weather of a city"], 9)
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a matrix", b"\x93NUMPY"])
@@ -84,7 +100,7 @@ def test_a_damaged_cache_is_made_anew(dense: DenseRetriever, catalog: Catalog, t
     file = next((tmp_path / "cache").iterdir())
     whole = file.read_bytes()
     file.write_bytes(damage)
-    dense.index(catalog)
+    DenseRetriever(dense.model, cache=dense.cache).index(catalog)
     assert file.read_bytes() == whole
 
 

@@ -90,6 +90,12 @@ def is_only_indexed(metadata: Mapping[str, Any]) -> bool:
     return "index" in stages and {*stages} <= CLOSED_FORM
 
 
+def added_to_searches(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """What `toolgen index` decided that searches of its checkpoint add to the model."""
+    found = [record["config"].get("added") for record in metadata["stages"] if record["stage"] == "index"]
+    return tuple(found[-1] or ("bm25",)) if found else ()
+
+
 def has_bags_alone(metadata: Mapping[str, Any], *, has_row_maker: bool) -> bool:
     """Whether the rows of such a checkpoint are bags of words, neither fitted nor made by a base that has learned to."""
     ways = {record["config"].get("rows") for record in metadata["stages"] if record["stage"] == "index"}

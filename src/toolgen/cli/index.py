@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +27,10 @@ from toolgen.cli.tool_sources import (
     tell_losses,
 )
 from toolgen.cli.virtualize import DEFAULT_BASE, virtualized
+from toolgen.errors import FetchError
+from toolgen.fetching import resolve_base
 from toolgen.retrieval import Resources, RetrieverSpec, calibrate, make_retriever, make_sum
+from toolgen.retrieval.registry import DENSE_MODEL, check_logits
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
@@ -66,6 +70,15 @@ def index(
     spare: Annotated[
         int, typer.Option("--spare", min=0, help="Tokens to add for tools that come later (`toolgen tools add`).")
     ] = SPARE,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add",
+            metavar="NAME",
+            help="What searches add to the model's logits unless they name something: bm25, dense; may be repeated. By default "
+            "both, or bm25 where toolgen[dense] is not installed.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,7 +99,7 @@ def index(
             allow_references=allow_references,
         )
         tell_losses(dataset, strict=strict)
-        made = indexed(dataset.catalog, base, fit=fit, spare=spare)
+        made = indexed(dataset.catalog, base, fit=fit, spare=spare, add=add)
         made.save(output)
     entry = made.stages[-1]
     answer = {
@@ -103,12 +116,37 @@ def index(
     hint('toolgen search {output} "what you want to do"', output=output)
 
 
-def indexed(catalog: Catalog, base: str = DEFAULT_BASE, *, fit: bool | None = None, spare: int = SPARE) -> Checkpoint:
+def indexed(
+    catalog: Catalog,
+    base: str = DEFAULT_BASE,
+    *,
+    fit: bool | None = None,
+    spare: int = SPARE,
+    add: Sequence[str] | None = None,
+) -> Checkpoint:
     """A catalog's checkpoint, not yet written. Fitted by default if the base has no row maker."""
+    added = _added(add)
     made = virtualized(base, catalog, spare=spare)
     if fit is None:
         fit = made.row_maker is None
-    return _fitted(made, catalog) if fit else _unfitted(made)
+    return _fitted(made, catalog) if fit else _unfitted(made, added)
+
+
+def _added(names: Sequence[str] | None) -> tuple[str, ...]:
+    """What searches add. BM25 and a sentence encoder know different things of tools that nobody has asked for
+    (docs/results/cold-start.md)."""
+    if names:
+        check_logits(names)
+        return tuple(names)
+    if find_spec("sentence_transformers") is None:
+        message("sentence-transformers is not installed (toolgen[dense]): searches add BM25 alone, and find less")
+        return ("bm25",)
+    try:
+        resolve_base(DENSE_MODEL, on_message=message)
+    except FetchError as error:
+        message(f"{error}; searches add BM25 alone, and find less")
+        return ("bm25",)
+    return ("bm25", "dense")
 
 
 def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
@@ -116,7 +154,7 @@ def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
 
     if len(catalog) > MOST_TOOLS:
         message(f"more than {MOST_TOOLS:,} tools: their rows stay as the documentation makes them")
-        return _unfitted(made)
+        return _unfitted(made, ("bm25",))
     names = ["bm25", "dense"] if find_spec("sentence_transformers") else ["bm25"]
     if "dense" not in names:
         message("sentence-transformers is not installed (toolgen[dense]); rows are fitted to BM25 alone")
@@ -127,10 +165,10 @@ def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
         fitted = fit_documentation(
             made.to(), teacher.score_all, settings={"teacher": teacher.config}, on_progress=on_progress
         )
-    return _calibrated(fitted)
+    return _calibrated(fitted, ("bm25",))
 
 
-def _calibrated(made: Checkpoint) -> Checkpoint:
+def _calibrated(made: Checkpoint, added: Sequence[str]) -> Checkpoint:
     """How sure its rankings are, by requests by rules, for the retriever that searches take by default."""
     from toolgen.training.cold_start import requests_by_rule
 
@@ -138,18 +176,20 @@ def _calibrated(made: Checkpoint) -> Checkpoint:
     if not requests:
         return made
     has_bags = has_bags_alone(made.metadata, has_row_maker=made.row_maker is not None)
-    spec = RetrieverSpec(method="bm25") if has_bags else RetrieverSpec(method="generative", add=("bm25",))
-    retriever = make_retriever(spec, Resources(checkpoint=made))
-    retriever.index(made.catalog)
+    spec = RetrieverSpec(method="bm25") if has_bags else RetrieverSpec(method="generative", add=tuple(added))
+    with progress("encoding tools") as on_progress:
+        retriever = make_retriever(spec, Resources(checkpoint=made, on_progress=on_progress))
+        retriever.index(made.catalog)
     with progress("calibrating") as on_progress:
         return replace(made, calibrations={retriever.name: calibrate(retriever, requests, on_progress)})
 
 
-def _unfitted(made: Checkpoint) -> Checkpoint:
+def _unfitted(made: Checkpoint, added: Sequence[str]) -> Checkpoint:
     from toolgen.checkpoint import StageRecord
 
-    plain = replace(made, stages=(*made.stages, StageRecord(stage="index", config={"rows": "made"})))
-    return plain if made.row_maker is None else _calibrated(plain)
+    entry = StageRecord(stage="index", config={"rows": "made", "added": list(added)})
+    plain = replace(made, stages=(*made.stages, entry))
+    return plain if made.row_maker is None else _calibrated(plain, added)
 
 
 def _text(answer: dict[str, Any]) -> str:

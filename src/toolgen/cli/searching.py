@@ -15,6 +15,7 @@ from toolgen.checkpoint.layout import (
     CATALOG,
     MARKERS,
     ROW_MAKER,
+    added_to_searches,
     has_bags_alone,
     is_kind,
     is_only_indexed,
@@ -175,8 +176,8 @@ def open_retriever(
     which tools were asked for, and which together; otherwise the checkpoint does. Of several processes each ranks its part of
     the requests.
 
-    Where neither a method nor one to add is named, BM25 is added to a checkpoint that `toolgen index` made and nothing trained;
-    where its rows are bags of words, BM25 searches alone. UsageError for a `decline_rate` without a calibration.
+    Where neither a method nor one to add is named, a checkpoint that `toolgen index` made and nothing trained adds what was
+    chosen then; where its rows are bags of words, BM25 searches alone. UsageError for a `decline_rate` without a calibration.
     """
     has_checkpoint = has_weights(folder)
     metadata = read_metadata(folder) if has_checkpoint else {}
@@ -215,10 +216,12 @@ def _by_default(folder: Path, metadata: Mapping[str, Any]) -> tuple[str | None, 
     has_row_maker = (folder / ROW_MAKER).is_file()
     if has_bags_alone(metadata, has_row_maker=has_row_maker):
         return "bm25", ()
+    if is_only_indexed(metadata):
+        return None, added_to_searches(metadata)
     # a tool that no request asks for is found better with it (docs/results/bfcl.md)
     has_unasked = len(metadata["asked_tools"]) < len(metadata["vocabulary"]["tokens"])
     keeps_rows = keeps_documentation_rows(metadata, has_row_maker=has_row_maker)
-    return None, ("bm25",) if is_only_indexed(metadata) or (keeps_rows and has_unasked) else ()
+    return None, ("bm25",) if keeps_rows and has_unasked else ()
 
 
 def _confident(

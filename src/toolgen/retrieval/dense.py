@@ -52,6 +52,7 @@ class DenseRetriever:
         self.model, self.cache, self.on_progress = Path(model), cache, on_progress
         self._ids: tuple[str, ...] = ()
         self._documents_ND: Matrix | None = None
+        self._rows: dict[bytes, int] = {}  # of a document's text, by its hash
         self._encoder: Any = None
 
     @property
@@ -60,8 +61,25 @@ class DenseRetriever:
         return {"encoder": encoder_hash(self.model), "similarity": "cosine"}
 
     def index(self, catalog: Catalog) -> None:
-        """Encodes every tool's document, or takes the matrix from the cache."""
+        """Encodes every tool's document, or takes the matrix from the cache. Indexed again, it encodes what it did not know."""
         texts = [document(tool) for tool in catalog]
+        names = [hashlib.sha256(text.encode()).digest() for text in texts]
+        documents_ND = self._known_and_new(texts, names) if self._rows else self._cached(texts)
+        self._ids, self._documents_ND = catalog.ids, documents_ND
+        self._rows = {name: row for row, name in enumerate(names)}
+
+    def _known_and_new(self, texts: Sequence[str], names: Sequence[bytes]) -> Matrix:
+        assert self._documents_ND is not None
+        new = [place for place, name in enumerate(names) if name not in self._rows]
+        documents_ND = np.empty((len(texts), self._documents_ND.shape[1]), dtype=np.float32)
+        if new:
+            documents_ND[new] = self.embed([texts[place] for place in new], self.on_progress)
+        for place, name in enumerate(names):
+            if name in self._rows:
+                documents_ND[place] = self._documents_ND[self._rows[name]]
+        return documents_ND
+
+    def _cached(self, texts: Sequence[str]) -> Matrix:
         file = self._cache_file(texts)
         documents_ND = read_matrix(file, rows=len(texts)) if file else None
         if documents_ND is None:
@@ -72,7 +90,7 @@ class DenseRetriever:
                     np.save(stream, documents_ND)
             if parts:
                 shutil.rmtree(parts, ignore_errors=True)
-        self._ids, self._documents_ND = catalog.ids, documents_ND
+        return documents_ND
 
     def search(self, queries: Sequence[str], k: int) -> list[Ranking]:
         """The best k tools for each query by cosine similarity."""
