@@ -30,6 +30,7 @@ WAYS: Mapping[str, Sequence[str]] = {
     "bm25": ("bm25",),
     "minilm": ("dense",),
     "minilm_and_bm25": ("dense", "bm25"),
+    "model_bm25_and_minilm": ("generative", "bm25", "dense"),
 }
 
 

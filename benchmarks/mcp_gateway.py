@@ -49,7 +49,8 @@ NPM = ("everything", "filesystem", "memory", "sequential-thinking")
 NPM_VERSION = "2026.8.31"
 TASKS = Path(__file__).with_name("mcp_gateway_tasks.json")
 METHODS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "toolgen index (default: rows + BM25)": ("generative", ("bm25",)),
+    "toolgen index (default: rows + BM25 + MiniLM)": ("generative", ("bm25", "dense")),
+    "toolgen index, rows + BM25": ("generative", ("bm25",)),
     "toolgen index, rows alone": ("generative", ()),
     "BM25": ("bm25", ()),
     "MiniLM": ("dense", ()),
