@@ -27,15 +27,17 @@ from toolgen.cli.tool_sources import (
     tell_losses,
 )
 from toolgen.cli.virtualize import DEFAULT_BASE, virtualized
-from toolgen.errors import FetchError
+from toolgen.errors import FetchError, UsageError, nearest
 from toolgen.fetching import resolve_base
 from toolgen.retrieval import Resources, RetrieverSpec, calibrate, make_retriever, make_sum
-from toolgen.retrieval.registry import DENSE_MODEL, check_logits
+from toolgen.retrieval.registry import DENSE_MODEL
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
 
 SPARE = 64
+ADDED = ("bm25", "dense")
+"""What searches of an index add by default, and can add: what needs nothing but the catalog."""
 
 
 def register(app: typer.Typer) -> None:
@@ -125,19 +127,20 @@ def indexed(
     add: Sequence[str] | None = None,
 ) -> Checkpoint:
     """A catalog's checkpoint, not yet written. Fitted by default if the base has no row maker."""
-    added = _added(add)
+    for name in add or ():
+        if name not in ADDED:
+            raise UsageError(f"--add {name}: searches of an index can add {' and '.join(ADDED)}{nearest(name, ADDED)}")
     made = virtualized(base, catalog, spare=spare)
     if fit is None:
         fit = made.row_maker is None
-    return _fitted(made, catalog) if fit else _unfitted(made, added)
+    if fit:
+        return _fitted(made, catalog, add or ("bm25",))
+    return _unfitted(made, add or (("bm25",) if made.row_maker is None else _default_sum()))
 
 
-def _added(names: Sequence[str] | None) -> tuple[str, ...]:
-    """What searches add. BM25 and a sentence encoder know different things of tools that nobody has asked for
-    (docs/results/cold-start.md)."""
-    if names:
-        check_logits(names)
-        return tuple(names)
+def _default_sum() -> Sequence[str]:
+    """What searches add to rows that documentation has made. BM25 and a sentence encoder know different things of tools that
+    nobody has asked for (docs/results/cold-start.md)."""
     if find_spec("sentence_transformers") is None:
         message("sentence-transformers is not installed (toolgen[dense]): searches add BM25 alone, and find less")
         return ("bm25",)
@@ -146,15 +149,15 @@ def _added(names: Sequence[str] | None) -> tuple[str, ...]:
     except FetchError as error:
         message(f"{error}; searches add BM25 alone, and find less")
         return ("bm25",)
-    return ("bm25", "dense")
+    return ADDED
 
 
-def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
+def _fitted(made: Checkpoint, catalog: Catalog, added: Sequence[str]) -> Checkpoint:
     from toolgen.training.cold_start import MOST_TOOLS, fit_documentation
 
     if len(catalog) > MOST_TOOLS:
         message(f"more than {MOST_TOOLS:,} tools: their rows stay as the documentation makes them")
-        return _unfitted(made, ("bm25",))
+        return _unfitted(made, added)
     names = ["bm25", "dense"] if find_spec("sentence_transformers") else ["bm25"]
     if "dense" not in names:
         message("sentence-transformers is not installed (toolgen[dense]); rows are fitted to BM25 alone")
@@ -163,9 +166,12 @@ def _fitted(made: Checkpoint, catalog: Catalog) -> Checkpoint:
         teacher.index(catalog)
     with progress("reading descriptions") as on_progress:
         fitted = fit_documentation(
-            made.to(), teacher.score_all, settings={"teacher": teacher.config}, on_progress=on_progress
+            made.to(),
+            teacher.score_all,
+            settings={"teacher": teacher.config, "added": list(added)},
+            on_progress=on_progress,
         )
-    return _calibrated(fitted, ("bm25",))
+    return _calibrated(fitted, added)
 
 
 def _calibrated(made: Checkpoint, added: Sequence[str]) -> Checkpoint:

@@ -103,7 +103,7 @@ def make_retriever(spec: RetrieverSpec | str, resources: Resources | None = None
         summed = make_sum(spec.methods, resources, unasked_bonus=spec.unasked_bonus, name=spec.name)
         return _by_sets(summed, 1.0, spec, resources) if spec.sets else summed
     if spec.sets:
-        check_logits(spec.methods)
+        _check_logits(spec.methods)
         base, scale = _of_logits(spec.method, resources, _is_taught(spec.methods, resources))
         return _by_sets(base, scale, spec, resources)
     return _make(spec.method, resources)
@@ -128,7 +128,7 @@ def make_sum(
 ) -> SumRetriever:
     """The sum of the logits of one or more methods; `beside`: those that it is added to. UsageError as from `make_retriever`,
     and for a method whose scores cannot be logits."""
-    check_logits(methods)
+    _check_logits(methods)
     is_taught = _is_taught((*methods, *beside), resources)
     members = [_of_logits(method, resources, is_taught) for method in methods]
     return SumRetriever(members, unasked_bonus=unasked_bonus, asked_tools=resources.asked_tools, name=name)
@@ -172,7 +172,7 @@ def _unknown(method: str) -> UsageError:
     return UsageError(f"there is no retriever {method!r}; choose one of {', '.join(RETRIEVERS)}")
 
 
-def check_logits(methods: Sequence[str]) -> None:
+def _check_logits(methods: Sequence[str]) -> None:
     """UsageError for a method whose scores are no logits, before anything is fetched or read."""
     for method in methods:
         if method not in RETRIEVERS:
