@@ -88,6 +88,9 @@ def index(
 
     SOURCE is what `toolgen catalog build` reads, or a dataset folder that it wrote. Training on requests makes it better later.
     """
+    for name in add or ():
+        if name not in ADDED:
+            raise UsageError(f"--add {name}: searches of an index can add {' and '.join(ADDED)}{nearest(name, ADDED)}")
     start = time.perf_counter()
     with checkpoint_output(output, *sources, *(source.partition(":")[2] for source in sources), overwrite=overwrite):
         dataset = read_sources(
@@ -127,9 +130,6 @@ def indexed(
     add: Sequence[str] | None = None,
 ) -> Checkpoint:
     """A catalog's checkpoint, not yet written. Fitted by default if the base has no row maker."""
-    for name in add or ():
-        if name not in ADDED:
-            raise UsageError(f"--add {name}: searches of an index can add {' and '.join(ADDED)}{nearest(name, ADDED)}")
     made = virtualized(base, catalog, spare=spare)
     if fit is None:
         fit = made.row_maker is None

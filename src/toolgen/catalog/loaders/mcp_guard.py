@@ -90,11 +90,13 @@ class Guard:
                     break
                 pending += chunk
                 if b"\n" in chunk:
-                    whole, _, rest = pending.rpartition(b"\n")
-                    lines = [line for line in whole.split(b"\n") if line.strip()]
-                    others = [line for line in lines if not line.lstrip().startswith(b"{")]
-                    self._printed = self._printed or b"".join(others[:1])[:KEPT_OF_PRINTS]
-                    _write(1, b"".join(line + b"\n" for line in lines if line not in others))
+                    whole, _, rest = bytes(pending).rpartition(b"\n")
+                    messages: list[bytes] = []
+                    others: list[bytes] = []
+                    for line in filter(bytes.strip, whole.split(b"\n")):
+                        (messages if line.lstrip().startswith(b"{") else others).append(line + b"\n")
+                    self._printed = self._printed or b"".join(others[:1]).strip()[:KEPT_OF_PRINTS]
+                    _write(1, b"".join(messages))
                     pending = bytearray(rest)
         self._over.set()
 
