@@ -39,6 +39,19 @@ SPARE = 64
 ADDED = ("bm25", "dense")
 """What searches of an index add by default, and can add: what needs nothing but the catalog."""
 
+SpareOption = Annotated[
+    int, typer.Option("--spare", min=0, help="Tokens to add for tools that come later (`toolgen tools add`).")
+]
+AddedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--add",
+        metavar="NAME",
+        help="What searches add to the model's logits unless they name something: bm25, dense; may be repeated. By default "
+        "both, or bm25 where toolgen[dense] is not installed.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds `index`."""
@@ -69,18 +82,8 @@ def index(
             "default with a base that has not learned to make rows of documentation.",
         ),
     ] = None,
-    spare: Annotated[
-        int, typer.Option("--spare", min=0, help="Tokens to add for tools that come later (`toolgen tools add`).")
-    ] = SPARE,
-    add: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--add",
-            metavar="NAME",
-            help="What searches add to the model's logits unless they name something: bm25, dense; may be repeated. By default "
-            "both, or bm25 where toolgen[dense] is not installed.",
-        ),
-    ] = None,
+    spare: SpareOption = SPARE,
+    add: AddedOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -88,9 +91,7 @@ def index(
 
     SOURCE is what `toolgen catalog build` reads, or a dataset folder that it wrote. Training on requests makes it better later.
     """
-    for name in add or ():
-        if name not in ADDED:
-            raise UsageError(f"--add {name}: searches of an index can add {' and '.join(ADDED)}{nearest(name, ADDED)}")
+    _check_added(add or ())
     start = time.perf_counter()
     with checkpoint_output(output, *sources, *(source.partition(":")[2] for source in sources), overwrite=overwrite):
         dataset = read_sources(
@@ -119,6 +120,12 @@ def index(
     }
     emit(answer, as_json, lambda: _text(answer))
     hint('toolgen search {output} "what you want to do"', output=output)
+
+
+def _check_added(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in ADDED:
+            raise UsageError(f"--add {name}: searches of an index can add {' and '.join(ADDED)}{nearest(name, ADDED)}")
 
 
 def indexed(

@@ -54,27 +54,36 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """A client of a server, after the handshake; `connection` says what the rest is.
 
-    A server that is started is asked to initialize, as all revisions before 2026-07-28 have it: servers of older SDKs do
-    not survive the newer question, `server/discover`. That one comes next where the answer is an error.
+    Servers of older SDKs do not survive the first question of revision 2026-07-28, `server/discover`, and newer ones say that
+    their tools have changed only to who has asked it. So a server that is started to be listed is asked to initialize, as
+    all revisions before have it, and next, where the answer is an error, in the newer way. One that is to last is
+    greeted in the newer way first, and once more in the older where it ends of that.
     """
     from mcp import Client
-    from mcp.shared.exceptions import MCPError
-    from mcp_types import CONNECTION_CLOSED
 
-    for mode in ("auto",) if server.url else ("legacy", "auto"):
+    first, second = ("auto", "legacy") if options.lasting or server.url else ("legacy", "auto")
+    for mode in (first,) if server.url else (first, second):
         async with AsyncExitStack() as opened:
             ended = _Ended(on_end)
             transport = connection(server, errors, options, on_message, ended)
             try:
                 client = await opened.enter_async_context(Client(transport, cache=None, mode=mode))
             except Exception as error:
-                fault = _first(error)
-                if mode == "legacy" and isinstance(fault, MCPError) and fault.code != CONNECTION_CLOSED:
+                if not server.url and mode == first and _is_worth_another(error, ended=mode == "auto"):
                     continue
                 raise
             ended.tell()
             yield client
             return
+
+
+def _is_worth_another(error: Exception, *, ended: bool) -> bool:
+    """Whether a handshake failed as it may where the server knows only the other one: by its end, or by an answer."""
+    from mcp.shared.exceptions import MCPError
+    from mcp_types import CONNECTION_CLOSED
+
+    fault = _first(error)
+    return isinstance(fault, MCPError) and (fault.code == CONNECTION_CLOSED) == ended
 
 
 class _Ended:
