@@ -139,6 +139,21 @@ def test_texts_of_a_catalog_stay_texts(browser: Any, dataset_address: str) -> No
         expect(page.locator("main img, main b")).to_have_count(0)
 
 
+def test_a_definition_stays_open_while_one_types_on(browser: Any, dataset_address: str) -> None:
+    with opened(browser, dataset_address) as page:
+        field, found = page.get_by_label("What should be done?"), page.get_by_role("button", name="zebra")
+        field.fill("zebra")
+        found.click()
+        expect(page.locator(".definition")).to_have_count(1)
+        with page.expect_response("**/v1/tools/search"):
+            field.fill("zebra crossing")
+        expect(found).to_have_attribute("aria-expanded", "true")
+        expect(page.locator(".definition p").first).to_have_text(f"zebra {MARKUP}")
+        found.click()
+        expect(page.locator(".definition")).to_have_count(0)
+        expect(found).to_have_attribute("aria-expanded", "false")
+
+
 def test_a_dataset_has_search_and_map_and_says_why_it_has_no_chat(browser: Any, dataset_address: str) -> None:
     with opened(browser, dataset_address) as page:
         page.get_by_role("link", name="Chat").click()

@@ -53,6 +53,7 @@ function list(place, { data, unit, declined, no_tool: declines }) {
     share(none, isShare && declines !== null ? declines : 0);
     items.splice(declined ? 0 : data.filter((one) => one.score >= declines).length, 0, none);
   }
+  for (const item of items) keepOpen(place, item);
   const focused = place.contains(document.activeElement) && document.activeElement.closest("li").dataset.tool;
   place.replaceChildren(...(items.length ? items : [make("li", { class: "none" }, "No tool has a word of it.")]));
   if (focused) (items.find((item) => item.dataset.tool === focused)?.querySelector("button") ?? byId("query")).focus();
@@ -73,11 +74,27 @@ function row(tool, rank, score, part) {
   return item;
 }
 
+const expanded = (item) => item.querySelector("button")?.getAttribute("aria-expanded") === "true";
+
+/** A tool whose definition is open, or being fetched, stays open when a later search finds it again. */
+function keepOpen(place, item) {
+  const before = [...place.children].find((one) => one.dataset.tool === item.dataset.tool && expanded(one));
+  if (!before || !item.dataset.tool) return;
+  before.successor = item;
+  item.querySelector("button").setAttribute("aria-expanded", "true");
+  const shown = before.querySelector(".definition");
+  if (shown) item.append(shown);
+}
+
 async function unfold(item, button, id) {
-  const isOpen = button.getAttribute("aria-expanded") === "true";
-  button.setAttribute("aria-expanded", String(!isOpen));
-  if (isOpen) item.lastElementChild.remove();
-  else item.append(definitionOf(await definition(id)));
+  const opens = !expanded(item);
+  button.setAttribute("aria-expanded", String(opens));
+  item.querySelector(".definition")?.remove();
+  if (!opens) return;
+  const told = definitionOf(await definition(id));
+  let place = item;
+  while (place.successor) place = place.successor;
+  if (expanded(place) && !place.querySelector(".definition")) place.append(told);
 }
 
 /** Says at each tool of a list which place it has in the other. */
