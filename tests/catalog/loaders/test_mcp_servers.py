@@ -9,14 +9,18 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from toolgen.catalog.loaders.mcp_connection import Options, connected
+from toolgen.catalog.loaders.mcp_endpoint import McpServer
 from toolgen.catalog.loaders.mcp_servers import load_mcp
 from toolgen.catalog.schema import check_schema, schema_errors
 from toolgen.catalog.text import display_name
@@ -370,6 +374,20 @@ def answer(cursor): return {"tools": [tool("a")]}
 @pytest.mark.parametrize("body", [OF_OLD, TO_COME], ids=["old", "new"])
 def test_servers_of_all_eras_are_greeted_as_they_expect(raw: Callable[[str], str], body: str) -> None:
     assert [tool.name for tool in load_mcp(raw(body), timeout=8).tools] == ["a"]
+
+
+def test_a_connection_that_lasts_is_opened_to_a_server_of_an_old_sdk(raw: Callable[[str], str]) -> None:
+    server = McpServer(command=tuple(shlex.split(raw(OF_OLD))))
+    ended: list[bool] = []
+
+    async def listed() -> list[str]:
+        options = Options(20, 1 << 20, lasting=True)
+        with tempfile.TemporaryFile() as errors:
+            async with connected(server, errors, options, on_end=lambda: ended.append(True)) as client:
+                assert not ended  # the end of a first try is nobody's
+                return [tool.name for tool in (await client.list_tools()).tools]
+
+    assert anyio.run(listed) == ["a"] and ended == [True]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"mcpServers": {}}', '{"a": 3}'])
