@@ -74,15 +74,10 @@ def surroundings(folder: Path) -> None:
 
 def client_file(servers: Mapping[str, Mapping[str, Any]], folder: Path) -> Path:
     """The servers as a client's file says them; what they write at home they write into FOLDER."""
-    written = {
-        name: {
-            "command": server["command"].replace("{folder}", str(folder)),
-            "args": [part.replace("{folder}", str(folder)) for part in server.get("args", ())],
-            "env": {"HOME": str(folder / "home")}
-            | {key: value.replace("{folder}", str(folder)) for key, value in server.get("env", {}).items()},
-        }
-        for name, server in servers.items()
-    }
+    keys = ("command", "args", "env")
+    written = {name: {key: server[key] for key in keys if key in server} for name, server in servers.items()}
+    for server in written.values():
+        server["env"] = {"HOME": str(folder / "home"), **server.get("env", {})}
     file = folder / "servers.json"
     file.write_text(json.dumps({"mcpServers": written}, indent=1), encoding="utf-8")
     return file
@@ -97,7 +92,8 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.folder.resolve()
     surroundings(folder)
-    listed = json.loads(LISTS.read_text(encoding="utf-8"))[given.which]
+    written = LISTS.read_text(encoding="utf-8").replace("{folder}", json.dumps(str(folder))[1:-1])
+    listed = json.loads(written)[given.which]
     wanted = {name: listed[name] for name in given.only or listed}
     servers = {name: server for name, server in wanted.items() if install(name, server, given.which, folder)}
     source = Source("mcp", str(client_file(servers, folder)))

@@ -91,9 +91,9 @@ def is_only_indexed(metadata: Mapping[str, Any]) -> bool:
 
 
 def added_to_searches(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """What `toolgen index` decided that searches of its checkpoint add to the model."""
-    found = [record["config"].get("added") for record in metadata["stages"] if record["stage"] == "index"]
-    return tuple(found[-1] or ("bm25",)) if found else ()
+    """What `toolgen index` decided that searches of the checkpoint that it made add to the model."""
+    *_, last = (record for record in metadata["stages"] if record["stage"] == "index")
+    return tuple(last["config"].get("added") or ("bm25",))
 
 
 def has_bags_alone(metadata: Mapping[str, Any], *, has_row_maker: bool) -> bool:

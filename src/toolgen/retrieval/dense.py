@@ -70,13 +70,11 @@ class DenseRetriever:
 
     def _known_and_new(self, texts: Sequence[str], names: Sequence[bytes]) -> Matrix:
         assert self._documents_ND is not None
-        new = [place for place, name in enumerate(names) if name not in self._rows]
-        documents_ND = np.empty((len(texts), self._documents_ND.shape[1]), dtype=np.float32)
+        rows = np.array([self._rows.get(name, -1) for name in names], dtype=np.int64)
+        documents_ND = self._documents_ND[rows]  # a copy; the last row where a text is new
+        new = np.flatnonzero(rows < 0).tolist()
         if new:
             documents_ND[new] = self.embed([texts[place] for place in new], self.on_progress)
-        for place, name in enumerate(names):
-            if name in self._rows:
-                documents_ND[place] = self._documents_ND[self._rows[name]]
         return documents_ND
 
     def _cached(self, texts: Sequence[str]) -> Matrix:

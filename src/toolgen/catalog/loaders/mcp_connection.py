@@ -52,7 +52,10 @@ async def connected(
     on_message: Callable[[Any], None] = lambda _message: None,
     on_end: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Client]:
-    """A client of a server, after the handshake; `connection` says what the rest is.
+    """A client of a server whose variables are filled in, after the handshake.
+
+    `on_message` sees each message before the SDK, and may change it; `on_end` is called when no more can come. What a started
+    server says on standard error is in `errors` when it has ended.
 
     Servers of older SDKs do not survive the first question of revision 2026-07-28, `server/discover`, and newer ones say that
     their tools have changed only to who has asked it. So a server that is started to be listed is asked to initialize, as
@@ -61,17 +64,18 @@ async def connected(
     """
     from mcp import Client
 
-    first, second = ("auto", "legacy") if options.lasting or server.url else ("legacy", "auto")
-    for mode in (first,) if server.url else (first, second):
+    older, newer = "legacy", "auto"
+    modes = (newer,) if server.url else (newer, older) if options.lasting else (older, newer)
+    for mode in modes:
         async with AsyncExitStack() as opened:
             ended = _Ended(on_end)
-            transport = connection(server, errors, options, on_message, ended)
+            transport = _connection(server, errors, options, on_message, ended)
             try:
                 client = await opened.enter_async_context(Client(transport, cache=None, mode=mode))
             except Exception as error:
-                if not server.url and mode == first and _is_worth_another(error, ended=mode == "auto"):
-                    continue
-                raise
+                if mode == modes[-1] or not _is_worth_another(error, ended=mode == newer):
+                    raise
+                continue
             ended.tell()
             yield client
             return
@@ -105,19 +109,14 @@ class _Ended:
 
 
 @asynccontextmanager
-async def connection(
+async def _connection(
     server: McpServer,
     errors: IO[bytes],
     options: Options,
-    on_message: Callable[[Any], None] = lambda _message: None,
-    on_end: Callable[[], None] = lambda: None,
+    on_message: Callable[[Any], None],
+    on_end: Callable[[], None],
 ) -> AsyncIterator[Any]:
-    """The SDK's transport to a server whose variables are filled in.
-
-    `on_message` sees each message before the SDK, and may change it; `on_end` is called when no more can come. What a started
-    server says on standard error is in `errors` when it has ended. A message that cannot be read ends the connection:
-    whoever waits for it would wait for ever.
-    """
+    """The SDK's transport to a server. A message that cannot be read ends it: whoever waits for that would wait for ever."""
     import anyio
 
     async with _transport(server, errors, options) as (incoming, outgoing):

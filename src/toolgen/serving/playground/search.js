@@ -79,7 +79,7 @@ const expanded = (item) => item.querySelector("button")?.getAttribute("aria-expa
 /** A tool whose definition is open, or being fetched, stays open when a later search finds it again. */
 function keepOpen(place, item) {
   const before = [...place.children].find((one) => one.dataset.tool === item.dataset.tool && expanded(one));
-  if (!before || !item.dataset.tool) return;
+  if (!before) return;
   before.successor = item;
   item.querySelector("button").setAttribute("aria-expanded", "true");
   const shown = before.querySelector(".definition");
