@@ -34,6 +34,7 @@ from toolgen.reinforcement import STAGE as REINFORCEMENT
 from toolgen.retrieval.protocol import BEAM
 from toolgen.training import PAPER_STAGES, STAGES, resolve_config
 from toolgen.training.config import TrainingConfig
+from toolgen.training.replay import WINDOW
 from toolgen.virtualization import Indexing
 from toolgen.virtualization.indexing import expected_size
 
@@ -148,7 +149,7 @@ def _workload(dataset: Path | None, tools: int | None, indexing: Indexing) -> Wo
     )
     keywords = float(TEMPLATE_TOKENS + KEYWORD_TOKENS)
     tokens = {"requests": request, "abstentions": request, "description": description, "keywords": keywords}
-    tokens |= {"name": keywords, "trajectories": float(CONVERSATION_TOKENS)}
+    tokens |= {"name": keywords, "trajectories": float(CONVERSATION_TOKENS), "replay": float(WINDOW)}
     size = expected_size(indexing, count)
     more = size.tokens_per_tool - 1  # in every example, and at most BEAM times in a search
     return Workload(

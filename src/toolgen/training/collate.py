@@ -107,8 +107,10 @@ def _supervised(example: TrainingExample, start: int) -> Iterator[_Supervised]:
     for (position, tokens), weights in zip(example.choices, given, strict=True):
         yield _Supervised(start + position, tokens, weights, is_choice=True, among_asked=example.among_asked)
     text_weights = example.text_weights or (1.0,) * len(example.text)
-    for position, weight in zip(example.text, text_weights, strict=True):
-        yield _Supervised(start + position, (example.ids[position + 1],), (weight,), is_choice=False, among_asked=False)
+    targets = example.text_targets or (((example.ids[position + 1],), (1.0,)) for position in example.text)
+    for position, weight, (tokens, weights) in zip(example.text, text_weights, targets, strict=True):
+        weighted = tuple(weight * one for one in weights)
+        yield _Supervised(start + position, tokens, weighted, is_choice=False, among_asked=False)
 
 
 def _uniform(tokens: Sequence[int]) -> tuple[float, ...]:

@@ -16,6 +16,9 @@ from toolgen.errors import UsageError
 
 Item = TypeVar("Item")
 
+Target = tuple[tuple[int, ...], tuple[float, ...]]
+"""Token ids and their probabilities."""
+
 
 @dataclass(frozen=True)
 class TrainingExample:
@@ -23,7 +26,8 @@ class TrainingExample:
     the tokens (`choices`: a tool; `text`: exactly the next token of the example). With `among_asked` its choices
     are compared only with asked tools; see `StageConfig.negatives`. `weights` are the target
     probabilities of each choice's tokens, summing to one; without them a choice's tokens are equally right. `text_weights` say
-    what each position of `text` weighs; without them all weigh the same. `request` is the text that asks for tools, which a
+    what each position of `text` weighs; without them all weigh the same. `text_targets` are distributions of what follows each
+    position of `text`, instead of its next token. `request` is the text that asks for tools, which a
     teacher reads; see `teacher.py`."""
 
     ids: tuple[int, ...]
@@ -32,6 +36,7 @@ class TrainingExample:
     among_asked: bool = False
     weights: tuple[tuple[float, ...], ...] = ()
     text_weights: tuple[float, ...] = ()
+    text_targets: tuple[Target, ...] = ()
     request: str = ""
 
     def __len__(self) -> int:

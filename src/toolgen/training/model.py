@@ -37,7 +37,8 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Losses(NamedTuple):
-    """Sums over positions, to be divided by the counts of the whole step. (A tuple: FSDP looks for the tensors in it.)"""
+    """Sums over positions, to be divided by the counts of the whole step; of text that has distributions as targets, what is
+    above the least, the divergence from them. (A tuple: FSDP looks for the tensors in it.)"""
 
     choice: Tensor
     text: Tensor
@@ -240,7 +241,8 @@ class TrainableModel(nn.Module):
         # Without text this saves a gradient of zeros for all rows; peers meet in both losses, whatever the positions.
         is_text_P = ~batch.is_choice_P
         has_text = self._peers is not None or bool(is_text_P.any())
-        return Losses(choice=loss(batch.is_choice_P), text=loss(is_text_P) if has_text else hidden_PD.new_zeros(()))
+        text = loss(is_text_P) - _least(batch.weights_PK[is_text_P]) if has_text else hidden_PD.new_zeros(())
+        return Losses(choice=loss(batch.is_choice_P), text=text)
 
     def _blocks(self) -> tuple[Block, Block]:
         """The output rows that this process scores: the base's, and the new ones."""
@@ -291,6 +293,12 @@ class TrainableModel(nn.Module):
         for parameter, trainable in self._flags:
             parameter.requires_grad_(trainable)
             parameter.grad = None
+
+
+def _least(weights_PK: Tensor) -> Tensor:
+    """The least that a cross-entropy against these weights can be, summed: their entropy, weighed."""
+    mass_P1 = weights_PK.sum(1, keepdim=True)
+    return -torch.xlogy(weights_PK, weights_PK / mass_P1.clamp_min(torch.finfo(weights_PK.dtype).tiny)).sum()
 
 
 @torch.no_grad()

@@ -71,7 +71,8 @@ def set_cross_entropy(
     peers: Peers | None = None,
 ) -> Tensor:
     """Cross-entropy against each position's distribution over its targets (token ids, -1 for none), summed. `weights_PK` are
-    the probabilities of the targets: they sum to one, and are 0 where there is none. `softcap` bounds logits (Gemma 2).
+    the probabilities of the targets times what the position weighs, and 0 where there is none. `softcap` bounds logits
+    (Gemma 2).
 
     Gradients flow to `hidden_PD` and to the rows of `new`; those of `base` are frozen. Under autocast the products are in its
     dtype, everything else is in float32. With `peers` the sum is over this process's positions; its rows get the mean over the

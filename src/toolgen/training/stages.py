@@ -13,6 +13,7 @@ from toolgen.errors import UsageError
 from toolgen.training import sources
 from toolgen.training.examples import TrainingExample
 from toolgen.training.loss import Loss, set_cross_entropy
+from toolgen.training.replay import replay
 from toolgen.training.sources import Source
 
 if TYPE_CHECKING:
@@ -90,16 +91,17 @@ RETRIEVAL = Stage(
 
     Several tools of one request are one target set. It reads the train split. Source: ToolGen, section 3.4.""",
     follow_up="toolgen train agent {output} {dataset} -o CKPT",
-    sources={**_REQUESTS, **_DOCUMENTATION},
+    sources={**_REQUESTS, **_DOCUMENTATION, "replay": replay},
     defaults={
         "steps": 126,
         "batch_size": 32,
         "learning_rate": 4e-4,
         "row_learning_rate": 3e-4,
-        "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2},
+        "shares": {"requests": 0.6, "abstentions": 0.05, "description": 0.15, "keywords": 0.2, "replay": 0.02},
         "blend": 0.75,
     },
     where_rows_stay={"row_learning_rate": 0.0, "blend": 1.0},
+    supervised_share=0.1,
     learns_requests=True,
 )
 
@@ -110,7 +112,7 @@ AGENT = Stage(
     The loss is on what the assistant writes. It reads the trajectories of the train split. Source: ToolGen, section
     3.5.""",
     follow_up="toolgen evaluate retrieval {output} {dataset} -o RESULT",
-    sources={"trajectories": sources.trajectories, **_REQUESTS, **_DOCUMENTATION},
+    sources={"trajectories": sources.trajectories, **_REQUESTS, **_DOCUMENTATION, "replay": replay},
     # Short rehearsals of finding tools cost little beside the trajectories; without them, and without the blend, the agent
     # stage unlearns it.
     defaults={
@@ -120,7 +122,14 @@ AGENT = Stage(
         "row_learning_rate": 1e-4,
         "warmup": 0.15,
         "max_tokens": 320,
-        "shares": {"trajectories": 0.5, "requests": 0.15, "abstentions": 0.05, "description": 0.1, "keywords": 0.2},
+        "shares": {
+            "trajectories": 0.5,
+            "requests": 0.15,
+            "abstentions": 0.05,
+            "description": 0.1,
+            "keywords": 0.2,
+            "replay": 0.02,
+        },
         "blend": 0.6,
         # What the grammar forces and the words of answers teach little. Not ablated yet.
         "token_weights": {"structure": 0.1, "key": 0.5, "value": 2.0, "stop": 2.0, "answer": 0.3, "text": 1.0},
