@@ -67,8 +67,8 @@ def test_its_loss_is_the_divergence(dataset: Dataset) -> None:
     targets = tuple((tuple(range(len(row))), tuple(row.tolist())) for row in own[:-1])
     example = TrainingExample(tuple(ids), text=tuple(range(len(ids) - 1)), text_targets=targets)
     losses = trainable.cross_entropy(collate([example]))
-    torch.autograd.backward(losses.text)
-    assert losses.text.item() == pytest.approx(0, abs=1e-3 * len(ids))
+    torch.autograd.backward(losses.replayed)
+    assert losses.text == 0 and losses.replayed.item() == pytest.approx(0, abs=1e-3 * len(ids))
     assert max(float(one.grad.abs().max()) for one in trainable.trunk_parameters() if one.grad is not None) < 1e-3
     del dataset
 
@@ -97,3 +97,10 @@ def test_a_stage_reads_no_more_texts_than_it_draws(dataset: Dataset) -> None:
     few = texts_of(checkpoint, dataset, steps=2, batch_size=8)
     assert len(few) == 17 < len(texts_of(checkpoint, dataset, steps=500))
     assert [one.ids for one in few] == [one.ids for one in texts_of(checkpoint, dataset)[: len(few)]]
+
+
+def test_what_is_replayed_does_not_count_as_left_to_learn(run: Runner) -> None:
+    """Its divergence stays above zero, and a stage that has learned its few requests would never end for it."""
+    metrics = run("retrieval", tiny_checkpoint(), steps=4, shares={"requests": 0.5, "replay": 0.5}).metrics
+    assert all(one["loss"] == one["choice_loss"] > 0 and one["text_loss"] == 0 for one in metrics)
+    assert any(one["replayed_loss"] > 0 for one in metrics)

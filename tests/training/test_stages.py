@@ -24,7 +24,7 @@ from .conftest import TINY, tiny_config
 
 def doubled(model: TrainableModel, batch: MicroBatch, /) -> Losses:
     found = model.cross_entropy(batch)
-    return Losses(choice=2 * found.choice, text=2 * found.text)
+    return Losses(choice=2 * found.choice, text=2 * found.text, replayed=2 * found.replayed)
 
 
 def test_a_stage_with_a_loss_of_its_own_is_one_value(dataset: Dataset, tmp_path: Path) -> None:

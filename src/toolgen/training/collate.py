@@ -37,13 +37,15 @@ class MicroBatch(PackedRow):
 
     `positions_P` index the row; `targets_PK` holds token ids,
     -1 where a position has fewer than K, `weights_PK` their target probabilities times what the position weighs, 0 there;
-    `is_choice_P` tells tool choices from text, `among_asked_P` those that leave unasked tools out.
+    `is_choice_P` tells tool choices from text, `is_replayed_P` text with distributions as targets from other text,
+    `among_asked_P` choices that leave unasked tools out.
     """
 
     positions_P: Tensor
     targets_PK: Tensor
     weights_PK: Tensor
     is_choice_P: Tensor
+    is_replayed_P: Tensor
     among_asked_P: Tensor
 
 
@@ -76,8 +78,9 @@ class _Supervised(NamedTuple):
     position: int
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
-    is_choice: bool
-    among_asked: bool
+    is_choice: bool = False
+    is_replayed: bool = False
+    among_asked: bool = False
 
 
 def collate(examples: Sequence[TrainingExample]) -> MicroBatch:
@@ -97,6 +100,7 @@ def collate(examples: Sequence[TrainingExample]) -> MicroBatch:
         targets_PK=torch.tensor(targets, dtype=torch.long).view(-1, most),
         weights_PK=torch.tensor(weights, dtype=torch.float32).view(-1, most),
         is_choice_P=torch.tensor([one.is_choice for one in supervised], dtype=torch.bool),
+        is_replayed_P=torch.tensor([one.is_replayed for one in supervised], dtype=torch.bool),
         among_asked_P=torch.tensor([one.among_asked for one in supervised], dtype=torch.bool),
     )
 
@@ -110,7 +114,7 @@ def _supervised(example: TrainingExample, start: int) -> Iterator[_Supervised]:
     targets = example.text_targets or (((example.ids[position + 1],), (1.0,)) for position in example.text)
     for position, weight, (tokens, weights) in zip(example.text, text_weights, targets, strict=True):
         weighted = tuple(weight * one for one in weights)
-        yield _Supervised(start + position, tokens, weighted, is_choice=False, among_asked=False)
+        yield _Supervised(start + position, tokens, weighted, is_replayed=bool(example.text_targets))
 
 
 def _uniform(tokens: Sequence[int]) -> tuple[float, ...]:

@@ -404,17 +404,19 @@ class SupervisedRun(Run[TrainingExample]):
         parts = micro_batches(own, budget)
         if self.is_sharded:
             parts = equal_count(parts, self.accelerator.device)
-        sums = torch.zeros(2, device=self.accelerator.device)
+        sums = torch.zeros(3, device=self.accelerator.device)
         for number, part in enumerate(parts, start=1):
             with self.exchanging(is_last=number == len(parts)):
                 with self.accelerator.autocast():
                     losses = self.model(collate(part).to(self.accelerator.device), self.loss)
-                loss = losses.choice / choices + self.config.text_weight * losses.text / texts
+                loss = losses.choice / choices + self.config.text_weight * (losses.text + losses.replayed) / texts
                 self.accelerator.backward(loss * self.processes)  # the exchange takes the mean over the processes
-            sums += torch.stack([losses.choice.detach() / choices, losses.text.detach() / texts])
-        choice, text = self.accelerator.reduce(sums, "sum").tolist()
+            sums += torch.stack([losses.choice / choices, losses.text / texts, losses.replayed / texts]).detach()
+        choice, text, replayed = self.accelerator.reduce(sums, "sum").tolist()
         self.budget.took(sum(map(len, own)), time.perf_counter() - started)
+        # What is replayed is never learned: it tells nothing of what is left to learn (`has_learned`).
         losses = {"loss": choice + self.config.text_weight * text, "choice_loss": choice, "text_loss": text}
+        losses["replayed_loss"] = replayed
         self.recent.append(losses["loss"])
         return {**self.update(losses), "micro_batch_tokens": budget, "batch_tokens": sum(map(len, batch))}
 

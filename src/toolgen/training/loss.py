@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 
 class Loss(Protocol):
-    """Sums over the supervised positions of a micro-batch, one over the choices of tools and one over the text. The loop
-    divides each by what such positions weigh in the whole batch, and weights the text by `StageConfig.text_weight`."""
+    """Sums over the supervised positions of a micro-batch: of the choices of tools, of the text, and of the text that is
+    replayed. The loop divides each by what choices and text weigh in the whole batch, and weights both kinds of text by
+    `StageConfig.text_weight`."""
 
     def __call__(self, model: TrainableModel, batch: MicroBatch, /) -> Losses:
         """Is called inside the model's `forward`, around which processes that share the model meet."""

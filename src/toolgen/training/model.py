@@ -37,11 +37,12 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Losses(NamedTuple):
-    """Sums over positions, to be divided by the counts of the whole step; of text that has distributions as targets, what is
-    above the least, the divergence from them. (A tuple: FSDP looks for the tensors in it.)"""
+    """Sums over positions, to be divided by the counts of the whole step. `replayed` is of text that has distributions as
+    targets, the divergence from them: what is above the least. (A tuple: FSDP looks for the tensors in it.)"""
 
     choice: Tensor
     text: Tensor
+    replayed: Tensor
 
 
 class TrainableModel(nn.Module):
@@ -238,11 +239,15 @@ class TrainableModel(nn.Module):
                 peers=self._peers,
             )
 
-        # Without text this saves a gradient of zeros for all rows; peers meet in both losses, whatever the positions.
-        is_text_P = ~batch.is_choice_P
-        has_text = self._peers is not None or bool(is_text_P.any())
-        text = loss(is_text_P) - _least(batch.weights_PK[is_text_P]) if has_text else hidden_PD.new_zeros(())
-        return Losses(choice=loss(batch.is_choice_P), text=text)
+        def unless_empty(of_P: Tensor) -> Tensor:
+            """This saves a gradient of zeros for all rows; peers meet in every loss, whatever the positions."""
+            return loss(of_P) if self._peers is not None or bool(of_P.any()) else hidden_PD.new_zeros(())
+
+        return Losses(
+            choice=loss(batch.is_choice_P),
+            text=unless_empty(~batch.is_choice_P & ~batch.is_replayed_P),
+            replayed=unless_empty(batch.is_replayed_P) - _least(batch.weights_PK[batch.is_replayed_P]),
+        )
 
     def _blocks(self) -> tuple[Block, Block]:
         """The output rows that this process scores: the base's, and the new ones."""

@@ -39,7 +39,8 @@ def replay(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Seq
     from toolgen.inference.weights import quick_reading
 
     del dataset
-    drawn = config.steps * config.batch_size * config.shares["replay"] / sum(config.shares.values())
+    share = config.shares.get("replay", 0.0) / (sum(config.shares.values()) or 1)
+    drawn = config.steps * config.batch_size * share
     (ids,) = checkpoint.protocol.encoder.encode_each([_written()])
     window = min(WINDOW, checkpoint.context_length)
     texts = [ids[start : start + window] for start in range(0, len(ids) - 1, window)][: round(drawn) + 1]
