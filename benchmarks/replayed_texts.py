@@ -17,6 +17,7 @@ import torch
 
 from toolgen.fetching.opening import open_model, open_tokenizer
 from toolgen.files import write_records
+from toolgen.training.pretraining.run import continued
 from toolgen.virtualization import TextEncoder
 
 TOKENS = 96
@@ -124,23 +125,11 @@ def main() -> None:
 def written(base: Path, rounds: int) -> Iterator[str]:
     """What a base writes after each beginning, so many times."""
     model, tokenizer = open_model(base, dtype=torch.float32).eval(), open_tokenizer(base)
-    end = tokenizer.eos_token_id
     beginnings = TextEncoder(tokenizer).encode_each(BEGINNINGS * rounds)
     for start in range(0, len(beginnings), AT_ONCE):
         part = beginnings[start : start + AT_ONCE]
-        width = max(map(len, part))
-        rows = model.generate(
-            input_ids=torch.tensor([[end] * (width - len(one)) + [*one] for one in part]),
-            attention_mask=torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in part]),
-            max_new_tokens=TOKENS,
-            do_sample=True,
-            top_k=0,
-            temperature=TEMPERATURE,
-            eos_token_id=end,
-            pad_token_id=end,
-        )
-        for beginning, row in zip(part, rows[:, width:].tolist(), strict=True):
-            yield str(tokenizer.decode([*beginning, *(row[: row.index(end)] if end in row else row)]))
+        for ids in continued(model, part, TOKENS, tokenizer.eos_token_id, temperature=TEMPERATURE):
+            yield str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def test_the_targets_are_what_the_model_writes_now(dataset: Dataset) -> None:
         expected = log_probabilities(checkpoint, example)[:, :words].softmax(-1)
         for place, (tokens, weights), probabilities in zip(example.text, example.text_targets, expected, strict=True):
             likeliest = probabilities.topk(min(KEPT, words)).indices.tolist()
-            assert tokens[: len(likeliest)] == tuple(likeliest) or set(likeliest) <= set(tokens)
+            assert set(likeliest) <= set(tokens)
             following = example.ids[place + 1]
             assert following in tokens
             for token, weight in zip(tokens, weights, strict=True):
@@ -57,7 +57,7 @@ def test_what_the_kept_words_lack_goes_to_the_token_that_follows() -> None:
     assert tokens == (*range(KEPT),)
 
 
-def test_its_loss_is_the_divergence(dataset: Dataset) -> None:
+def test_its_loss_is_the_divergence() -> None:
     """Against the model's own distribution over all tokens nothing is to be lost, and the gradient is zero."""
     checkpoint = tiny_checkpoint()
     ids = checkpoint.protocol.prompt([{"role": "user", "content": "a plain text"}])
@@ -70,7 +70,6 @@ def test_its_loss_is_the_divergence(dataset: Dataset) -> None:
     torch.autograd.backward(losses.replayed)
     assert losses.text == 0 and losses.replayed.item() == pytest.approx(0, abs=1e-3 * len(ids))
     assert max(float(one.grad.abs().max()) for one in trainable.trunk_parameters() if one.grad is not None) < 1e-3
-    del dataset
 
 
 def test_a_stage_that_replays_leaves_plain_text_as_it_was(run: Runner, dataset: Dataset) -> None:

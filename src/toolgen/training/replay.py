@@ -45,8 +45,7 @@ def replay(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Seq
     window = min(WINDOW, checkpoint.context_length)
     texts = [ids[start : start + window] for start in range(0, len(ids) - 1, window)][: round(drawn) + 1]
     model, words = checkpoint.model, (0, checkpoint.vocabulary.new_token_ids.start)
-    home = model.device
-    if home.type == "cpu" and not config.shard_trunk:
+    if model.device.type == "cpu" and not config.shard_trunk:  # where training takes it anyway
         model.to(device_of())
     runner, examples = Runner(model, weights="full"), []
     with quick_reading(model):
@@ -54,7 +53,6 @@ def replay(checkpoint: Checkpoint, dataset: Dataset, config: StageConfig) -> Seq
             part = texts[start : start + AT_ONCE]
             made = runner.run([Part(ids=ids[:-1], keep=len(ids) - 1, rows=words) for ids in part])
             examples += [replayed(ids, logits_TW) for ids, logits_TW in zip(part, made, strict=True)]
-    model.to(home)
     return examples
 
 

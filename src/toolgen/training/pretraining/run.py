@@ -223,7 +223,6 @@ class _Run:
         place = (step - warm) / max(1, self._config.steps - warm)
         return FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * min(1.0, place))) / 2
 
-    @torch.inference_mode()
     def _written(self, slots: Slots, at_once: int = 512) -> list[list[int]]:
         """What the untouched base writes: answers to requests of the corpus, and texts from their beginnings."""
         texts = [one.text for catalog in self._corpus.catalogs for one in catalog.requests]
@@ -237,21 +236,7 @@ class _Run:
         found: list[list[int]] = []
         for start in range(0, len(prompts), at_once):
             part = prompts[start : start + at_once]
-            width = max(map(len, part))
-            ids = torch.tensor([[0] * (width - len(one)) + one for one in part], device=self._device)
-            seen = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in part], device=self._device)
-            written = self._base.generate(
-                input_ids=ids,
-                attention_mask=seen,
-                max_new_tokens=self._config.replay_tokens,
-                do_sample=True,
-                top_k=0,
-                eos_token_id=slots.protocol.end_id,
-                pad_token_id=0,
-            )
-            for prompt, row in zip(part, written[:, width:].tolist(), strict=True):
-                end = row.index(slots.protocol.end_id) + 1 if slots.protocol.end_id in row else len(row)
-                found.append([*prompt, *row[:end]])
+            found += continued(self._base, part, self._config.replay_tokens, slots.protocol.end_id)
         return found
 
     def _open_work(self, base: Path, start: Path | None, restart: bool) -> None:
@@ -314,3 +299,25 @@ def _digest(catalog: TrainingCatalog) -> str:
 
 def _ranges(offsets: Sequence[int]) -> list[tuple[int, int]]:
     return list(pairwise(offsets))
+
+
+@torch.inference_mode()
+def continued(
+    model: PreTrainedModel, texts: Sequence[Sequence[int]], tokens: int, end_id: int, **sampling: float
+) -> list[list[int]]:
+    """Token ids of texts with at most so many more that the model draws behind each, up to `end_id`; all at once. `sampling`
+    are further settings of `generate`."""
+    width = max(map(len, texts))
+    written = model.generate(
+        input_ids=torch.tensor([[0] * (width - len(one)) + [*one] for one in texts], device=model.device),
+        attention_mask=torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in texts], device=model.device),
+        max_new_tokens=tokens,
+        do_sample=True,
+        top_k=0,
+        eos_token_id=end_id,
+        pad_token_id=0,
+        **sampling,
+    )
+    rows = written[:, width:].tolist()
+    ends = (row.index(end_id) + 1 if end_id in row else tokens for row in rows)
+    return [[*text, *row[:end]] for text, row, end in zip(texts, rows, ends, strict=True)]
