@@ -76,6 +76,25 @@ def test_a_setting_that_does_not_fit_is_one_line_that_helps(setting: str, messag
 
 
 @pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("teacher_encoder=e", r"'e' is read by the teacher toolretriever alone, and teacher = \['bm25'\]; add it"),
+        ("teacher_checkpoint=c", "teacher_checkpoint = 'c' is read by the teacher generative alone"),
+        ("join=0.5", "retrieval stage: join = 0.5 is about conversations, and this stage reads none"),
+        ("token_weights={value: 2}", "token_weights = {'value': 2.0} is about conversations"),
+    ],
+)
+def test_a_setting_that_the_stage_does_not_read_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve_config("retrieval", None, ["teacher=bm25", setting])
+
+
+def test_what_a_teacher_reads_is_taken_with_the_teacher() -> None:
+    config = resolve_config("retrieval", None, ["teacher=[bm25, toolretriever]", "teacher_encoder=e"])
+    assert config.teacher_encoder == "e"
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("stepz: 3", "recipe.yaml: there is no setting 'stepz'; did you mean 'steps'"),

@@ -151,7 +151,25 @@ def resolve_config(
     """Defaults of the stage, then the recipe, then each `key=value`; UsageError for what does not fit. `rows_stay`: for a
     checkpoint that `keeps_documentation_rows` and a dataset that `has_unasked_tools`."""
     defaults = {**stage.defaults, **(stage.where_rows_stay if rows_stay else {})}
-    return resolve_settings(StageConfig, f"{stage.name} stage", defaults, recipe, settings)
+    config = resolve_settings(StageConfig, f"{stage.name} stage", defaults, recipe, settings)
+    _refuse_unread(stage, config)
+    return config
+
+
+def _refuse_unread(stage: Stage, config: StageConfig) -> None:
+    """UsageError for a setting that this stage does not read: who sets it expects something of it."""
+    for name, retriever in (("teacher_encoder", "toolretriever"), ("teacher_checkpoint", "generative")):
+        if getattr(config, name) and retriever not in config.teacher:
+            raise UsageError(
+                f"{stage.name} stage: {name} = {getattr(config, name)!r} is read by the teacher {retriever} alone, and "
+                f"teacher = {config.teacher}; add it, as in --set 'teacher=[bm25, {retriever}]'"
+            )
+    for name in ("token_weights", "rename", "join", "vary", "thoughts"):
+        if getattr(config, name) and "trajectories" not in stage.sources:
+            raise UsageError(
+                f"{stage.name} stage: {name} = {getattr(config, name)!r} is about conversations, and this stage reads none; "
+                "leave it out"
+            )
 
 
 Settings = TypeVar("Settings", bound=BaseModel)
