@@ -68,5 +68,16 @@ def test_another_base_is_refused(folder: Path, tmp_path: Path) -> None:
         evaluate_base(made_from(folder), other)
 
 
+def test_a_text_that_ends_with_a_token_of_its_own_window_is_measured_without_it(folder: Path) -> None:
+    model, tokenizer = opened(folder)
+    ids = tokenizer("a b " * 400, add_special_tokens=False)["input_ids"]
+    text = tokenizer.decode(ids[: WINDOW + 1])
+    cut = len(tokenizer(text, add_special_tokens=False)["input_ids"]) % WINDOW
+    found = evaluate_base(made_from(folder), (model, tokenizer), more={"mine": text})
+    assert cut == 1 and found.texts["mine"].tokens == WINDOW - 1
+    with pytest.raises(UsageError, match="code is the name of a text that is measured anyway"):
+        evaluate_base(made_from(folder), (model, tokenizer), more={"code": text})
+
+
 def test_the_texts_are_long_enough_and_of_their_kind() -> None:
     assert len(prose().split()) > 400 and "def " in code() and len(code()) > 4000

@@ -16,6 +16,7 @@ from toolgen.cli.searching import has_weights
 from toolgen.errors import UsageError
 from toolgen.fetching import resolve_base
 from toolgen.files import write_json
+from toolgen.foreign.data import read_text
 
 if TYPE_CHECKING:
     from toolgen.evaluation.base import BaseResult
@@ -27,6 +28,10 @@ def base(
         str | None,
         typer.Option("--base", metavar="BASE", help="The untouched base; by default the one that it was made from."),
     ] = None,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option("--text", metavar="FILE", help="A text of your own, measured beside them; may be repeated."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="RESULT", help="Where to write the result as JSON.")
     ] = None,
@@ -35,11 +40,12 @@ def base(
     """Measure what is left of the base's own ability, beside the untouched base.
 
     Perplexity and likeliest next tokens on prose in the public domain and on code of Python's standard library, and a
-    handful of plain questions.
+    handful of plain questions. A base knows such famous prose by heart; --text measures on what you write or read.
     """
     if not has_weights(checkpoint):
         raise UsageError(f"{checkpoint} is a dataset; this needs a checkpoint")
-    file_output(output, checkpoint)
+    file_output(output, checkpoint, *(texts or ()))
+    more = {str(path): read_text(path) for path in texts or ()}
     name = untouched or read_metadata(checkpoint)["base"]
     folder = resolve_base(name, on_message=message)
     from toolgen.checkpoint import Checkpoint
@@ -47,7 +53,7 @@ def base(
 
     with progress("asking the checkpoint and its base") as on_progress:
         loaded = Checkpoint.load(checkpoint)
-        result = evaluate_base(loaded, open_base(folder, loaded.model.device), on_progress=on_progress)
+        result = evaluate_base(loaded, open_base(folder, loaded.model.device), more=more, on_progress=on_progress)
     answer = {"checkpoint": str(checkpoint), "base": name, **result.to_dict()}
     if output:
         write_json(output, answer)

@@ -107,17 +107,23 @@ def evaluate_base(
     checkpoint: Checkpoint,
     base: tuple[PreTrainedModel, PreTrainedTokenizerBase],
     *,
+    more: Mapping[str, str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BaseResult:
     """Compares a checkpoint with the untouched base that it was made from: its model, and its tokenizer with a chat template.
-    UsageError for another base, whose tokens differ."""
+    `more` are further texts by name. UsageError for another base, whose tokens differ, and for a text of fewer than two tokens
+    or with the name of another."""
     own, other = _Voice.of_checkpoint(checkpoint), _Voice.of_base(*base)
     with own.engine, other.engine:
-        texts = {"prose": prose(), "code": code()}
+        texts = _texts(more or {})
         ids = {name: other.encoder.encode_each([text])[0] for name, text in texts.items()}
         if any(own.encoder.encode_each([text])[0] != ids[name] for name, text in texts.items()):
             raise UsageError(
                 "the checkpoint and the base cut texts into other tokens; give the base that it was made from"
+            )
+        if short := [name for name, tokens in ids.items() if len(tokens) < 2]:
+            raise UsageError(
+                f"{short[0]} is too short to be measured: it has {len(ids[short[0]])} tokens, two are needed"
             )
         windows = [(name, window) for name, tokens in ids.items() for window in other.windows(tokens)]
         found: dict[str, list[tuple[int, float, float, int]]] = {name: [] for name in texts}
@@ -137,6 +143,13 @@ def evaluate_base(
                 on_progress(done, total)
     figures = {name: _figures(parts) for name, parts in found.items()}
     return BaseResult(texts=figures, questions=tuple(answers), python=platform.python_version())
+
+
+def _texts(more: Mapping[str, str]) -> dict[str, str]:
+    own = {"prose": prose(), "code": code()}
+    if taken := sorted(own.keys() & more.keys()):
+        raise UsageError(f"{taken[0]} is the name of a text that is measured anyway; give yours another")
+    return {**own, **more}
 
 
 def open_base(folder: Path, device: torch.device | str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -202,7 +215,9 @@ class _Voice:
         """A text in windows, each after the token of the beginning where the model expects it."""
         start = [self._tokenizer.bos_token_id] if begins_with_bos(self._tokenizer) else []
         for first in range(0, len(ids), WINDOW):
-            yield [*start, *ids[first : first + WINDOW]]
+            window = [*start, *ids[first : first + WINDOW]]
+            if len(window) > 1:  # the only one of them would have no token before it
+                yield window
 
     def log_probabilities(self, window: Sequence[int]) -> torch.Tensor:
         """Of every next token, after each but the last (T, V)."""
