@@ -131,7 +131,7 @@ AGENT = Stage(
             "replay": 0.02,
         },
         "blend": 0.6,
-        # What the grammar forces and the words of answers teach little. Not ablated yet.
+        # What the grammar forces and the words of answers teach little (docs/experiments.md, "The weights of tokens").
         "token_weights": {"structure": 0.1, "key": 0.5, "value": 2.0, "stop": 2.0, "answer": 0.3, "text": 1.0},
     },
     where_rows_stay={"row_learning_rate": 0.0},
