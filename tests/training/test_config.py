@@ -121,16 +121,6 @@ def test_an_empty_recipe_changes_nothing(tmp_path: Path) -> None:
     assert resolve_config("agent", tmp_path / "empty.yaml") == resolve_config("agent")
 
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
-def test_every_recipe_that_ships_is_valid_for_the_stage_in_its_name(path: Path) -> None:
-    stages = [stage for stage in STAGES if stage in path.stem] or STAGES
-    for stage in stages:
-        assert resolve_config(stage, path).shares.keys() <= STAGES[stage].sources.keys()
-
-
 def test_rows_stay_where_the_checkpoint_has_them_of_documentation_unless_it_is_said_otherwise() -> None:
     for name in ("retrieval", "agent"):
         usual, staying = (resolve(STAGES[name], rows_stay=stay) for stay in (False, True))
