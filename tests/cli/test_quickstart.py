@@ -173,7 +173,7 @@ def test_intermediate_checkpoints_can_be_kept(plan: Plan, fake: FakeToolgen) -> 
     assert all((plan.folder / name).is_dir() for name in STAGE_OUTPUTS)
 
 
-@pytest.mark.parametrize(("code", "ours"), [(1, 1), (2, 2), (130, 130), (-15, 130)])
+@pytest.mark.parametrize(("code", "ours"), [(1, 1), (2, 2), (130, 130), (-15, 130), (-6, 134), (-9, 137)])
 def test_a_step_that_fails_or_is_interrupted_stops_and_the_same_command_goes_on_there(
     plan: Plan, fake: FakeToolgen, code: int, ours: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,7 +181,9 @@ def test_a_step_that_fails_or_is_interrupted_stops_and_the_same_command_goes_on_
     with pytest.raises(typer.Exit) as stopped:
         run_plan(plan, fake)
     assert stopped.value.exit_code == ours
-    assert "rerun to resume" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "rerun to resume" in said
+    assert ("ended by SIGABRT" in said, "SIGKILL - out of memory?" in said) == (code == -6, code == -9)
     fake.commands.clear()
     run_plan(plan, fake)
     assert fake.names == ALL[1:]

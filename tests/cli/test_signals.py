@@ -72,3 +72,24 @@ def test_an_import_is_not_broken_off_unless_it_takes_too_long(tmp_path: Path, se
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{IMPORTS}", str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr, done.returncode) == (f"{whole}\n", "", 0)
+
+
+LATE = """
+import os, signal, sys
+from toolgen.cli.start import main
+
+class Library:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGABRT)
+
+library = Library()
+sys.argv = ["toolgen", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(("option", "code"), [("--version", 0), ("--nothing", 2)])
+def test_a_library_that_aborts_after_the_last_line_does_not_make_the_command_fail(option: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", LATE, option], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.startswith("toolgen ") if code == 0 else "--nothing" in done.stderr

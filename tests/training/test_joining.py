@@ -11,7 +11,15 @@ import pytest
 from toolgen.datasets.messages import call_message, calls_by_turn, calls_message, result_message, user_message
 from toolgen.datasets.query import Call
 from toolgen.datasets.trajectory import Message
-from toolgen.training.joining import JOINS, calls_in, is_joinable, join_texts, joined_conversation
+from toolgen.training.joining import (
+    JOINS,
+    Partners,
+    calls_in,
+    is_joinable,
+    join_requests,
+    join_texts,
+    joined_conversation,
+)
 
 
 def asked(text: str, *calls: tuple[str, dict[str, Any]], answer: str = "Done.") -> list[Message]:
@@ -48,6 +56,20 @@ def test_each_request_is_in_the_text_and_only_an_opening_word_loses_its_capital(
         assert text.startswith("Book a table") and "hat is new?" in text and text.endswith("Paris in May?")
     assert "Book a table. What is new? Also, Paris in May?" in texts
     assert "Book a table and what is new? Then Paris in May?" in texts
+
+
+def test_partners_make_other_calls_and_sometimes_call_the_same_tool() -> None:
+    bergen = asked("And in Bergen?", ("weather&&now", {"city": "Bergen"}))
+    partners = Partners([WEATHER, MAILS, bergen])
+    drawn = [partners.drawn(calls_in(WEATHER), Random(seed)) for seed in range(200)]
+    assert None in drawn  # the conversation itself was drawn
+    found = [places for places in drawn if places]
+    assert {1, 2} == {place for places in found for place in places}
+    assert {len(places) for places in found} == {1, 2} and all(len({*places}) == len(places) for places in found)
+    assert sum(places[0] == 2 for places in found) > len(found) / 2
+    joined = join_requests([WEATHER, bergen], Random(0))
+    assert calls_in(joined) == calls_in(WEATHER) | calls_in(bergen)
+    assert str(joined[0]["content"]).startswith("What is the weather in Oslo?")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from typing import Any
 import typer
 
 from toolgen.catalog.tool import canonical_json
+from toolgen.cli import signals
 from toolgen.cli.app import INTERRUPTED, TERMINATED
 from toolgen.cli.console import message
 from toolgen.cli.subcommand import shown_command
@@ -202,15 +204,15 @@ class Graph:
         if done:
             message(f"  {duration(seconds)}", "dim")
             return True
-        if code in (INTERRUPTED, TERMINATED) or code < 0:
+        if code in (INTERRUPTED, TERMINATED) or -code in signals.NUMBERS:
             message(f"{self.title} stopped at {step.name}; rerun to resume")
             raise typer.Exit(code if code > 0 else INTERRUPTED)
-        reason = f"exit code {code}" if code else "it left no output"
+        reason = _reason(code)
         if step.may_fail:
             message(f"{step.name} failed ({reason})")
             return False
         message(f"{self.title} stopped: {step.name} failed ({reason}); fix it and rerun to resume")
-        raise typer.Exit(code or 1)
+        raise typer.Exit(code if code > 0 else 128 - code if code < 0 else 1)
 
     def _flags(self, step: Step) -> list[str]:
         """What a repeated step also needs: permission to replace its output, and to drop an attempt with other settings."""
@@ -254,6 +256,14 @@ class Graph:
         except (InputError, ValueError, KeyError, TypeError) as error:
             message(f"{path} cannot be read ({error}); every step counts as not done")
             return {}
+
+
+def _reason(code: int) -> str:
+    """Why a step counts as failed."""
+    if code < 0:
+        killed = " - out of memory?" if -code == signal.SIGKILL else ""
+        return f"ended by {signal.Signals(-code).name}{killed}"
+    return f"exit code {code}" if code else "it left no output"
 
 
 @contextmanager

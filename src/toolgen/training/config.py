@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 Kind = Literal["structure", "key", "value", "stop", "answer", "text"]
 """Of a part of what the assistant wrote; `token_weights` says what each is."""
+TOKEN_WEIGHTS: dict[Kind, float] = {
+    "structure": 0.1,
+    "key": 0.5,
+    "value": 2.0,
+    "stop": 2.0,
+    "answer": 0.3,
+    "text": 1.0,
+}
+"""What the grammar forces and the words of answers teach little (docs/experiments.md, "The weights of tokens")."""
 
 
 class TrainingConfig(BaseModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from random import Random
 from typing import Any
 
@@ -27,6 +27,8 @@ JOINS = (" ", " Also, ", " Then ", " and ")
 """What stands between two requests."""
 JOINED = (2, 3)
 """Fewest and most requests of one."""
+SAME_TOOL = 0.33
+"""How often a conversation that is joined with others is joined with one that calls the same tool, if there is one."""
 
 _SENTENCE_END = re.compile(r"[.!]\s*$")
 # First words of a request that begin with a capital letter only because they are first.
@@ -59,6 +61,36 @@ def is_joinable(messages: Sequence[Message]) -> bool:
     if {FINISH, NO_TOOL} & {*called} or [action for action, _ in ended] != [FINISH]:
         return False
     return len(called) == len(roles) - 3 and not ended[0][1].get("gave_up")
+
+
+class Partners:
+    """Joinable conversations to join others with, also by the tool that they call."""
+
+    def __init__(self, conversations: Sequence[Sequence[Message]]) -> None:
+        self._calls = [calls_in(messages) for messages in conversations]
+        self._by_tool: dict[str, list[int]] = {}
+        for place, calls in enumerate(self._calls):
+            for tool, _ in calls:
+                self._by_tool.setdefault(tool, []).append(place)
+
+    def drawn(self, calls: Set[tuple[str, str]], random: Random) -> list[int] | None:
+        """The places of one or two conversations to join with one that makes these calls; None if those that were drawn make
+        one of them, too."""
+        places: list[int] = []
+        for _ in range(random.randint(*JOINED) - 1):
+            same = self._by_tool[min(calls)[0]] if random.random() < SAME_TOOL else None
+            place = random.choice(same or range(len(self._calls)))
+            if calls & self._calls[place]:
+                return None
+            places.append(place)
+            calls = calls | self._calls[place]
+        return places
+
+
+def join_requests(conversations: Sequence[Sequence[Message]], random: Random) -> list[Message]:
+    """Joinable conversations as one whose request is theirs, one after another."""
+    request = join_texts([str(messages[0]["content"]) for messages in conversations], random)
+    return joined_conversation(conversations, request)
 
 
 def joined_conversation(conversations: Sequence[Sequence[Message]], request: str) -> list[Message]:

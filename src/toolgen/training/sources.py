@@ -32,10 +32,10 @@ from toolgen.training.examples import (
     conversation_example,
     sequence_example,
 )
-from toolgen.training.joining import JOINED, calls_in, is_joinable, join_texts, joined_conversation
+from toolgen.training.joining import JOINED, Partners, calls_in, is_joinable, join_requests, join_texts
 from toolgen.training.renaming import renamed_conversation
 from toolgen.training.token_weights import parts_of
-from toolgen.training.varying import OtherValues
+from toolgen.training.varying import SEVERAL_VALUES, OtherValues
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
@@ -49,12 +49,6 @@ SHORT_WORDS = 4
 """Most words of one `short` example; they are drawn among twice as many of the tool's most telling ones."""
 SHORT_SAMPLES = 4
 """`short` examples a tool, and `shortened` examples a request, each drawn again."""
-
-SAME_TOOL = 0.33
-"""How often a conversation that is joined with others is joined with one that calls the same tool, if there is one."""
-
-SEVERAL_VALUES = 0.5
-"""How often a conversation that is joined, where values vary, asks for several values of its own instead."""
 
 Source = Callable[["Checkpoint", Dataset, "StageConfig"], Sequence[TrainingExample]]
 
@@ -277,7 +271,8 @@ class _Others:
         joinable = [window for window in whole if is_joinable(window.messages)]
         self._config, self._catalog = config, checkpoint.catalog
         self._joinable = {window.conversation for window in joinable}
-        self._partners = _Partners(joinable)
+        self._all = joinable
+        self._partners = Partners([window.messages for window in joinable])
         self._values = OtherValues(
             (one.messages, self._catalog.redefined(one.definitions)) for one in joinable if config.vary
         )
@@ -298,37 +293,22 @@ class _Others:
                 messages = self._values.for_several(window.messages, catalog, chooser)
                 longer = window._replace(messages=messages) if messages else None
             else:
-                longer = self._partners.joined(other, joiner)
+                longer = self._joined(other, joiner)
             if longer:
                 yield longer
         if other is not window:
             yield other
 
-
-class _Partners:
-    """Joinable conversations, also by the tool that they call."""
-
-    def __init__(self, windows: Sequence[_Window]) -> None:
-        self._all = windows
-        self._by_tool: dict[str, list[_Window]] = {}
-        for window in self._all:
-            for tool, _ in calls_in(window.messages):
-                self._by_tool.setdefault(tool, []).append(window)
-
-    def joined(self, window: _Window, chooser: random.Random) -> _Window | None:
-        """A joinable window and one or two others as one conversation; None if those that were drawn do not fit."""
-        parts, calls, meant = [window], calls_in(window.messages), _meant(window)
-        for _ in range(chooser.randint(*JOINED) - 1):
-            others = self._by_tool[min(calls)[0]] if chooser.random() < SAME_TOOL else self._all
-            other = chooser.choice(others)
-            others_calls = calls_in(other.messages)
-            agree = all(meant.setdefault(tool, definition) == definition for tool, definition in _meant(other).items())
-            if not agree or calls & others_calls:
+    def _joined(self, window: _Window, joiner: random.Random) -> _Window | None:
+        """A window and one or two others as one conversation; None if those that were drawn do not fit."""
+        places = self._partners.drawn(calls_in(window.messages), joiner)
+        if places is None:
+            return None
+        parts, meant = [window, *(self._all[place] for place in places)], _meant(window)
+        for other in parts[1:]:
+            if any(meant.setdefault(tool, definition) != definition for tool, definition in _meant(other).items()):
                 return None
-            parts.append(other)
-            calls |= others_calls
-        request = join_texts([str(part.messages[0]["content"]) for part in parts], chooser)
-        messages = joined_conversation([part.messages for part in parts], request)
+        messages = join_requests([part.messages for part in parts], joiner)
         definitions = tuple(definition for definition in meant.values() if definition is not None)
         return _Window("+".join(part.conversation for part in parts), definitions, messages)
 

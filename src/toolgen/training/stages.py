@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolgen.errors import UsageError
 from toolgen.training import sources
+from toolgen.training.config import TOKEN_WEIGHTS
 from toolgen.training.examples import TrainingExample
 from toolgen.training.loss import Loss, set_cross_entropy
 from toolgen.training.replay import replay
@@ -131,8 +132,7 @@ AGENT = Stage(
             "replay": 0.02,
         },
         "blend": 0.6,
-        # What the grammar forces and the words of answers teach little (docs/experiments.md, "The weights of tokens").
-        "token_weights": {"structure": 0.1, "key": 0.5, "value": 2.0, "stop": 2.0, "answer": 0.3, "text": 1.0},
+        "token_weights": TOKEN_WEIGHTS,
     },
     where_rows_stay={"row_learning_rate": 0.0},
     supervised_share=0.35,

@@ -25,6 +25,8 @@ SHARE = 0.8
 """How often a value of a conversation with other values is another one."""
 SEVERAL = (2, 3)
 """Fewest and most values of a request for several."""
+SEVERAL_VALUES = 0.5
+"""How often a conversation that is joined, where values vary, asks for several values of its own instead."""
 FEWEST_TEXTS = 4
 """Texts that a parameter's name must have been given in a set, so that one of them may stand for another."""
 MOST_WORDS = 8

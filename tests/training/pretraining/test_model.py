@@ -100,12 +100,13 @@ def test_a_request_whose_tools_are_hidden_learns_that_no_tool_fits_among_the_oth
 
 def test_a_tools_row_stands_for_its_token_in_conversations(pretrainer: Pretrainer) -> None:
     row, slot = torch.randn(32), 500
-    conversation = Conversation((1, 2, slot, 3, 4), {slot: "a"}, (1, 3))
+    conversation = Conversation((1, 2, slot, 3, 4), {slot: "a"}, {1: 1.0, 3: 0.5})
     found = pretrainer.calls([conversation], {"a": row}, 1.0)
     rows_VD = torch.cat([pretrainer._rows_VD, pretrainer.maker.actions_AD.detach(), row[None]])
     ids = torch.tensor([[1, 2, len(rows_VD) - 1, 3, 4]])
     hidden = pretrainer.trunk(inputs_embeds=functional.embedding(ids, rows_VD)).last_hidden_state[0]
-    expected = functional.cross_entropy(hidden[[1, 3]] @ rows_VD.T, ids[0, [2, 4]])
+    losses = functional.cross_entropy(hidden[[1, 3]] @ rows_VD.T, ids[0, [2, 4]], reduction="none")
+    expected = (losses[0] + 0.5 * losses[1]) / 1.5
     assert found == pytest.approx(float(expected.detach()), rel=1e-5)
 
 

@@ -15,6 +15,7 @@ from toolgen.catalog.text import brief, document, spaced_words
 from toolgen.catalog.tool import Tool
 from toolgen.inference.row_maker import documentation_prompt
 from toolgen.training.pretraining.config import PretrainConfig
+from toolgen.training.pretraining.conversations import Conversations
 from toolgen.training.pretraining.corpus import Corpus
 from toolgen.training.pretraining.episodes import Episode, Episodes
 from toolgen.training.pretraining.slots import Conversation, Slots
@@ -53,7 +54,8 @@ class Batches(TorchDataset[Batch]):
     ) -> None:
         self._corpus, self._episodes, self._slots = corpus, episodes, slots
         self._replayed, self._config = replayed, config
-        self._told = [(number, told) for number, one in enumerate(corpus.catalogs) for told in one.conversations]
+        self._told = [Conversations(one, config.join, config.vary) for one in corpus.catalogs]
+        self._places = [(number, place) for number, told in enumerate(self._told) for place in range(len(told))]
 
     def __len__(self) -> int:
         return self._config.steps
@@ -100,9 +102,10 @@ class Batches(TorchDataset[Batch]):
         apart."""
         found: list[Conversation] = []
         called: dict[str, int] = {}
-        for number, told in random.sample(self._told, min(len(self._told), self._config.conversations)):
+        for number, place in random.sample(self._places, min(len(self._places), self._config.conversations)):
+            told = self._told[number].drawn(place, random)
             start, catalog = self._corpus.offsets[number], self._corpus.catalogs[number]
-            talk = self._slots.render(told, catalog.by_id, self._config.conversation_tokens)
+            talk = self._slots.render(told, catalog.by_id, self._config.conversation_tokens, self._config.token_weights)
             names = {i: name if name in ACTIONS else f"{number}/{name}" for i, name in talk.names.items()}
             called |= {
                 names[i]: start + catalog.positions[name] for i, name in talk.names.items() if name not in ACTIONS

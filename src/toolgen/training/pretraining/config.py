@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from toolgen.training.config import TOKEN_WEIGHTS, Kind
 from toolgen.training.pretraining.episodes import EpisodeShape
 
 
@@ -23,6 +24,12 @@ class PretrainConfig(BaseModel):
     )
     replay_texts: int = Field(2048, ge=0, description="texts that the untouched base writes before the first step")
     replay_tokens: int = Field(160, ge=8, description="tokens of one of them")
+    join: float = Field(
+        0.0, ge=0, le=1, description="share of the conversations of one request that are joined with others"
+    )
+    vary: float = Field(
+        0.0, ge=0, le=1, description="share of the conversations of one request that are drawn with other values"
+    )
     frozen_share: float = Field(
         0.0,
         ge=0,
@@ -37,6 +44,9 @@ class PretrainConfig(BaseModel):
     row_learning_rate: float = Field(2e-3, gt=0, le=1e30, description="peak, of the row maker")
     warmup: float = Field(0.04, ge=0, le=1, description="share of the steps")
     call_weight: float = Field(0.5, ge=0, description="of the loss of calls beside that of the choice")
+    token_weights: dict[Kind, Annotated[float, Field(ge=0)]] = Field(
+        TOKEN_WEIGHTS, description="weight of each kind of token in the loss of calls, as in the agent stage"
+    )
     replay_weight: float = Field(1.0, ge=0, description="of the divergence from the untouched base")
     teacher_share: float = Field(0.35, ge=0, le=1, description="of the targets; the rest is the label's")
     bags_dropped: float = Field(

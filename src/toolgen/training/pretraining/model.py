@@ -132,10 +132,10 @@ class Pretrainer(nn.Module):
         return float(loss.detach()), right
 
     def calls(self, conversations: Sequence[Conversation], rows: Mapping[str, Tensor], weight: float) -> float:
-        """Mean loss of what the assistant writes. `rows` are those of the tools by id, taken as given."""
+        """Mean loss of what the assistant writes, by weight. `rows` are those of the tools by id, taken as given."""
         names = [*ACTIONS, *rows]
         numbers = {name: self._words + i for i, name in enumerate(names)}
-        count = sum(len(one.written) for one in conversations)
+        whole = sum(sum(one.written.values()) for one in conversations)
         texts = [[numbers[one.names[i]] if i in one.names else i for i in one.ids] for one in conversations]
         total = 0.0
         for part in self._passes(texts):
@@ -144,10 +144,12 @@ class Pretrainer(nn.Module):
             inputs = table.detach() if self._frozen else table
             embedded_TD = functional.embedding(part.ids_T, inputs).to(self._rows_VD.dtype)
             starts = [0, *accumulate(part.lengths)]
-            written = [starts[b] + t for b, i in enumerate(part.chosen) for t in conversations[i].written]
-            places_P = torch.tensor(written, device=self.device)
+            written = {starts[b] + t: w for b, i in enumerate(part.chosen) for t, w in conversations[i].written.items()}
+            places_P = torch.tensor([*written], device=self.device)
+            weights_P = torch.tensor([*written.values()], device=self.device)
             logits = part.states(self.trunk, embedded_TD)[places_P] @ table.to(embedded_TD.dtype).T
-            loss = functional.cross_entropy(logits.float(), part.ids_T[places_P + 1], reduction="sum") / count
+            losses_P = functional.cross_entropy(logits.float(), part.ids_T[places_P + 1], reduction="none")
+            loss = losses_P @ weights_P / whole
             (weight * loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total

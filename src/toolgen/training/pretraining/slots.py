@@ -7,12 +7,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
 from toolgen.catalog.catalog import Catalog
 from toolgen.catalog.tool import Tool
 from toolgen.datasets.trajectory import Message
+from toolgen.training.config import Kind
+from toolgen.training.token_weights import parts_of
 from toolgen.virtualization import PromptProtocol, ToolVocabulary, add_tool_tokens
 from toolgen.virtualization.protocol import chat_template
 from toolgen.virtualization.vocabulary import ACTIONS
@@ -24,11 +27,11 @@ SLOTS = 16
 @dataclass(frozen=True)
 class Conversation:
     """Token ids; those of `names` (tool ids and actions) stand where their rows are looked up. `written` are the positions
-    whose next token the assistant wrote."""
+    whose next token the assistant wrote, each with its weight in the loss."""
 
     ids: tuple[int, ...]
     names: Mapping[int, str]
-    written: tuple[int, ...]
+    written: Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,23 @@ class Slots:
         own.chat_template = chat_template()
         return cls(own, vocabulary, PromptProtocol(own, vocabulary, catalog))
 
-    def render(self, messages: Sequence[Message], tools: Mapping[str, Tool], max_tokens: int) -> Conversation:
-        """A conversation up to `max_tokens`; `tools` are by id."""
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Mapping[str, Tool],
+        max_tokens: int,
+        token_weights: Mapping[Kind, float],
+    ) -> Conversation:
+        """A conversation up to `max_tokens`; `tools` are by id, what a token's kind is not named for weighs 1."""
         kept = list(messages)
         while len(used := _tools_of(kept)) > SLOTS:
             kept.pop()
         vocabulary = ToolVocabulary(tuple(used), self.vocabulary.tokens[: len(used)], self.vocabulary.first_id)
         catalog = Catalog(tools[name] for name in used)
         protocol = PromptProtocol(self.tokenizer, vocabulary, catalog, self.protocol.encoder)
-        ids, mask = protocol.supervised(kept)
+        ids, weights = protocol.weighed(kept, 0, partial(parts_of, weights=token_weights))
         names = {vocabulary.sequence(name)[0]: name for name in (*ACTIONS, *used)}
-        written = tuple(i - 1 for i, own in enumerate(mask[:max_tokens]) if own and i)
+        written = {i - 1: weight for i, weight in enumerate(weights[:max_tokens]) if weight and i}
         return Conversation(tuple(ids[:max_tokens]), {i: names[i] for i in {*ids} & names.keys()}, written)
 
 
