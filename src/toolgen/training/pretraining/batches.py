@@ -98,8 +98,8 @@ class Batches(TorchDataset[Batch]):
         return brief(tool, described=draw >= dropped, listed=not dropped <= draw < 2 * dropped)
 
     def _conversations(self, random: Random) -> tuple[list[Conversation], dict[str, int]]:
-        """Some conversations, their catalogs drawn as those of requests are, and the places of their tools. Ids are those of one
-        catalog each; the catalog's number keeps them apart."""
+        """Some conversations, of catalogs that are drawn as those of requests are, and the places of their tools. Ids are those
+        of one catalog each; the catalog's number keeps them apart."""
         found: list[Conversation] = []
         called: dict[str, int] = {}
         weights = [self._corpus.catalogs[number].weight for number in self._telling]
