@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolgen.agent.loop import Search
+from toolgen.checkpoint.layout import added_to_searches, is_only_indexed
 from toolgen.cli.console import progress
 from toolgen.cli.searching import given_llm, has_weights, open_retriever
 from toolgen.datasets import Dataset, Task
@@ -50,7 +51,7 @@ AddedOption = Annotated[
         metavar="NAME",
         help="Add the logits of this retriever to the model's where it chooses a tool for a request: "
         f"{', '.join(name for name in LOGIT_SCALES if name != 'generative')}; may be repeated. By default {ADDED}, where each "
-        "tool is one token.",
+        "tool is one token, and for an index that nothing has trained what its searches add.",
     ),
 ]
 AloneOption = Annotated[
@@ -163,11 +164,16 @@ def generative_policy(
     added = (
         None
         if alone or not is_atomic
-        else make_sum(add or (ADDED,), Resources(checkpoint=checkpoint), beside=("generative",))
+        else make_sum(add or _added_by_default(checkpoint), Resources(checkpoint=checkpoint), beside=("generative",))
     )
     if added is not None:
         added.index(checkpoint.catalog)
     return GenerativePolicy(checkpoint, options=options, added=added, only_said=not alone)
+
+
+def _added_by_default(checkpoint: Checkpoint) -> Sequence[str]:
+    metadata = checkpoint.metadata
+    return added_to_searches(metadata) if is_only_indexed(metadata) else (ADDED,)
 
 
 def _first(finder: Retriever, top: int) -> Listing:
