@@ -17,6 +17,7 @@ from toolgen.cli import agent_policies
 from toolgen.cli.agent_policies import THOUGHT_TOKENS, generative_policy, thought_tokens
 from toolgen.datasets import Call, Dataset, Query, save_dataset
 from toolgen.errors import UsageError
+from toolgen.retrieval import make_sum
 from toolgen.testing import tiny_checkpoint
 
 from ..llm.test_endpoint import server
@@ -151,13 +152,12 @@ def test_the_agent_of_an_index_adds_what_its_searches_add_until_it_is_trained(
     stages: tuple[StageRecord, ...], expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     added: list[Sequence[str]] = []
-    real = agent_policies.make_sum
 
-    def make_sum(names: Sequence[str], *arguments: Any, **options: Any) -> Any:
+    def summed(names: Sequence[str], *arguments: Any, **options: Any) -> Any:
         added.append(tuple(names))
-        return real(["bm25"], *arguments, **options)
+        return make_sum(["bm25"], *arguments, **options)
 
-    monkeypatch.setattr(agent_policies, "make_sum", make_sum)
+    monkeypatch.setattr(agent_policies, "make_sum", summed)
     checkpoint = replace(tiny_checkpoint(), stages=stages)
     assert generative_policy(checkpoint, ()).added is not None
     assert generative_policy(checkpoint, (), alone=True).added is None
