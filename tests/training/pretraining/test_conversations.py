@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -42,6 +43,12 @@ def drawn(join: float, vary: float, number: int = 0) -> list[list[str]]:
         assert all(city in str(messages[0]["content"]) for city in cities)
         found.append(cities)
     return found
+
+
+def test_a_catalog_without_requests_is_drawn_by_the_tools_that_its_conversations_call() -> None:
+    several = replace(CATALOG, conversations=(*ASKED, told("Pay", ("bank&&pay", {})), told("Go", ("map&&go", {}))))
+    weights = [Conversations(one, 0.0, 0.0).weight for one in (replace(CATALOG, conversations=(DECLINED,)), several)]
+    assert 0 < weights[0] < weights[1]
 
 
 def test_without_shares_a_conversation_is_what_it_is() -> None:

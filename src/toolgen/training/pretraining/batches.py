@@ -55,7 +55,7 @@ class Batches(TorchDataset[Batch]):
         self._corpus, self._episodes, self._slots = corpus, episodes, slots
         self._replayed, self._config = replayed, config
         self._told = [Conversations(one, config.join, config.vary) for one in corpus.catalogs]
-        self._telling = [number for number, told in enumerate(self._told) if len(told)]
+        self._telling = {number: told.weight for number, told in enumerate(self._told) if len(told)}
 
     def __len__(self) -> int:
         return self._config.steps
@@ -98,13 +98,12 @@ class Batches(TorchDataset[Batch]):
         return brief(tool, described=draw >= dropped, listed=not dropped <= draw < 2 * dropped)
 
     def _conversations(self, random: Random) -> tuple[list[Conversation], dict[str, int]]:
-        """Some conversations, of catalogs that are drawn as those of requests are, and the places of their tools. Ids are those
-        of one catalog each; the catalog's number keeps them apart."""
+        """Some conversations and the places of their tools. Ids are those of one catalog each; the catalog's number keeps them
+        apart."""
         found: list[Conversation] = []
         called: dict[str, int] = {}
-        weights = [self._corpus.catalogs[number].weight for number in self._telling]
         count = self._config.conversations if self._telling else 0
-        for number in random.choices(self._telling, weights, k=count):
+        for number in random.choices([*self._telling], [*self._telling.values()], k=count):
             told = self._told[number].drawn(random.randrange(len(self._told[number])), random)
             start, catalog = self._corpus.offsets[number], self._corpus.catalogs[number]
             talk = self._slots.render(told, catalog.by_id, self._config.conversation_tokens, self._config.token_weights)

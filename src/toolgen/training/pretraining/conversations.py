@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from random import Random
 
 from toolgen.catalog.catalog import Catalog
+from toolgen.datasets.messages import NO_TOOL, actions_of
 from toolgen.datasets.trajectory import Message
 from toolgen.training.joining import Partners, calls_in, is_joinable, join_requests
 from toolgen.training.pretraining.corpus import TrainingCatalog
@@ -25,6 +27,12 @@ class Conversations:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def weight(self) -> float:
+        """How often one of them is drawn: the square root of the tools that they call."""
+        called = {action for messages in self._all for message in messages for action, _ in actions_of(message)}
+        return math.sqrt(len(called | {NO_TOOL}))
 
     def drawn(self, number: int, random: Random) -> Sequence[Message]:
         """The conversation of this number, or what stands for it this time."""
