@@ -12,7 +12,6 @@ left out. It takes some ten minutes on one core.
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -76,12 +75,11 @@ def main() -> None:
                 toolgen("catalog", "mix", options.sets, "--set", name, "--name", name, "-o", folder, *apart)
             if count is not None:
                 save_dataset(at_most(load_dataset(folder), count), folder)
-            asked, output = (Path(work) / "asked", options.output / name)
+            output = options.output / name
+            asked = Path(work) / "asked" if options.conversations else output
             toolgen("catalog", "queries", folder, "-o", asked, "--per-tool", "3")
             if options.conversations:
                 toolgen("catalog", "conversations", asked, "-o", output, "--count", str(options.conversations))
-            else:
-                shutil.move(asked, output)
 
 
 if __name__ == "__main__":

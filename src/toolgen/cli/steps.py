@@ -212,7 +212,7 @@ class Graph:
             message(f"{step.name} failed ({reason})")
             return False
         message(f"{self.title} stopped: {step.name} failed ({reason}); fix it and rerun to resume")
-        raise typer.Exit(code if code > 0 else 128 - code if code < 0 else 1)
+        raise typer.Exit(128 - code if code < 0 else code or 1)
 
     def _flags(self, step: Step) -> list[str]:
         """What a repeated step also needs: permission to replace its output, and to drop an attempt with other settings."""
