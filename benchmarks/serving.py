@@ -138,12 +138,12 @@ class First:
     def run(self, work: Work) -> float:
         started, chosen = time.perf_counter(), []
 
-        def heard(_tool: str, _arguments: str) -> bool:
+        def heard(_place: int, _tool: str, _arguments: str) -> bool:
             chosen.append(time.perf_counter())
             return True
 
         policy = self._policy.conversation(work, DecodingOptions())
-        policy.act([{"role": "user", "content": self._text}], None, tokens=TOKENS, on_text=heard)
+        policy.act([{"role": "user", "content": self._text}], None, tokens=TOKENS, on_text=heard, verbatim=True)
         return 1000 * (chosen[0] - started) if chosen else float("nan")
 
 

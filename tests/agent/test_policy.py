@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -117,8 +118,11 @@ def test_optional_arguments_that_nobody_said_are_left_out_where_that_is_asked_fo
     policy = GenerativePolicy(checkpoint, only_said=True)
     assert policy.act(asked, given=tool).arguments == {"title": "rain"}
     assert GenerativePolicy(checkpoint).act(asked, given=tool).arguments == written
-    heard = policy.act(asked, given=tool, on_text=lambda _tool, _text: None)
-    assert heard.arguments == written, "who hears the text gets what it says"
+    texts: list[tuple[int, str, str]] = []
+    policy.act(asked, given=tool, on_text=lambda *told: texts.append(told))
+    assert texts == [(0, *tool, ""), (0, *tool, '{"title": "rain"}')], "what is heard is what is called"
+    heard = policy.act(asked, given=tool, on_text=lambda *_: None, verbatim=True)
+    assert heard.arguments == written
 
 
 def test_the_conversation_is_encoded_once_over_its_steps(checkpoint: Checkpoint, catalog: Catalog) -> None:
@@ -165,9 +169,12 @@ def test_further_calls_of_the_message_are_made_until_the_model_ends_it_or_repeat
         options = replace(OPTIONS, sampling=Sampling(temperature=2.0, seed=seed))
         policy = GenerativePolicy(checkpoint, options=options)
         policy = policy.for_task(replace(TASK, definitions=tuple(definitions)), Runner(checkpoint.model))
-        action = policy.act(asked, names, required=True)
+        told: list[tuple[int, str, str]] = []
+        action = policy.act(asked, names, required=True, on_text=lambda *one, told=told: told.append(one))
         calls = [(one.tool, one.arguments["yes"]) for one in (action, *action.parallel)]
         assert len({*calls}) == len(calls) <= 3, "a call that is repeated ends the message"
+        texts = [(place, tool, json.loads(text)["yes"]) for place, tool, text in told if text]
+        assert texts == [(place, *call) for place, call in enumerate(calls)], "only what is called is told"
         assert action.tokens > sum(one.tokens for one in action.parallel)
         counts.add(len(calls))
     assert 3 in counts

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,9 @@ import pytest
 from typer.testing import Result
 
 from toolgen.catalog import Catalog, Tool
-from toolgen.checkpoint import StageRecord
-from toolgen.cli import agent_policies
-from toolgen.cli.agent_policies import THOUGHT_TOKENS, generative_policy, thought_tokens
+from toolgen.cli.agent_policies import THOUGHT_TOKENS, thought_tokens
 from toolgen.datasets import Call, Dataset, Query, save_dataset
 from toolgen.errors import UsageError
-from toolgen.retrieval import make_sum
 from toolgen.testing import tiny_checkpoint
 
 from ..llm.test_endpoint import server
@@ -138,28 +134,3 @@ def test_what_thoughts_took_is_told(toolgen: Callable[..., Result], dataset: Pat
         efforts[said] = json.loads(result.stdout)["effort"]
     assert efforts["off"]["thought_tokens"] == 0 < efforts["3"]["thought_tokens"] <= 3 * efforts["3"]["steps"]
     assert efforts["3"]["thought_tokens"] < efforts["3"]["tokens"]
-
-
-@pytest.mark.parametrize(
-    ("stages", "expected"),
-    [
-        ((), ("bm25",)),
-        ((StageRecord(stage="index", config={"rows": "made", "added": ["bm25", "dense"]}),), ("bm25", "dense")),
-        ((StageRecord(stage="index", config={"added": ["bm25", "dense"]}), StageRecord(stage="agent")), ("bm25",)),
-    ],
-)
-def test_the_agent_of_an_index_adds_what_its_searches_add_until_it_is_trained(
-    stages: tuple[StageRecord, ...], expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    added: list[Sequence[str]] = []
-
-    def summed(names: Sequence[str], *arguments: Any, **options: Any) -> Any:
-        added.append(tuple(names))
-        return make_sum(["bm25"], *arguments, **options)
-
-    monkeypatch.setattr(agent_policies, "make_sum", summed)
-    checkpoint = replace(tiny_checkpoint(), stages=stages)
-    assert generative_policy(checkpoint, ()).added is not None
-    assert generative_policy(checkpoint, (), alone=True).added is None
-    generative_policy(checkpoint, ["tfidf"])
-    assert added == [expected, ("tfidf",)]

@@ -67,7 +67,7 @@ def test_another_retriever_is_added_to_the_model(folder: Path) -> None:
     result = invoke(folder / "ckpt", "Rain in Oslo?", "--add", "bm25", "--max-steps", 1, "--json")
     assert json.loads(result.stdout)["messages"], result.output
     alone = invoke(folder / "ckpt", "Rain in Oslo?", "--add", "bm25", "--alone")
-    assert alone.exit_code == 2 and "--alone adds nothing; leave out --add" in " ".join(alone.output.split())
+    assert alone.exit_code == 2 and "alone (--alone) adds nothing; leave out --add" in " ".join(alone.output.split())
     refused = invoke(folder / "ckpt", "Rain in Oslo?", "--add", "bm52")
     assert refused.exit_code == 2 and "there is no retriever 'bm52'" in " ".join(refused.output.split())
 
@@ -121,7 +121,7 @@ def test_a_call_that_was_cut_is_shown_as_not_called(folder: Path, monkeypatch: p
         limits.append(options.argument_tokens)
         return ScriptedPolicy([Action(tool="tools&&rain", stuck="arguments_cut", fault="cut after 2 tokens")])
 
-    monkeypatch.setattr(command, "generative_policy", policy)
+    monkeypatch.setattr(command, "acting_policy", policy)
     result = invoke(folder / "ckpt", "Rain in Oslo?", "--max-argument-tokens", 2)
     assert "not called  tools&&rain: cut after 2 tokens" in result.stdout and "0 calls" in result.stdout
     assert limits == [2]
@@ -151,7 +151,7 @@ def test_tools_of_mcp_servers_are_called_where_the_user_names_the_server(
     catalog = Catalog(load_mcp(place).tools)
     tiny_checkpoint(catalog=catalog, max_position_embeddings=2048).save(tmp_path / "ckpt")
     actions = [Action(tool="sky&&rain", arguments={"city": "Oslo"}), Action(tool="finish", arguments={"answer": "no"})]
-    monkeypatch.setattr(command, "generative_policy", lambda *_, **__: ScriptedPolicy(actions))
+    monkeypatch.setattr(command, "acting_policy", lambda *_, **__: ScriptedPolicy(actions))
 
     result = invoke(tmp_path / "ckpt", "Rain in Oslo?", "--mcp-server", place, "--yes")
     assert "No rain in Oslo." in result.stdout and "1 calls  0 errors" in result.stdout.replace(",", " ")
@@ -161,7 +161,7 @@ def test_tools_of_mcp_servers_are_called_where_the_user_names_the_server(
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, *actions: tuple[str, dict[str, Any]]) -> None:
-    monkeypatch.setattr(command, "generative_policy", lambda *_, **__: ScriptedPolicy(actions))
+    monkeypatch.setattr(command, "acting_policy", lambda *_, **__: ScriptedPolicy(actions))
 
 
 def test_a_person_is_asked_before_a_call_that_may_change_something_and_before_a_server_of_the_catalog(
@@ -245,7 +245,7 @@ def test_a_recorded_run_whatever_was_done_to_its_lines_is_shown_or_refused_in_on
     both = Action(tool="tools&&rain", arguments={"city": "a"}, parallel=(Action(tool="tools&&rain", arguments={}),))
     stuck = Action(tool="tools&&rain", stuck="arguments_cut", fault="cut")
     actions: list[Any] = [("tools&&rain", {"city": "b"}), both, stuck, ("finish", {"answer": "No.", "gave_up": True})]
-    monkeypatch.setattr(command, "generative_policy", lambda *_, **__: ScriptedPolicy(actions))
+    monkeypatch.setattr(command, "acting_policy", lambda *_, **__: ScriptedPolicy(actions))
     file = tmp_path / "run.jsonl"
     first = invoke(folder / "ckpt", "Rain?", "--search", "dfs", "--record", file)
     assert [line.split()[0] for line in first.stdout.splitlines()].count("back") == 2
@@ -277,7 +277,7 @@ def test_a_benchmarks_task_is_carried_out_in_its_world_and_judged(
     catalog = Catalog([*import_tau2(tau2, "mock").catalog, *import_agentdojo(agentdojo, "banking").catalog])
     tiny_checkpoint(catalog=catalog, max_position_embeddings=4096).save(tmp_path / "ckpt")
     actions: list[Any] = [("mock&&create_task", {"user_id": "user_1", "title": "Important Meeting"})]
-    monkeypatch.setattr(command, "generative_policy", lambda *_, **__: ScriptedPolicy(actions))
+    monkeypatch.setattr(command, "acting_policy", lambda *_, **__: ScriptedPolicy(actions))
     right = invoke(tmp_path / "ckpt", "-e", "tau2:mock/create_task_1", "--search", "dfs")
     assert "Important Meeting" in right.stdout and right.stdout.splitlines()[-1].endswith("judged right")
     wrong = invoke(tmp_path / "ckpt", "-e", "agentdojo:banking/user_task_0", "--json")

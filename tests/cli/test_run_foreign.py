@@ -29,7 +29,7 @@ DISTRACTORS = 1_500
 def carried_out(folder: Path, actions: list[tuple[str, dict[str, Any]] | Action], *options: object) -> dict[str, Any]:
     """The trajectory of a run in which the model does what the script says."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "generative_policy", lambda *_, **__: ScriptedPolicy(actions))
+        patch.setattr(command, "acting_policy", lambda *_, **__: ScriptedPolicy(actions))
         result = invoke(folder, "Do it.", *options, "--yes", "--json")
     assert result.exit_code == 0, result.output
     record: dict[str, Any] = json.loads(result.stdout)

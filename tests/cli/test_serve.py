@@ -23,6 +23,7 @@ from typer.testing import Result
 
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.naming import wire_name
+from toolgen.cli.served import SearchOptions
 from toolgen.datasets import load_dataset, save_dataset
 from toolgen.testing import tiny_checkpoint, tiny_dataset
 
@@ -250,3 +251,22 @@ def test_a_rate_of_declining_needs_a_calibration(toolgen: Invoke, dataset_folder
     done = toolgen(command, dataset_folder, "--decline-rate", "0.1")
     assert done.exit_code == 2
     assert "is not calibrated for bm25" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("retriever", "add", "expected"),
+    [
+        (None, None, "bm25"),
+        ("generative", None, None),
+        ("generative", ["tfidf", "bm25"], "bm25"),
+        ("bm25", ["generative"], "bm25"),
+    ],
+    ids=str,
+)
+def test_the_agent_behind_a_server_is_helped_by_what_helps_its_searches(
+    retriever: str | None, add: list[str] | None, expected: str | None
+) -> None:
+    searching = SearchOptions(retriever=retriever, add=add)
+    policy = searching.policy(tiny_checkpoint())
+    assert (policy.added.name if policy.added else None) == expected
+    assert searching.policy(tiny_checkpoint(indexing="numeric")).added is None

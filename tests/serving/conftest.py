@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -108,12 +109,13 @@ class Script:
         prompt: Sequence[int] | None = None,
         tokens: int | None = None,
         required: bool = False,
+        parallel: bool = True,
         on_choice: Callable[[ToolChoice], None] | None = None,
-        on_text: Callable[[str, str], bool | None],
+        on_text: Callable[[int, str, str], bool | None],
+        verbatim: bool = False,
     ) -> Action:
-        self.asked.append(
-            {"messages": messages, "tools": tools, "tokens": tokens, "required": required, "options": self.options}
-        )
+        how = {"tokens": tokens, "required": required, "parallel": parallel, "options": self.options}
+        self.asked.append({"messages": messages, "tools": tools, **how})
         while not self.hold.wait(0.02):
             try:
                 self.work.check()
@@ -121,14 +123,16 @@ class Script:
                 self.cancelled.set()
                 raise
         action = self.actions.pop(0)
-        if on_choice:
-            on_choice(chosen(action.tool))
-        if action.stuck != "context_full":
-            on_text(action.tool, "")
-            text = json.dumps(dict(action.arguments))
-            for end in (*range(0, len(text) + 1, 3), len(text)):
-                if on_text(action.tool, text[:end]):
-                    return Action(tool=action.tool, stuck="arguments_cut", fault="stopped", tokens=action.tokens)
+        for place, one in enumerate((action, *action.parallel)):
+            if on_choice:
+                on_choice(chosen(one.tool))
+            if one.stuck == "context_full":
+                break
+            on_text(place, one.tool, "")
+            text = json.dumps(dict(one.arguments))
+            for end in (len(text),) if one.is_call and not verbatim else (*range(0, len(text) + 1, 3), len(text)):
+                if on_text(place, one.tool, text[:end]):
+                    return Action(tool=one.tool, stuck="arguments_cut", fault="stopped", tokens=one.tokens)
         return action
 
 
@@ -137,6 +141,12 @@ def chosen(tool: str) -> ToolChoice:
     others = [(other, 0.05) for other in ("mail&&send", "clock&&now") if other != tool]
     candidates = ((tool, 0.75), *others)
     return ToolChoice(tool=tool, probability=0.75, tool_exists=True, tool_allowed=True, candidates=candidates)
+
+
+def calls(*regions: str) -> Action:
+    """Independent calls, one for each region."""
+    first, *others = (call(region=region) for region in regions)
+    return replace(first, parallel=tuple(others))
 
 
 def call(tool: str = ALERTS, **arguments: Any) -> Action:

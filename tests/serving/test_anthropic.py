@@ -8,7 +8,7 @@ from typing import Any
 
 import anthropic
 import pytest
-from tests.serving.conftest import ALERTS, LETTER, Script, answer, call, said, served, wire
+from tests.serving.conftest import ALERTS, LETTER, Script, answer, call, calls, said, served, wire
 
 from toolgen.agent import Action
 from toolgen.checkpoint import Checkpoint
@@ -133,6 +133,7 @@ def test_tools_and_tool_choice_say_what_may_be_called(
         options["tool_choice"] = {**choice, **({"name": wire(checkpoint)} if choice["type"] == "tool" else {})}
     ask(client, **options)
     assert (script.asked[0]["tools"], script.asked[0]["required"]) == (tools, required)
+    assert script.asked[0]["parallel"] is not bool((choice or {}).get("disable_parallel_tool_use"))
 
 
 @pytest.mark.parametrize(("kind", "given"), [("bm25", {"query": "storms?"}), ("regex", "pattern")])
@@ -161,7 +162,9 @@ def test_a_tool_that_the_request_lists_needs_no_search(client: Any, script: Scri
     assert script.asked[0]["tools"] is None
 
 
-@pytest.mark.parametrize("action", [call(region="Bergen"), answer()], ids=["call", "answer"])
+@pytest.mark.parametrize(
+    "action", [call(region="Bergen"), answer(), calls("Oslo", "Bergen")], ids=["call", "answer", "calls"]
+)
 def test_a_stream_adds_up_to_what_comes_at_once(client: Any, script: Script, action: Action) -> None:
     script.actions = [action, action]
     with client.messages.stream(**REQUEST, tools=[SEARCH]) as stream:
@@ -174,7 +177,9 @@ def test_a_stream_adds_up_to_what_comes_at_once(client: Any, script: Script, act
     assert (streamed.stop_reason, streamed.usage) == (whole.stop_reason, whole.usage)
     assert (kinds[0], kinds[-1]) == ("message_start", "message_stop")
     assert kinds.count("content_block_start") == kinds.count("content_block_stop") == len(whole.content)
-    assert kinds.count("content_block_delta") > 3
+    assert not action.is_finish or kinds.count("content_block_delta") > 3
+    inputs = [block.input["region"] for block in whole.content if block.type == "tool_use"]
+    assert inputs == [one.arguments["region"] for one in (action, *action.parallel) if one.is_call]
 
 
 def test_the_asynchronous_client_gets_the_same(

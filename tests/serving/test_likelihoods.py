@@ -89,7 +89,7 @@ def test_a_tool_of_several_tokens_is_as_likely_as_all_of_them() -> None:
     likelihoods = Likelihoods(policy)
     own = policy.conversation(Runner(checkpoint.model), on_draw=likelihoods.hear, likeliest=3)
     writing = Writing((), lambda _: None, likelihoods)
-    action = own.act(MESSAGES, required=True, tokens=20, on_text=writing.hear)
+    action = own.act(MESSAGES, required=True, tokens=20, on_text=writing.hear, verbatim=True)
     first = writing.reply(action, 1).likelihoods[0]  # type: ignore[index]
     assert action.diagnostics is not None and action.diagnostics.probability is not None
     assert np.exp(first.log_probability) == pytest.approx(action.diagnostics.probability, abs=1e-3)
@@ -112,10 +112,10 @@ def drawn(token: int, log_probability: float) -> Draw:
 def test_what_a_stop_text_takes_back_is_not_told() -> None:
     writing, likelihoods, pieces = scripted(("END",))
     likelihoods.hear(drawn(1, -0.5))
-    assert not writing.hear(FINISH, "")
+    assert not writing.hear(0, FINISH, "")
     for place, text in enumerate(("Hello E", "Hello EN", "Hello END of it"), 2):
         likelihoods.hear(drawn(place, -place))
-        ends = writing.hear(FINISH, json.dumps({"answer": text})[:-2])
+        ends = writing.hear(0, FINISH, json.dumps({"answer": text})[:-2])
     assert ends
     reply = writing.reply(Action(tool=FINISH, stuck="arguments_cut"), 1)
     assert reply.text == "Hello " == "".join(piece.text for piece in pieces)
@@ -126,10 +126,10 @@ def test_what_a_stop_text_takes_back_is_not_told() -> None:
 
 def test_half_a_character_waits_for_its_other_half() -> None:
     writing, likelihoods, pieces = scripted()
-    writing.hear(FINISH, "")
+    writing.hear(0, FINISH, "")
     for place, text in enumerate(("caf\ufffd", "café", "café!")):
         likelihoods.hear(drawn(place, -1.0))
-        writing.hear(FINISH, json.dumps({"answer": text}, ensure_ascii=False)[:-2])
+        writing.hear(0, FINISH, json.dumps({"answer": text}, ensure_ascii=False)[:-2])
     reply = writing.reply(Action(tool=FINISH, arguments={"answer": "café!"}), 1)
     assert "".join(piece.text for piece in pieces) == reply.text == "café!"
     assert reply.likelihoods is not None
@@ -139,10 +139,10 @@ def test_half_a_character_waits_for_its_other_half() -> None:
 def test_what_left_no_choice_is_certain() -> None:
     writing, likelihoods, _ = scripted()
     likelihoods.hear(drawn(7, -0.1))
-    writing.hear("tool", "")
-    writing.hear("tool", '{"city": "')
+    writing.hear(0, "tool", "")
+    writing.hear(0, "tool", '{"city": "')
     likelihoods.hear(drawn(9, -2.0))
-    writing.hear("tool", '{"city": "Oslo')
+    writing.hear(0, "tool", '{"city": "Oslo')
     kept = [(one.text, one.log_probability) for one in writing.reply(Action(tool="tool"), 1).likelihoods or ()]
     assert kept == [("tool", -0.1), ('{"city": "', 0.0), ("Oslo", -2.0)]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import openai
 import pytest
-from tests.serving.conftest import ALERTS, LETTER, Script, answer, call, said, served, wire
+from tests.serving.conftest import ALERTS, LETTER, Script, answer, call, calls, said, served, wire
 
 from toolgen.agent import Action
 from toolgen.checkpoint import Checkpoint
@@ -141,9 +141,33 @@ def test_a_stream_of_a_call_adds_up(client: Any, script: Script, checkpoint: Che
         done = stream.get_final_completion()
     (made,) = done.choices[0].message.tool_calls
     assert (made.function.name, json.loads(made.function.arguments)) == (wire(checkpoint), {"region": "Bergen"})
-    assert kinds.count("tool_calls.function.arguments.delta") > 3
+    assert kinds.count("tool_calls.function.arguments.delta") == 2, (
+        "the tool is told at once, its arguments when they are complete"
+    )
     assert done.usage.completion_tokens == 7
     assert done.choices[0].finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
+def test_independent_calls_come_together(client: Any, script: Script, checkpoint: Checkpoint, stream: bool) -> None:
+    script.actions = [calls("Oslo", "Bergen")]
+    if stream:
+        with client.chat.completions.stream(model="tiny", messages=[{"role": "user", "content": "x"}]) as chunks:
+            done = chunks.get_final_completion()
+    else:
+        done = ask(client)
+    made = done.choices[0].message.tool_calls
+    told = [(one.function.name, json.loads(one.function.arguments)) for one in made]
+    assert told == [(wire(checkpoint), {"region": region}) for region in ("Oslo", "Bergen")]
+    assert len({one.id for one in made}) == 2 and done.choices[0].finish_reason == "tool_calls"
+
+
+def test_a_client_may_want_one_call_at_a_time(client: Any, script: Script) -> None:
+    script.actions = [call(), call(), call()]
+    ask(client)
+    ask(client, parallel_tool_calls=False)
+    done = client.responses.create(model="tiny", input="x", parallel_tool_calls=False)
+    assert [asked["parallel"] for asked in script.asked] == [True, False, False] and not done.parallel_tool_calls
 
 
 def test_a_stream_of_an_answer_adds_up(client: Any, script: Script) -> None:
@@ -304,7 +328,9 @@ def test_a_function_of_the_request_needs_no_search(client: Any, script: Script, 
     assert script.asked[0]["tools"] == (ALERTS,)
 
 
-@pytest.mark.parametrize("action", [call(region="Bergen"), answer()], ids=["call", "answer"])
+@pytest.mark.parametrize(
+    "action", [call(region="Bergen"), answer(), calls("Oslo", "Bergen")], ids=["call", "answer", "calls"]
+)
 def test_a_stream_of_a_response_adds_up(client: Any, script: Script, action: Action) -> None:
     script.actions = [action]
     with client.responses.stream(model="tiny", input="x", tools=[{"type": "tool_search"}]) as stream:
@@ -316,6 +342,11 @@ def test_a_stream_of_a_response_adds_up(client: Any, script: Script, action: Act
         assert done.output_text == LETTER
     else:
         assert json.loads(done.output[-1].arguments) == {"region": "Bergen"}
+        assert len(done.output) == 3 * (1 + len(action.parallel)), "each call is found before it is made"
+    added = [event.item.id for event in events if event.type == "response.output_item.added"]
+    ended = [event.item for event in events if event.type == "response.output_item.done"]
+    assert added == [item.id for item in ended] == [item.id for item in done.output]
+    assert {item.status for item in done.output} == {"completed"}
 
 
 def test_a_response_goes_on_with_results(client: Any, script: Script, checkpoint: Checkpoint) -> None:

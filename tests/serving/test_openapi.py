@@ -29,9 +29,9 @@ CONVERSATIONS = ("/v1/chat/completions", "/v1/responses", "/v1/messages")
 class Brief(Script):
     """Answers every request at once."""
 
-    def act(self, *_: Any, on_text: Callable[[str, str], bool | None], **__: Any) -> Action:
+    def act(self, *_: Any, on_text: Callable[[int, str, str], bool | None], **__: Any) -> Action:
         action = answer("Yes.")
-        on_text(action.tool, '{"answer": "Yes."}')
+        on_text(0, action.tool, '{"answer": "Yes."}')
         return action
 
 

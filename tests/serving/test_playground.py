@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,21 @@ import pytest
 
 from toolgen.agent import Action
 from toolgen.checkpoint import Checkpoint
+from toolgen.checkpoint.layout import StageRecord
 from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.retrieval.bm25 import BM25Retriever
-from toolgen.testing import tiny_catalog
+from toolgen.testing import tiny_catalog, tiny_checkpoint
 
 pytest.importorskip("fastapi")
 
 from starlette.testclient import TestClient
 from tests.serving.conftest import Script
+from tests.serving.test_request_tools import with_maker
 
 from toolgen.serving.app import make_app
 from toolgen.serving.assistant import Assistant
 from toolgen.serving.guard import PAGE_FILES, hashed
-from toolgen.serving.playground.routes import POINTS, drawn_map
+from toolgen.serving.playground.routes import POINTS, drawn_map, why_no_chat
 from toolgen.serving.playground.tool_map import layout, word_vectors
 from toolgen.serving.service import Service
 
@@ -147,6 +150,15 @@ def test_a_model_that_has_not_learned_to_act_says_so(checkpoint: Checkpoint) -> 
     assistant.close()
 
 
+def test_one_can_chat_with_an_index_whose_base_has_learned_to_act() -> None:
+    index = StageRecord(stage="index", config={"rows": "made", "added": ["bm25"]})
+    for made, is_ready in ((tiny_checkpoint(), False), (with_maker(tiny_checkpoint()), True)):
+        assistant = Assistant(replace(made, stages=(index,)))
+        service = Service("tiny", made.catalog, assistant.retriever(), assistant)
+        assert bool(why_no_chat(service)) is not is_ready
+        assistant.close()
+
+
 def test_bm25_stands_beside_the_model(client: TestClient) -> None:
     found = client.post("/playground/bm25", json={"query": "storm warnings", "limit": 3}).json()
     retriever = BM25Retriever()
@@ -245,13 +257,24 @@ def test_a_run_tells_each_step_as_it_happens(client: TestClient, acting: Script,
     assert (first["step"], first["tool"]) == (1, FORECAST)
     assert first["candidates"][0] == {"tool": FORECAST, "probability": 0.75}
     assert first["documentation"] == trained.protocol.documentation(FORECAST)
-    pieces = [event["text"] for event in events if event["type"] == "arguments"]
-    assert len(pieces) > 3
-    assert json.loads("".join(pieces)) == {"city": "Oslo"}
+    (written,) = (event["text"] for event in events if event["type"] == "arguments")
+    assert json.loads(written) == {"city": "Oslo"}
     assert "".join(event["text"] for event in events if event["type"] == "answer") == "Rain."
     assert json.loads(next(event["content"] for event in events if event["type"] == "result"))["simulated"] is True
     assert events[-1] | {"at": 0} == {"type": "end", "at": 0, "status": "finished", "calls": 1, "tokens": 13}
     assert [event["at"] for event in events] == sorted(event["at"] for event in events)
+
+
+def test_independent_calls_are_told_together(client: TestClient, acting: Script) -> None:
+    first, second = (Action(tool=FORECAST, arguments={"city": city}, tokens=9) for city in ("Oslo", "Bergen"))
+    acting.actions = [replace(first, parallel=(second,)), Action(tool=FINISH, arguments={"answer": "x"}, tokens=4)]
+    events = run(client)
+    kinds = [event["type"] for event in events]
+    assert kinds[:8] == ["choice", "arguments"] * 2 + ["action"] * 2 + ["result"] * 2
+    assert [event["step"] for event in events if event["type"] == "choice"] == [1, 2, 3]
+    told = [event["arguments"] for event in events if event["type"] == "action"]
+    assert told == [{"city": "Oslo"}, {"city": "Bergen"}, {"answer": "x"}]
+    assert (events[-1]["calls"], events[-1]["tokens"]) == (2, 13), "the tokens of an action are those of all its calls"
 
 
 def test_calls_can_be_recorded_alone(client: TestClient, acting: Script) -> None:

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -192,6 +193,27 @@ def test_a_chat_shows_each_step(browser: Any, address: str, acting: Script, trai
         expect(page.locator(".sum").nth(1)).to_contain_text("No tool fits")
     roles = [message["role"] for message in acting.asked[-1]["messages"]]
     assert roles == ["user", "assistant", "tool", "assistant", "user"]
+
+
+def test_independent_calls_have_their_own_results(browser: Any, address: str, acting: Script) -> None:
+    first, second = (Action(tool=FORECAST, arguments={"city": city}, tokens=9) for city in ("Oslo", "Bergen"))
+    acting.actions = [
+        replace(first, parallel=(second,)),
+        Action(tool=FINISH, arguments={"answer": "Rain."}, tokens=4),
+        Action(tool=NO_TOOL, tokens=1),
+    ]
+    with opened(browser, f"{address}/#chat") as page:
+        for text in ("Rain in Oslo and Bergen?", "And now?"):
+            page.get_by_label("Message").fill(text)
+            page.get_by_role("button", name="Send").click()
+            expect(page.locator(".sum").last).to_contain_text("call")
+        for place, city in enumerate(("Oslo", "Bergen")):
+            step = page.locator(".steps > li").nth(place)
+            expect(step.locator(".part pre")).to_have_count(2)
+            expect(step.locator(".part pre").first).to_have_text(f'{{"city":"{city}"}}')
+            expect(step.get_by_role("heading", name="Result, made up")).to_be_visible()
+    roles = [message["role"] for message in acting.asked[-1]["messages"]]
+    assert roles == ["user", "assistant", "tool", "tool", "assistant", "user"]
 
 
 def test_a_run_can_be_stopped_and_leaves_no_work_behind(browser: Any, trained: Checkpoint) -> None:

@@ -265,6 +265,7 @@ def test_the_model_itself_calls_the_tools_of_several_requests_at_once() -> None:
                     messages=MESSAGES,
                     tools=listed,
                     tool_choice="required",
+                    parallel_tool_calls=False,
                 )
             (made,) = done.choices[0].message.tool_calls
             names[name] = made.function.name, json.loads(made.function.arguments).keys()

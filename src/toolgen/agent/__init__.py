@@ -2,6 +2,7 @@
 Out: a trajectory: everything that was said and done, and how it ended.
 """
 
+from toolgen.agent.acting import acting_policy
 from toolgen.agent.agent import Agent, AgentRun
 from toolgen.agent.calls import Confirm, asking_before_changes
 from toolgen.agent.environments import (
@@ -60,6 +61,7 @@ __all__ = [
     "ToolResult",
     "Unfinished",
     "VirtualServerEnvironment",
+    "acting_policy",
     "asking_before_changes",
     "environment_for",
     "ground_truth",

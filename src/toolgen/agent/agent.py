@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolgen.agent.acting import acting_policy
 from toolgen.agent.calls import Confirm, asking_before_changes
 from toolgen.agent.environments.protocol import Environment, ToolResult
 from toolgen.agent.environments.python_functions import Given, PythonEnvironment
 from toolgen.agent.loop import AgentEvent, Budget, OnEvent, Search, run_agent
-from toolgen.agent.policy import GenerativePolicy, Policy
+from toolgen.agent.policy import Policy
 from toolgen.agent.record import RunRecorder, unfinished
 from toolgen.agent.search import reversible
 from toolgen.catalog.catalog import Catalog
@@ -69,8 +70,9 @@ class Agent:
     UsageError names one that is none. The model chooses among them alone.
 
     `budget` bounds each request and each call, `options` say how it decodes (with `thought_tokens` it writes a thought before
-    each action). `confirm` is asked before each call of a tool that does not say that it only reads. `record` is a folder, made
-    if need be, into which each run writes its steps as they happen, a file a run (`AgentRun.file`).
+    each action). It acts as `toolgen run` does (see `acting_policy`), or `alone`. `confirm` is asked before each call of a tool
+    that does not say that it only reads. `record` is a folder, made if need be, into which each run writes its steps as they
+    happen, a file a run (`AgentRun.file`).
 
     An agent has one conversation at a time. Leaving the context ends what was started for the functions; an environment that
     was given stays open.
@@ -87,6 +89,7 @@ class Agent:
         environment: Environment | None = None,
         budget: Budget | None = None,
         options: DecodingOptions | None = None,
+        alone: bool = False,
         confirm: Confirm | None = None,
         record: Path | None = None,
         search: Search = "chain",
@@ -107,7 +110,7 @@ class Agent:
                 raise
         self.environment = environment
         self._search = search
-        self.policy: Policy = GenerativePolicy(checkpoint, options=options)
+        self.policy: Policy = acting_policy(checkpoint, alone=alone, options=options)
         self.budget = budget or Budget()
         self._confirm = asking_before_changes(checkpoint.catalog, confirm) if confirm else None
         self._record = None if record is None else Path(record)

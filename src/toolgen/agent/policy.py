@@ -5,6 +5,7 @@ Knows no environment: what can be called now is handed in. A policy of your own 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ MAX_CALLS = 16
 TEMPERATURE = 0.7
 """With which a further attempt draws."""
 
-OnText = Callable[[str, str], bool | None]
+OnText = Callable[[int, str, str], bool | None]
 OnChoice = Callable[["ToolChoice"], None]
 StuckReason = Literal["", "context_full", "arguments_cut", "invalid_arguments"]
 
@@ -259,18 +260,24 @@ class GenerativePolicy:
         tokens: int | None = None,
         given: Sequence[str] = (),
         required: bool = False,
+        parallel: bool = True,
         on_choice: OnChoice | None = None,
         on_text: OnText | None = None,
+        verbatim: bool = False,
     ) -> Action:
         """See `Policy`. The `given` tools are not chosen but taken; with `required` it is a tool, neither "finish" nor
-        "no_tool". `prompt` are the token ids of the messages, where they are known. `on_choice` hears how the tool was chosen,
-        `on_text` the chosen tool and the arguments written so far, empty at first; if it says so, they end there. Where nobody
-        hears the text, the action may have `parallel` calls."""
+        "no_tool". `prompt` are the token ids of the messages, where they are known. Without `parallel` it is one call.
+
+        `on_choice` hears how each tool was chosen. `on_text` hears of each action its place in the step, the tool and the
+        arguments: empty once the tool is chosen, then those of an answer as they are written (if it says so, they end there)
+        and those of a call when they are complete; a call behind the first is told only if it is made. With `verbatim` all
+        are heard as they are written: then no argument is left out, and one call is made."""
         from toolgen.decoding import ContextFullError
 
         self._written = self._thought = 0
         if prompt is None:
             messages, prompt = self._shown(messages)
+        hearing = _Hearing(on_choice, on_text, verbatim)
         try:
             self._read = len(prompt)
             self._session.sync(prompt)
@@ -279,20 +286,21 @@ class GenerativePolicy:
                 self._session, tools, required=required, added_N=self._added_N(messages, tools)
             )
             tool = given[0] if given else choice.tool
-            if on_choice:
-                on_choice(choice)
-            if on_text:
-                on_text(tool, "")
-            arguments = self._arguments(tool, messages, tokens, on_text)
+            hearing.chose(choice)
+            hearing.begins(0, tool)
+            arguments = self._arguments(tool, messages, tokens, hearing)
         except ContextFullError:
             fault = "the conversation does not fit into the model's context"
             return Action(
                 tool="", stuck="context_full", fault=fault, tokens=self._written, thought_tokens=self._thought
             )
         action = self._action(tool, thought, choice, arguments)
-        if not action.is_call or on_text or len(given) == 1:
+        if not action.is_call:
             return action
-        further, written = self._further(messages, action, tools, tokens, given[1:])
+        hearing.wrote(0, tool, arguments)
+        if verbatim or not parallel or len(given) == 1:
+            return action
+        further, written = self._further(messages, action, tools, tokens, given[1:], hearing)
         return replace(action, parallel=further, tokens=action.tokens + written)
 
     def _added_N(
@@ -321,6 +329,7 @@ class GenerativePolicy:
         tools: Sequence[str] | None,
         tokens: int | None,
         given: Sequence[str],
+        hearing: _Hearing,
     ) -> tuple[tuple[Action, ...], int]:
         """The calls that the model writes behind the first in the same message, and the tokens that it wrote. One that it
         repeats or does not complete is the end of it, and is not made."""
@@ -342,13 +351,17 @@ class GenerativePolicy:
                 if choice is None:
                     break
                 tool = given[len(made) - 1] if given else choice.tool
-                action = self._action(tool, "", choice, self._arguments(tool, before, left, None))
+                arguments = self._arguments(tool, before, left, _DEAF)
             except ContextFullError:
                 written += self._written
                 break
+            action = self._action(tool, "", choice, arguments)
             written += action.tokens
             if action.stuck or (not given and _is_repeated(action, made)):
                 break
+            hearing.chose(choice)
+            hearing.begins(len(made), tool)
+            hearing.wrote(len(made), tool, arguments)
             made.append(action)
         return tuple(made[1:]), written
 
@@ -358,19 +371,17 @@ class GenerativePolicy:
         self._written += self._thought
         return str(self.checkpoint.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
-    def _arguments(
-        self, tool: str, messages: Sequence[Message], tokens: int | None, on_text: OnText | None
-    ) -> Arguments:
+    def _arguments(self, tool: str, messages: Sequence[Message], tokens: int | None, hearing: _Hearing) -> Arguments:
         self._written += len(self.checkpoint.vocabulary.sequence(tool))
         if tool != NO_TOOL:
             self.decoder.begin_call(self._session, tool, messages)
         left = None if tokens is None else max(0, tokens - self._written)
-        tell = partial(on_text, tool) if on_text else None
-        found = self.decoder.arguments(self._session, tool, tokens=left, on_text=tell)
-        if not found.value or on_text or not self.only_said:
+        found = self.decoder.arguments(self._session, tool, tokens=left, on_text=hearing.while_written(tool))
+        if not found.value or hearing.verbatim or not self.only_said:
             return found
         schema = self.decoder.protocol.arguments_schema(tool)
-        return replace(found, value=without_unsaid(found.value, schema, text_of(messages)))
+        said = without_unsaid(found.value, schema, text_of(messages))
+        return found if said == found.value else replace(found, value=said, text=json.dumps(said, ensure_ascii=False))
 
     def _action(self, tool: str, thought: str, choice: ToolChoice, arguments: Arguments) -> Action:
         stuck: StuckReason = ""
@@ -396,6 +407,35 @@ class GenerativePolicy:
                 relaxed=arguments.relaxed,
             ),
         )
+
+
+@dataclass(frozen=True)
+class _Hearing:
+    """Who hears of a step of the model, and when; see `GenerativePolicy.act`."""
+
+    on_choice: OnChoice | None = None
+    on_text: OnText | None = None
+    verbatim: bool = False
+
+    def chose(self, choice: ToolChoice) -> None:
+        if self.on_choice:
+            self.on_choice(choice)
+
+    def begins(self, place: int, tool: str) -> None:
+        if self.on_text:
+            self.on_text(place, tool, "")
+
+    def while_written(self, tool: str) -> Callable[[str], bool | None] | None:
+        """Hears the arguments of the first action as they are written, where that is told."""
+        streams = self.on_text and (self.verbatim or tool == FINISH)
+        return partial(self.on_text, 0, tool) if self.on_text and streams else None
+
+    def wrote(self, place: int, tool: str, arguments: Arguments) -> None:
+        if self.on_text and not self.verbatim:
+            self.on_text(place, tool, arguments.text)
+
+
+_DEAF = _Hearing()
 
 
 def _is_repeated(action: Action, made: Sequence[Action]) -> bool:

@@ -10,22 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from toolgen.agent.acting import ADDED
 from toolgen.agent.loop import Search
-from toolgen.checkpoint.layout import added_to_searches, is_only_indexed
 from toolgen.cli.console import progress
 from toolgen.cli.searching import given_llm, has_weights, open_retriever
 from toolgen.datasets import Dataset, Task
 from toolgen.errors import UsageError
-from toolgen.retrieval import LOGIT_SCALES, Resources, Retriever, make_sum
+from toolgen.retrieval import LOGIT_SCALES, Retriever
 
 if TYPE_CHECKING:
     from toolgen.agent import GenerativePolicy, PromptedPolicy
     from toolgen.agent.prompted import Listing
-    from toolgen.checkpoint import Checkpoint
-    from toolgen.decoding import DecodingOptions
 
-ADDED = "bm25"
-"""What is added by default: it measured better on BFCL's development split (`docs/experiments.md`)."""
 THOUGHT_TOKENS = 64
 """Of a thought, at most, unless something else is said."""
 
@@ -118,7 +114,7 @@ class PolicyChoice:
 
     def open(self, folder: Path, dataset: Dataset) -> GenerativePolicy | PromptedPolicy:
         """The policy. UsageError where it lacks what it needs."""
-        from toolgen.agent import PromptedPolicy, ground_truth
+        from toolgen.agent import PromptedPolicy, acting_policy, ground_truth
         from toolgen.checkpoint import Checkpoint
         from toolgen.decoding import DecodingOptions
 
@@ -127,7 +123,7 @@ class PolicyChoice:
                 raise UsageError(f"{folder} is a dataset; an agent needs a trained checkpoint folder")
             options = DecodingOptions(thought_tokens=thought_tokens(self.thought))
             model = Checkpoint.load(folder, catalog=dataset.catalog)
-            return generative_policy(model, self.add, alone=self.alone, options=options)
+            return acting_policy(model, self.add, alone=self.alone, options=options)
         llm = given_llm(self.llm, self.endpoint, self.model)
         if llm is None:
             raise UsageError(
@@ -143,37 +139,6 @@ class PolicyChoice:
             finder = open_retriever(folder, self.retriever, dataset=dataset, on_progress=on_progress)
             finder.index(dataset.catalog)
         return _first(finder, self.top)
-
-
-def generative_policy(
-    checkpoint: Checkpoint,
-    add: Sequence[str],
-    *,
-    alone: bool = False,
-    options: DecodingOptions | None = None,
-) -> GenerativePolicy:
-    """The checkpoint's own policy; unless the model acts alone, with the logits of other retrievers added where a tool is
-    chosen for a request, and without unsaid arguments."""
-    from toolgen.agent import GenerativePolicy
-
-    is_atomic = checkpoint.vocabulary.is_atomic
-    if add and alone:
-        raise UsageError("--alone adds nothing; leave out --add")
-    if add and not is_atomic:
-        raise UsageError("--add needs a checkpoint with one token a tool; here a tool is several")
-    added = (
-        None
-        if alone or not is_atomic
-        else make_sum(add or _added_by_default(checkpoint), Resources(checkpoint=checkpoint), beside=("generative",))
-    )
-    if added is not None:
-        added.index(checkpoint.catalog)
-    return GenerativePolicy(checkpoint, options=options, added=added, only_said=not alone)
-
-
-def _added_by_default(checkpoint: Checkpoint) -> Sequence[str]:
-    metadata = checkpoint.metadata
-    return added_to_searches(metadata) if is_only_indexed(metadata) else (ADDED,)
 
 
 def _first(finder: Retriever, top: int) -> Listing:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from toolgen.agent import Budget, GenerativePolicy, RunRecorder, read_run, run_agent
+from toolgen.agent import Budget, GenerativePolicy, RunRecorder, acting_policy, read_run, run_agent
 from toolgen.agent.loop import AgentEvent, OnEvent
 from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
@@ -19,7 +19,6 @@ from toolgen.cli.agent_policies import (
     AloneOption,
     SearchOption,
     ThoughtOption,
-    generative_policy,
     thought_tokens,
 )
 from toolgen.cli.calling import (
@@ -181,7 +180,7 @@ def _tell(trajectory: Trajectory, score: Score | None, as_json: bool) -> None:
 def _policy(folder: Path, add: Sequence[str], alone: bool, options: DecodingOptions) -> GenerativePolicy:
     from toolgen.checkpoint import Checkpoint
 
-    return generative_policy(Checkpoint.load(folder), add, alone=alone, options=options)
+    return acting_policy(Checkpoint.load(folder), add, alone=alone, options=options)
 
 
 def _listener(as_json: bool, recorder: RunRecorder | None) -> OnEvent:

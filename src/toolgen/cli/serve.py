@@ -19,8 +19,7 @@ from toolgen.foreign.data import read_text
 from toolgen.serving.addresses import LOOPBACK, in_url
 
 if TYPE_CHECKING:
-    from toolgen.catalog import Catalog
-    from toolgen.checkpoint import Checkpoint
+    from toolgen.agent import GenerativePolicy
     from toolgen.serving.assistant import Assistant
     from toolgen.serving.service import Service
 
@@ -108,8 +107,10 @@ def serve(
         retriever=retriever, add=add, encoder=encoder, decline_rate=decline_rate, include=include, exclude=exclude
     )
 
-    def assistant_of(checkpoint: Checkpoint, catalog: Catalog) -> Assistant:
-        return Assistant(checkpoint, tools=catalog.ids, running=running, waiting=waiting, seconds=seconds)
+    def assistant_of(policy: GenerativePolicy, tools: tuple[str, ...]) -> Assistant:
+        return Assistant(
+            policy.checkpoint, policy=policy, tools=tools, running=running, waiting=waiting, seconds=seconds
+        )
 
     def load() -> Loaded:
         known = _keys(keys, config, host)
@@ -123,7 +124,9 @@ def serve(
     uvicorn.run(app, host=host, port=port, log_config=_LOG, log_level="warning", timeout_graceful_shutdown=grace)
 
 
-def _service(folder: Path, searching: SearchOptions, make: Callable[[Checkpoint, Catalog], Assistant]) -> Service:
+def _service(
+    folder: Path, searching: SearchOptions, make: Callable[[GenerativePolicy, tuple[str, ...]], Assistant]
+) -> Service:
     from toolgen.serving.service import Service
 
     catalog, assistant = searching.catalog(folder), None
@@ -131,7 +134,7 @@ def _service(folder: Path, searching: SearchOptions, make: Callable[[Checkpoint,
         from toolgen.checkpoint import Checkpoint
         from toolgen.serving.request_tools import with_room
 
-        assistant = make(with_room(Checkpoint.load(folder)), catalog)
+        assistant = make(searching.policy(with_room(Checkpoint.load(folder))), catalog.ids)
     loaded = (assistant.checkpoint, assistant.engine) if assistant else ()
     return Service(folder.resolve().name, catalog, searching.open(folder, catalog, *loaded), assistant)
 

@@ -19,8 +19,10 @@ from toolgen.cli.searching import load_catalog, open_retriever
 from toolgen.cli.tool_sources import read_sources, tell_losses
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.fetching.cache import cache_folder
+from toolgen.retrieval import LOGIT_SCALES
 
 if TYPE_CHECKING:
+    from toolgen.agent import GenerativePolicy
     from toolgen.checkpoint import Checkpoint
     from toolgen.inference.engine import Engine
     from toolgen.retrieval import Retriever
@@ -72,6 +74,17 @@ class SearchOptions:
             )
             finder.index(catalog)
         return finder
+
+    def policy(self, checkpoint: Checkpoint) -> GenerativePolicy:
+        """How a served checkpoint acts. What searches are told to add helps it, too; where the model is told to search by
+        itself, it also acts alone."""
+        from toolgen.agent import acting_policy
+
+        add = [name for name in self.add or () if name in LOGIT_SCALES and not name.startswith("generative")]
+        if not checkpoint.vocabulary.is_atomic:
+            add = []
+        is_alone = self.retriever == "generative" and not add
+        return acting_policy(checkpoint, add, alone=is_alone, encoder=self.encoder)
 
 
 def served_folder(ctx: typer.Context, given: Sequence[str]) -> Path:

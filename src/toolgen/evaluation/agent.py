@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, get_args
 
+from toolgen.agent.acting import acting_policy
 from toolgen.agent.environments import NO_PACKAGES, Packages, environment_for
 from toolgen.agent.loop import Budget, Search, run_agent
 from toolgen.agent.policy import Drawing, GenerativePolicy, GivenTools, PerTask, Policy, RetryingPolicy, right_tools
@@ -91,7 +92,7 @@ def evaluate_agent(
     config = config or AgentEvaluation()
     started = time.perf_counter()
     tasks = agent_tasks(dataset, config, packages)
-    policy = agent if hasattr(agent, "act") else GenerativePolicy(agent)
+    policy = agent if hasattr(agent, "act") else acting_policy(agent)
     judge = _Judge(policy, dataset, config, packages)
     done: dict[int, AgentRecord] = {}
 

@@ -64,13 +64,15 @@ class MessageAnswer:
     listed: frozenset[str] = frozenset()
     id: str = field(default_factory=lambda: new_id("msg"))
     content: list[Json] = field(default_factory=list)
+    _begun: int = 0
 
     def whole(self, reply: Reply) -> Json:
         """`message`."""
-        content = self.content
-        if reply.tool is not None:
-            calls = [{**content[-1], "input": json.loads(reply.text)}] if reply.end == "call" else []
-            content = content[:-1] + calls
+        inputs = iter([json.loads(text) for _, text in reply.calls])
+        content = [
+            {**block, "input": next(inputs)} if block["type"] == "tool_use" else block
+            for block in (self.content if reply.tool is None or reply.calls else self.content[:-1])
+        ]
         return self._message(content, reply.prompt_tokens, reply.tokens) | _stopped(reply)
 
     def events(self, event: Begun | Piece) -> Iterator[Json]:
@@ -78,7 +80,10 @@ class MessageAnswer:
         if isinstance(event, Begun):
             yield {"type": "message_start", "message": self._message([], event.prompt_tokens, 0)}
             return
-        if not self.content:
+        if event.place == self._begun:
+            if self._begun:
+                yield self._stop()
+            self._begun += 1
             if event.tool is None:
                 yield self._start({"type": "text", "text": "", "citations": None})
             else:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from toolgen.agent import GenerativePolicy
+from toolgen.agent import GenerativePolicy, acting_policy
 from toolgen.checkpoint import Checkpoint
 from toolgen.errors import UsageError
 from toolgen.inference.engine import Engine, Handle, Request
@@ -28,13 +28,15 @@ RELEASE_SECONDS = 10.0
 
 class Assistant:
     """Takes steps with a checkpoint: `running` at once, `waiting` more in a queue, each for at most `seconds`. Where a step
-    does not say which tools it may call, these are `tools` (None: the whole catalog)."""
+    does not say which tools it may call, these are `tools` (None: the whole catalog). The `policy` is the checkpoint's, by
+    default `acting_policy`."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
         *,
         tools: tuple[str, ...] | None = None,
+        policy: GenerativePolicy | None = None,
         running: int = 32,
         waiting: int = 64,
         seconds: float = 120.0,
@@ -43,7 +45,7 @@ class Assistant:
             raise UsageError(f"running, waiting and seconds are above 0; got {running}, {waiting} and {seconds}")
         self.checkpoint = checkpoint
         self.engine = Engine(checkpoint.model, concurrency=running)
-        self._policy = GenerativePolicy(checkpoint)
+        self._policy = policy or acting_policy(checkpoint)
         self._own = RequestTools(self._policy)
         self._tools = None if tools == checkpoint.catalog.ids else tools
         self._most, self._seconds = running + waiting, seconds

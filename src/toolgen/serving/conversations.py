@@ -51,6 +51,7 @@ class ChatRequest(Given):
     model: str = ""
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
     stream: bool = False
     stream_options: dict[str, Any] | None = None
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -73,6 +74,7 @@ class ResponsesRequest(Given):
     instructions: str | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
     stream: bool = False
     max_output_tokens: int | None = Field(None, ge=1)
     temperature: Temperature = None
@@ -120,7 +122,8 @@ def add_chat(app: FastAPI, service: Service) -> None:
             given.max_completion_tokens or given.max_tokens or TOKENS,
             _sampling(given.temperature, given.top_p, seed=given.seed),
             [given.stop] if isinstance(given.stop, str) else given.stop,
-            (given.top_logprobs or 0) if given.logprobs else None,
+            parallel=given.parallel_tool_calls is not False,
+            likelihoods=(given.top_logprobs or 0) if given.logprobs else None,
         )
         usage = bool((given.stream_options or {}).get("include_usage"))
         answer = ChatAnswer(given.model or service.name, offer.names, usage)
@@ -136,14 +139,21 @@ def add_responses(app: FastAPI, service: Service) -> None:
         offer = read_offer(given.tools, service.names)
         messages = response_messages(given.input, given.instructions, offer.names)
         tokens = given.max_output_tokens or TOKENS
-        step = _step(messages, offer, given.tool_choice, tokens, _sampling(given.temperature, given.top_p))
+        parallel = given.parallel_tool_calls is not False
+        sampling = _sampling(given.temperature, given.top_p)
+        step = _step(messages, offer, given.tool_choice, tokens, sampling, parallel=parallel)
         answer = ResponseAnswer(
             given.model or service.name,
             offer.names,
             _query(messages),
             offer.searches,
             frozenset(offer.listed),
-            {"tools": given.tools or [], "instructions": given.instructions, "metadata": given.metadata or {}},
+            {
+                "tools": given.tools or [],
+                "instructions": given.instructions,
+                "metadata": given.metadata or {},
+                "parallel_tool_calls": parallel,
+            },
         )
         return await _answered(service, request, step, answer, "events" if given.stream else None)
 
@@ -154,7 +164,8 @@ def add_messages(app: FastAPI, service: Service) -> None:
     def read(given: CountRequest, tokens: int, *how: Any) -> tuple[Step, Offer]:
         offer = read_offer(openai_tools(given.tools), service.names)
         messages = anthropic_messages(given.messages, given.system, offer.names)
-        return _step(messages, offer, openai_choice(given.tool_choice), tokens, *how), offer
+        parallel = not (given.tool_choice or {}).get("disable_parallel_tool_use")
+        return _step(messages, offer, openai_choice(given.tool_choice), tokens, *how, parallel=parallel), offer
 
     @app.post(COUNT, response_model=None)
     async def count(given: Annotated[CountRequest, Body()], request: Request) -> Any:
@@ -184,6 +195,8 @@ def _step(
     tokens: int,
     sampling: Sampling,
     stop: Sequence[str] | None = None,
+    *,
+    parallel: bool = True,
     likelihoods: int | None = None,
 ) -> Step:
     choice = offer.choose(tool_choice)
@@ -191,6 +204,7 @@ def _step(
         messages=messages,
         tools=choice.tools,
         required=choice.required,
+        parallel=parallel,
         tokens=tokens,
         sampling=sampling,
         stop=tuple(filter(None, stop or ())),

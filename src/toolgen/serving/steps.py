@@ -37,13 +37,15 @@ class Step:
 
     `tools` are those that it may call (None: all); with `required` it has to call one of them. `tokens` bounds
     what is written. An answer ends before the first of the texts `stop` that is written. `own` are tools that the request
-    brings along, beside those of the catalog; they are among "all". With `likelihoods` it is told how likely each token was
-    that is drawn, and so many of the likeliest.
+    brings along, beside those of the catalog; they are among "all". Without `parallel` it is one call. With `likelihoods` it is
+    told how likely each token was that is drawn, and so many of the likeliest; then it is one call, whose arguments are as the
+    model wrote them.
     """
 
     messages: Sequence[Message]
     tools: tuple[str, ...] | None = None
     required: bool = False
+    parallel: bool = True
     tokens: int = 1024
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
@@ -61,18 +63,19 @@ class Begun:
 @dataclass(frozen=True)
 class Piece:
     """Any other event: more text, of the arguments of a call of `tool`, or of the answer (None). The first may be empty.
-    `likelihoods` are those of its tokens, if they were asked for."""
+    `likelihoods` are those of its tokens, if they were asked for; `place` is that of the call in the step."""
 
     tool: str | None
     text: str
     likelihoods: tuple[Likelihood, ...] = ()
+    place: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
     """What came of a step: a call of `tool` with `text` as its arguments, or (None) the answer `text`. A call that `tokens` cut
-    is none: `end` is "length" then. `stop` is the text that ended an answer. `likelihoods`: of all tokens, if they were asked
-    for."""
+    is none: `end` is "length" then. `further` are the tools and arguments of calls beside it. `stop` is the text that ended an
+    answer. `likelihoods`: of all tokens, if they were asked for."""
 
     tool: str | None
     text: str
@@ -80,7 +83,13 @@ class Reply:
     stop: str | None
     prompt_tokens: int
     tokens: int
+    further: tuple[tuple[str, str], ...] = ()
     likelihoods: tuple[Likelihood, ...] | None = None
+
+    @property
+    def calls(self) -> tuple[tuple[str, str], ...]:
+        """The tool and the arguments of each call that is to be made."""
+        return ((self.tool, self.text), *self.further) if self.end == "call" and self.tool is not None else ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,9 @@ class StepWork:
             prompt=prompt,
             tokens=step.tokens,
             required=step.required,
+            parallel=step.parallel,
             on_text=writing.hear,
+            verbatim=likelihoods is not None,
         )
         if action.stuck == "context_full":
             raise FormatError(action.fault, "messages", "context_length_exceeded")
@@ -147,9 +158,14 @@ class Writing:
         self._tool: str | None = None
         self._text, self._sent, self._is_open = "", 0, False
         self._found: str | None = None
+        self._further: dict[int, tuple[str, str]] = {}
 
-    def hear(self, tool: str, arguments: str) -> bool:
-        """Takes the chosen action and the text of its arguments so far; whether it ends here."""
+    def hear(self, place: int, tool: str, arguments: str) -> bool:
+        """Takes an action, its place in the step and the text of its arguments so far; whether it ends here."""
+        if place:
+            self._further[place] = tool, arguments
+            self._tell(Piece(tool, arguments, place=place))
+            return False
         answers = tool in (FINISH, NO_TOOL)
         self._tool = None if answers else tool
         text = arguments if not answers else answer_so_far(arguments) if tool == FINISH else DECLINED
@@ -186,6 +202,7 @@ class Writing:
             stop=self._found,
             prompt_tokens=prompt_tokens,
             tokens=action.tokens,
+            further=tuple(self._further.values()),
             likelihoods=self._likelihoods.taken if self._likelihoods else None,
         )
 

@@ -43,16 +43,17 @@ class ChatAnswer:
     names: Names
     usage: bool = False
     id: str = field(default_factory=lambda: new_id("chatcmpl"))
-    call_id: str = field(default_factory=lambda: new_id("call"))
     created: int = field(default_factory=lambda: int(time.time()))
-    _is_called: bool = False
+    _call_ids: list[str] = field(default_factory=list)
 
     def whole(self, reply: Reply) -> Json:
         """`chat.completion`."""
         message: Json = {"role": "assistant", "content": None, "refusal": None}
-        if reply.end == "call":
-            function = {"name": self.names.wire(str(reply.tool)), "arguments": reply.text}
-            message["tool_calls"] = [{"id": self.call_id, "type": "function", "function": function}]
+        if reply.calls:
+            message["tool_calls"] = [
+                {"id": call_id, "type": "function", "function": self._function(tool, text)}
+                for call_id, (tool, text) in zip(self._call_ids, reply.calls, strict=True)
+            ]
         elif reply.tool is None:
             message["content"] = reply.text
         logprobs = None if reply.likelihoods is None else self._logprobs(reply.likelihoods)
@@ -68,12 +69,12 @@ class ChatAnswer:
         if event.tool is None:
             if event.text or logprobs:
                 yield self._chunk({"content": event.text}, logprobs=logprobs)
-        elif not self._is_called:
-            self._is_called = True
-            function = {"name": self.names.wire(event.tool), "arguments": event.text}
-            yield self._call_chunk(logprobs, id=self.call_id, type="function", function=function)
+        elif event.place == len(self._call_ids):
+            self._call_ids.append(new_id("call"))
+            function = self._function(event.tool, event.text)
+            yield self._call_chunk(event, logprobs, id=self._call_ids[-1], type="function", function=function)
         elif event.text or logprobs:
-            yield self._call_chunk(logprobs, function={"arguments": event.text})
+            yield self._call_chunk(event, logprobs, function={"arguments": event.text})
 
     def end(self, reply: Reply) -> Iterator[Json]:
         """The last chunks."""
@@ -84,8 +85,11 @@ class ChatAnswer:
     def _head(self, kind: str) -> Json:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
-    def _call_chunk(self, logprobs: Json | None, **call: Any) -> Json:
-        return self._chunk({"tool_calls": [{"index": 0, **call}]}, logprobs=logprobs)
+    def _function(self, tool: str, arguments: str) -> Json:
+        return {"name": self.names.wire(tool), "arguments": arguments}
+
+    def _call_chunk(self, piece: Piece, logprobs: Json | None, **call: Any) -> Json:
+        return self._chunk({"tool_calls": [{"index": piece.place, **call}]}, logprobs=logprobs)
 
     def _logprobs(self, likelihoods: Sequence[Likelihood]) -> Json:
         return {"content": [self._token(one) for one in likelihoods], "refusal": None}
@@ -135,6 +139,7 @@ class ResponseAnswer:
     created: int = field(default_factory=lambda: int(time.time()))
     output: list[Json] = field(default_factory=list)
     _number: int = 0
+    _begun: int = 0
 
     def whole(self, reply: Reply) -> Json:
         """`response`."""
@@ -156,14 +161,17 @@ class ResponseAnswer:
             yield self._event("response.created", response=self._response("in_progress"))
             yield self._event("response.in_progress", response=self._response("in_progress"))
             return
-        if not self.output:
+        if event.place == self._begun:
+            if self._begun:
+                yield from self._close("completed")
+            self._begun += 1
             yield from self._open_message() if event.tool is None else self._open_call(event.tool)
         if event.text:
             yield self._delta(event.text, event.tool is None)
 
     def end(self, reply: Reply) -> Iterator[Json]:
         """The item ends, and the response."""
-        yield from self._close(reply)
+        yield from self._close("incomplete" if reply.end == "length" else "completed")
         whole = self.whole(reply)
         yield self._event(f"response.{whole['status']}", response=whole)
 
@@ -192,9 +200,9 @@ class ResponseAnswer:
         self.output[-1]["arguments"] += text
         return self._event("response.function_call_arguments.delta", **self._place(), delta=text)
 
-    def _close(self, reply: Reply) -> Iterator[Json]:
+    def _close(self, status: str) -> Iterator[Json]:
         item = self.output[-1]
-        item["status"] = "incomplete" if reply.end == "length" else "completed"
+        item["status"] = status
         if item["type"] == "message":
             (part,) = item["content"]
             place = self._place(content=True)
@@ -227,7 +235,7 @@ class ResponseAnswer:
             "output": [dict(item) for item in self.output],
             "error": None,
             "incomplete_details": None,
-            "parallel_tool_calls": False,
+            "parallel_tool_calls": True,
             "instructions": None,
             "metadata": {},
             "temperature": None,

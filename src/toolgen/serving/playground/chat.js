@@ -45,6 +45,8 @@ class Turn {
     this.messages = [{ role: "user", content: text }];
     this.steps = make("ol", { class: "steps", "aria-label": "Steps" });
     this.element = make("article", { class: "turn" }, make("p", { class: "said" }, text), this.steps);
+    this.chosen = []; // the steps whose actions are still to come
+    this.called = []; // those whose results are
     this.hasEnded = false;
     this.at = 0;
   }
@@ -59,51 +61,54 @@ class Turn {
   on_choice(event) {
     const [provider, name] = parted(event.tool), isTool = event.documentation !== "";
     const title = { finish: "Answer", no_tool: "Declined" }[event.tool] ?? name;
-    this.time = make("span", { class: "time" });
-    this.step = make("li", {}, make("div", { class: "step-head" }, make("span", { class: "name" }, title),
-      ...(isTool ? [make("span", { class: "provider" }, provider)] : []), this.time));
-    this.step.append(candidates(event));
-    if (isTool) this.step.append(make("details", {}, make("summary", {}, "What the model now reads"), make("pre", { tabindex: "0" }, event.documentation)));
-    this.steps.append(this.step);
-    this.text = null;
-    this.tick(event, "chosen in");
+    const card = this.card();
+    card.step.append(make("div", { class: "step-head" }, make("span", { class: "name" }, title),
+      ...(isTool ? [make("span", { class: "provider" }, provider)] : []), card.time));
+    card.step.append(candidates(event));
+    if (isTool) card.step.append(make("details", {}, make("summary", {}, "What the model now reads"), make("pre", { tabindex: "0" }, event.documentation)));
+    this.chosen.push(card);
+    this.tick(card, event, "chosen in");
     say(isTool ? `Step ${event.step}: ${name}, ${percent(event.probability)}` : title);
   }
 
   on_arguments(event) {
-    this.text ??= this.part("Arguments", "part writing");
-    this.text.append(event.text);
+    const card = this.chosen.at(-1);
+    this.written(card, event.text);
+    this.tick(card, event, "written in");
   }
 
   on_answer(event) {
-    this.answer ??= this.step.appendChild(make("p", { class: "answer" }));
+    this.answer ??= this.chosen.at(-1).step.appendChild(make("p", { class: "answer" }));
     this.answer.append(event.text);
   }
 
+  /** Of independent calls the actions come one after the other, in their order; then the results. */
   on_action(event) {
-    this.step ??= this.steps.appendChild(make("li"));
-    this.text?.parentElement.classList.remove("writing");
+    const card = this.chosen.shift() ?? this.card();
     if (event.stuck) {
-      this.step.append(make("p", { class: "part wrong fault" }, `Not called: ${event.fault}`));
+      card.step.append(make("p", { class: "part wrong fault" }, `Not called: ${event.fault}`));
       return;
     }
-    this.tick(event, "written in");
     if (event.tool === "finish" || event.tool === "no_tool") {
+      this.tick(card, event, "written in");
       if (event.arguments.answer !== undefined && this.answer) this.answer.textContent = event.arguments.answer;
       this.messages.push({ role: "assistant", content: this.answer?.textContent ?? "" });
       return;
     }
     const written = JSON.stringify(event.arguments);
-    (this.text ?? this.part("Arguments")).textContent = written.length > 60 ? JSON.stringify(event.arguments, null, 2) : written;
-    const call = { id: `call_${messages.length + this.messages.length}`, type: "function", function: { name: event.tool, arguments: written } };
-    this.messages.push({ role: "assistant", content: "", tool_calls: [call] });
+    this.written(card, written.length > 60 ? JSON.stringify(event.arguments, null, 2) : written);
+    if (!this.called.length) this.messages.push({ role: "assistant", content: "", tool_calls: [] });
+    const calls = this.messages.at(-1).tool_calls;
+    card.id = `call_${messages.length + this.messages.length}_${calls.length}`;
+    calls.push({ id: card.id, type: "function", function: { name: event.tool, arguments: written } });
+    this.called.push(card);
   }
 
   on_result(event) {
-    const isWrong = event.status !== "ok";
+    const isWrong = event.status !== "ok", card = this.called.shift();
     const title = isWrong ? "Result: an error" : this.isMadeUp ? "Result, made up" : "Result";
-    this.part(title, isWrong ? "part wrong" : "part").append(readable(event.content));
-    this.messages.push({ role: "tool", tool_call_id: this.messages.at(-1).tool_calls[0].id, content: event.content });
+    this.part(card, title, isWrong ? "part wrong" : "part").append(readable(event.content));
+    this.messages.push({ role: "tool", tool_call_id: card.id, content: event.content });
     this.at = event.at;
     say(isWrong ? "The call failed" : "The result is here");
   }
@@ -117,19 +122,29 @@ class Turn {
   }
 
   break(reason) {
-    this.text?.parentElement.classList.remove("writing");
     this.steps.lastElementChild?.classList.add("last");
     this.element.append(make("p", { class: "sum wrong fault", role: "alert" }, reason));
   }
 
-  part(title, kind = "part") {
+  card() {
+    const card = { step: make("li"), time: make("span", { class: "time" }), text: null };
+    this.steps.append(card.step);
+    return card;
+  }
+
+  written(card, text) {
+    card.text ??= this.part(card, "Arguments");
+    card.text.textContent = text;
+  }
+
+  part(card, title, kind = "part") {
     const text = make("pre", { tabindex: "0" });
-    this.step.append(make("div", { class: kind }, make("h3", {}, title), text));
+    card.step.append(make("div", { class: kind }, make("h3", {}, title), text));
     return text;
   }
 
-  tick(event, what) {
-    this.time.textContent = [this.time.textContent, `${what} ${seconds(event.at - this.at)}`].filter(Boolean).join(", ");
+  tick(card, event, what) {
+    card.time.textContent = [card.time.textContent, `${what} ${seconds(event.at - this.at)}`].filter(Boolean).join(", ");
     this.at = event.at;
   }
 }

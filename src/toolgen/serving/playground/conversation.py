@@ -3,11 +3,13 @@
 The events of a run, in their order; each has its `type`, and `at`, the milliseconds since the run began:
 
     choice      step, tool, probability, candidates (tool and probability, best first), documentation (what the model now reads)
-    arguments   text: what is new of the arguments of the tool
+    arguments   text: those of the tool that was chosen last
     answer      text: what is new of the answer
     action      tool, arguments, tokens, and stuck and fault where the call could not be completed and is not carried out
     result      status, content
     end         status (finished, gave_up, declined, or the limit that was reached), calls, tokens
+
+Independent calls are made together: then their choices and arguments come first, then their actions, then their results.
 """
 
 from __future__ import annotations
@@ -63,17 +65,16 @@ class _Told:
         self, messages: Sequence[Message], tools: Sequence[str] | None = None, *, tokens: int | None = None
     ) -> Action:
         writing = Writing((), self._wrote)
-        self.step += 1
         return self.policy.act(
             [*self.before, *messages], tools, tokens=tokens, on_choice=self._chosen, on_text=writing.hear
         )
 
     def hear(self, event: AgentEvent) -> None:
         if event.kind == "action" and event.action:
-            action = event.action
-            self.tokens += action.tokens
-            stuck = {"stuck": action.stuck, "fault": action.fault} if action.stuck else {}
-            self._tell("action", tool=action.tool, arguments=dict(action.arguments), tokens=action.tokens, **stuck)
+            self.tokens += event.action.tokens
+            for action in (event.action, *event.action.parallel):
+                stuck = {"stuck": action.stuck, "fault": action.fault} if action.stuck else {}
+                self._tell("action", tool=action.tool, arguments=dict(action.arguments), tokens=action.tokens, **stuck)
         elif event.kind == "result" and event.result:
             self.calls += 1
             self._tell("result", status=event.result.status, content=event.result.content)
@@ -86,6 +87,7 @@ class _Told:
 
     def _chosen(self, choice: ToolChoice) -> None:
         is_tool = choice.tool not in (FINISH, NO_TOOL)
+        self.step += 1
         self._tell(
             "choice",
             step=self.step,

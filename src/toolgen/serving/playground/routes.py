@@ -20,6 +20,7 @@ from pydantic import Field
 
 from toolgen.agent import DryRunEnvironment, Environment, SimulatedEnvironment
 from toolgen.catalog import Catalog
+from toolgen.checkpoint.layout import is_only_indexed
 from toolgen.inference.engine import Handle
 from toolgen.retrieval.bm25 import BM25Retriever
 from toolgen.retrieval.protocol import unit_of
@@ -124,7 +125,9 @@ def why_no_chat(service: Service) -> str:
     """Why there is nobody to chat with, in a line; empty if there is."""
     if not service.has_assistant:
         return "A dataset is served here, which has no model: serve a trained checkpoint to chat."
-    if not any(record.stage == "agent" for record in service.assistant.checkpoint.stages):
+    checkpoint = service.assistant.checkpoint
+    is_index = checkpoint.row_maker is not None and is_only_indexed(checkpoint.metadata)  # its base knows how to call
+    if not is_index and not any(record.stage == "agent" for record in checkpoint.stages):
         return "This model has not learned to act, only to find tools: `toolgen train agent` teaches it."
     return ""
 
