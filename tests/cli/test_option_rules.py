@@ -43,6 +43,8 @@ IDLE = {
     "evaluate agent ckpt data --policy ground-truth --retriever dense": "--retriever is for --policy retrieved",
     "evaluate agent ckpt data --policy retrieved --add bm25": "--add is for --policy generative",
     "evaluate agent ckpt data --policy retrieved --alone": "--alone is for --policy generative",
+    "evaluate agent ckpt data --policy retrieved --decline-rate 0.1": "--decline-rate is for --policy generative",
+    "evaluate agent ckpt data --given-tools --decline-rate 0.1": "--decline-rate is for tools that the model chooses",
     "evaluate agent ckpt data --policy ground-truth --thought on": "--thought is for --policy generative",
     "evaluate agent ckpt data --llm small": "--llm is for --policy ground-truth or retrieved",
     "evaluate agent ckpt data --given-tools --add bm25": "--add is for tools that the model chooses",

@@ -89,6 +89,25 @@ def test_evidence_is_in_logits_also_where_scores_are_probabilities() -> None:
     assert evidence(ranking)[:2] == pytest.approx((top, top - second), abs=1e-4)
 
 
+def test_a_sum_tells_by_how_much_its_model_would_decline() -> None:
+    checkpoint = tiny_checkpoint()
+    alone, text = GenerativeRetriever(checkpoint), "weather in Oslo"
+    summed = make_sum(["generative", "bm25"], Resources(checkpoint=checkpoint))
+    summed.index(checkpoint.catalog)
+    (ranking,) = alone.search([text], 3)
+    best, second = ranking.tools[:2]
+    (whole,) = summed.search([text], 2)
+    assert evidence(whole)[2] == pytest.approx(evidence(ranking)[2], abs=1e-4)
+    (without,) = summed.search_without([text], 2, [[best]])
+    logits_N = alone.score_all([text])[0]
+    first, other = (logits_N[checkpoint.catalog.position(tool)] for tool in (best, second))
+    assert evidence(without)[2] == pytest.approx(evidence(whole)[2] + first - other, abs=1e-4), "of the tools left"
+    assert summed.search_without([text], 2, [checkpoint.catalog.ids])[0].declining is None
+    bm25 = make_sum(["bm25"], Resources())
+    bm25.index(checkpoint.catalog)
+    assert bm25.search([text], 2)[0].declining is None
+
+
 def test_a_calibration_needs_an_answerable_request_and_few_are_never_all_declined() -> None:
     with pytest.raises(UsageError, match="requests that some tool answers"):
         calibrate(Numbered(), [("1.0", ())])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolgen.agent.policy import GenerativePolicy
+from toolgen.agent.policy import Declining, GenerativePolicy
 from toolgen.checkpoint.layout import added_to_searches, is_only_indexed
 from toolgen.errors import UsageError
 from toolgen.retrieval import Resources, make_sum
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 ADDED = "bm25"
 """What is added to a trained checkpoint by default: it measured better on BFCL's development split (`docs/experiments.md`)."""
 
+DECLINE_RATE = 0.05
+"""Share of answerable requests that an index may decline: it has measured well on BFCL (`docs/results/agent.md`)."""
+
 
 def acting_policy(
     checkpoint: Checkpoint,
@@ -25,28 +28,49 @@ def acting_policy(
     *,
     alone: bool = False,
     encoder: Path | None = None,
+    decline_rate: float | None = None,
     options: DecodingOptions | None = None,
 ) -> GenerativePolicy:
     """The checkpoint's own policy. Unless the model acts `alone`, the logits of other retrievers are added where it chooses a
     tool for a request, and optional arguments that nobody said are left out.
 
     Those retrievers are `add` (names of `retrieval.LOGIT_SCALES`; `encoder` is that of toolretriever), by default BM25, and for
-    an index that nothing has trained what its searches add; none where a tool is several tokens. UsageError for an `add` that
-    cannot be added.
+    an index that nothing has trained what its searches add; none where a tool is several tokens. A first request is declined
+    where the choice of its tool is too unsure: at most the share `decline_rate` of those that a tool answers are, where the
+    checkpoint is calibrated for that (by default DECLINE_RATE for such an index, which does not learn to decline, and none for
+    others). UsageError for an `add` that cannot be added, or a rate without a calibration.
     """
-    is_atomic = checkpoint.vocabulary.is_atomic
     if add and alone:
         raise UsageError("an agent that acts alone (--alone) adds nothing; leave out --add")
-    if add and not is_atomic:
-        raise UsageError("logits can be added (--add) where each tool is one token; here a tool is several")
-    if alone or not is_atomic:
-        return GenerativePolicy(checkpoint, options=options, only_said=not alone)
-    resources = Resources(checkpoint=checkpoint, encoder=encoder)
-    added = make_sum(add or _by_default(checkpoint), resources, beside=("generative",))
-    added.index(checkpoint.catalog)
-    return GenerativePolicy(checkpoint, options=options, added=added, only_said=True)
+    if (add or decline_rate) and not checkpoint.vocabulary.is_atomic:
+        raise UsageError("--add and --decline-rate are for tools of one token each; here a tool is several")
+    declining = _declining(checkpoint, chooser(checkpoint, add, alone=alone), alone, decline_rate)
+    names, added = _added(checkpoint, add, alone), None
+    if names:
+        added = make_sum(names, Resources(checkpoint=checkpoint, encoder=encoder), beside=("generative",))
+        added.index(checkpoint.catalog)
+    return GenerativePolicy(checkpoint, options=options, added=added, only_said=not alone, declining=declining)
 
 
-def _by_default(checkpoint: Checkpoint) -> Sequence[str]:
+def chooser(checkpoint: Checkpoint, add: Sequence[str] = (), *, alone: bool = False) -> str:
+    """What such a policy chooses a tool for a request with, as calibrations call it: `generative+bm25`."""
+    return "+".join(("generative", *_added(checkpoint, add, alone)))
+
+
+def _added(checkpoint: Checkpoint, add: Sequence[str], alone: bool) -> Sequence[str]:
+    if alone or not checkpoint.vocabulary.is_atomic:
+        return ()
     metadata = checkpoint.metadata
-    return added_to_searches(metadata) if is_only_indexed(metadata) else (ADDED,)
+    return add or (added_to_searches(metadata) if is_only_indexed(metadata) else (ADDED,))
+
+
+def _declining(checkpoint: Checkpoint, name: str, alone: bool, rate: float | None) -> Declining | None:
+    calibration = checkpoint.calibrations.get(name)
+    if rate and calibration is None:
+        raise UsageError(
+            f"--decline-rate: the checkpoint is not calibrated for {name}; run `toolgen calibrate CKPT DATASET` with the "
+            "same --add"
+        )
+    if rate is None:
+        rate = DECLINE_RATE if is_only_indexed(checkpoint.metadata) and not alone else 0.0
+    return Declining(calibration, rate) if calibration and rate else None

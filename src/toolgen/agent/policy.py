@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from toolgen.checkpoint import Checkpoint
+    from toolgen.checkpoint.calibration import Calibration
     from toolgen.datasets.task import Task
     from toolgen.decoding import Arguments, DecodingOptions, ToolChoice
     from toolgen.inference.passes import Passes
@@ -179,6 +180,14 @@ def right_tools(task: Task) -> Iterator[str | tuple[str, ...]]:
         yield FINISH
 
 
+@dataclass(frozen=True)
+class Declining:
+    """Declines at most the share `rate` of the requests that a tool answers, as a calibration tells it."""
+
+    calibration: Calibration
+    rate: float
+
+
 class GenerativePolicy:
     """The model of a checkpoint, decoding legal actions only.
 
@@ -188,7 +197,8 @@ class GenerativePolicy:
     `added`, which has indexed the checkpoint's catalog, gives them are added to the model's: for a further call in the same
     message those of what the calls before leave of the request (`said.rest_of`). What follows a result is the model's alone.
     With `only_said`, an optional argument whose value nobody has said is left out: a small model fills in what it was not asked
-    for.
+    for. `declining` says whether the first request of a conversation is declined after all, by how sure the choice of a tool is
+    (`ToolDecoder.evidence`).
     """
 
     def __init__(
@@ -198,12 +208,14 @@ class GenerativePolicy:
         options: DecodingOptions | None = None,
         added: SumRetriever | None = None,
         only_said: bool = False,
+        declining: Declining | None = None,
     ) -> None:
         from toolgen.decoding import ToolDecoder
 
         self.checkpoint = checkpoint
         self.added = added
         self.only_said = only_said
+        self.declining = declining
         self.decoder = ToolDecoder(checkpoint, options)
         self._passes: Passes | None = None
         self._task = ""
@@ -282,9 +294,7 @@ class GenerativePolicy:
             self._read = len(prompt)
             self._session.sync(prompt)
             thought = self._think() if self.decoder.options.thought_tokens else ""
-            choice = self.decoder.choose(
-                self._session, tools, required=required, added_N=self._added_N(messages, tools)
-            )
+            choice = self._choice(messages, tools, required)
             tool = given[0] if given else choice.tool
             hearing.chose(choice)
             hearing.begins(0, tool)
@@ -302,6 +312,18 @@ class GenerativePolicy:
             return action
         further, written = self._further(messages, action, tools, tokens, given[1:], hearing)
         return replace(action, parallel=further, tokens=action.tokens + written)
+
+    def _choice(self, messages: Sequence[Message], tools: Sequence[str] | None, required: bool) -> ToolChoice:
+        """What the model does first. It is no_tool instead of a tool where that is too unsure."""
+        added_N = self._added_N(messages, tools)
+        choice = self.decoder.choose(self._session, tools, required=required, added_N=added_N)
+        is_first = messages[-1]["role"] == "user" and sum(one["role"] == "user" for one in messages) == 1
+        if self.declining is None or required or not is_first or choice.tool in (FINISH, NO_TOOL):
+            return choice
+        sure = self.declining.calibration.confidence(self.decoder.evidence(self._session, tools, added_N=added_N))
+        if sure >= self.declining.calibration.threshold(self.declining.rate):
+            return choice
+        return replace(choice, tool=NO_TOOL, probability=1 - sure)
 
     def _added_N(
         self, messages: Sequence[Message], tools: Sequence[str] | None, made: Sequence[Action] = ()

@@ -1,11 +1,11 @@
 """How sure a ranking is: logistic regression on its best scores, fitted once and kept in `toolgen.json`.
 
-    confidence = 1 / (1 + exp(-(w0 + w1 · top + w2 · (top - second) + w3 · (no_tool - top))))
+    confidence = 1 / (1 + exp(-(w0 + w1 · top + w2 · (top - second) + w3 · declining)))
 
-is the probability that the first tool is a right one; `top` and `second` are the logits of the first two tools. A request is
-declined where it is below a threshold, which follows from the share of answerable requests that may be declined by mistake:
-split conformal prediction (Vovk et al., "Algorithmic Learning in a Random World", 2005, section 4.2). Knows numbers only;
-`toolgen.retrieval.confidence` fits it.
+is the probability that the first tool is a right one; `top` and `second` are the logits of the first two tools, `declining` is
+by how many logits the model's no_tool is above the tool that it takes for the best. A request is declined where it is below a
+threshold, which follows from the share of answerable requests that may be declined by mistake: split conformal prediction (Vovk
+et al., "Algorithmic Learning in a Random World", 2005, section 4.2). Knows numbers only; `retrieval.confidence` fits it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Calibration:
             raise ValueError(f"weights should be numbers of at most {_MAX_WEIGHT:g}")
 
     def confidence(self, evidence: Sequence[float]) -> float:
-        """From `top`, `top - second` and `no_tool - top`."""
+        """From `top`, `top - second` and `declining`."""
         constant, *weights = self.weights
         logit = constant + sum(weight * value for weight, value in zip(weights, evidence, strict=True))
         return 1 / (1 + math.exp(-min(max(logit, -500.0), 500.0)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from toolgen.agent.acting import ADDED
+from toolgen.agent.acting import ADDED, DECLINE_RATE
 from toolgen.agent.loop import Search
 from toolgen.cli.console import progress
 from toolgen.cli.searching import given_llm, has_weights, open_retriever
@@ -48,6 +48,17 @@ AddedOption = Annotated[
         help="Add the logits of this retriever to the model's where it chooses a tool for a request: "
         f"{', '.join(name for name in LOGIT_SCALES if name != 'generative')}; may be repeated. By default {ADDED}, where each "
         "tool is one token, and for an index that nothing has trained what its searches add.",
+    ),
+]
+AgentDeclineRateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--decline-rate",
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="Decline a first request where the choice of its tool is too unsure: at most this share of those that a tool "
+        f"answers. By default {DECLINE_RATE} for an index that nothing has trained, else 0: the model alone declines.",
     ),
 ]
 AloneOption = Annotated[
@@ -98,6 +109,7 @@ class PolicyChoice:
     retriever: str
     add: Sequence[str]
     alone: bool
+    decline_rate: float | None
     top: int
     thought: str
     llm: str | None
@@ -123,7 +135,7 @@ class PolicyChoice:
                 raise UsageError(f"{folder} is a dataset; an agent needs a trained checkpoint folder")
             options = DecodingOptions(thought_tokens=thought_tokens(self.thought))
             model = Checkpoint.load(folder, catalog=dataset.catalog)
-            return acting_policy(model, self.add, alone=self.alone, options=options)
+            return acting_policy(model, self.add, alone=self.alone, decline_rate=self.decline_rate, options=options)
         llm = given_llm(self.llm, self.endpoint, self.model)
         if llm is None:
             raise UsageError(

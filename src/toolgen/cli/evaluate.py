@@ -14,6 +14,7 @@ from rich.text import Text
 
 from toolgen.cli.agent_policies import (
     AddedOption,
+    AgentDeclineRateOption,
     AloneOption,
     PolicyChoice,
     PolicyOption,
@@ -182,6 +183,7 @@ def agent(
     retriever: PromptRetrieverOption = "bm25",
     add: AddedOption = None,
     alone: AloneOption = False,
+    decline_rate: AgentDeclineRateOption = None,
     top: TopOption = 5,
     thought: ThoughtOption = "off",
     llm: PromptLlmOption = None,
@@ -210,6 +212,7 @@ def agent(
         retriever=retriever,
         add=add or (),
         alone=alone,
+        decline_rate=decline_rate,
         top=top,
         thought=thought,
         llm=llm,

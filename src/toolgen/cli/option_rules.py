@@ -102,7 +102,7 @@ _WRITES = ("catalog queries", "catalog rewrite")
 _LOCAL = "a local model, not for one behind --endpoint"
 _OF_A_RUN = (
     "task environment allow_host header server allow_private mcp_server python read_only yes call_within thought max_steps "
-    "max_tokens max_seconds max_argument_tokens temperature seed search add alone bfcl record resume include exclude"
+    "max_tokens max_seconds max_argument_tokens temperature seed search add alone decline_rate bfcl record resume include exclude"
 )
 
 RULES = (
@@ -158,7 +158,7 @@ RULES = (
     Rule(("evaluate agent",), "retriever top", "--policy retrieved", lambda given: given["policy"] == "retrieved"),
     Rule(
         ("evaluate agent",),
-        "add alone thought",
+        "add alone decline_rate thought",
         "--policy generative, the checkpoint's own model",
         lambda given: given["policy"] == "generative",
     ),
@@ -170,7 +170,7 @@ RULES = (
     ),
     Rule(
         ("evaluate agent",),
-        "add",
+        "add decline_rate",
         "tools that the model chooses, not for --given-tools",
         lambda given: not given["given_tools"],
     ),

@@ -16,6 +16,7 @@ from toolgen.catalog import Catalog
 from toolgen.catalog.transforms import select_tools
 from toolgen.cli.agent_policies import (
     AddedOption,
+    AgentDeclineRateOption,
     AloneOption,
     SearchOption,
     ThoughtOption,
@@ -116,6 +117,7 @@ def run(
     search: SearchOption = "chain",
     add: AddedOption = None,
     alone: AloneOption = False,
+    decline_rate: AgentDeclineRateOption = None,
     bfcl: _BfclOption = None,
     record: _RecordOption = None,
     replay: _ReplayOption = None,
@@ -142,7 +144,7 @@ def run(
     place = place_for(catalog, wanted)
     with closing(place.environment), _recorder(record, resume) as recorder:
         trajectory = run_agent(
-            _policy(checkpoint, add or (), alone, options),
+            _policy(checkpoint, add or (), alone, decline_rate, options),
             place.environment,
             place.task,
             budget=Budget(steps=max_steps, tokens=max_tokens, seconds=max_seconds, call_within=call_within),
@@ -177,10 +179,12 @@ def _tell(trajectory: Trajectory, score: Score | None, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _policy(folder: Path, add: Sequence[str], alone: bool, options: DecodingOptions) -> GenerativePolicy:
+def _policy(
+    folder: Path, add: Sequence[str], alone: bool, decline_rate: float | None, options: DecodingOptions
+) -> GenerativePolicy:
     from toolgen.checkpoint import Checkpoint
 
-    return acting_policy(Checkpoint.load(folder), add, alone=alone, options=options)
+    return acting_policy(Checkpoint.load(folder), add, alone=alone, decline_rate=decline_rate, options=options)
 
 
 def _listener(as_json: bool, recorder: RunRecorder | None) -> OnEvent:

@@ -77,14 +77,16 @@ class SearchOptions:
 
     def policy(self, checkpoint: Checkpoint) -> GenerativePolicy:
         """How a served checkpoint acts. What searches are told to add helps it, too; where the model is told to search by
-        itself, it also acts alone."""
-        from toolgen.agent import acting_policy
+        itself, it also acts alone. It declines as searches do, if the checkpoint is calibrated for what chooses its tools."""
+        from toolgen.agent.acting import acting_policy, chooser
 
         add = [name for name in self.add or () if name in LOGIT_SCALES and not name.startswith("generative")]
         if not checkpoint.vocabulary.is_atomic:
             add = []
         is_alone = self.retriever == "generative" and not add
-        return acting_policy(checkpoint, add, alone=is_alone, encoder=self.encoder)
+        is_calibrated = chooser(checkpoint, add, alone=is_alone) in checkpoint.calibrations
+        rate = self.decline_rate if is_calibrated else None
+        return acting_policy(checkpoint, add, alone=is_alone, encoder=self.encoder, decline_rate=rate)
 
 
 def served_folder(ctx: typer.Context, given: Sequence[str]) -> Path:

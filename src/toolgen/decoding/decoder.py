@@ -217,6 +217,25 @@ class ToolDecoder:
         assert choice is not None, "nothing else could be drawn"
         return choice
 
+    def evidence(
+        self,
+        session: Session,
+        allowed: Sequence[str] | None = None,
+        *,
+        added_N: npt.NDArray[np.floating] | None = None,
+    ) -> tuple[float, float, float]:
+        """What a calibration judges the choice of a tool by where the session ends: `top`, `top - second` and `declining`, as
+        `checkpoint.calibration` has them. UsageError where a tool is several tokens."""
+        if not self.checkpoint.vocabulary.is_atomic:
+            raise UsageError("a choice has evidence where each tool is one token; here it is several")
+        legal = self.actions(allowed)
+        tools_L = legal.tools_L >= 0
+        model_T = session.logits_V[legal.trie.tokens_M[legal.trie.children(ROOT)][tools_L].tolist()]
+        sum_T = model_T if added_N is None else model_T + model_T.new_tensor(added_N[legal.tools_L[tools_L]])
+        top, *others = sum_T.topk(min(2, len(sum_T))).values.tolist()
+        no_tool = float(session.logits_V[self.checkpoint.vocabulary.no_tool_id])
+        return top, top - others[0] if others else 0.0, no_tool - float(model_T.max())
+
     def choose_another(
         self,
         session: Session,

@@ -64,11 +64,13 @@ class ConfidentRetriever:
 
 
 def evidence(ranking: Ranking) -> tuple[float, float, float]:
-    """What a calibration judges by: the logit of the first tool, its distance to the second, and how much more declining
-    scores than the first."""
+    """What a calibration judges by: the logit of the first tool, its distance to the second, and by how many logits declining
+    is above the best tool; 0 where the method cannot tell."""
     *logits, no_tool = ranking.logits((*ranking.scores[:2], ranking.no_tool))
     top = logits[0] if logits and logits[0] is not None else 0.0
     second = logits[1] if len(logits) > 1 and logits[1] is not None else top
+    if ranking.declining is not None:
+        return top, top - second, ranking.declining
     return top, top - second, 0.0 if no_tool is None else no_tool - top
 
 

@@ -140,16 +140,22 @@ class GenerativeRetriever:
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """The logit of every tool, or the logarithm of its probability where a tool is several tokens, which takes a beam as
         wide as the catalog; see `Scorer`."""
+        return self.score_all_and_no_tool(queries)[0]
+
+    def score_all_and_no_tool(self, queries: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """See `Declines`; of no_tool it is not known where a tool is several tokens."""
         texts = texts_of(queries)
         scores_QN = np.empty((len(texts), len(self._ids)), dtype=np.float32)
+        no_tool_Q = np.full(len(texts), np.nan, dtype=np.float32)
         if self._checkpoint.vocabulary.is_atomic:
-            for scores_N, scores_R in zip(scores_QN, self._scored(texts), strict=True):
-                scores_N[:] = self._of_tools(scores_R)
+            for place, scores_R in enumerate(self._scored(texts)):
+                scores_QN[place] = self._of_tools(scores_R)
+                no_tool_Q[place] = scores_R[self._tools_from(scores_R) - 1]
         else:
             for scores_N, found in zip(scores_QN, self._beams(texts, len(self._ids)), strict=True):
                 tools = found.rows < len(self._ids)
                 scores_N[found.rows[tools]] = found.scores[tools]
-        return scores_QN
+        return scores_QN, no_tool_Q
 
     def hidden_states(self, queries: Sequence[str]) -> Tensor:
         """The hidden state of each request at which its tool is chosen (Q, D)."""

@@ -30,7 +30,8 @@ BEAM = 32
 @dataclass(frozen=True)
 class Ranking:
     """The tools found for one request: ids best first, each with its score (higher is better; `unit_of` says what it is).
-    `no_tool` is the score of declining, from a method that can tell when no tool fits.
+    `no_tool` is the score of declining, from a method that can tell when no tool fits; `declining` says by how many logits
+    that is above the best tool's, where such a method is one of a sum.
 
     Where scores are probabilities of a softmax, `log_total` is the logarithm of what all exponentials add up to. From a
     calibrated retriever (`confidence.py`): `confidence` is the probability that the first tool is a right one, `is_unsure`
@@ -40,6 +41,7 @@ class Ranking:
     scores: tuple[float, ...]
     no_tool: float | None = None
     log_total: float | None = None
+    declining: float | None = None
     confidence: float | None = None
     is_unsure: bool | None = None
 
@@ -175,6 +177,16 @@ class Scorer(Protocol):
         """Every tool's score for each query, tools in the order of the catalog (Q, N). Where it leaves tools out of a
         ranking, its attribute `left_out` is the score that says so; where a score is the share of the best one that a tool
         has for a query, its attribute `relative` is true."""
+
+
+@runtime_checkable
+class Declines(Protocol):
+    """A `Scorer` that can tell when no tool fits."""
+
+    def score_all_and_no_tool(
+        self, queries: Sequence[str]
+    ) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]:
+        """What `score_all` gives (Q, N), and the score of declining (Q), NaN where it is not known."""
 
 
 def scores_of_all(

@@ -10,7 +10,8 @@ Shapes: Q requests, N tools.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from toolgen.catalog.catalog import Catalog
 from toolgen.errors import UsageError
 from toolgen.retrieval.protocol import (
+    Declines,
     Ranking,
     Retriever,
     count_of,
@@ -30,6 +32,15 @@ from toolgen.retrieval.protocol import (
 
 SCORES_AT_ONCE = 2**24
 """Of all queries and tools together; bounds the memory of a search."""
+
+
+class _Summed(NamedTuple):
+    """The sum for every tool, whether it is not hidden and some member ranks it, and by how many logits declining is above the
+    best tool left for the member that can tell, NaN where none can."""
+
+    scores_QN: npt.NDArray[np.float64]
+    ranked_QN: npt.NDArray[np.bool_]
+    declining_Q: npt.NDArray[np.float64]
 
 
 class SumRetriever:
@@ -95,39 +106,44 @@ class SumRetriever:
         at_once = max(1, SCORES_AT_ONCE // max(1, len(self._ids)))
         for start in range(0, len(texts), at_once):
             part = slice(start, start + at_once)
-            scores_QN, ranked_QN = self._summed(texts[part], self._places(hidden[part]))
-            scores_QN[~ranked_QN] = -np.inf
-            for scores_N, ranked_N in zip(scores_QN, ranked_QN, strict=True):
-                rankings.append(top_ranking(self._ids, scores_N, min(count, int(ranked_N.sum()))))
+            summed = self._summed(texts[part], self._places(hidden[part]))
+            summed.scores_QN[~summed.ranked_QN] = -np.inf
+            for scores_N, ranked_N, declining in zip(*summed, strict=True):
+                ranking = top_ranking(self._ids, scores_N, min(count, int(ranked_N.sum())))
+                rankings.append(ranking if np.isnan(declining) else replace(ranking, declining=float(declining)))
         return rankings
 
     def score_all(self, queries: Sequence[str]) -> npt.NDArray[np.float64]:
         """The sum for every tool; see `Scorer`."""
         texts = texts_of(queries)
-        return self._summed(texts, self._places([()] * len(texts)))[0]
+        return self._summed(texts, self._places([()] * len(texts))).scores_QN
 
     def scores_among(self, query: str, tools: Collection[str] | None) -> npt.NDArray[np.float64]:
         """The sum for every tool (N), where shares are those of the best of `tools`; None: of all."""
         hidden_QN = self._places([()]) if tools is None else ~self._places([tools])
-        scores_N: npt.NDArray[np.float64] = self._summed(texts_of([query]), hidden_QN)[0][0]
+        scores_N: npt.NDArray[np.float64] = self._summed(texts_of([query]), hidden_QN).scores_QN[0]
         return scores_N
 
-    def _summed(
-        self, texts: Sequence[str], hidden_QN: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """The sum for every tool, and whether it is not hidden and some member ranks it (Q, N)."""
+    def _summed(self, texts: Sequence[str], hidden_QN: npt.NDArray[np.bool_]) -> _Summed:
         total_QN = np.tile(self._bonus_N, (len(texts), 1))
         ranked_QN = np.zeros(total_QN.shape, dtype=np.bool_)
+        declining_Q = np.full(len(texts), np.nan)
         distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         rows_Q = [distinct[text] for text in texts]
         for part, weight in zip(self.parts, self.weights, strict=True):
-            scores_QN = scores_of_all(part, [*distinct], self._positions)[rows_Q]
+            if isinstance(part, Declines):
+                every = part.score_all_and_no_tool([*distinct])
+                scores_QN, no_tool_Q = (one.astype(np.float64)[rows_Q] for one in every)
+                best_Q = scores_QN.max(1, where=~hidden_QN, initial=-np.inf)
+                declining_Q = np.where(best_Q > -np.inf, weight * (no_tool_Q - best_Q), np.nan)
+            else:
+                scores_QN = scores_of_all(part, [*distinct], self._positions)[rows_Q]
             if getattr(part, "relative", False):
                 best_Q1 = scores_QN.max(1, keepdims=True, where=~hidden_QN, initial=0.0)
                 scores_QN /= np.where(best_Q1 > 0, best_Q1, 1.0)
             total_QN += weight * scores_QN
             ranked_QN |= is_ranked(part, scores_QN)
-        return total_QN, ranked_QN & ~hidden_QN
+        return _Summed(total_QN, ranked_QN & ~hidden_QN, declining_Q)
 
     def _places(self, tools: Sequence[Collection[str]]) -> npt.NDArray[np.bool_]:
         """Which tools are those of each query (Q, N)."""
