@@ -2,7 +2,7 @@
 
     python benchmarks/declining.py CKPT DATASET [--limit N] [--other CKPT DATASET] [-o RESULT.json]
 
-CKPT is what `toolgen index` wrote of DATASET, whose split test has requests that no tool answers (BFCL). The area under the ROC
+CKPT is what `toolgen index` wrote of DATASET, or what was trained from it, whose split test has requests that no tool answers (BFCL). The area under the ROC
 curve, and the risk where only so many requests are answered, are those of `toolgen evaluate retrieval`, by what a ranking says
 of itself: the confidence that `toolgen index` fitted on requests by rules, the one that `toolgen calibrate` fits on the split
 dev, and the first score of BM25 and MiniLM. Thresholds are those for which 5, 10 and 20 percent of answerable requests may be
@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.calibration import Calibration
+from toolgen.checkpoint.layout import added_to_searches, is_only_indexed
 from toolgen.datasets import load_dataset
 from toolgen.datasets.query import Query
 from toolgen.evaluation.declining import judge_declining
@@ -35,7 +36,13 @@ from toolgen.retrieval.protocol import Ranking, Retriever, search_without
 
 RATES = (0.05, 0.1, 0.2)
 Item = TypeVar("Item")
-DEFAULT = RetrieverSpec(method="generative", add=("bm25",))
+
+
+def as_by_default(checkpoint: Checkpoint) -> Retriever:
+    """What an index is searched with, and what a trained checkpoint acts with."""
+    metadata = checkpoint.metadata
+    add = added_to_searches(metadata) if is_only_indexed(metadata) else ("bm25",)
+    return make_retriever(RetrieverSpec(method="generative", add=tuple(add)), Resources(checkpoint=checkpoint))
 
 
 def with_confidence(rankings: Sequence[Ranking], calibration: Calibration) -> list[Ranking]:
@@ -80,11 +87,12 @@ def own(folder: Path, place: Path, limit: int) -> tuple[dict[str, Any], Calibrat
     answerable = spread(dataset.searches("test"), limit)
     unanswerable = spread([query for query in dataset.requests("test") if not query.tools], limit)
     development = spread(dataset.requests("dev"), limit)
-    retriever = make_retriever(DEFAULT, Resources(checkpoint=checkpoint))
+    retriever = as_by_default(checkpoint)
     retriever.index(dataset.catalog)
     fitted = calibrate(retriever, [(query.text, query.tools) for query in development])
     found, lacking = (retriever.search([query.text for query in part], 2) for part in (answerable, unanswerable))
     result: dict[str, Any] = {
+        "retriever": retriever.name,
         "answerable": len(answerable),
         "unanswerable": len(unanswerable),
         "sound": len(sound(unanswerable, unanswerable)),
@@ -120,7 +128,7 @@ def elsewhere(folder: Path, place: Path, fitted: Calibration) -> dict[str, Any]:
     """What a calibration that was fitted elsewhere says of another index's rankings."""
     dataset, checkpoint = load_dataset(place, verify=False), Checkpoint.load(folder)
     queries = dataset.searches("test")
-    retriever = make_retriever(DEFAULT, Resources(checkpoint=checkpoint))
+    retriever = as_by_default(checkpoint)
     retriever.index(dataset.catalog)
     found, without = retriever.search([query.text for query in queries], 2), hidden(retriever, queries)
     return {

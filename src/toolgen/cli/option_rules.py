@@ -102,7 +102,8 @@ _WRITES = ("catalog queries", "catalog rewrite")
 _LOCAL = "a local model, not for one behind --endpoint"
 _OF_A_RUN = (
     "task environment allow_host header server allow_private mcp_server python read_only yes call_within thought max_steps "
-    "max_tokens max_seconds max_argument_tokens temperature seed search add alone decline_rate bfcl record resume include exclude"
+    "max_tokens max_seconds max_argument_tokens temperature seed search add alone decline_rate bfcl record resume include "
+    "exclude"
 )
 
 RULES = (
