@@ -6,8 +6,8 @@ CKPT is what `toolgen index` wrote of DATASET, or what was trained from it; the 
 answers (BFCL). The area under the ROC curve, and the risk where only so many requests are answered, are those of `toolgen
 evaluate retrieval`, by what a ranking says of itself: the confidence that `toolgen index` fitted on requests by rules, the one
 that `toolgen calibrate` fits on the split dev, and the first score of BM25 and MiniLM. Thresholds are those for which 5, 10 and
-20 percent of answerable requests may be declined. BFCL's label says that none of an entry's few tools answers; `sound` are those
-that no tool of the whole catalog answers.
+20 percent of answerable requests may be declined. BFCL's label says that none of an entry's few tools answers; `sound` are
+those that no tool of the whole catalog answers.
 
 `--other`: the confidence and the thresholds of the first index on rankings of a second one, beside its own by rules. Requests
 that no tool answers are there those of the split test with their own tools hidden.
