@@ -126,6 +126,7 @@ def test_a_first_request_whose_tool_is_too_unsure_is_declined() -> None:
     assert first_tool(acting_policy(unsure, alone=True, decline_rate=0.5)) == NO_TOOL
     assert first_tool(acting_policy(unsure), required=True) != NO_TOOL
     assert first_tool(acting_policy(unsure), GONE_ON) != NO_TOOL, "a later text says little without those before it"
+    assert first_tool(acting_policy(unsure).extended(unsure)) != NO_TOOL, "it was calibrated without those tools"
     assert first_tool(acting_policy(unsure), given=[unsure.catalog.ids[0]]) == unsure.catalog.ids[0]
 
 

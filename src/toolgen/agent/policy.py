@@ -258,9 +258,10 @@ class GenerativePolicy:
         return other.conversation(self._passes, replace(self.decoder.options, sampling=drawn))
 
     def extended(self, checkpoint: Checkpoint) -> GenerativePolicy:
-        """The same policy for the same model with more tools, of which `added` knows nothing."""
+        """The same policy for the same model with more tools, of which `added` and `declining` know nothing."""
         other = copy(self)
-        other.checkpoint, other.decoder, other.added = checkpoint, self.decoder.extended(checkpoint), None
+        other.checkpoint, other.decoder = checkpoint, self.decoder.extended(checkpoint)
+        other.added = other.declining = None
         return other
 
     def act(
