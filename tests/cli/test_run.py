@@ -296,7 +296,7 @@ from toolgen.cli.start import listen, main
 listen()
 from toolgen.agent import ScriptedPolicy
 from toolgen.cli import run
-run.generative_policy = lambda *_, **__: ScriptedPolicy([("tools&&hang", {})])
+run.acting_policy = lambda *_, **__: ScriptedPolicy([("tools&&hang", {})])
 sys.argv = ["toolgen", *sys.argv[1:]]
 main()
 """
