@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 ADDED = "bm25"
 """What is added to a trained checkpoint by default: it measured better on BFCL's development split (`docs/experiments.md`)."""
 
-DECLINE_RATE = 0.05
-"""Share of answerable requests that an index may decline: it has measured well on BFCL (`docs/results/agent.md`)."""
+DECLINE_RATE = 0.02
+"""Share of answerable requests that an index may decline: on two lists of MCP servers, whose requests are unlike those that it is
+calibrated on, it costs none of the right first tools (`docs/results/agent.md`)."""
 
 
 def acting_policy(
