@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.specifiers import SpecifierSet
 
-CI = Path(__file__).parents[1] / ".ci"
+ROOT = Path(__file__).parents[1]
+CI = ROOT / ".ci"
 
 
 @pytest.mark.slow
@@ -27,3 +31,13 @@ def test_the_bill_of_materials_names_every_needed_package_with_its_licence_and_i
     assert len(found) == len(first["components"]) and len({one["bom-ref"] for one in found.values()}) == len(found)
     assert all(one["licenses"][0]["license"]["name"] for one in found.values())
     assert len(found["transformers"]["hashes"][0]["content"]) == 64
+
+
+def test_what_is_pinned_runs_on_the_oldest_python() -> None:
+    (oldest,) = re.findall(r'^requires-python = ">=(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M)
+    installed = {one.metadata["Name"].lower().replace("_", "-"): one.metadata for one in metadata.distributions()}
+    needs = {name: installed[name.lower()]["Requires-Python"] for name in pinned if name.lower() in installed}
+    assert len(needs) > 100
+    newer = {name: said for name, said in needs.items() if said and not SpecifierSet(said).contains(f"{oldest}.0")}
+    assert not newer, f"Debian 12 has Python 3.11.2: take older releases of {newer}"
