@@ -180,6 +180,30 @@ def test_further_calls_of_the_message_are_made_until_the_model_ends_it_or_repeat
     assert 3 in counts
 
 
+def test_no_further_call_is_made_where_the_request_says_nothing_more(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = iter([{"title": name} for name in ("rain", "snow", "rain", "snow", "rain", "snow")])
+    monkeypatch.setattr(ToolDecoder, "arguments", lambda *_, **__: Arguments(value=next(written), text="", status="ok"))
+    first = "Open a ticket about rain"
+    counts = {}
+    for text, only_said in (
+        (f"{first}!", True),
+        (f"{first}, and one about snow in the mountains.", True),
+        (f"{first}!", False),
+    ):
+        left = iter([True])
+
+        def another(decoder: ToolDecoder, session: Session, *_: Any, left: Any = left, **__: Any) -> ToolChoice | None:
+            return decoder.choose(session, required=True) if next(left, False) else None
+
+        monkeypatch.setattr(ToolDecoder, "choose_another", another)
+        policy = GenerativePolicy(checkpoint, options=OPTIONS, only_said=only_said)
+        action = policy.act([{"role": "user", "content": text}], ["TicketAPI&&create_ticket"], required=True)
+        counts[text, only_said] = 1 + len(action.parallel)
+    assert list(counts.values()) == [1, 2, 2]
+
+
 def test_a_further_call_that_is_not_made_was_written_all_the_same(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

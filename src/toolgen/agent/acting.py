@@ -19,8 +19,8 @@ ADDED = "bm25"
 """What is added to a trained checkpoint by default: it measured better on BFCL's development split (`docs/experiments.md`)."""
 
 DECLINE_RATE = 0.02
-"""Share of answerable requests that an index may decline: on two lists of MCP servers, whose requests are unlike those that it is
-calibrated on, it costs none of the right first tools (`docs/results/agent.md`)."""
+"""Share of answerable requests that an index may decline: on two lists of MCP servers, whose requests are unlike those of its
+calibration, that costs none of the right first tools (`docs/results/agent.md`)."""
 
 
 def acting_policy(
@@ -33,7 +33,7 @@ def acting_policy(
     options: DecodingOptions | None = None,
 ) -> GenerativePolicy:
     """The checkpoint's own policy. Unless the model acts `alone`, the logits of other retrievers are added where it chooses a
-    tool for a request, and optional arguments that nobody said are left out.
+    tool for a request, and what nobody asked for is left out: optional arguments, further calls.
 
     Those retrievers are `add` (names of `retrieval.LOGIT_SCALES`; `encoder` is that of toolretriever), by default BM25, and for
     an index that nothing has trained what its searches add; none where a tool is several tokens. A first request is declined

@@ -33,6 +33,8 @@ SHOWN = 0.75
 """Share of the model's context that the conversation may take; the rest is for the next call and its documentation."""
 MAX_CALLS = 16
 """Calls in one message, at most."""
+REST = 5
+"""Tokens of a request that the calls before leave, at least, where a further call has something to be about."""
 TEMPERATURE = 0.7
 """With which a further attempt draws."""
 
@@ -196,9 +198,9 @@ class GenerativePolicy:
     the option `thought_tokens` the model writes a thought before each action. Where it answers a user's words, the logits that
     `added`, which has indexed the checkpoint's catalog, gives them are added to the model's: for a further call in the same
     message those of what the calls before leave of the request (`said.rest_of`). What follows a result is the model's alone.
-    With `only_said`, an optional argument whose value nobody has said is left out: a small model fills in what it was not asked
-    for. `declining` says whether the first request of a conversation is declined after all, by how sure the choice of a tool is
-    (`ToolDecoder.evidence`).
+    With `only_said`, an optional argument whose value nobody has said is left out, and so is a further call where the request
+    says nothing more (fewer than REST tokens): a small model fills in what it was not asked for. `declining` says whether the
+    first request of a conversation is declined after all, by how sure the choice of a tool is (`ToolDecoder.evidence`).
     """
 
     def __init__(
@@ -359,7 +361,8 @@ class GenerativePolicy:
         from toolgen.decoding import ContextFullError
 
         made, written = [first], 0
-        while len(made) < (1 + len(given) if given else MAX_CALLS):
+        most = 1 + len(given) if given else MAX_CALLS
+        while len(made) < most and (given or self._says_more(messages, made)):
             left = None if tokens is None else tokens - first.tokens - written
             calls = [(one.tool, one.arguments, f"call_{place}") for place, one in enumerate(made)]
             before = [*messages, calls_message(calls, first.thought)]
@@ -387,6 +390,13 @@ class GenerativePolicy:
             hearing.wrote(len(made), tool, arguments)
             made.append(action)
         return tuple(made[1:]), written
+
+    def _says_more(self, messages: Sequence[Message], made: Sequence[Action]) -> bool:
+        """Whether there is something left to call a further tool for."""
+        if not self.only_said or messages[-1]["role"] != "user":
+            return True
+        rest = rest_of(str(messages[-1]["content"]), [one.arguments for one in made])
+        return len(self.checkpoint.tokenizer.encode(rest, add_special_tokens=False)) >= REST
 
     def _think(self) -> str:
         ids = self.decoder.text(self._session)
