@@ -22,15 +22,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from toolgen.agent.acting import chooser
 from toolgen.checkpoint import Checkpoint
 from toolgen.checkpoint.calibration import Calibration
-from toolgen.checkpoint.layout import added_to_searches, is_only_indexed
 from toolgen.datasets import load_dataset
 from toolgen.datasets.query import Query
 from toolgen.evaluation.declining import judge_declining
 from toolgen.evaluation.provenance import hardware
 from toolgen.files import write_json
-from toolgen.retrieval import Resources, RetrieverSpec, calibrate, make_retriever
+from toolgen.retrieval import Resources, calibrate, make_retriever
 from toolgen.retrieval.confidence import evidence
 from toolgen.retrieval.protocol import Ranking, Retriever, search_without
 
@@ -40,9 +40,7 @@ Item = TypeVar("Item")
 
 def as_by_default(checkpoint: Checkpoint) -> Retriever:
     """What an index is searched with, and what a trained checkpoint acts with."""
-    metadata = checkpoint.metadata
-    add = added_to_searches(metadata) if is_only_indexed(metadata) else ("bm25",)
-    return make_retriever(RetrieverSpec(method="generative", add=tuple(add)), Resources(checkpoint=checkpoint))
+    return make_retriever(chooser(checkpoint), Resources(checkpoint=checkpoint))
 
 
 def with_confidence(rankings: Sequence[Ranking], calibration: Calibration) -> list[Ranking]:

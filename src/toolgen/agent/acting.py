@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from toolgen.agent.policy import Declining, GenerativePolicy
 from toolgen.checkpoint.layout import added_to_searches, is_only_indexed
 from toolgen.errors import UsageError
-from toolgen.retrieval import Resources, make_sum
+from toolgen.retrieval import Resources, RetrieverSpec, make_sum
 
 if TYPE_CHECKING:
     from toolgen.checkpoint import Checkpoint
@@ -45,33 +45,30 @@ def acting_policy(
         raise UsageError("an agent that acts alone (--alone) adds nothing; leave out --add")
     if (add or decline_rate) and not checkpoint.vocabulary.is_atomic:
         raise UsageError("--add and --decline-rate are for tools of one token each; here a tool is several")
-    declining = _declining(checkpoint, chooser(checkpoint, add, alone=alone), alone, decline_rate)
-    names, added = _added(checkpoint, add, alone), None
-    if names:
-        added = make_sum(names, Resources(checkpoint=checkpoint, encoder=encoder), beside=("generative",))
+    spec = chooser(checkpoint, add, alone=alone)
+    declining, added = _declining(checkpoint, spec, decline_rate), None
+    if spec.add:
+        added = make_sum(spec.add, Resources(checkpoint=checkpoint, encoder=encoder), beside=(spec.method,))
         added.index(checkpoint.catalog)
     return GenerativePolicy(checkpoint, options=options, added=added, only_said=not alone, declining=declining)
 
 
-def chooser(checkpoint: Checkpoint, add: Sequence[str] = (), *, alone: bool = False) -> str:
-    """What such a policy chooses a tool for a request with, as calibrations call it: `generative+bm25`."""
-    return "+".join(("generative", *_added(checkpoint, add, alone)))
-
-
-def _added(checkpoint: Checkpoint, add: Sequence[str], alone: bool) -> Sequence[str]:
+def chooser(checkpoint: Checkpoint, add: Sequence[str] = (), *, alone: bool = False) -> RetrieverSpec:
+    """What such a policy chooses a tool for a request with, as calibrations know it by its name."""
     if alone or not checkpoint.vocabulary.is_atomic:
-        return ()
+        return RetrieverSpec(method="generative")
     metadata = checkpoint.metadata
-    return add or (added_to_searches(metadata) if is_only_indexed(metadata) else (ADDED,))
+    added = add or (added_to_searches(metadata) if is_only_indexed(metadata) else (ADDED,))
+    return RetrieverSpec(method="generative", add=tuple(added))
 
 
-def _declining(checkpoint: Checkpoint, name: str, alone: bool, rate: float | None) -> Declining | None:
-    calibration = checkpoint.calibrations.get(name)
+def _declining(checkpoint: Checkpoint, spec: RetrieverSpec, rate: float | None) -> Declining | None:
+    calibration = checkpoint.calibrations.get(spec.name)
     if rate and calibration is None:
         raise UsageError(
-            f"--decline-rate: the checkpoint is not calibrated for {name}; run `toolgen calibrate CKPT DATASET` with the "
+            f"--decline-rate: the checkpoint is not calibrated for {spec.name}; run `toolgen calibrate CKPT DATASET` with the "
             "same --add"
         )
     if rate is None:
-        rate = DECLINE_RATE if is_only_indexed(checkpoint.metadata) and not alone else 0.0
+        rate = DECLINE_RATE if spec.add and is_only_indexed(checkpoint.metadata) else 0.0
     return Declining(calibration, rate) if calibration and rate else None

@@ -333,10 +333,8 @@ class GenerativePolicy:
     ) -> npt.NDArray[np.floating] | None:
         """What is added to the logits of the catalog's tools, `tools` of which may be chosen, behind the calls that are made
         already."""
-        if self.added is None or messages[-1]["role"] != "user":
-            return None
-        request = rest_of(str(messages[-1]["content"]), [one.arguments for one in made])
-        return self.added.scores_among(request, tools)
+        request = _unanswered(messages, made)
+        return None if self.added is None or request is None else self.added.scores_among(request, tools)
 
     def _shown(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[int]]:
         """What of the conversation the model is shown, and its token ids."""
@@ -393,9 +391,9 @@ class GenerativePolicy:
 
     def _says_more(self, messages: Sequence[Message], made: Sequence[Action]) -> bool:
         """Whether there is something left to call a further tool for."""
-        if not self.only_said or messages[-1]["role"] != "user":
+        rest = _unanswered(messages, made)
+        if not self.only_said or rest is None:
             return True
-        rest = rest_of(str(messages[-1]["content"]), [one.arguments for one in made])
         return len(self.checkpoint.tokenizer.encode(rest, add_special_tokens=False)) >= REST
 
     def _think(self) -> str:
@@ -469,6 +467,12 @@ class _Hearing:
 
 
 _DEAF = _Hearing()
+
+
+def _unanswered(messages: Sequence[Message], made: Sequence[Action]) -> str | None:
+    """What the calls that are made leave of the user's words, where these are what is answered."""
+    last = messages[-1]
+    return rest_of(str(last["content"]), [one.arguments for one in made]) if last["role"] == "user" else None
 
 
 def _is_repeated(action: Action, made: Sequence[Action]) -> bool:

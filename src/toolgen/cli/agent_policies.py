@@ -13,7 +13,7 @@ import typer
 from toolgen.agent.acting import ADDED, DECLINE_RATE
 from toolgen.agent.loop import Search
 from toolgen.cli.console import progress
-from toolgen.cli.searching import given_llm, has_weights, open_retriever
+from toolgen.cli.searching import decline_rate_option, given_llm, has_weights, open_retriever
 from toolgen.datasets import Dataset, Task
 from toolgen.errors import UsageError
 from toolgen.retrieval import LOGIT_SCALES, Retriever
@@ -52,13 +52,9 @@ AddedOption = Annotated[
 ]
 AgentDeclineRateOption = Annotated[
     float | None,
-    typer.Option(
-        "--decline-rate",
-        min=0,
-        max=1,
-        metavar="SHARE",
-        help="Decline a first request where the choice of its tool is too unsure: at most this share of those that a tool "
-        f"answers. By default {DECLINE_RATE} for an index that nothing has trained, else 0: the model alone declines.",
+    decline_rate_option(
+        "Decline a first request where the choice of its tool is too unsure: at most this share of those that a tool "
+        f"answers. By default {DECLINE_RATE} for an index that nothing has trained, else 0: the model alone declines."
     ),
 ]
 AloneOption = Annotated[

@@ -103,14 +103,16 @@ BeamOption = Annotated[
     ),
 ]
 
+
+def decline_rate_option(help_text: str) -> Any:
+    """`--decline-rate`, whose text says what declines."""
+    return typer.Option("--decline-rate", min=0, max=1, metavar="SHARE", help=help_text)
+
+
 DeclineRateOption = Annotated[
     float | None,
-    typer.Option(
-        "--decline-rate",
-        min=0,
-        max=1,
-        metavar="SHARE",
-        help="Decline where the first tool is too unsure: at most this share of the requests that a tool answers.",
+    decline_rate_option(
+        "Decline where the first tool is too unsure: at most this share of the requests that a tool answers."
     ),
 ]
 

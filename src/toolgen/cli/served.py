@@ -84,7 +84,7 @@ class SearchOptions:
         if not checkpoint.vocabulary.is_atomic:
             add = []
         is_alone = self.retriever == "generative" and not add
-        is_calibrated = chooser(checkpoint, add, alone=is_alone) in checkpoint.calibrations
+        is_calibrated = chooser(checkpoint, add, alone=is_alone).name in checkpoint.calibrations
         rate = self.decline_rate if is_calibrated else None
         return acting_policy(checkpoint, add, alone=is_alone, encoder=self.encoder, decline_rate=rate)
 

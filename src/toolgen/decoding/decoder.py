@@ -113,14 +113,24 @@ class Actions(NamedTuple):
     names: tuple[str, ...]
     tools_L: npt.NDArray[np.int64]
 
+    @property
+    def places_T(self) -> npt.NDArray[np.intp]:
+        """Which of the first tokens are tools."""
+        return np.flatnonzero(self.tools_L >= 0)
+
+    def of_tools(self, scores_L: Tensor, added_N: npt.NDArray[np.floating] | None) -> tuple[Tensor, Tensor]:
+        """The scores of the first tokens that are tools, and the same with logits added."""
+        places_T = self.places_T
+        scores_T = scores_L[places_T]
+        added = 0 if added_N is None else scores_T.new_tensor(added_N[self.tools_L[places_T]])
+        return scores_T, scores_T + added
+
     def summed(self, added_N: npt.NDArray[np.floating], scores_L: Tensor) -> Tensor:
         """The scores of the first tokens with logits added to those of tools: a product of the two distributions over the
         tools, which together keep their share."""
-        places_T = np.flatnonzero(self.tools_L >= 0)
-        before_T = scores_L[places_T]
-        after_T = before_T + before_T.new_tensor(added_N[self.tools_L[places_T]])
+        before_T, after_T = self.of_tools(scores_L, added_N)
         summed_L = scores_L.clone()
-        summed_L[places_T] = after_T + (before_T.logsumexp(0) - after_T.logsumexp(0))
+        summed_L[self.places_T] = after_T + (before_T.logsumexp(0) - after_T.logsumexp(0))
         return summed_L
 
     def likeliest(self, scores_L: Tensor) -> tuple[tuple[str, float], ...]:
@@ -229,9 +239,8 @@ class ToolDecoder:
         if not self.checkpoint.vocabulary.is_atomic:
             raise UsageError("a choice has evidence where each tool is one token; here it is several")
         legal = self.actions(allowed)
-        tools_L = legal.tools_L >= 0
-        model_T = session.logits_V[legal.trie.tokens_M[legal.trie.children(ROOT)][tools_L].tolist()]
-        sum_T = model_T if added_N is None else model_T + model_T.new_tensor(added_N[legal.tools_L[tools_L]])
+        scores_L = session.logits_V[legal.trie.tokens_M[legal.trie.children(ROOT)].tolist()]
+        model_T, sum_T = legal.of_tools(scores_L, added_N)
         top, *others = sum_T.topk(min(2, len(sum_T))).values.tolist()
         no_tool = float(session.logits_V[self.checkpoint.vocabulary.no_tool_id])
         return top, top - others[0] if others else 0.0, no_tool - float(model_T.max())
