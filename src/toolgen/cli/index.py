@@ -148,8 +148,7 @@ def indexed(
 def _default_sum() -> Sequence[str]:
     """What searches add to rows that documentation has made. BM25 and a sentence encoder know different things of tools that
     nobody has asked for (docs/results/cold-start.md)."""
-    if find_spec("sentence_transformers") is None:
-        message("sentence-transformers is not installed (toolgen[dense]): searches add BM25 alone, and find less")
+    if not _reads_encoders("searches add BM25 alone, and find less"):
         return ("bm25",)
     try:
         resolve_base(DENSE_MODEL, on_message=message)
@@ -159,15 +158,21 @@ def _default_sum() -> Sequence[str]:
     return ADDED
 
 
+def _reads_encoders(otherwise: str) -> bool:
+    """Whether sentence encoders can be read here; if not, a line says what happens without them."""
+    if find_spec("sentence_transformers") is None:
+        message(f"sentence-transformers is not installed (toolgen[dense]): {otherwise}")
+        return False
+    return True
+
+
 def _fitted(made: Checkpoint, catalog: Catalog, added: Sequence[str]) -> Checkpoint:
     from toolgen.training.cold_start import MOST_TOOLS, fit_documentation
 
     if len(catalog) > MOST_TOOLS:
         message(f"more than {MOST_TOOLS:,} tools: their rows stay as the documentation makes them")
         return _unfitted(made, added)
-    names = ["bm25", "dense"] if find_spec("sentence_transformers") else ["bm25"]
-    if "dense" not in names:
-        message("sentence-transformers is not installed (toolgen[dense]); rows are fitted to BM25 alone")
+    names = ["bm25", "dense"] if _reads_encoders("rows are fitted to BM25 alone") else ["bm25"]
     with progress("encoding tools") as on_progress:
         teacher = make_sum(names, Resources(on_progress=on_progress))
         teacher.index(catalog)

@@ -262,7 +262,8 @@ def _reason(code: int) -> str:
     """Why a step counts as failed."""
     if code < 0:
         killed = " - out of memory?" if -code == signal.SIGKILL else ""
-        return f"ended by {signal.Signals(-code).name}{killed}"
+        named = {one.value: one.name for one in signal.Signals}  # real-time signals have no name
+        return f"ended by {named.get(-code, f'signal {-code}')}{killed}"
     return f"exit code {code}" if code else "it left no output"
 
 
