@@ -37,10 +37,18 @@ class Row(NamedTuple):
 
 
 class Column(NamedTuple):
-    """One panel of a chart or column of a small table: a group of requests, if there are several, and a metric."""
+    """One panel of a chart or column of a small table: a group of requests, if there are several, and a metric. `data` is the
+    file, if it is not the row's, and `label` the heading, if it is not the metric."""
 
     group: str | None
     metric: str
+    data: str | None = None
+    label: str | None = None
+
+    @property
+    def heading(self) -> str:
+        """Above the panel or column."""
+        return self.label or self.metric
 
 
 class Figure(NamedTuple):
@@ -205,11 +213,16 @@ FIGURES: Mapping[str, Figure] = {
             Row("right tools", "agent", "single-turn: the right tools"),
             Row("first tool right", "agent", "single-turn: the first tool right"),
             Row("every call right", "agent", "single-turn: every call right by BFCL's rule"),
-            Row("declined where no tool fits", "agent", "requests that BFCL says no tool fits: declined"),
+            Row("declined where no tool fits", "agent", "... those that no tool fits after all: declined"),
             Row("turns that leave the right state", "agent", "... turns that leave the right state"),
-            Row("turns solved", "agent", "... turns solved"),
+            Row("turns solved", "agent", "multi-turn: turns solved"),
         ],
-        [Column(None, name) for name in ("from SmolLM2", "new base + BM25", "trained further + BM25")],
+        [
+            Column(None, "from SmolLM2"),
+            Column(None, "new base + BM25"),
+            Column(None, "then 420 steps, other values", "agent-rows", "rows stay"),
+            Column(None, "then 360 on BFCL's and Seal-Tools'", "agent-own", "what was said"),
+        ],
         (),
     ),
 }
@@ -223,7 +236,7 @@ def read(name: str) -> dict[str, Any]:
 
 def value(row: Row, column: Column) -> Any:
     """A number or `[value, low, high]` from the first table of the row's file; None where it was not measured."""
-    table = read(row.data)["tables"][0]
+    table = read(column.data or row.data)["tables"][0]
     (group,) = (one for one in table["groups"] if one.get("group") == column.group)
     found = group["rows"].get(row.method)
     return found and found[table["columns"].index(column.metric)]
@@ -266,7 +279,7 @@ def panel(figure: Figure, column: Column, left: float, width: float) -> Markup:
         Markup(
             '<text x="{x:.1f}" y="48" font-weight="bold">{metric}</text><text x="{x:.1f}" y="63" fill="#5f6b76" '
             'font-size="11">{group}</text>'
-        ).format(x=left, metric=column.metric, group=group_name(figure, column))
+        ).format(x=left, metric=column.heading, group=group_name(figure, column))
     ]
     for i, row in enumerate(figure.rows):
         if (found := value(row, column)) is None:
@@ -305,7 +318,7 @@ def colour(figure: Figure, row: Row) -> str:
 def small_table(figure: Figure) -> str:
     """The figure's rows and columns as Markdown, without intervals."""
     cells = [[row.label, *(mean(value(row, column)) for column in figure.columns)] for row in figure.rows]
-    heads = [", ".join(filter(None, (column.metric, group_name(figure, column)))) for column in figure.columns]
+    heads = [", ".join(filter(None, (column.heading, group_name(figure, column)))) for column in figure.columns]
     return markdown_table(["method", *heads], cells)
 
 
