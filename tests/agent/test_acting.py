@@ -50,11 +50,12 @@ def test_the_agent_of_an_index_adds_what_its_searches_add_until_it_is_trained(
     stages: tuple[StageRecord, ...], expected: tuple[str, ...], added: list[Sequence[str]]
 ) -> None:
     checkpoint = replace(tiny_checkpoint(), stages=stages)
-    assert acting_policy(checkpoint).added is not None and acting_policy(checkpoint).only_said
-    alone = acting_policy(checkpoint, alone=True)
-    assert alone.added is None and not alone.only_said
+    policy, alone = acting_policy(checkpoint), acting_policy(checkpoint, alone=True)
+    assert policy.added is not None and policy.only_said
+    assert policy.further_by_text is (stages == (INDEX,)), "nothing has taught an index when to go on"
+    assert alone.added is None and not alone.only_said and not alone.further_by_text
     acting_policy(checkpoint, ["tfidf"])
-    assert added == [expected, expected, ("tfidf",)]
+    assert added == [expected, ("tfidf",)]
 
 
 def test_an_agent_and_a_server_act_as_the_command_does(added: list[Sequence[str]]) -> None:

@@ -204,6 +204,29 @@ def test_no_further_call_is_made_where_the_request_says_nothing_more(
     assert list(counts.values()) == [1, 2, 2]
 
 
+def test_the_words_left_of_a_request_decide_on_further_calls_where_that_is_asked_for(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ToolDecoder, "choose_another", lambda *_, **__: None)  # the model itself would end here
+    first, tools = "Open a ticket about rain", ["TicketAPI&&create_ticket"]
+    counts = []
+    for rest in (
+        ". It has been raining since Monday.",
+        ", and one about snow.",
+        ", which is due. Then one about snow.",
+    ):
+        written = iter([{"title": "rain"}, {"title": "snow"}, {"title": "never"}])
+
+        def arguments(*_: Any, written: Any = written, **__: Any) -> Arguments:
+            return Arguments(value=next(written), text="", status="ok")
+
+        monkeypatch.setattr(ToolDecoder, "arguments", arguments)
+        policy = GenerativePolicy(checkpoint, options=OPTIONS, only_said=True, further_by_text=True)
+        action = policy.act([{"role": "user", "content": first + rest}], tools, required=True)
+        counts.append([one.arguments["title"] for one in (action, *action.parallel)])
+    assert counts == [["rain"], ["rain", "snow"], ["rain", "snow"]]
+
+
 def test_a_further_call_that_is_not_made_was_written_all_the_same(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

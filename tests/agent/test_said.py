@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolgen.agent.said import rest_of, text_of, without_unsaid
+from toolgen.agent.said import asks_for_more, rest_of, text_of, without_unsaid
 from toolgen.datasets.messages import call_message, result_message, user_message
 
 REQUEST = "Weather in Oslo on 3 May, then in Bergen for 12 days."
@@ -54,6 +54,26 @@ def test_what_is_said_as_it_is_written_comes_before_other_forms() -> None:
 def test_a_part_of_a_number_or_other_words_are_not_the_value(value: object) -> None:
     request_ = "Borrow 500,000 in New York for a house"
     assert rest_of(request_, [{"x": value}]) == request_
+
+
+@pytest.mark.parametrize(
+    ("rest", "more"),
+    [
+        ("", False),
+        (" for 12 days, please.", False),
+        (" and Bergen.", True),
+        (", and also the tides there.", True),
+        (" in the morning. Then in Bergen.", True),
+        (" in the morning, which is when the boats go out. Then in Bergen.", False),
+        (" and.", False),
+        (" android phones", False),
+        (" " + "word " * 23, True),
+        (" " + "word " * 22, False),
+    ],
+)
+def test_words_that_join_or_many_words_ask_for_a_further_call(rest: str, more: bool) -> None:
+    assert asks_for_more("Weather in Oslo" + rest, [{"city": "Oslo"}]) is more
+    assert not asks_for_more("Weather in Oslo" + rest, [{"city": "Paris"}]), "nothing is said of what is left"
 
 
 def test_optional_arguments_that_nobody_said_are_left_out() -> None:

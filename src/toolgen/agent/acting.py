@@ -50,7 +50,14 @@ def acting_policy(
     if spec.add:
         added = make_sum(spec.add, Resources(checkpoint=checkpoint, encoder=encoder), beside=(spec.method,))
         added.index(checkpoint.catalog)
-    return GenerativePolicy(checkpoint, options=options, added=added, only_said=not alone, declining=declining)
+    return GenerativePolicy(
+        checkpoint,
+        options=options,
+        added=added,
+        only_said=not alone,
+        further_by_text=not alone and is_only_indexed(checkpoint.metadata),
+        declining=declining,
+    )
 
 
 def chooser(checkpoint: Checkpoint, add: Sequence[str] = (), *, alone: bool = False) -> RetrieverSpec:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from toolgen.agent.said import rest_of, text_of, without_unsaid
+from toolgen.agent.said import asks_for_more, rest_of, text_of, without_unsaid
 from toolgen.datasets.messages import FINISH, NO_TOOL, calls_message
 from toolgen.datasets.trajectory import Diagnostics, Message
 from toolgen.errors import UsageError
@@ -199,8 +199,10 @@ class GenerativePolicy:
     `added`, which has indexed the checkpoint's catalog, gives them are added to the model's: for a further call in the same
     message those of what the calls before leave of the request (`said.rest_of`). What follows a result is the model's alone.
     With `only_said`, an optional argument whose value nobody has said is left out, and so is a further call where the request
-    says nothing more (fewer than REST tokens): a small model fills in what it was not asked for. `declining` says whether the
-    first request of a conversation is declined after all, by how sure the choice of a tool is (`ToolDecoder.evidence`).
+    says nothing more (fewer than REST tokens): a small model fills in what it was not asked for. With `further_by_text` the
+    words left of the request decide whether a further call follows (`said.asks_for_more`), not the model. `declining` says
+    whether the first request of a conversation is declined after all, by how sure the choice of a tool is
+    (`ToolDecoder.evidence`).
     """
 
     def __init__(
@@ -210,6 +212,7 @@ class GenerativePolicy:
         options: DecodingOptions | None = None,
         added: SumRetriever | None = None,
         only_said: bool = False,
+        further_by_text: bool = False,
         declining: Declining | None = None,
     ) -> None:
         from toolgen.decoding import ToolDecoder
@@ -217,6 +220,7 @@ class GenerativePolicy:
         self.checkpoint = checkpoint
         self.added = added
         self.only_said = only_said
+        self.further_by_text = further_by_text
         self.declining = declining
         self.decoder = ToolDecoder(checkpoint, options)
         self._passes: Passes | None = None
@@ -360,6 +364,7 @@ class GenerativePolicy:
 
         made, written = [first], 0
         most = 1 + len(given) if given else MAX_CALLS
+        must = bool(given) or (self.further_by_text and messages[-1]["role"] == "user")
         while len(made) < most and (given or self._says_more(messages, made)):
             left = None if tokens is None else tokens - first.tokens - written
             calls = [(one.tool, one.arguments, f"call_{place}") for place, one in enumerate(made)]
@@ -367,10 +372,11 @@ class GenerativePolicy:
             self._written = self._thought = 0
             try:
                 self._session.sync(self.decoder.protocol.unfinished(before))
+                added_N = None if given else self._added_N(messages, tools, made)
                 choice = (
-                    self.decoder.choose(self._session, tools, required=True)
-                    if given
-                    else self.decoder.choose_another(self._session, tools, added_N=self._added_N(messages, tools, made))
+                    self.decoder.choose(self._session, tools, required=True, added_N=added_N)
+                    if must
+                    else self.decoder.choose_another(self._session, tools, added_N=added_N)
                 )
                 if choice is None:
                     break
@@ -392,9 +398,11 @@ class GenerativePolicy:
     def _says_more(self, messages: Sequence[Message], made: Sequence[Action]) -> bool:
         """Whether there is something left to call a further tool for."""
         rest = _unanswered(messages, made)
-        if not self.only_said or rest is None:
+        if rest is None:
             return True
-        return len(self.checkpoint.tokenizer.encode(rest, add_special_tokens=False)) >= REST
+        if self.further_by_text:
+            return asks_for_more(str(messages[-1]["content"]), [one.arguments for one in made])
+        return not self.only_said or len(self.checkpoint.tokenizer.encode(rest, add_special_tokens=False)) >= REST
 
     def _think(self) -> str:
         ids = self.decoder.text(self._session)
