@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolgen.agent.said import asks_for_more, rest_of, text_of, without_unsaid
+from toolgen.agent.said import further_ask, rest_of, text_of, without_unsaid
 from toolgen.datasets.messages import call_message, result_message, user_message
 
 REQUEST = "Weather in Oslo on 3 May, then in Bergen for 12 days."
@@ -72,8 +72,16 @@ def test_a_part_of_a_number_or_other_words_are_not_the_value(value: object) -> N
     ],
 )
 def test_words_that_join_or_many_words_ask_for_a_further_call(rest: str, more: bool) -> None:
-    assert asks_for_more("Weather in Oslo" + rest, [{"city": "Oslo"}]) is more
-    assert not asks_for_more("Weather in Oslo" + rest, [{"city": "Paris"}]), "nothing is said of what is left"
+    asked = further_ask("Weather in Oslo" + rest, [{"city": "Oslo"}])
+    assert asked == (rest if more else "")
+    assert not further_ask("Weather in Oslo" + rest, [{"city": "Paris"}]), "nothing is said of what is left"
+
+
+def test_what_a_joining_sentence_follows_asks_for_a_further_call_where_that_sentence_was_answered_first() -> None:
+    request_ = "Find the SLA of AWS. Additionally, back up my files to Oslo. Finally, wake me at 7."
+    assert further_ask(request_, [{"hour": 7}]) == "Find the SLA of AWS. Additionally, back up my files to Oslo"
+    assert further_ask(request_, [{"hour": 7}, {"place": "Oslo"}]) == "Find the SLA of AWS"
+    assert further_ask(request_, [{"hour": 7}, {"place": "Oslo"}, {"name": "AWS"}]) == ""
 
 
 def test_optional_arguments_that_nobody_said_are_left_out() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from toolgen.agent.said import asks_for_more, rest_of, text_of, without_unsaid
+from toolgen.agent.said import further_ask, rest_of, text_of, without_unsaid
 from toolgen.datasets.messages import FINISH, NO_TOOL, calls_message
 from toolgen.datasets.trajectory import Diagnostics, Message
 from toolgen.errors import UsageError
@@ -200,7 +200,7 @@ class GenerativePolicy:
     message those of what the calls before leave of the request (`said.rest_of`). What follows a result is the model's alone.
     With `only_said`, an optional argument whose value nobody has said is left out, and so is a further call where the request
     says nothing more (fewer than REST tokens): a small model fills in what it was not asked for. With `further_by_text` the
-    words left of the request decide whether a further call follows (`said.asks_for_more`), not the model. `declining` says
+    words left of the request decide whether a further call follows (`said.further_ask`), not the model. `declining` says
     whether the first request of a conversation is declined after all, by how sure the choice of a tool is
     (`ToolDecoder.evidence`).
     """
@@ -337,7 +337,7 @@ class GenerativePolicy:
     ) -> npt.NDArray[np.floating] | None:
         """What is added to the logits of the catalog's tools, `tools` of which may be chosen, behind the calls that are made
         already."""
-        request = _unanswered(messages, made)
+        request = self._unanswered(messages, made)
         return None if self.added is None or request is None else self.added.scores_among(request, tools)
 
     def _shown(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[int]]:
@@ -397,12 +397,18 @@ class GenerativePolicy:
 
     def _says_more(self, messages: Sequence[Message], made: Sequence[Action]) -> bool:
         """Whether there is something left to call a further tool for."""
-        rest = _unanswered(messages, made)
-        if rest is None:
+        left = self._unanswered(messages, made)
+        if left is None or not (self.only_said or self.further_by_text):
             return True
-        if self.further_by_text:
-            return asks_for_more(str(messages[-1]["content"]), [one.arguments for one in made])
-        return not self.only_said or len(self.checkpoint.tokenizer.encode(rest, add_special_tokens=False)) >= REST
+        least = 1 if self.further_by_text else REST
+        return len(self.checkpoint.tokenizer.encode(left, add_special_tokens=False)) >= least
+
+    def _unanswered(self, messages: Sequence[Message], made: Sequence[Action]) -> str | None:
+        """What the calls that are made leave of the user's words; None where something else is answered."""
+        last, calls = messages[-1], [one.arguments for one in made]
+        if last["role"] != "user":
+            return None
+        return (further_ask if made and self.further_by_text else rest_of)(str(last["content"]), calls)
 
     def _think(self) -> str:
         ids = self.decoder.text(self._session)
@@ -475,12 +481,6 @@ class _Hearing:
 
 
 _DEAF = _Hearing()
-
-
-def _unanswered(messages: Sequence[Message], made: Sequence[Action]) -> str | None:
-    """What the calls that are made leave of the user's words, where these are what is answered."""
-    last = messages[-1]
-    return rest_of(str(last["content"]), [one.arguments for one in made]) if last["role"] == "user" else None
 
 
 def _is_repeated(action: Action, made: Sequence[Action]) -> bool:

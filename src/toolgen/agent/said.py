@@ -17,6 +17,7 @@ LONG = 23
 """So many words that calls leave of a request ask for another call."""
 _JOIN = r"(?:and|then|also|plus|as well as|after that|afterwards?|finally|lastly|next|additionally|in addition)\b"
 _JOINED = re.compile(rf"\W*{_JOIN}\W+\w|[^.?!]{{0,25}}[.?!;,]\s*{_JOIN}\W+\w", re.IGNORECASE)
+_SENTENCE = re.compile(rf"[.?!;]\s*{_JOIN}", re.IGNORECASE)
 
 
 def rest_of(request: str, calls: Iterable[Mapping[str, Any]]) -> str:
@@ -24,14 +25,22 @@ def rest_of(request: str, calls: Iterable[Mapping[str, Any]]) -> str:
     return request[max((end_of(value, request) for value in _values([*calls])), default=0) :]
 
 
-def asks_for_more(request: str, calls: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a request asks for a call behind those with the arguments `calls`: what they leave of it goes on with an
-    English joining word, at once or behind a few characters, or for LONG words. False if they take no value from it.
+def further_ask(request: str, calls: Iterable[Mapping[str, Any]]) -> str:
+    """The part of a request that asks for a call beside those with the arguments `calls`; empty if none does, or if they take
+    no value from it.
 
+    That is the text behind their values if it goes on with an English joining word, at once or behind a few characters, or for
+    LONG words; else, if what they take comes behind a sentence that begins with such a word, the text before that sentence.
     Found on seven published sets of conversations (docs/experiments.md, "Whether a further call follows, by the words left").
     """
-    rest = rest_of(request, calls)
-    return rest != request and (_JOINED.match(rest) is not None or len(re.findall(r"\w+", rest)) >= LONG)
+    ends = [end for value in _values([*calls]) if (end := end_of(value, request))]
+    if not ends:
+        return ""
+    rest, before = request[max(ends) :], request[: min(ends)]
+    if _JOINED.match(rest) or len(re.findall(r"\w+", rest)) >= LONG:
+        return rest
+    starts = [sentence.start() for sentence in _SENTENCE.finditer(before)]
+    return before[: starts[-1]] if starts else ""
 
 
 def without_unsaid(arguments: Mapping[str, Any], schema: Mapping[str, Any], text: str) -> dict[str, Any]:
