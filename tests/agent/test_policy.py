@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from toolgen.agent import BfclEnvironment, Budget, DryRunEnvironment, GenerativePolicy, GivenTools, run_agent
+from toolgen.agent import Action, BfclEnvironment, Budget, DryRunEnvironment, GenerativePolicy, GivenTools, run_agent
 from toolgen.catalog import Catalog
 from toolgen.catalog.schema import schema_errors
 from toolgen.catalog.tool import Definition
 from toolgen.checkpoint import Checkpoint
 from toolgen.datasets import Task
-from toolgen.datasets.messages import actions_of, call_message, calls_message
+from toolgen.datasets.messages import actions_of, call_message, calls_message, result_message, user_message
 from toolgen.decoding import Arguments, DecodingOptions, Sampling, Session, ToolChoice, ToolDecoder
 from toolgen.inference.passes import Runner
 from toolgen.retrieval import BM25Retriever, SumRetriever
@@ -225,6 +225,31 @@ def test_the_words_left_of_a_request_decide_on_further_calls_where_that_is_asked
         action = policy.act([{"role": "user", "content": first + rest}], tools, required=True)
         counts.append([one.arguments["title"] for one in (action, *action.parallel)])
     assert counts == [["rain"], ["rain", "snow"], ["rain", "snow"]]
+
+
+def test_results_are_answered_where_the_words_left_of_a_request_ask_for_nothing_more(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = GenerativePolicy(checkpoint, options=OPTIONS, only_said=True, further_by_text=True)
+    done = call_message("TicketAPI&&create_ticket", {"title": "rain"}, "call_1")
+    told, tools = [done, result_message("call_1", "ticket 7")], ["TicketAPI&&create_ticket"]
+    allowed: list[Any] = []
+    choose = ToolDecoder.choose
+
+    def heard(decoder: ToolDecoder, session: Session, among: Any, **more: Any) -> ToolChoice:
+        allowed.append(among)
+        return choose(decoder, session, among, **more)
+
+    monkeypatch.setattr(ToolDecoder, "choose", heard)
+
+    def step(asked: str, **more: Any) -> Action:
+        return policy.act([user_message(asked), *told], tools, **more)
+
+    assert step("Open a ticket about rain.").is_finish
+    assert allowed == [()]
+    assert not step("Open a ticket about rain.", required=True).is_finish, "a client may want a call all the same"
+    step("Open a ticket about rain, and then one about snow.")
+    assert allowed[1:] == [tools, tools]
 
 
 def test_a_further_call_that_is_not_made_was_written_all_the_same(

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from toolgen.agent.said import further_ask, rest_of, text_of, without_unsaid
-from toolgen.datasets.messages import FINISH, NO_TOOL, calls_message
+from toolgen.datasets.messages import FINISH, NO_TOOL, calls_by_turn, calls_message
 from toolgen.datasets.trajectory import Diagnostics, Message
 from toolgen.errors import UsageError
 
@@ -200,9 +200,9 @@ class GenerativePolicy:
     message those of what the calls before leave of the request (`said.rest_of`). What follows a result is the model's alone.
     With `only_said`, an optional argument whose value nobody has said is left out, and so is a further call where the request
     says nothing more (fewer than REST tokens): a small model fills in what it was not asked for. With `further_by_text` the
-    words left of the request decide whether a further call follows (`said.further_ask`), not the model. `declining` says
-    whether the first request of a conversation is declined after all, by how sure the choice of a tool is
-    (`ToolDecoder.evidence`).
+    words left of the request decide whether a further call follows (`said.further_ask`), not the model; where none does,
+    results are answered. `declining` says whether the first request of a conversation is declined after all, by how sure the
+    choice of a tool is (`ToolDecoder.evidence`).
     """
 
     def __init__(
@@ -322,6 +322,8 @@ class GenerativePolicy:
 
     def _choice(self, messages: Sequence[Message], tools: Sequence[str] | None, required: bool) -> ToolChoice:
         """What the model does first. It is no_tool instead of a tool where that is too unsure."""
+        if self.further_by_text and not required and _is_answered(messages):
+            return replace(self.decoder.choose(self._session, ()), tool=FINISH)
         added_N = self._added_N(messages, tools)
         choice = self.decoder.choose(self._session, tools, required=required, added_N=added_N)
         is_first = messages[-1]["role"] == "user" and sum(one["role"] == "user" for one in messages) == 1
@@ -481,6 +483,14 @@ class _Hearing:
 
 
 _DEAF = _Hearing()
+
+
+def _is_answered(messages: Sequence[Message]) -> bool:
+    """Whether results stand last, and the calls of this turn leave nothing that the user asked for."""
+    asked = next((one for one in reversed(messages) if one["role"] == "user"), None)
+    if asked is None or messages[-1]["role"] != "tool":
+        return False
+    return not further_ask(str(asked["content"]), [call.arguments for call in calls_by_turn(messages)[-1]])
 
 
 def _is_repeated(action: Action, made: Sequence[Action]) -> bool:
