@@ -245,11 +245,14 @@ def test_results_are_answered_where_the_words_left_of_a_request_ask_for_nothing_
     def step(asked: str, **more: Any) -> Action:
         return policy.act([user_message(asked), *told], tools, **more)
 
-    assert step("Open a ticket about rain.").is_finish
-    assert allowed == [()]
-    assert not step("Open a ticket about rain.", required=True).is_finish, "a client may want a call all the same"
-    step("Open a ticket about rain, and then one about snow.")
-    assert allowed[1:] == [tools, tools]
+    one, two = "Open a ticket about rain.", "Open a ticket about rain, and then one about snow."
+    assert step(one).is_finish
+    assert step(two).is_finish, "whatever it asks for was called at once"
+    assert step(one, parallel=False).is_finish
+    assert allowed == [()] * 3
+    step(two, parallel=False)
+    assert not step(one, required=True).is_finish, "a client may want a call all the same"
+    assert allowed[3:] == [tools, tools]
 
 
 def test_a_further_call_that_is_not_made_was_written_all_the_same(

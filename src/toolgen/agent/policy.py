@@ -200,8 +200,8 @@ class GenerativePolicy:
     message those of what the calls before leave of the request (`said.rest_of`). What follows a result is the model's alone.
     With `only_said`, an optional argument whose value nobody has said is left out, and so is a further call where the request
     says nothing more (fewer than REST tokens): a small model fills in what it was not asked for. With `further_by_text` the
-    words left of the request decide whether a further call follows (`said.further_ask`), not the model; where none does,
-    results are answered. `declining` says whether the first request of a conversation is declined after all, by how sure the
+    words left of the request decide whether a further call follows (`said.further_ask`), not the model, and then results
+    are answered. `declining` says whether the first request of a conversation is declined after all, by how sure the
     choice of a tool is (`ToolDecoder.evidence`).
     """
 
@@ -301,7 +301,7 @@ class GenerativePolicy:
             self._read = len(prompt)
             self._session.sync(prompt)
             thought = self._think() if self.decoder.options.thought_tokens else ""
-            choice = self._choice(messages, tools, required)
+            choice = self._choice(messages, tools, required, at_once=parallel and not verbatim)
             tool = given[0] if given else choice.tool
             hearing.chose(choice)
             hearing.begins(0, tool)
@@ -320,9 +320,12 @@ class GenerativePolicy:
         further, written = self._further(messages, action, tools, tokens, given[1:], hearing)
         return replace(action, parallel=further, tokens=action.tokens + written)
 
-    def _choice(self, messages: Sequence[Message], tools: Sequence[str] | None, required: bool) -> ToolChoice:
-        """What the model does first. It is no_tool instead of a tool where that is too unsure."""
-        if self.further_by_text and not required and _is_answered(messages):
+    def _choice(
+        self, messages: Sequence[Message], tools: Sequence[str] | None, required: bool, at_once: bool
+    ) -> ToolChoice:
+        """What the model does first. It is no_tool instead of a tool where that is too unsure. `at_once` says that all calls of
+        a request are made in one message."""
+        if self.further_by_text and not required and _is_answered(messages, at_once):
             return replace(self.decoder.choose(self._session, ()), tool=FINISH)
         added_N = self._added_N(messages, tools)
         choice = self.decoder.choose(self._session, tools, required=required, added_N=added_N)
@@ -485,12 +488,12 @@ class _Hearing:
 _DEAF = _Hearing()
 
 
-def _is_answered(messages: Sequence[Message]) -> bool:
-    """Whether results stand last, and the calls of this turn leave nothing that the user asked for."""
+def _is_answered(messages: Sequence[Message], at_once: bool) -> bool:
+    """Whether results stand last, and the calls of this turn, perhaps made `at_once`, are all that was asked for."""
     asked = next((one for one in reversed(messages) if one["role"] == "user"), None)
     if asked is None or messages[-1]["role"] != "tool":
         return False
-    return not further_ask(str(asked["content"]), [call.arguments for call in calls_by_turn(messages)[-1]])
+    return at_once or not further_ask(str(asked["content"]), [call.arguments for call in calls_by_turn(messages)[-1]])
 
 
 def _is_repeated(action: Action, made: Sequence[Action]) -> bool:
