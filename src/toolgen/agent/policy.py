@@ -403,10 +403,11 @@ class GenerativePolicy:
     def _says_more(self, messages: Sequence[Message], made: Sequence[Action]) -> bool:
         """Whether there is something left to call a further tool for."""
         left = self._unanswered(messages, made)
-        if left is None or not (self.only_said or self.further_by_text):
+        if left is None:
             return True
-        least = 1 if self.further_by_text else REST
-        return len(self.checkpoint.tokenizer.encode(left, add_special_tokens=False)) >= least
+        if self.further_by_text:
+            return bool(left)
+        return not self.only_said or len(self.checkpoint.tokenizer.encode(left, add_special_tokens=False)) >= REST
 
     def _unanswered(self, messages: Sequence[Message], made: Sequence[Action]) -> str | None:
         """What the calls that are made leave of the user's words; None where something else is answered."""
@@ -490,10 +491,10 @@ _DEAF = _Hearing()
 
 def _is_answered(messages: Sequence[Message], at_once: bool) -> bool:
     """Whether results stand last, and the calls of this turn, perhaps made `at_once`, are all that was asked for."""
-    asked = next((one for one in reversed(messages) if one["role"] == "user"), None)
+    asked = next((str(one["content"]) for one in reversed(messages) if one["role"] == "user"), None)
     if asked is None or messages[-1]["role"] != "tool":
         return False
-    return at_once or not further_ask(str(asked["content"]), [call.arguments for call in calls_by_turn(messages)[-1]])
+    return at_once or not further_ask(asked, [call.arguments for call in calls_by_turn(messages)[-1]])
 
 
 def _is_repeated(action: Action, made: Sequence[Action]) -> bool:

@@ -22,7 +22,7 @@ _SENTENCE = re.compile(rf"[.?!;]\s*{_JOIN}", re.IGNORECASE)
 
 def rest_of(request: str, calls: Iterable[Mapping[str, Any]]) -> str:
     """The text behind the last value that the arguments of `calls` take from a request; calls follow a request's order."""
-    return request[max((end_of(value, request) for value in _values([*calls])), default=0) :]
+    return request[max(_ends(request, calls), default=0) :]
 
 
 def further_ask(request: str, calls: Iterable[Mapping[str, Any]]) -> str:
@@ -33,7 +33,7 @@ def further_ask(request: str, calls: Iterable[Mapping[str, Any]]) -> str:
     LONG words; else, if what they take comes behind a sentence that begins with such a word, the text before that sentence.
     Found on seven published sets of conversations (docs/experiments.md, "Whether a further call follows, by the words left").
     """
-    ends = [end for value in _values([*calls]) if (end := end_of(value, request))]
+    ends = _ends(request, calls)
     if not ends:
         return ""
     rest, before = request[max(ends) :], request[: min(ends)]
@@ -61,6 +61,11 @@ def text_of(messages: Sequence[Message]) -> str:
     """All that was said, called and answered in a conversation."""
     calls = (call["function"]["arguments"] for one in messages for call in one.get("tool_calls") or ())
     return "\n".join([*(str(one.get("content") or "") for one in messages), *map(str, calls)])
+
+
+def _ends(request: str, calls: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Where the values end that the arguments of `calls` take from a request."""
+    return [end for value in _values([*calls]) if (end := end_of(value, request))]
 
 
 def _values(value: Any) -> Iterator[Any]:
