@@ -327,7 +327,7 @@ class GenerativePolicy:
         a request are made in one message."""
         if self.further_by_text and not required and _is_answered(messages, at_once):
             return replace(self.decoder.choose(self._session, ()), tool=FINISH)
-        added_N = self._added_N(messages, tools)
+        added_N = self._added_N(self._unanswered(messages), tools)
         choice = self.decoder.choose(self._session, tools, required=required, added_N=added_N)
         is_first = messages[-1]["role"] == "user" and sum(one["role"] == "user" for one in messages) == 1
         if self.declining is None or required or not is_first or choice.tool in (FINISH, NO_TOOL):
@@ -337,12 +337,8 @@ class GenerativePolicy:
             return choice
         return replace(choice, tool=NO_TOOL, probability=1 - sure)
 
-    def _added_N(
-        self, messages: Sequence[Message], tools: Sequence[str] | None, made: Sequence[Action] = ()
-    ) -> npt.NDArray[np.floating] | None:
-        """What is added to the logits of the catalog's tools, `tools` of which may be chosen, behind the calls that are made
-        already."""
-        request = self._unanswered(messages, made)
+    def _added_N(self, request: str | None, tools: Sequence[str] | None) -> npt.NDArray[np.floating] | None:
+        """What is added to the logits of the catalog's tools, `tools` of which may be chosen, where they answer a request."""
         return None if self.added is None or request is None else self.added.scores_among(request, tools)
 
     def _shown(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[int]]:
@@ -370,14 +366,17 @@ class GenerativePolicy:
         made, written = [first], 0
         most = 1 + len(given) if given else MAX_CALLS
         must = bool(given) or (self.further_by_text and messages[-1]["role"] == "user")
-        while len(made) < most and (given or self._says_more(messages, made)):
+        while len(made) < most:
+            rest = None if given else self._unanswered(messages, made)
+            if not self._says_more(rest):
+                break
             left = None if tokens is None else tokens - first.tokens - written
             calls = [(one.tool, one.arguments, f"call_{place}") for place, one in enumerate(made)]
             before = [*messages, calls_message(calls, first.thought)]
             self._written = self._thought = 0
             try:
                 self._session.sync(self.decoder.protocol.unfinished(before))
-                added_N = None if given else self._added_N(messages, tools, made)
+                added_N = self._added_N(rest, tools)
                 choice = (
                     self.decoder.choose(self._session, tools, required=True, added_N=added_N)
                     if must
@@ -400,16 +399,13 @@ class GenerativePolicy:
             made.append(action)
         return tuple(made[1:]), written
 
-    def _says_more(self, messages: Sequence[Message], made: Sequence[Action]) -> bool:
-        """Whether there is something left to call a further tool for."""
-        left = self._unanswered(messages, made)
-        if left is None:
-            return True
-        if self.further_by_text:
-            return bool(left)
-        return not self.only_said or len(self.checkpoint.tokenizer.encode(left, add_special_tokens=False)) >= REST
+    def _says_more(self, rest: str | None) -> bool:
+        """Whether the rest of a request may ask for a further tool; None is no request."""
+        if rest is None or self.further_by_text:
+            return rest != ""
+        return not self.only_said or len(self.checkpoint.tokenizer.encode(rest, add_special_tokens=False)) >= REST
 
-    def _unanswered(self, messages: Sequence[Message], made: Sequence[Action]) -> str | None:
+    def _unanswered(self, messages: Sequence[Message], made: Sequence[Action] = ()) -> str | None:
         """What the calls that are made leave of the user's words; None where something else is answered."""
         last, calls = messages[-1], [one.arguments for one in made]
         if last["role"] != "user":

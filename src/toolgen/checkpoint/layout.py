@@ -183,7 +183,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """`toolgen.json` of a checkpoint, its format checked; needs no weights."""
     if not (folder / METADATA).exists():
         raise CheckpointError(
-            f"{folder} is not a toolgen checkpoint ({METADATA} is missing); make one with `toolgen virtualize`"
+            f"{folder} is not a toolgen checkpoint ({METADATA} is missing); make one with `toolgen index`"
         )
     try:
         value = read_json(folder / METADATA)

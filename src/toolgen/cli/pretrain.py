@@ -66,7 +66,7 @@ def pretrain(
     """Teach a base to read documentation: tools of a new catalog then get their rows without training on it.
 
     It draws requests and tools from the training splits of many datasets, makes the tools' rows from their documentation, and
-    trains a low-rank difference of the base and the map that makes the rows. `toolgen virtualize --base BASE2` uses both.
+    trains a low-rank difference of the base and the map that makes the rows. `toolgen index --base BASE2` uses both.
     """
     from toolgen.training.config import resolve_settings
     from toolgen.training.pretraining.config import PretrainConfig
@@ -80,7 +80,7 @@ def pretrain(
     with checkpoint_output(output, *datasets, base, encoder, recipe, overwrite=overwrite, kind="pretrained base"):
         answer = _run(datasets, output, base, start, encoder, config, restart)
     emit(answer, as_json, lambda: _text(answer))
-    hint("toolgen virtualize DATASET --base {output} -o CKPT", output=output)
+    hint("toolgen index DATASET --base {output} -o CKPT", output=output)
 
 
 def _run(
