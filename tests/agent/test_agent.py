@@ -49,7 +49,7 @@ def test_a_run_has_the_answer_the_calls_their_results_and_the_events(checkpoint:
     assert run.calls == (Call(tool="maths&&add", arguments={"a": 2}), Call(tool="shout", arguments={"text": 3}))
     assert run.results[0] == ToolResult(content="3")
     assert run.results[1].status == "error" and "text" in run.results[1].content
-    assert [event.kind for event in run.events] == ["user", *["action", "result"] * 2, "action", "end"]
+    assert [event.kind for event in run.events] == ["user", *["action", "begin", "result"] * 2, "action", "end"]
     assert heard == list(run.events)
     assert run.trajectory.outcome.calls == 2 and run.trajectory.messages[0]["content"] == "how much is 2 and 1?"
 

@@ -94,8 +94,8 @@ def test_whatever_a_tool_does_the_run_ends_in_a_recorded_outcome(
     content = trajectory.messages[2]["content"]
     assert said in content and len(content) < RESULT_LIMIT + 100
     events = read_run(tmp_path / "run.jsonl")
-    assert [event.kind for event in events] == ["user", "action", "result", "action", "end"]
-    assert events[2].result is not None and events[2].result.status == status
+    assert [event.kind for event in events] == ["user", "action", "begin", "result", "action", "end"]
+    assert events[3].result is not None and events[3].result.status == status
 
 
 def test_orders_in_a_result_open_no_turn_of_their_own(environment: Faulty) -> None:
@@ -123,7 +123,8 @@ def test_parallel_calls_are_made_at_the_same_time_and_their_results_stand_in_ord
     assert ids == ["call_1", "call_2", "call_3", "call_4"]
     assert [one["tool_call_id"] for one in trajectory.messages if one["role"] == "tool"] == ids[:3]
     assert trajectory.outcome.calls == 3 and trajectory.outcome.turns[0].steps == 4
-    assert [event.kind for event in told] == ["user", "action", *["result"] * 3, "action", "end"]
+    assert [event.kind for event in told] == ["user", "action", "begin", *["result"] * 3, "action", "end"]
+    assert [event.call for event in told if event.kind == "result"] == [2, 3, 1], "as the calls end"
 
 
 def test_no_more_parallel_calls_are_made_than_there_are_steps_and_only_calls_are_parallel(environment: Faulty) -> None:
@@ -170,7 +171,7 @@ def test_a_call_that_is_not_agreed_to_is_not_made_and_the_model_is_told(environm
     assert (found.outcome.calls, found.outcome.tool_errors) == (2, 0)
 
 
-@pytest.mark.parametrize("known", range(1, 6))
+@pytest.mark.parametrize("known", range(1, 8))
 def test_a_run_goes_on_from_wherever_it_was_broken_off_without_a_call_made_again(
     environment: Faulty, known: int
 ) -> None:
@@ -179,17 +180,51 @@ def test_a_run_goes_on_from_wherever_it_was_broken_off_without_a_call_made_again
     first = run_agent(ScriptedPolicy(script), environment, TASK, on_event=whole.append)
     environment.within.clear()
     told: list[AgentEvent] = []
-    left = script[known // 2 :]
+    past = [event.kind for event in whole[:known]]
+    left = script[past.count("action") :]
     again = run_agent(ScriptedPolicy(left), environment, TASK, on_event=told.append, past=whole[:known])
-    during_call = known in (2, 4)
-    assert len(environment.within) == len(left)
+    assert len(environment.within) == len(script) - past.count("begin"), "what had not begun is made"
     assert [event.kind for event in told] == [event.kind for event in whole[known:]]
-    if during_call:
-        place = 2 if known == 2 else 4
-        assert "whether it took effect is unknown" in again.messages[place]["content"]
+    if past[-1] == "begin":
+        assert "whether it took effect is unknown" in again.messages[2 * past.count("begin")]["content"]
     else:
         assert again.messages == first.messages
     assert again.outcome.calls == 2
+
+
+def test_what_came_back_beside_a_call_that_hangs_is_not_lost(environment: Faulty, tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+
+    def hear(event: AgentEvent) -> None:
+        recorder(event)
+        if event.kind == "result":
+            raise KeyboardInterrupt
+
+    with RunRecorder(file) as recorder, pytest.raises(KeyboardInterrupt):
+        action = Action(tool="hang", parallel=(Action(tool="odd"),))
+        run_agent(ScriptedPolicy([action]), environment, TASK, on_event=hear)
+    again = run_agent(ScriptedPolicy([]), environment, TASK, past=read_run(file))
+    results = [one["content"] for one in again.messages if one["role"] == "tool"]
+    assert "whether it took effect is unknown" in results[0] and results[1] == "a?b"
+    assert len(environment.within) == 2, "nothing is made again"
+
+
+def test_a_run_that_was_ended_at_the_question_asks_again(environment: Faulty, tmp_path: Path) -> None:
+    def end(call: Call) -> bool:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "run.jsonl"
+    with RunRecorder(file) as recorder, pytest.raises(KeyboardInterrupt):
+        run_agent(ScriptedPolicy([("odd", {})]), environment, TASK, on_event=recorder, confirm=end)
+    assert [event.kind for event in read_run(file)] == ["user", "action", "end"]
+    asked: list[str] = []
+
+    def agree(call: Call) -> bool:
+        asked.append(call.tool)
+        return True
+
+    again = run_agent(ScriptedPolicy([]), environment, TASK, past=read_run(file), confirm=agree)
+    assert asked == ["odd"] and again.messages[2]["content"] == "a?b"
 
 
 def test_what_ends_a_run_from_outside_is_told_as_its_end(environment: Faulty) -> None:

@@ -199,8 +199,8 @@ def test_calls_of_one_step_are_one_message_before_their_results(catalog: Catalog
 def test_events_tell_what_happens_as_it_happens(catalog: Catalog) -> None:
     events: list[AgentEvent] = []
     run_agent(ScriptedPolicy([(CREATE, {"title": "x"})]), DryRunEnvironment(catalog), TASK, on_event=events.append)
-    assert [event.kind for event in events] == ["user", "action", "result", "action", "end"]
-    assert events[2].result is not None and events[2].result.content == '{"status": "recorded"}'
+    assert [event.kind for event in events] == ["user", "action", "begin", "result", "action", "end"]
+    assert events[3].result is not None and events[3].result.content == '{"status": "recorded"}'
     assert events[-1].text == "finished"
 
 

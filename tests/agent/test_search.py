@@ -154,8 +154,8 @@ def test_every_branch_is_in_the_file_of_the_run_which_is_not_resumed(catalog: Ca
     events = read_run(file)
     assert [event.kind for event in events] == [
         "user",
-        *["action", "result", "back"],
-        *["action", "result", "action", "path", "end"],
+        *["action", "begin", "result", "back"],
+        *["action", "begin", "result", "action", "path", "end"],
     ]
     assert events[-2].steps == (2, 3)
     with pytest.raises(UsageError, match="begin it anew"):

@@ -323,7 +323,11 @@ def test_ctrl_c_during_a_call_leaves_a_file_to_resume_and_no_process(tmp_path: P
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert [(event.kind, event.text) for event in read_run(file)][1:] == [("action", ""), ("end", "cancelled")]
+    assert [(event.kind, event.text) for event in read_run(file)][1:] == [
+        ("action", ""),
+        ("begin", ""),
+        ("end", "cancelled"),
+    ]
     assert not _with(tools, "")
 
 

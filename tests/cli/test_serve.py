@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +26,7 @@ from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.naming import wire_name
 from toolgen.cli.served import SearchOptions
 from toolgen.datasets import load_dataset, save_dataset
+from toolgen.errors import UsageError
 from toolgen.testing import tiny_checkpoint, tiny_dataset
 
 pytest.importorskip("fastapi")
@@ -230,6 +232,19 @@ def test_a_calibrated_server_says_how_sure_it_is_and_declines_as_often_as_it_was
     assert 0 < plain["confidence"] < 1 and plain["confidence"] == every["confidence"] == never["confidence"]
     assert plain["declined"] is (plain["no_tool"] > plain["data"][0]["score"])
     assert every["declined"] is True and never["declined"] is False
+
+
+def test_a_server_that_cannot_be_made_keeps_no_thread_of_the_model(
+    toolgen: Invoke, calibrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_given: Any) -> None:
+        raise UsageError("nothing can be searched")
+
+    monkeypatch.setattr(SearchOptions, "open", fails)
+    before = set(threading.enumerate())
+    done = toolgen("serve", calibrated)
+    assert done.exit_code == 2 and "nothing can be searched" in done.stderr
+    assert set(threading.enumerate()) == before
 
 
 def test_a_calibrated_gateway_says_that_no_tool_fits(

@@ -179,6 +179,14 @@ def test_a_log_that_cannot_be_written_is_said_before_anything_is_served(recorder
         gateway_over(recorder, log=tmp_path / "no folder" / "calls.jsonl")
 
 
+def test_a_log_that_fails_later_fails_no_call(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    gateway = gateway_over(recorder, log=Path("/dev/full"))
+    assert gateway.search("send an e-mail", 1).tools
+    assert gateway.call(FORECAST.id, {"city": "Oslo"}).status == "ok"
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == ["what happens is not logged: /dev/full: No space left on device"]
+
+
 def test_calls_are_logged_without_what_users_said_unless_asked(recorder: Recorder, tmp_path: Path) -> None:
     quiet, whole = tmp_path / "quiet.jsonl", tmp_path / "whole.jsonl"
     gateway_over(recorder, log=quiet).call(FORECAST.id, {"city": "Atlantis"})

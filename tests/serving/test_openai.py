@@ -100,6 +100,31 @@ def test_a_conversation_comes_back_as_it_was(client: Any, script: Script, checkp
     ]
 
 
+def test_ids_of_calls_may_come_again_in_later_turns(client: Any, script: Script, checkpoint: Checkpoint) -> None:
+    messages: list[dict[str, Any]] = []
+    for region, result in (("a", "calm"), ("b", "storm")):
+        function = {"name": wire(checkpoint), "arguments": json.dumps({"region": region})}
+        made = [{"id": "call_0", "type": "function", "function": function}]
+        messages += [
+            {"role": "user", "content": f"storms in {region}?"},
+            {"role": "assistant", "content": None, "tool_calls": made},
+            {"role": "tool", "tool_call_id": "call_0", "content": result},
+        ]
+    script.actions = [answer()]
+    ask(client, messages=messages)
+    told = said(script.asked[0]["messages"])
+    assert told[1:3] == [(ALERTS, {"region": "a"}), ("tool", "calm")]
+    assert told[4:] == [(ALERTS, {"region": "b"}), ("tool", "storm")]
+
+
+@pytest.mark.parametrize("name", [FINISH, NO_TOOL])
+def test_a_tool_of_the_request_may_have_the_name_of_an_action(client: Any, script: Script, name: str) -> None:
+    script.actions = [Action(tool=f"{name}#", arguments={"city": "Oslo"}, tokens=7)]
+    tool = _function(name, {"type": "object", "properties": {"city": {"type": "string"}}}, "Ends the order of a city")
+    (made,) = ask(client, tools=[tool]).choices[0].message.tool_calls
+    assert (made.function.name, json.loads(made.function.arguments)) == (name, {"city": "Oslo"})
+
+
 @pytest.mark.parametrize(
     ("choice", "listed", "tools", "required"),
     [

@@ -33,7 +33,7 @@ class Version:
 def test_requests_end_with_what_they_began_with() -> None:
     made: list[Version] = []
     told: list[str] = []
-    faults = [InputError("the catalog is broken"), PermissionError("it may not be read")]
+    faults = [InputError("the catalog is broken"), PermissionError("it may not be read"), ValueError("odd")]
 
     def make() -> Loaded:
         if len(made) == 2:
@@ -64,12 +64,13 @@ def test_requests_end_with_what_they_began_with() -> None:
         assert sent == [1, 0, 0, 0]
         while not made[0].closed:
             await asyncio.sleep(0.01)
-        await app.reload()  # which fails, as does the next
+        await app.reload()  # which fails, as do the next
+        await app.reload()
         await app.reload()
         await ask()
         assert sent[-1] == 1
         said = "not reloaded, and served as before: "
-        assert told == [f"{said}the catalog is broken", f"{said}it may not be read"]
+        assert told == [f"{said}the catalog is broken", f"{said}it may not be read", f"{said}ValueError('odd')"]
         assert not made[1].closed
 
     asyncio.run(asyncio.wait_for(work(), 20))

@@ -53,13 +53,19 @@ class AgentRun:
     @property
     def calls(self) -> tuple[Call, ...]:
         """The calls, in order, of a search those that it undid too; `results` say what became of each."""
-        made = (event.action for event in self.events if event.kind == "result" and event.action)
+        made = (event.action for event in self._results if event.action)
         return tuple(Call(tool=action.tool, arguments=action.arguments) for action in made)
 
     @property
     def results(self) -> tuple[ToolResult, ...]:
         """What each of the calls came back with."""
-        return tuple(event.result for event in self.events if event.result)
+        return tuple(event.result for event in self._results if event.result)
+
+    @property
+    def _results(self) -> list[AgentEvent]:
+        """In the order of the calls."""
+        found = (event for event in self.events if event.kind == "result")
+        return sorted(found, key=lambda event: (event.turn, event.step, event.call))
 
 
 class Agent:

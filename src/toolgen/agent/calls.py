@@ -1,6 +1,6 @@
 """Calls carried out: those of one step at the same time, each within its time, whatever the environment does.
 
-An environment may hang, raise or flood; what comes out is a result for each call, in their order. Knows no policy.
+An environment may hang, raise or flood; what comes out is a result for each call. Knows no policy.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from toolgen.agent.environments.protocol import Environment, ToolResult, error_text, failed, no_answer
 from toolgen.catalog.catalog import Catalog
@@ -29,27 +29,29 @@ _Ended = tuple[int, ToolResult | ToolgenError]
 
 def carry_out(
     environment: Environment, calls: Sequence[Call], within: float, cancel: threading.Event
-) -> list[ToolResult]:
-    """The results of calls that do not depend on each other, in their order. One that takes longer than `within` seconds, or
-    is under way when `cancel` is set, has the status "timeout" and is left to itself; none begins when it is set already."""
+) -> Iterator[tuple[int, ToolResult]]:
+    """The results of calls that do not depend on each other, each with the place of its call, as they come. One that takes
+    longer than `within` seconds, or is under way when `cancel` is set, has the status "timeout" and is left to itself; none
+    begins when it is set already."""
     if cancel.is_set():
-        return [refused("the run was ended before this call")] * len(calls)
+        yield from enumerate([refused("the run was ended before this call")] * len(calls))
+        return
     ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
     for place, call in enumerate(calls):
         work = (environment, call, within, place, ended)
         threading.Thread(target=_execute, args=work, daemon=True, name=f"call of {call.tool}").start()
-    results: dict[int, ToolResult] = {}
+    missing = set(range(len(calls)))
     deadline = time.monotonic() + within + GRACE
-    while len(results) < len(calls) and not cancel.is_set() and time.monotonic() < deadline:
+    while missing and not cancel.is_set() and time.monotonic() < deadline:
         try:
             place, result = ended.get(timeout=_POLL)
         except queue.Empty:
             continue
         if isinstance(result, ToolgenError):
             raise result
-        results[place] = result
-    missing = interrupted() if cancel.is_set() else no_answer(within)
-    return [results.get(place, missing) for place in range(len(calls))]
+        missing.remove(place)
+        yield place, result
+    yield from ((place, interrupted() if cancel.is_set() else no_answer(within)) for place in sorted(missing))
 
 
 def refused(why: str = "the user did not agree to this call") -> ToolResult:

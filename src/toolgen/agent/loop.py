@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -68,21 +68,25 @@ class AgentEvent:
     """Something that just happened: `kind` says which of `text`, `action` and `result` is filled. The text of an `end` is the
     status of the last turn.
 
+    The calls of an action "begin" once they are agreed to. Results come in the order in which calls end: of several at once
+    `call` says which, from 1 on; 0 is a call alone.
+
     A search tells of "back" where it undoes all actions after `step`, with the reason, and at the end of a turn of its "path":
     `steps` are the actions that were not undone.
     """
 
-    kind: Literal["user", "action", "result", "back", "path", "end"]
+    kind: Literal["user", "action", "begin", "result", "back", "path", "end"]
     turn: int
     step: int = 0
+    call: int = 0
     text: str = ""
     action: Action | None = None
     result: ToolResult | None = None
     steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if (lowest := min(self.turn, self.step, *self.steps)) < 0:
-            raise UsageError(f"{lowest} as the number of a turn or step; expected one from 0 on")
+        if (lowest := min(self.turn, self.step, self.call, *self.steps)) < 0:
+            raise UsageError(f"{lowest} as the number of a turn, step or call; expected one from 0 on")
 
 
 OnEvent = Callable[[AgentEvent], None]
@@ -110,7 +114,7 @@ def run_agent(
 
     `on_event` is told of each step, `confirm` is asked before each call, and `cancel` ends the run when it is set. `past` are
     the events of a run of this task that was broken off, which goes on from there: nothing is done or told again. Where it
-    ended during a call, the model is told that nobody knows whether that took effect.
+    ended during a call, the model is told that nobody knows whether that took effect; before it had begun, it is made.
 
     With the `search` "dfs" an action that fails (a call with an error, one that was not completed, giving up) is undone and
     another one asked for; where two have failed, so has the action before them. The messages are those of the path to the
@@ -283,27 +287,32 @@ class _Run:
 
     def _results_of(self, actions: Sequence[Action], turn: int, step: int) -> list[ToolResult]:
         """What the calls came back with, or once came back with."""
-        results = []
-        found = [self._next_past("result") for _ in actions] if self.is_past else [None] * len(actions)
-        live = iter([interrupted()] * len(actions) if self.is_past else self._carried_out(actions))
-        for action, event in zip(actions, found, strict=True):
-            result = event.result if event else None
-            if result is None:
-                result = next(live)
-                alone = replace(action, parallel=())
-                self.on_event(AgentEvent(kind="result", turn=turn, step=step, action=alone, result=result))
-            results.append(result)
-        return results
+        results: dict[int, ToolResult] = {}
+        has_begun = self.is_past and self._next_past("begin") is not None
+        while self.is_past and (event := self._next_past("result")) and event.result:
+            results[max(0, event.call - 1)] = event.result
+        left = [place for place in range(len(actions)) if place not in results]
+        come = ((place, interrupted()) for place in left) if has_begun else self._carried_out(actions, left, turn, step)
+        for place, result in come:
+            alone, call = replace(actions[place], parallel=()), place + 1 if len(actions) > 1 else 0
+            self.on_event(AgentEvent(kind="result", turn=turn, step=step, call=call, action=alone, result=result))
+            results[place] = result
+        return [results[place] for place in range(len(actions))]
 
-    def _carried_out(self, actions: Sequence[Action]) -> list[ToolResult]:
-        calls = [Call(tool=action.tool, arguments=action.arguments) for action in actions]
+    def _carried_out(
+        self, actions: Sequence[Action], places: Sequence[int], turn: int, step: int
+    ) -> Iterator[tuple[int, ToolResult]]:
+        """The results of the actions at these places, as they come."""
+        calls = {place: Call(tool=actions[place].tool, arguments=actions[place].arguments) for place in places}
         asked = time.monotonic()
-        agreed = [self.confirm(call) for call in calls]
+        agreed = [place for place, call in calls.items() if self.confirm(call)]
         self.started += time.monotonic() - asked  # a person's time to answer is not the run's
+        if agreed:
+            self.on_event(AgentEvent(kind="begin", turn=turn, step=step))
+        yield from ((place, refused()) for place in places if place not in agreed)
         within = max(0.1, min(self.budget.call_within, self._seconds_left()))
-        wanted = [call for call, agrees in zip(calls, agreed, strict=True) if agrees]
-        made = iter(carry_out(self.environment, wanted, within, self.cancel))
-        return [next(made) if agrees else refused() for agrees in agreed]
+        for place, result in carry_out(self.environment, [calls[place] for place in agreed], within, self.cancel):
+            yield agreed[place], result
 
     def _outcome(self) -> Outcome:
         made = [result for result in self.results if result.status != "refused"]

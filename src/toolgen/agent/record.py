@@ -24,7 +24,7 @@ from toolgen.files import append_whole, check_file, drop_cut_line, named_failure
 from toolgen.foreign.data import decode, parse_json, read_bytes
 from toolgen.foreign.typed import typed
 
-FORMAT = {"format": "toolgen run", "version": 1}
+FORMAT = {"format": "toolgen run", "version": 2}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from toolgen.agent import (
 )
 from toolgen.catalog import Catalog
 from toolgen.catalog.effects import only_reads
-from toolgen.cli.console import message
+from toolgen.cli.console import agrees, message
 from toolgen.errors import UsageError
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check and record calls, carry none out.")]
@@ -122,7 +122,7 @@ class Calling:
 
 def _agrees(shown: str) -> bool:
     message(f"the catalog names an MCP server: {shown}")
-    return typer.confirm("Start or reach it?", err=True)
+    return agrees("Start or reach it?")
 
 
 def _python(catalog: Catalog, sources: Sequence[str]) -> PythonEnvironment:

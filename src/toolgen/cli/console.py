@@ -80,6 +80,14 @@ def fail(text: str) -> None:
     _Console(stderr=True).print(line, soft_wrap=True)
 
 
+def agrees(question: str) -> bool:
+    """Whether the person at the terminal says yes. Ctrl-C there ends the command as it does elsewhere."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+
+
 def show_traceback(text: str) -> None:
     """A traceback on stderr, moved to the right: what it quotes cannot begin a line."""
     for line in text.split("\n"):

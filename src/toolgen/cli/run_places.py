@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import typer
-
 from toolgen.agent import (
     AgentEvent,
     BfclEnvironment,
@@ -33,7 +31,7 @@ from toolgen.agent.search import reversible
 from toolgen.catalog import Catalog
 from toolgen.catalog.effects import only_reads, question
 from toolgen.cli.calling import Calling
-from toolgen.cli.console import message
+from toolgen.cli.console import agrees, message
 from toolgen.datasets import Call, Task, Turn
 from toolgen.datasets.bfcl import import_bfcl
 from toolgen.datasets.sources import Source, build_dataset, source_packages
@@ -149,7 +147,7 @@ def _endpoints(catalog: Catalog, wanted: Wanted) -> tuple[Environment, Confirm |
         raise
 
     def ask(call: Call) -> bool:
-        return wanted.yes or typer.confirm(question(catalog.get(call.tool), call.arguments), err=True)
+        return wanted.yes or agrees(question(catalog.get(call.tool), call.arguments))
 
     asked = asking_before_changes(catalog, ask)
     mcp = by_kind.get("mcp")

@@ -21,7 +21,8 @@ def show_event(event: AgentEvent) -> None:
         for action in (event.action, *event.action.parallel):
             _show_action(action)
     elif event.result and event.kind == "result":
-        show(line("result", event.result.content, "red" if event.result.is_error else "green"))
+        name = f"{event.action.tool}: " if event.action and event.call else ""
+        show(line("result", name + event.result.content, "red" if event.result.is_error else "green"))
     elif event.kind == "back":
         show(line("back", f"to step {event.step}; what came after it is undone: {event.text}", "yellow"))
     elif event.kind == "path":

@@ -136,7 +136,12 @@ def _service(
 
         assistant = make(searching.policy(with_room(Checkpoint.load(folder))), catalog.ids)
     loaded = (assistant.checkpoint, assistant.engine) if assistant else ()
-    return Service(folder.resolve().name, catalog, searching.open(folder, catalog, *loaded), assistant)
+    try:
+        return Service(folder.resolve().name, catalog, searching.open(folder, catalog, *loaded), assistant)
+    except BaseException:  # a service that was made before goes on without this one's model
+        if assistant:
+            assistant.close()
+        raise
 
 
 def _keys(file: Path | None, config: Path | None, host: str) -> dict[str, str]:

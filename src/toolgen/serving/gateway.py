@@ -25,6 +25,7 @@ from toolgen.datasets import Task
 from toolgen.errors import InputError
 from toolgen.retrieval import Retriever
 from toolgen.retrieval.protocol import Changeable, parts_of
+from toolgen.serving.errors import LOGGER
 
 LARGEST = 50
 """Tools in one answer of a search."""
@@ -62,7 +63,8 @@ class Gateway:
 
     Safe to use from several threads: searches run one at a time, calls as the environment can. `read_only` refuses tools that
     do not say that they only read. A call may take `call_within` seconds. `log` gets a line for each operation: when, which
-    tools, how it ended, how long it took; arguments and results of calls too with `log_contents`.
+    tools, how it ended, how long it took; arguments and results of calls too with `log_contents`. Where it cannot be
+    written a warning says so once, and the gateway goes on.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Gateway:
         self._catalog, self._retriever, self._environment = catalog, retriever, environment
         self._read_only, self._log, self._log_contents = read_only, log, log_contents
         self._call_within = call_within
+        self._log_fails = False
         self._names = wire_names(catalog)
         self._searching, self._logging = threading.Lock(), threading.Lock()
         environment.reset(Task.from_text("calls of clients"))
@@ -194,8 +197,15 @@ class Gateway:
             "seconds": round(time.monotonic() - started, 3),
             **facts,
         }
-        with self._logging, self._log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with self._logging:
+            try:
+                with self._log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+                    stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+                self._log_fails = False
+            except OSError as error:  # what was done is done, and its result is the client's
+                if not self._log_fails:
+                    LOGGER.warning("what happens is not logged: %s: %s", self._log, error.strerror)
+                self._log_fails = True
 
 
 def brief(tool: Tool) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders.json_records import described_tool
 from toolgen.catalog.naming import wire_name, wire_names
+from toolgen.datasets.messages import FINISH, NO_TOOL
 from toolgen.errors import CatalogError
 from toolgen.serving.errors import FormatError
 
@@ -148,12 +149,12 @@ def read_offer(tools: Sequence[Any] | None, names: Names) -> Offer:
 
 
 def _own_tool(function: Mapping[str, Any], where: str, taken: Catalog) -> Tool:
-    """A function of a request as a tool, whose id is not taken. FormatError says what is wrong with it."""
+    """A function of a request as a tool, whose id is not taken, nor an action's. FormatError says what is wrong with it."""
     try:
         tool = described_tool(dict(function), function.get("parameters"), "", "request", [])
     except CatalogError as error:
         raise FormatError(f"{where}: {error}", where) from None
-    while tool.id in taken:
+    while tool.id in taken or tool.id in (FINISH, NO_TOOL):
         tool = replace(tool, id=f"{tool.id}#")
     return tool
 

@@ -21,11 +21,7 @@ def chat_messages(given: Sequence[Mapping[str, Any]], names: Names, places: Sequ
     message are put before their results, one at a time. `places` are what errors call the messages."""
     messages: list[Message] = []
     labelled = [*zip(places or [f"messages[{place}]" for place in range(len(given))], given, strict=True)]
-    results = {
-        str(one.get("tool_call_id")): (_text(one.get("content"), where), where)
-        for where, one in labelled
-        if one.get("role") == "tool"
-    }
+    results = _results(labelled)
     for where, one in labelled:
         role = one.get("role")
         if role in ("system", "developer"):
@@ -36,8 +32,6 @@ def chat_messages(given: Sequence[Mapping[str, Any]], names: Names, places: Sequ
             messages += _assistant(one, where, names, results)
         elif role != "tool":
             raise FormatError(f"{where} has the role {role!r}; known are system, user, assistant and tool", where)
-    for call_id, (_, where) in results.items():
-        raise FormatError(f"{where} answers the call {call_id[:60]!r}, which no message before it makes", where)
     if not messages or messages[-1]["role"] == "assistant":
         raise FormatError("the messages end with the assistant's own; end with a user's or a tool's", "messages")
     return messages
@@ -65,10 +59,25 @@ def response_messages(given: Any, instructions: str | None, names: Names) -> lis
     return chat_messages([one for _, one in chat], names, [where for where, _ in chat])
 
 
+def _results(labelled: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[tuple[str, str], str]:
+    """The text of each result, by the message and the id of its call. Ids may come again: the last call before is meant."""
+    made: dict[str, str] = {}
+    results = {}
+    for where, one in labelled:
+        if one.get("role") == "assistant" and isinstance(one.get("tool_calls"), list | tuple):
+            made |= {str(call.get("id")): where for call in one["tool_calls"] if isinstance(call, Mapping)}
+        elif one.get("role") == "tool":
+            call_id = str(one.get("tool_call_id"))
+            if call_id not in made:
+                raise FormatError(f"{where} answers the call {call_id[:60]!r}, which no message before it makes", where)
+            results[made[call_id], call_id] = _text(one.get("content"), where)
+    return results
+
+
 def _assistant(
-    one: Mapping[str, Any], where: str, names: Names, results: dict[str, tuple[str, str]]
+    one: Mapping[str, Any], where: str, names: Names, results: Mapping[tuple[str, str], str]
 ) -> Iterable[Message]:
-    """The calls of a message, then their results, which are taken out of `results`; or its answer."""
+    """The calls of a message, then their `results`; or its answer."""
     calls = one.get("tool_calls") or ()
     if not isinstance(calls, list | tuple):
         raise FormatError(f"{where}.tool_calls is no list", where)
@@ -87,10 +96,10 @@ def _assistant(
         if not isinstance(arguments, dict):
             raise FormatError(f"{where}.tool_calls has arguments that are no JSON object", where)
         call_id = str(call.get("id"))
-        if call_id not in results:
+        if (where, call_id) not in results:
             raise FormatError(f"{where}.tool_calls has the call {call_id[:60]!r} without a tool message for it", where)
         made.append((names.id_of(function.get("name"), where), arguments, call_id))
-        contents.append(results.pop(call_id)[0])
+        contents.append(results[where, call_id])
     yield calls_message(made)
     yield from (result_message(call_id, text) for (_, _, call_id), text in zip(made, contents, strict=True))
 

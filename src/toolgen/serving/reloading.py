@@ -56,8 +56,9 @@ class Reloading:
         async with self._lock:
             try:
                 made = await anyio.to_thread.run_sync(self._make)
-            except (ToolgenError, OSError) as error:
-                self._tell(f"not reloaded, and served as before: {error}")
+            except Exception as error:
+                reason = str(error) if isinstance(error, ToolgenError | OSError) else repr(error)
+                self._tell(f"not reloaded, and served as before: {reason}")
                 return
             old, self._now = self._now, made
             if not old.open:

@@ -46,7 +46,7 @@ class Turn {
     this.steps = make("ol", { class: "steps", "aria-label": "Steps" });
     this.element = make("article", { class: "turn" }, make("p", { class: "said" }, text), this.steps);
     this.chosen = []; // the steps whose actions are still to come
-    this.called = []; // those whose results are
+    this.called = []; // those whose results are, in the order of their calls; null where one has come
     this.hasEnded = false;
     this.at = 0;
   }
@@ -82,7 +82,7 @@ class Turn {
     this.answer.append(event.text);
   }
 
-  /** Of independent calls the actions come one after the other, in their order; then the results. */
+  /** Of independent calls the actions come one after the other, in their order; then the results, as they come. */
   on_action(event) {
     const card = this.chosen.shift() ?? this.card();
     if (event.stuck) {
@@ -105,7 +105,9 @@ class Turn {
   }
 
   on_result(event) {
-    const isWrong = event.status !== "ok", card = this.called.shift();
+    const isWrong = event.status !== "ok", card = this.called[event.call];
+    this.called[event.call] = null;
+    if (this.called.every((one) => one === null)) this.called = [];
     const title = isWrong ? "Result: an error" : this.isMadeUp ? "Result, made up" : "Result";
     this.part(card, title, isWrong ? "part wrong" : "part").append(readable(event.content));
     this.messages.push({ role: "tool", tool_call_id: card.id, content: event.content });

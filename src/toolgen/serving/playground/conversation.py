@@ -77,7 +77,8 @@ class _Told:
                 self._tell("action", tool=action.tool, arguments=dict(action.arguments), tokens=action.tokens, **stuck)
         elif event.kind == "result" and event.result:
             self.calls += 1
-            self._tell("result", status=event.result.status, content=event.result.content)
+            place = max(0, event.call - 1)
+            self._tell("result", call=place, status=event.result.status, content=event.result.content)
         elif event.kind == "end":
             self._tell("end", status=event.text, calls=self.calls, tokens=self.tokens)
 
