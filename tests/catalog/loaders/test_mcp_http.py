@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from toolgen.catalog.loaders.mcp_connection import Options, connected
+from toolgen.catalog.loaders.mcp_endpoint import McpServer
 from toolgen.catalog.loaders.mcp_servers import load_mcp
 from toolgen.errors import CatalogError
 
@@ -175,3 +178,19 @@ def test_a_host_is_reached_at_any_of_its_addresses(
     address = serve(lambda handler, message: send(handler, message, {"tools": [TOOL]}))
     assert [tool.name for tool in load_mcp(address, timeout=20).tools] == ["a"]
     assert tried[0] == "::1" and set(tried[1:]) == {"127.0.0.1"}
+
+
+def test_a_lasting_connection_leaves_the_time_of_an_answer_to_who_waits(serve: Callable[[Answer], str]) -> None:
+    import anyio
+
+    def late(handler: BaseHTTPRequestHandler, message: dict[str, Any]) -> None:
+        time.sleep(1)
+        send(handler, message, {"tools": [TOOL]})
+
+    async def names() -> list[str]:
+        options = Options(0.5, limit=1 << 20, lasting=True)
+        with tempfile.TemporaryFile() as errors:
+            async with connected(McpServer(url=serve(late)), errors, options) as client:
+                return [tool.name for tool in (await client.list_tools()).tools]
+
+    assert anyio.run(names) == ["a"]

@@ -31,8 +31,9 @@ _GUARD = Path(__file__).with_name("mcp_guard.py")
 
 @dataclass(frozen=True)
 class Options:
-    """How a connection is bounded: seconds of silence over HTTP; bytes, in all or for each answer if it is `lasting`; whether
-    the user named the server himself, so that it is `trusted` to be anywhere."""
+    """How a connection is bounded: seconds of silence over HTTP, in one that is `lasting` only until it is connected; bytes, in
+    all or for each answer if it is `lasting`; whether the user named the server himself, so that it is `trusted` to be
+    anywhere."""
 
     timeout: float
     limit: int

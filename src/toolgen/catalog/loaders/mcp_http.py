@@ -26,10 +26,11 @@ CONNECT_SECONDS = 10.0  # at most, for each address
 async def http_transport(
     server: McpServer, *, timeout: float, limit: int, lasting: bool, trusted: bool, on_fault: OnFault
 ) -> AsyncIterator[Any]:
-    """The SDK's transport. At most `limit` bytes come in answer to one request if it is `lasting`, else in all. Hosts of a
-    server that is not `trusted` must be public. `on_fault` is told what the SDK does not say, such as a status."""
+    """The SDK's transport. At most `limit` bytes come in answer to one request if it is `lasting`, else in all, and after at
+    most `timeout` seconds of silence if it is not. Hosts of a server that is not `trusted` must be public. `on_fault` is told
+    what the SDK does not say, such as a status."""
     bounds = _Bounds(limit, lasting, trusted, on_fault)
-    seconds = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+    seconds = httpx2.Timeout(None if lasting else timeout, connect=min(timeout, CONNECT_SECONDS))
 
     def client(*_: Any, **__: Any) -> httpx2.AsyncClient:
         headers = {"Accept-Encoding": "identity", "User-Agent": "toolgen", **server.headers}
