@@ -10,14 +10,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from toolgen.agent import McpEnvironment, ToolResult
-from toolgen.catalog import Catalog
+from toolgen.catalog import Catalog, Tool
 from toolgen.catalog.loaders.mcp_servers import load_mcp
 from toolgen.datasets import Task
 
@@ -51,7 +55,7 @@ server.run(*(["stdio"] if not sys.argv[1:] else ["streamable-http"]), **({"port"
 RAW = r"""
 import json, os, subprocess, sys, time
 
-names = "count environ hang die flood odd error refuse blocks both twice broken bytes empty".split()
+names = "count environ hang die flood odd error refuse blocks both twice broken bytes empty late".split()
 count = 0
 
 def text(value, **more):
@@ -67,6 +71,8 @@ def call(name, arguments):
     if name == "hang":
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", __file__])
         time.sleep(600)
+    if name == "late":
+        time.sleep(2)
     if name == "die":
         sys.exit("out of order")
     if name == "flood":
@@ -207,7 +213,7 @@ def test_nothing_is_started_that_the_user_did_not_name_or_agree_to(script: Path)
     assert McpEnvironment(catalog).tools == ()
     assert McpEnvironment(catalog, servers=["another command"]).tools == ()
     environment = McpEnvironment(catalog, approve=lambda _: False)
-    assert len(environment.tools) == 14
+    assert len(environment.tools) == 15
     for _ in range(2):
         assert "the user did not agree to start it" in environment.call("raw&&count", {}).content
     assert environment.tools == () and _running(script) == []
@@ -288,3 +294,119 @@ def test_several_calls_at_once_share_a_server(call: Call) -> None:
     for thread in threads:
         thread.join()
     assert sorted(results) == [str(number) for number in range(1, 9)]
+
+
+def test_a_server_that_hangs_ends_with_the_last_call_under_way(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does one thing after another, so that it does not answer a ping either."""
+    monkeypatch.setattr("toolgen.agent.environments.mcp.PING_SECONDS", 0.1)
+    place = shlex.join([sys.executable, str(script)])
+    environment = McpEnvironment(Catalog(load_mcp(place).tools), servers=[place])
+    assert environment.call("raw&&count", {}).content == "1"
+    with ThreadPoolExecutor() as threads:
+        late = threads.submit(environment.call, "raw&&late", {})
+        time.sleep(0.5)
+        assert environment.call("raw&&count", {}, within=0.5).status == "timeout"
+        assert environment.call("raw&&count", {}).content == "1"  # of a new one
+        assert late.result() == ToolResult(content="(no content)")
+    assert len([line for line in _running(script) if b"mcp_guard" in line]) == 1
+    environment.close()
+
+
+class Web(BaseHTTPRequestHandler):
+    """A server of revision 2025-11-25 with sessions over HTTP; the tool's name says what it does."""
+
+    counts: Counter[str]
+    told: list[str]
+    go: threading.Event
+
+    def do_POST(self) -> None:
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.told.append(message.get("params", {}).get("name", message["method"]))
+        session = self.headers["Mcp-Session-Id"]
+        if "id" not in message:
+            self._reply(202)
+        elif message["method"] == "initialize":
+            about = {"capabilities": {"tools": {}}, "serverInfo": {"name": "web", "version": "1"}}
+            self._reply(200, message, result={"protocolVersion": "2025-11-25", **about})
+        elif message["method"] == "ping":
+            self._reply(200, message, result={})
+        elif message["method"] != "tools/call":
+            self._reply(404)
+        elif (name := message["params"]["name"]) in ("refuse", "busy"):
+            self._reply(200, message, error={"code": -32602 if name == "refuse" else -32000, "message": name})
+        elif name == "lost":
+            self._reply(404, message, error={"code": -32001, "message": "Session not found"})
+        else:
+            if name == "late":
+                self.go.wait(20)
+            self.counts[session] += 1
+            text = {"type": "text", "text": str(self.counts[session])}
+            self._reply(200, message, result={"content": [text]})
+
+    def do_DELETE(self) -> None:
+        self.told.append("DELETE")
+        self.go.wait(20)
+
+    def _reply(self, status: int, message: dict[str, Any] | None = None, **answer: Any) -> None:
+        body = json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}).encode() if message else b""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Mcp-Session-Id", str(len(self.told)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[McpEnvironment]:
+    """The tools of such a server."""
+    monkeypatch.setattr("toolgen.catalog.loaders.mcp_http.STOP_SECONDS", 0.1)
+    Web.counts, Web.told, Web.go = Counter(), [], threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/mcp"
+    endpoint = {"kind": "mcp", "server": "web", "url": url}
+    tools = [
+        Tool(id=name, provider="web", name=name, description="", endpoint={**endpoint, "tool": name})
+        for name in ("count", "late", "refuse", "busy", "lost")
+    ]
+    environment = McpEnvironment(Catalog(tools), servers=[url])
+    yield environment
+    environment.close()
+    Web.go.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_call_that_fails_or_hangs_ends_no_other_and_no_session(web: McpEnvironment) -> None:
+    assert web.call("count", {}).content == "1"
+    with ThreadPoolExecutor() as threads:
+        late = threads.submit(web.call, "late", {})
+        while "late" not in Web.told:
+            time.sleep(0.01)
+        assert [web.call(name, {}).content for name in ("refuse", "busy")] == [
+            '{"error": "refuse"}',
+            '{"error": "busy"}',
+        ]
+        assert web.call("late", {}, within=0.3).status == "timeout"
+        assert web.call("count", {}).content == "2"
+        Web.go.set()
+        assert late.result().content in ("3", "4")
+    assert "notifications/cancelled" in Web.told and Web.told.count("initialize") == 1
+
+
+def test_a_session_that_the_server_has_lost_is_begun_anew_at_the_next_call(web: McpEnvironment) -> None:
+    assert web.call("count", {}).content == "1"
+    assert "Session not found" in web.call("lost", {}).content
+    assert web.call("count", {}).content == "1"
+
+
+def test_a_server_that_hangs_where_its_session_ends_is_left(web: McpEnvironment) -> None:
+    assert web.call("count", {}).content == "1"
+    begin = time.monotonic()
+    web.close()
+    assert "DELETE" in Web.told and time.monotonic() - begin < 10

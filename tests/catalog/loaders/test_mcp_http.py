@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from toolgen.catalog.loaders.mcp_connection import Options, connected
+from toolgen.catalog.loaders.mcp_endpoint import McpServer
 from toolgen.catalog.loaders.mcp_servers import load_mcp
 from toolgen.errors import CatalogError
 
@@ -155,3 +158,39 @@ def test_a_name_is_resolved_once(serve: Callable[[Answer], str], monkeypatch: py
 def test_the_status_of_a_refusal_is_told(serve: Callable[[Answer], str]) -> None:
     with pytest.raises(CatalogError, match="the server answers 401"):
         load_mcp(serve(lambda handler, _: handler.send_error(401)), timeout=20)
+
+
+def test_a_host_is_reached_at_any_of_its_addresses(
+    serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As localhost is where ::1 comes first and the server listens at 127.0.0.1 only."""
+    import httpx2
+
+    tried: list[str] = []
+    send_to = httpx2.AsyncHTTPTransport.handle_async_request
+
+    async def note(self: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
+        tried.append(request.url.host)
+        return await send_to(self, request)
+
+    monkeypatch.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", note)
+    monkeypatch.setattr("toolgen.catalog.loaders.mcp_http.resolved", lambda *_: ["::1", "127.0.0.1"])
+    address = serve(lambda handler, message: send(handler, message, {"tools": [TOOL]}))
+    assert [tool.name for tool in load_mcp(address, timeout=20).tools] == ["a"]
+    assert tried[0] == "::1" and set(tried[1:]) == {"127.0.0.1"}
+
+
+def test_a_lasting_connection_leaves_the_time_of_an_answer_to_who_waits(serve: Callable[[Answer], str]) -> None:
+    import anyio
+
+    def late(handler: BaseHTTPRequestHandler, message: dict[str, Any]) -> None:
+        time.sleep(1)
+        send(handler, message, {"tools": [TOOL]})
+
+    async def names() -> list[str]:
+        options = Options(0.5, limit=1 << 20, lasting=True)
+        with tempfile.TemporaryFile() as errors:
+            async with connected(McpServer(url=serve(late)), errors, options) as client:
+                return [tool.name for tool in (await client.list_tools()).tools]
+
+    assert anyio.run(names) == ["a"]

@@ -2,7 +2,8 @@
 
 A catalog is data: it starts nothing that its user did not name or agree to. The servers that the user names himself (a
 command, an address, a client's file) are taken with what his file says; of others the user is asked. A call that gets no
-answer in time, a server that ends or sends nonsense are results; the server is started anew for the next call.
+answer in time, a server that ends or sends nonsense are results. A server that has ended, lost its session or answers nothing
+at all any more is started or reached anew for the next call; calls that are under way by then may still come back.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolgen.agent.environments.mcp_watch import Watch
 from toolgen.agent.environments.protocol import (
@@ -62,6 +64,9 @@ OnTools = Callable[[str, Sequence[str], Sequence[Tool]], None]
 
 MAX_BYTES = 32 << 20  # of one answer
 MAX_TEXT = 1 << 20  # characters of one result; the agent's loop cuts further
+PING_SECONDS = 2.0
+"""For a server that left a call without its answer to show that it still answers others."""
+T = TypeVar("T")
 
 
 class McpEnvironment(PlainEnvironment):
@@ -156,21 +161,35 @@ class _Server:
         self._name = str(endpoint.get("server") or "")
         self._lock = threading.Lock()
         self._running: _Running | None = None
+        self._calls: Counter[_Running] = Counter()  # under way, also on connections that take no new ones
         self.refused = False
 
     def call(self, tool: str, arguments: dict[str, Any], within: float) -> ToolResult:
         """The result of a call; the server is started before if it is not running."""
         end = time.monotonic() + within
         try:
-            with self._lock:
-                running = self._started(within)
-            running.wait()
+            with self._open(within) as running:
+                result = running.call(tool, arguments, max(0.1, end - time.monotonic()))
         except Exception as error:  # the SDK, the transport and the system all have families of their own
             return failed(f"the server of this tool cannot be used: {fault_of(error, within)}")
-        result = running.call(tool, arguments, max(0.1, end - time.monotonic()))
-        if running.is_over:
-            running.stop()
         return no_answer(within) if result.status == "timeout" else result
+
+    @contextmanager
+    def _open(self, within: float) -> Iterator[_Running]:
+        """The connection for one call. When it is over it takes no new calls, and is stopped with the last one under way."""
+        with self._lock:
+            running = self._started(within)
+            self._calls[running] += 1
+        try:
+            running.wait()
+            yield running
+        finally:
+            with self._lock:
+                self._calls[running] -= 1
+                if is_last := not self._calls[running]:
+                    del self._calls[running]
+            if is_last and running.is_over:
+                running.stop()
 
     def watch(self, on_tools: Callable[[Sequence[Tool]], None]) -> None:
         """Starts it, if the user named it, and tells its tools whenever they may have changed."""
@@ -189,15 +208,18 @@ class _Server:
         return True
 
     def stop(self) -> None:
-        """Ends the server, if it is running."""
+        """Ends the server, if it is running, and calls that are under way."""
         with self._lock:
-            running, self._running = self._running, None
-        if running is not None:
-            running.stop()
+            running = {self._running, *self._calls}
+            self._running = None
+        for one in running:
+            if one is not None:
+                one.stop()
 
     def _started(self, within: float) -> _Running:
         if self._running is not None and self._running.is_over:  # it has ended since the last call
-            self._running.stop()
+            if self._running not in self._calls:
+                self._running.stop()
             self._running = None
         if self._running is None:
             if self._own is None:
@@ -269,24 +291,50 @@ class _Running:
         from mcp_types import CONNECTION_CLOSED
         from pydantic import ValidationError
 
-        assert self._portal is not None
         try:
-            return _result(self._portal.call(self._call, tool, arguments, seconds))
+            return _result(self._wait(seconds, self._call, tool, arguments))
         except TimeoutError:
-            self.is_over = True  # it may never listen again
+            self._is_open()
             return no_answer(seconds)
         except ValidationError as error:
             return failed(f"its answer is no result of MCP: {fault_of(error, seconds)}")
         except MCPError as error:
-            if error.code == CONNECTION_CLOSED:
-                self.stop()
-                note = "the server ended during the call; whether it took effect is unknown"
-                return failed(with_words(note, self._words))
-            self.is_over = bool(self._server.url)  # perhaps its session is gone; to connect anew costs little
-            return failed(clean_text(str(error)))
+            if error.code != CONNECTION_CLOSED or self._is_open():  # some servers number errors of their tools so
+                return failed(clean_text(str(error)))
+            self.stop()
+            note = "the server ended during the call; whether it took effect is unknown"
+            return failed(with_words(note, self._words))
         except Exception as error:  # the portal is closed, or the transport broke
             self.is_over = True
             return failed(f"the connection to the server broke: {fault_of(error, seconds)}")
+
+    def _wait(self, seconds: float, request: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """What a request gives; TimeoutError if it takes longer, and then the server is told that nobody waits."""
+        assert self._portal is not None
+        answer = self._portal.start_task_soon(request, *arguments)
+        try:
+            return answer.result(seconds)
+        finally:
+            answer.cancel()
+
+    def _is_open(self) -> bool:
+        """Whether more may come. A server that does not answer a ping, if only that it knows none, gets no new calls."""
+        from mcp.shared.exceptions import MCPError
+        from mcp_types import CONNECTION_CLOSED
+
+        try:
+            self._wait(PING_SECONDS, self._ping)
+            return True
+        except TimeoutError:
+            is_open = True
+        except MCPError as error:
+            if error.code != CONNECTION_CLOSED:
+                return True
+            is_open = False
+        except Exception:  # as in `call`
+            is_open = False
+        self.is_over = True
+        return is_open
 
     def stop(self) -> None:
         """Ends the server, one that is being started too, and waits for that."""
@@ -338,15 +386,19 @@ class _Running:
     def _end(self) -> None:
         self.is_over = True
 
-    async def _call(self, tool: str, arguments: dict[str, Any], seconds: float) -> CallToolResult:
+    async def _call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         """Through the session: the client would check the answer against the server's own schema, patterns included."""
-        import anyio
         from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
 
         assert self._client is not None
         request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments))
-        with anyio.fail_after(seconds):
-            return await self._client.session.send_request(request, CallToolResult)
+        return await self._client.session.send_request(request, CallToolResult)
+
+    async def _ping(self) -> None:
+        from mcp_types import EmptyResult, PingRequest
+
+        assert self._client is not None
+        await self._client.session.send_request(PingRequest(), EmptyResult)
 
 
 def _result(answer: CallToolResult) -> ToolResult:

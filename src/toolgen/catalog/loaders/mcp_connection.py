@@ -31,8 +31,9 @@ _GUARD = Path(__file__).with_name("mcp_guard.py")
 
 @dataclass(frozen=True)
 class Options:
-    """How a connection is bounded: seconds of silence over HTTP; bytes, in all or for each answer if it is `lasting`; whether
-    the user named the server himself, so that it is `trusted` to be anywhere."""
+    """How a connection is bounded: seconds of silence over HTTP, in one that is `lasting` only until it is connected; bytes, in
+    all or for each answer if it is `lasting`; whether the user named the server himself, so that it is `trusted` to be
+    anywhere."""
 
     timeout: float
     limit: int
@@ -54,8 +55,8 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """A client of a server whose variables are filled in, after the handshake.
 
-    `on_message` sees each message before the SDK, and may change it; `on_end` is called when no more can come. What a started
-    server says on standard error is in `errors` when it has ended.
+    `on_message` sees each message before the SDK, and may change it; `on_end` is called when no more can come, or the server
+    has lost the session. What a started server says on standard error is in `errors` when it has ended.
 
     Servers of older SDKs do not survive the first question of revision 2026-07-28, `server/discover`, and newer ones say that
     their tools have changed only to who has asked it. So a server that is started to be listed is asked to initialize, as
@@ -119,7 +120,7 @@ async def _connection(
     """The SDK's transport to a server. A message that cannot be read ends it: whoever waits for that would wait for ever."""
     import anyio
 
-    async with _transport(server, errors, options) as (incoming, outgoing):
+    async with _transport(server, errors, options, on_end) as (incoming, outgoing):
         sender, receiver = anyio.create_memory_object_stream[Any](0)
 
         async def pass_on() -> None:
@@ -168,7 +169,7 @@ def _read_again(error: Exception) -> Any:
     raise UnreadableMessageError(fault["msg"])
 
 
-def _transport(server: McpServer, errors: IO[bytes], options: Options) -> Any:
+def _transport(server: McpServer, errors: IO[bytes], options: Options, on_lost: Callable[[], None]) -> Any:
     if server.url:
         check_address(server.url)
         from toolgen.catalog.loaders.mcp_http import http_transport
@@ -180,6 +181,7 @@ def _transport(server: McpServer, errors: IO[bytes], options: Options) -> Any:
             lasting=options.lasting,
             trusted=options.trusted,
             on_fault=lambda words: errors.write(f"\n{words}".encode()),
+            on_lost=on_lost,
         )
     from mcp import StdioServerParameters
     from mcp.client.stdio import stdio_client

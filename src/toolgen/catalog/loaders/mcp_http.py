@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import httpx2
 from mcp.client.sse import sse_client
-from mcp.client.streamable_http import streamable_http_client
+from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 
 from toolgen.catalog.loaders.mcp_endpoint import McpServer
 from toolgen.catalog.loaders.mcp_messages import readable
@@ -18,19 +18,25 @@ from toolgen.errors import InputError
 from toolgen.foreign.web import Unpacking, public_addresses, resolved
 
 OnFault = Callable[[str], object]
+OnLost = Callable[[], object]
+
+CONNECT_SECONDS = 10.0  # at most, for each address
+STOP_SECONDS = 2.0  # for a server to hear that its session ends
 
 
 @asynccontextmanager
 async def http_transport(
-    server: McpServer, *, timeout: float, limit: int, lasting: bool, trusted: bool, on_fault: OnFault
+    server: McpServer, *, timeout: float, limit: int, lasting: bool, trusted: bool, on_fault: OnFault, on_lost: OnLost
 ) -> AsyncIterator[Any]:
-    """The SDK's transport. At most `limit` bytes come in answer to one request if it is `lasting`, else in all. Hosts of a
-    server that is not `trusted` must be public. `on_fault` is told what the SDK does not say, such as a status."""
-    bounds = _Bounds(limit, lasting, trusted, on_fault)
+    """The SDK's transport. At most `limit` bytes come in answer to one request if it is `lasting`, else in all, and after at
+    most `timeout` seconds of silence if it is not. Hosts of a server that is not `trusted` must be public. `on_fault` is told
+    what the SDK does not say, such as a status; `on_lost` is called when the server knows the session no more."""
+    bounds = _Bounds(limit, lasting, trusted, on_fault, on_lost)
+    seconds = httpx2.Timeout(None if lasting else timeout, connect=min(timeout, CONNECT_SECONDS))
 
     def client(*_: Any, **__: Any) -> httpx2.AsyncClient:
         headers = {"Accept-Encoding": "identity", "User-Agent": "toolgen", **server.headers}
-        return httpx2.AsyncClient(headers=headers, transport=_Transport(bounds), timeout=timeout)
+        return httpx2.AsyncClient(headers=headers, transport=_Transport(bounds), timeout=seconds)
 
     if server.sse:
         async with sse_client(server.url, httpx_client_factory=client) as streams:
@@ -46,18 +52,18 @@ async def http_transport(
 class _Bounds:
     """What all answers of one server have in common."""
 
-    def __init__(self, limit: int, lasting: bool, trusted: bool, on_fault: OnFault) -> None:
-        self.limit, self.lasting, self.on_fault = limit, lasting, on_fault
+    def __init__(self, limit: int, lasting: bool, trusted: bool, on_fault: OnFault, on_lost: OnLost) -> None:
+        self.limit, self.lasting, self.on_fault, self.on_lost = limit, lasting, on_fault, on_lost
         self._trusted = trusted
         self._received = 0
-        self._addresses: dict[str, str] = {}
+        self._addresses: dict[str, list[str]] = {}
 
-    async def address(self, host: str) -> str:
+    async def addresses(self, host: str) -> list[str]:
         """Where a host was at the first look: a name that resolves otherwise later leads nowhere else."""
         if host not in self._addresses:
             look = resolved if self._trusted else public_addresses
             try:
-                self._addresses[host] = (await anyio.to_thread.run_sync(look, host, 0, abandon_on_cancel=True))[0]
+                self._addresses[host] = await anyio.to_thread.run_sync(look, host, 0, abandon_on_cancel=True)
             except InputError as error:
                 raise self.fault(error) from None
         return self._addresses[host]
@@ -85,19 +91,21 @@ class _Transport(httpx2.AsyncHTTPTransport):
         self._bounds = bounds
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        host = request.url.host
-        there = httpx2.Request(
-            request.method,
-            request.url.copy_with(host=await self._bounds.address(host)),
-            headers=request.headers,
-            stream=request.stream,
-            extensions={**request.extensions, "sni_hostname": host},
-        )
+        if request.method != "DELETE":
+            return await self._answer(request)
+        with anyio.fail_after(STOP_SECONDS):  # it ends the session; nobody needs the answer
+            response = await self._answer(request)
+            await response.stream.aclose()  # type: ignore[union-attr]  # which is asynchronous here
+        return httpx2.Response(response.status_code, headers=response.headers)
+
+    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
         if request.method == "POST":
             self._bounds.start()
-        response = await super().handle_async_request(there)
+        response = await self._reached(request)
         if response.status_code >= 400:
             self._bounds.on_fault(f"the server answers {response.status_code}")
+        if response.status_code == 404 and request.method == "POST" and MCP_SESSION_ID in request.headers:
+            self._bounds.on_lost()
         try:
             packing = response.headers.get("content-encoding", "")
             unpacking = Unpacking(packing, self._bounds.limit, str(request.url))
@@ -109,6 +117,28 @@ class _Transport(httpx2.AsyncHTTPTransport):
             response.headers.pop(name, None)
         response.stream = _Mended(response.stream, unpacking, self._bounds, is_events=kind == "text/event-stream")
         return response
+
+    async def _reached(self, request: httpx2.Request) -> httpx2.Response:
+        """From the first address of the host that lets itself be connected to; it is the first to be tried the next time."""
+        host = request.url.host
+        addresses = await self._bounds.addresses(host)
+        problem: httpx2.TransportError | None = None
+        for address in tuple(addresses):
+            there = httpx2.Request(
+                request.method,
+                request.url.copy_with(host=address),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": host},
+            )
+            try:
+                response = await super().handle_async_request(there)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                problem = error
+                continue
+            addresses.sort(key=address.__ne__)
+            return response
+        raise problem or httpx2.ConnectError("the name has no address")
 
 
 class _Mended(httpx2.AsyncByteStream):
