@@ -105,6 +105,12 @@ def test_a_credential_wins_over_an_argument_of_its_name(address: str, name: str)
 
 def test_a_variable_that_is_not_set_is_named_and_nothing_is_sent(address: str) -> None:
     found = shop(tool("a", address), headers=[Header.parse("127.0.0.1: X-Key: ${NOT_SET}")]).call("shop&&a", {})
+def test_no_argument_sets_a_header_of_the_connection(address: str) -> None:
+    asked = tool("a", address, places={"note": "header"}, wire={"note": {"name": "HOST"}})
+    found = shop(asked, headers=[Header.parse("127.0.0.1: X-Key: ${KEY}")]).call("shop&&a", {"note": "evil.example"})
+    assert "'HOST' is one of the connection" in found.content and not SEEN
+
+
     assert found.is_error
     assert "NOT_SET" in found.content
     assert not SEEN

@@ -66,6 +66,14 @@ def test_query_styles_are_those_of_the_specification(how: Any, value: Any, query
     assert build_request(tool(in_={"x": "query"}, wire={"x": how}), {"x": value}).query == query
 
 
+@pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding ", "TE", "proxy-authorization"])
+def test_no_argument_sets_a_header_of_the_connection(name: str) -> None:
+    called = tool(in_={"x": "header"}, wire={"x": {"name": name}})
+    with pytest.raises(InputError, match=f"the header '{name}' is one of the connection"):
+        build_request(called, {"x": "evil.example"})
+    assert build_request(called, {"x": None}).headers == {}
+
+
 @pytest.mark.parametrize("place", ["query", "header", "cookie"])
 @pytest.mark.parametrize("value", [None, [], {}])
 @pytest.mark.parametrize("how", [{}, {"explode": False}, {"style": "deepObject"}])

@@ -30,6 +30,8 @@ _RESERVED = ":/?[]@!$'()*+,;="  # RFC 3986, without `#` and `&`, which would end
 _RESERVED_IN_PATH = ":/@!$&'()*+,;="
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+_OF_CONNECTION = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect",
+                            "keep-alive"})  # fmt: skip
 _Placed = list[
     tuple[str, Any, JsonObject]
 ]  # the name on the wire, the value, how it is written or (of a body) its schema
@@ -95,6 +97,12 @@ def _by_place(tool: Tool, endpoint: JsonObject, arguments: JsonObject) -> dict[s
 
 
 def server_address(tool: Tool, given: str | None = None) -> str:
+def is_of_connection(name: str) -> bool:
+    """Whether a header says where a request ends or which host it is for, so that no argument may set it."""
+    name = name.strip().lower()
+    return name in _OF_CONNECTION or name.startswith("proxy-")
+
+
     """Where a tool's path begins: `given`, or what the description says; InputError if that is no full address."""
     endpoint = tool.endpoint or {}
     declared = str(endpoint.get("server") or "").rstrip("/")
@@ -117,6 +125,8 @@ def _headers(by_place: Mapping[str, _Placed]) -> dict[str, str]:
         if "content" in how or not is_undefined(value)
     ]
     return headers | ({"Cookie": "; ".join(cookies)} if cookies else {})
+            if is_of_connection(name):
+                raise InputError(f"the header {name!r} is one of the connection, which no argument sets")
 
 
 def _simple(name: str, value: Any, how: JsonObject) -> str:
