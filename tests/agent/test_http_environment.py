@@ -18,15 +18,15 @@ SEEN: list[dict[str, Any]] = []
 
 
 class Shop(QuietHandler):
-    """Echoes what it is asked; /busy is busy once, /away points elsewhere, /slow takes long."""
+    """Echoes what it is asked; /busy is busy once, /away points elsewhere, /slow takes a second, /silent less."""
 
     def _answer(self) -> None:
         size = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(size).decode()
         SEEN.append({"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body})
         path = self.path.partition("?")[0]
-        if path == "/slow":
-            time.sleep(1.0)
+        if path in ("/slow", "/silent"):
+            time.sleep(1.0 if path == "/slow" else 0.3)
         if path == "/busy" and len(SEEN) == 1:
             self._send(503, b"later", {"Retry-After": "2"})
         elif path == "/away":
@@ -198,3 +198,14 @@ def test_nobody_listens() -> None:
     found = shop(tool("a", "http://127.0.0.1:9")).call("shop&&a", {})
     assert found.is_error
     assert "cannot read" in found.content
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_silent_server_has_all_the_time_of_a_call_and_is_asked_once(
+    address: str, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("toolgen.foreign.web.TIMEOUT_SECONDS", 0.1)
+    assert shop(tool("silent", address, method)).call("shop&&silent", {}).status == "ok"
+    found = shop(tool("silent", address, method)).call("shop&&silent", {}, within=0.2)
+    assert (found.status, len(SEEN)) == ("timeout", 2)
+    assert "whether the call took effect is unknown" in found.content
+
+

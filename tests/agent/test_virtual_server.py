@@ -85,7 +85,10 @@ def test_a_call_is_one_request_in_toolbenchs_spelling_and_its_answer_is_read_as_
         ("slow", "timeout", "no answer within 0.3 seconds"),
     ],
 )
-def test_what_goes_wrong_is_a_result_that_the_model_reads(address: str, city: str, status: str, text: str) -> None:
+def test_what_goes_wrong_is_a_result_that_the_model_reads(
+    address: str, monkeypatch: pytest.MonkeyPatch, city: str, status: str, text: str
+) -> None:
+    monkeypatch.setattr("toolgen.foreign.web.TIMEOUT_SECONDS", 0.1)
     environment = VirtualServerEnvironment(CATALOG, f"{address}/virtual", private=True)
     result = environment.call("rain", {"from": city}, within=0.3 if city == "slow" else 10)
     assert result.status == status and text in result.content

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from toolgen.errors import InputError
 
-TIMEOUT_SECONDS = 20.0  # without a byte
+TIMEOUT_SECONDS = 20.0  # of a download without a byte; for a connection to one address
 DEADLINE_SECONDS = 120.0  # for the whole: all redirects, headers and bytes
 _CHUNK = 1 << 16
 T = TypeVar("T")
@@ -86,7 +86,7 @@ def download(url: str, limit: int, *, trusted: bool) -> Download:
             error.close()
             raise InputError(f"{shown_url(url)}: the server answers {error.code}; check the address") from None
 
-    return _in_time(url, DEADLINE_SECONDS, get)
+    return _in_time(url, DEADLINE_SECONDS, TIMEOUT_SECONDS, get)
 
 
 def exchange(
@@ -98,10 +98,9 @@ def exchange(
     limit: int,
     trusted: bool,
     seconds: float = DEADLINE_SECONDS,
-    idle: float = TIMEOUT_SECONDS,
 ) -> Answer:
-    """Sends one request and reads its answer, at most `limit` bytes unpacked, in at most `seconds` with at most `idle` of them
-    without a byte; see `download` for `trusted`. InputError in one line where no answer came."""
+    """Sends one request and reads its answer, at most `limit` bytes unpacked, in at most `seconds`, all of which it may be
+    silent; see `download` for `trusted`. InputError in one line where no answer came."""
     if not is_url(url):
         raise InputError(f"{shown_url(url)}: only http and https addresses are asked")
 
@@ -114,10 +113,10 @@ def exchange(
             with error:
                 return Answer(int(error.code), dict(error.headers.items()), _read(error, limit, url))
 
-    return _in_time(url, seconds, send, idle)
+    return _in_time(url, seconds, seconds, send)
 
 
-def _in_time(url: str, seconds: float, work: Callable[[_Deadline], T], idle: float = TIMEOUT_SECONDS) -> T:
+def _in_time(url: str, seconds: float, idle: float, work: Callable[[_Deadline], T]) -> T:
     """What the work gives; InputError in one line for what goes wrong with a connection, and when the time is over."""
     reason: object = None
     with _Deadline(seconds, idle) as deadline:
@@ -307,7 +306,8 @@ class _Route:
         problem: OSError | None = None
         for address in self.check(host, port):
             try:
-                connection = socket.create_connection((address, port), self._deadline.timeout())
+                seconds = min(TIMEOUT_SECONDS, self._deadline.timeout())
+                connection = socket.create_connection((address, port), seconds)
             except OSError as error:
                 problem = error
                 continue

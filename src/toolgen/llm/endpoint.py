@@ -94,7 +94,6 @@ def _client(seconds: float) -> Any:
                     limit=MAX_ANSWER_BYTES,
                     trusted=True,
                     seconds=seconds,
-                    idle=seconds,
                 )
             except InputError as error:
                 raise httpx2.ConnectError(str(error)) from error
