@@ -120,6 +120,16 @@ def test_queries_and_forms_come_back_as_they_were(arguments: dict[str, str]) -> 
     assert dict(parse_qsl(sent.decode(), keep_blank_values=True)) == arguments
 
 
+@pytest.mark.parametrize(
+    "server", ["https://me:s3cret@a.example/v1", "https://me:s3cret@{host}/v1", "//me:s3cret@a.example"]
+)
+def test_a_server_with_a_user_or_password_is_refused_without_showing_it(server: str) -> None:
+    for called, other in ((tool(server=server), None), (tool(), server)):
+        with pytest.raises(InputError, match="give the address without it as `server`") as raised:
+            build_request(called, {}, server=other)
+        assert "s3cret" not in str(raised.value)
+
+
 def test_a_fragment_of_the_path_is_not_sent_and_its_query_is_kept() -> None:
     request = build_request(tool("/?Version=1#Action=List", in_={"q": "query"}), {"q": "1"})
     assert parse_qs(urlsplit(request.full_url).query) == {"Version": ["1"], "q": ["1"]}

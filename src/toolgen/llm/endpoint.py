@@ -39,7 +39,7 @@ class EndpointModel:
         self._url, self._error = url, openai.OpenAIError
         self._client = openai.OpenAI(
             base_url=url,
-            api_key=os.environ.get(KEY_VARIABLE) or "none",
+            api_key=os.environ.get(KEY_VARIABLE, "").strip() or "none",
             max_retries=retries,
             http_client=_client(timeout),
         )
