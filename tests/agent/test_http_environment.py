@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,15 +19,15 @@ SEEN: list[dict[str, Any]] = []
 
 
 class Shop(QuietHandler):
-    """Echoes what it is asked; /busy is busy once, /away points elsewhere, /slow takes long."""
+    """Echoes what it is asked; /busy is busy once, /away points elsewhere, /slow takes a second, /silent less."""
 
     def _answer(self) -> None:
         size = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(size).decode()
         SEEN.append({"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body})
         path = self.path.partition("?")[0]
-        if path == "/slow":
-            time.sleep(1.0)
+        if path in ("/slow", "/silent"):
+            time.sleep(1.0 if path == "/slow" else 0.3)
         if path == "/busy" and len(SEEN) == 1:
             self._send(503, b"later", {"Retry-After": "2"})
         elif path == "/away":
@@ -73,7 +74,8 @@ def tool(name: str, address: str, method: str = "GET", places: dict[str, str] | 
 def shop(*tools: Tool, waited: list[float] | None = None, **options: Any) -> HttpEnvironment:
     settings: dict[str, Any] = {"hosts": ["127.0.0.1"], "private": True, **options}
     wait = ([] if waited is None else waited).append
-    return HttpEnvironment(Catalog(tools), HttpOptions(**settings), variables={"KEY": "s3cret"}, wait=wait)
+    variables = {"KEY": "s3cret", **settings.pop("variables", {})}
+    return HttpEnvironment(Catalog(tools), HttpOptions(**settings), variables=variables, wait=wait)
 
 
 def test_a_call_is_the_request_of_the_description(address: str) -> None:
@@ -103,11 +105,48 @@ def test_a_credential_wins_over_an_argument_of_its_name(address: str, name: str)
     assert [value for key, value in SEEN[0]["headers"].items() if key.lower() == "x-key"] == ["s3cret"]
 
 
+def test_no_argument_sets_a_header_of_the_connection(address: str) -> None:
+    asked = tool("a", address, places={"note": "header"}, wire={"note": {"name": "HOST"}})
+    found = shop(asked, headers=[Header.parse("127.0.0.1: X-Key: ${KEY}")]).call("shop&&a", {"note": "evil.example"})
+    assert "'HOST' is one of the connection" in found.content and not SEEN
+
+
 def test_a_variable_that_is_not_set_is_named_and_nothing_is_sent(address: str) -> None:
     found = shop(tool("a", address), headers=[Header.parse("127.0.0.1: X-Key: ${NOT_SET}")]).call("shop&&a", {})
     assert found.is_error
     assert "NOT_SET" in found.content
     assert not SEEN
+
+
+def test_space_around_a_variable_is_not_sent(address: str) -> None:
+    headers = [Header.parse("127.0.0.1: X-Key: key=${KEY}!")]
+    shop(tool("a", address), headers=headers, variables={"KEY": " s3cret\r\n"}).call("shop&&a", {})
+    assert SEEN[0]["headers"]["X-Key"] == "key=s3cret!"
+
+
+@pytest.mark.parametrize("value", ["s3cret\rx", "s3cret\r\nX: 1", "s3\x00cret", "s3cret\u2019"])
+def test_a_variable_that_no_header_can_hold_is_named_and_its_value_is_not_shown(address: str, value: str) -> None:
+    headers = [Header.parse("127.0.0.1: X-Key: Bearer ${KEY}")]
+    found = shop(tool("a", address), headers=headers, variables={"KEY": value}).call("shop&&a", {})
+    assert found.is_error and not SEEN
+    assert "the header X-Key for 127.0.0.1 cannot hold the value of the environment variable KEY" in found.content
+    assert "cret" not in found.content
+    with pytest.raises(UsageError, match="the header X-Key has a control character") as raised:
+        Header.parse(f"127.0.0.1: X-Key: {value}")
+    assert "cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_header_goes_to_a_public_address_over_plain_http_only_if_the_user_names_that(
+    address: str, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    monkeypatch.setattr("toolgen.agent.environments.http.is_public", lambda found: found == "127.0.0.1")
+    options: dict[str, Any] = {"servers": {"shop": address}} if named else {}
+    assert shop(tool("a", address), **options).call("shop&&a", {}).status == "ok"
+    SEEN.clear()
+    found = shop(tool("a", address), headers=[Header.parse("127.0.0.1: X-Key: ${KEY}")], **options).call("shop&&a", {})
+    assert (found.status, len(SEEN)) == (("ok", 1) if named else ("error", 0))
+    assert named or "others could read the header X-Key" in found.content
 
 
 @pytest.mark.parametrize("text", ["", "host", "host: name", "host: a b: c", "host: name: "])
@@ -122,6 +161,49 @@ def test_a_host_that_nobody_allowed_is_not_asked(address: str, hosts: list[str])
     assert found.is_error
     assert "not allowed" in found.content
     assert not SEEN
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host"),
+    [
+        ("API.Example.com", "api.example.com"),
+        ("api.example.com.", "api.example.com"),
+        ("api.example.com", "API.example.com."),
+        ("*.example.com", "api.example.com"),
+        ("[::1]", "[::1]"),
+        ("::1", "[::1]"),
+    ],
+)
+def test_hosts_are_compared_without_case_brackets_and_last_dot(
+    monkeypatch: pytest.MonkeyPatch, pattern: str, host: str
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("127.0.0.1", 0))])
+    headers = [Header.parse(f"{pattern}: X-Key: ${{NOT_SET}}")]
+    environment = shop(tool("a", f"http://{host}"), hosts=[pattern], headers=headers)
+    assert environment.tools == ("shop&&a",)
+    assert "NOT_SET" in environment.call("shop&&a", {}).content
+
+
+@pytest.mark.parametrize(
+    "text", ["localhost:8080", "[::1]:80", "*:443", "http://h", "a.example/v1", "https://me:s3cret@h"]
+)
+def test_a_pattern_that_is_more_than_a_host_is_refused_instead_of_fitting_none(text: str) -> None:
+    for options in ({"hosts": [text]}, {"headers": [Header.parse(f"{text}: X-Key: x")]}):
+        with pytest.raises(UsageError, match="leave out scheme, port and path") as raised:
+            shop(**options)
+        assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("login", ["me:s3cret@", "me@"])
+def test_a_server_with_a_user_or_password_is_refused_without_showing_it(address: str, login: str) -> None:
+    server = address.replace("//", f"//{login}")
+    environment = shop(tool("a", server))
+    found = environment.call("shop&&a", {}).content
+    assert "a user or password, which is not sent" in found and "--header" in found
+    assert "s3cret" not in found and not environment.tools and not SEEN
+    with pytest.raises(UsageError, match="the server of 'shop' has a user or password") as raised:
+        shop(tool("a", address), servers={"shop": server})
+    assert "s3cret" not in str(raised.value)
 
 
 def test_an_allowed_host_at_a_private_address_is_not_asked_unless_that_is_allowed_too(address: str) -> None:
@@ -163,6 +245,17 @@ def test_answers_are_bounded_in_bytes_and_seconds(address: str) -> None:
     started = time.monotonic()
     assert shop(tool("slow", address, "POST")).call("shop&&slow", {}, within=0.3).status == "timeout"
     assert time.monotonic() - started < 0.9
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_silent_server_has_all_the_time_of_a_call_and_is_asked_once(
+    address: str, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("toolgen.foreign.web.TIMEOUT_SECONDS", 0.1)
+    assert shop(tool("silent", address, method)).call("shop&&silent", {}).status == "ok"
+    found = shop(tool("silent", address, method)).call("shop&&silent", {}, within=0.2)
+    assert (found.status, len(SEEN)) == ("timeout", 2)
+    assert "whether the call took effect is unknown" in found.content
 
 
 def test_what_is_no_text_is_named(address: str) -> None:

@@ -85,10 +85,25 @@ def test_a_call_is_one_request_in_toolbenchs_spelling_and_its_answer_is_read_as_
         ("slow", "timeout", "no answer within 0.3 seconds"),
     ],
 )
-def test_what_goes_wrong_is_a_result_that_the_model_reads(address: str, city: str, status: str, text: str) -> None:
+def test_what_goes_wrong_is_a_result_that_the_model_reads(
+    address: str, monkeypatch: pytest.MonkeyPatch, city: str, status: str, text: str
+) -> None:
+    monkeypatch.setattr("toolgen.foreign.web.TIMEOUT_SECONDS", 0.1)
     environment = VirtualServerEnvironment(CATALOG, f"{address}/virtual", private=True)
     result = environment.call("rain", {"from": city}, within=0.3 if city == "slow" else 10)
     assert result.status == status and text in result.content
+
+
+def test_a_key_has_no_space_around_it_and_is_not_shown_where_no_header_can_hold_it(address: str) -> None:
+    ASKED.clear()
+    VirtualServerEnvironment(CATALOG, f"{address}/virtual", private=True, key=" s3cret\r").call(
+        "rain", {"from": "Oslo"}
+    )
+    assert ASKED[0]["toolbench_key"] == "s3cret"
+    for key in ("s3cret\rx", "s3cret\u2019"):
+        with pytest.raises(UsageError, match=r"TOOLBENCH_KEY.* has a control character") as raised:
+            VirtualServerEnvironment(CATALOG, address, key=key)
+        assert "s3cret" not in str(raised.value)
 
 
 def test_calls_that_are_not_valid_are_not_sent_and_the_address_is_guarded(address: str) -> None:

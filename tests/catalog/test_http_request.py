@@ -66,6 +66,14 @@ def test_query_styles_are_those_of_the_specification(how: Any, value: Any, query
     assert build_request(tool(in_={"x": "query"}, wire={"x": how}), {"x": value}).query == query
 
 
+@pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding ", "TE", "proxy-authorization"])
+def test_no_argument_sets_a_header_of_the_connection(name: str) -> None:
+    called = tool(in_={"x": "header"}, wire={"x": {"name": name}})
+    with pytest.raises(InputError, match=f"the header '{name}' is one of the connection"):
+        build_request(called, {"x": "evil.example"})
+    assert build_request(called, {"x": None}).headers == {}
+
+
 @pytest.mark.parametrize("place", ["query", "header", "cookie"])
 @pytest.mark.parametrize("value", [None, [], {}])
 @pytest.mark.parametrize("how", [{}, {"explode": False}, {"style": "deepObject"}])
@@ -110,6 +118,16 @@ def test_queries_and_forms_come_back_as_they_were(arguments: dict[str, str]) -> 
     form = tool(in_=dict.fromkeys(arguments, "body"), body={"type": URLENCODED})
     sent = build_request(form, arguments).body or b""
     assert dict(parse_qsl(sent.decode(), keep_blank_values=True)) == arguments
+
+
+@pytest.mark.parametrize(
+    "server", ["https://me:s3cret@a.example/v1", "https://me:s3cret@{host}/v1", "//me:s3cret@a.example"]
+)
+def test_a_server_with_a_user_or_password_is_refused_without_showing_it(server: str) -> None:
+    for called, other in ((tool(server=server), None), (tool(), server)):
+        with pytest.raises(InputError, match="give the address without it as `server`") as raised:
+            build_request(called, {}, server=other)
+        assert "s3cret" not in str(raised.value)
 
 
 def test_a_fragment_of_the_path_is_not_sent_and_its_query_is_kept() -> None:

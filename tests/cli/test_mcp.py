@@ -132,6 +132,7 @@ def test_settings_of_clients_are_printed_and_nothing_is_served(folder: Path, too
     [
         (["--http", "--host", "0.0.0.0"], "only this machine"),
         (["--allow-host", "h", "--header", "nonsense"], "HOST: NAME: VALUE"),
+        (["--allow-host", "localhost:8080"], "leave out scheme, port and path"),
         (["--allow-host", "h", "--server", "nonsense"], "PROVIDER=URL"),
         (["--include", "provider:nothing"], "none of the 2 tools"),
     ],

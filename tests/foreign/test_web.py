@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from toolgen.foreign.web import download, exchange, is_public, public_addresses,
 
 
 class Handler(QuietHandler):
-    """/doc answers, /to/URL redirects there, /big never stops, /stop breaks off, /slow-... takes its time."""
+    """/doc answers, /silent later, /to/URL redirects there, /big never stops, /stop breaks off, /slow-... takes its time."""
 
     def do_GET(self) -> None:
         self.path = self.path.removeprefix("http://only-the-proxy-knows.example")  # what a proxy is asked
@@ -26,10 +27,12 @@ class Handler(QuietHandler):
             self.send_response(302)
             self.send_header("Location", self.path.removeprefix("/to/"))
             self.end_headers()
-        elif self.path == "/doc":
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"hello")
+        elif self.path in ("/doc", "/silent"):
+            time.sleep(0.3 if self.path == "/silent" else 0)
+            with suppress(OSError):  # the client has gone
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"hello")
         elif self.path in ("/big", "/stop"):
             self.send_response(200)
             self.send_header("Content-Length", str(10**9))
@@ -218,6 +221,38 @@ def test_too_much_too_little_and_errors_are_one_line(server: str) -> None:
         download("ftp://example.org/x", 1000, trusted=True)
     with pytest.raises(InputError, match=r"cannot read http://127\.0\.0\.1:1/"):
         download("http://127.0.0.1:1/", 1000, trusted=True)
+
+
+def test_a_request_may_be_silent_for_all_of_its_time_and_a_download_may_not(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "TIMEOUT_SECONDS", 0.1)
+    assert exchange("GET", f"{server}/silent", {}, None, limit=10, trusted=True, seconds=20).status == 200
+    with pytest.raises(InputError, match=r"timed out|was not resolved"):
+        download(f"{server}/silent", 10, trusted=True)
+    with pytest.raises(InputError, match=r"after 0\.1 seconds"):
+        exchange("GET", f"{server}/silent", {}, None, limit=10, trusted=True, seconds=0.1)
+
+
+@pytest.mark.parametrize("value", ["s3cret\r", "s3cret\r\nX: 1", "s3\x00cret", "s3cret\u2019", "s3cret\x85x"])
+def test_a_header_that_cannot_be_sent_is_named_without_its_value(value: str) -> None:
+    with pytest.raises(InputError, match="hold the value of X-Key: it has a control character") as raised:
+        exchange("GET", "http://127.0.0.1:9/", {"X-Key": value}, None, limit=10, trusted=True)
+    assert "cret" not in str(raised.value)
+    with pytest.raises(InputError, match="'X-Key ' is no name of a header"):
+        exchange("GET", "http://127.0.0.1:9/", {"X-Key : s3cret": "x"}, None, limit=10, trusted=True)
+
+
+@pytest.mark.parametrize("login", ["me:s3cret", "me", "", r"a.example\me:s3cret"])
+def test_an_address_with_a_user_or_password_is_refused_without_showing_it(server: str, login: str) -> None:
+    host = server.removeprefix("http://")
+    for url in (f"http://{login}@{host}/doc", f"{server}/to/http://{login}@{host}/doc"):
+        with pytest.raises(InputError, match="a user or password, which is not sent") as raised:
+            download(url, 100, trusted=True)
+        assert "s3cret" not in str(raised.value)
+    with pytest.raises(InputError, match="a user or password, which is not sent") as raised:
+        exchange("GET", f"http://{login}@{host}/doc", {}, None, limit=10, trusted=True)
+    assert "s3cret" not in str(raised.value)
 
 
 def test_what_may_be_secret_in_an_address_is_not_shown() -> None:

@@ -92,6 +92,19 @@ def test_a_refusal_is_one_line_that_says_what_to_check(monkeypatch: pytest.Monke
     assert "\n" not in str(caught.value) and url in str(caught.value)
 
 
+def test_a_key_has_no_space_around_it_and_is_not_shown_where_no_header_can_hold_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with server(echo) as (url, seen):
+        monkeypatch.setenv("OPENAI_API_KEY", "s3cret\r")
+        EndpointModel("small", url).write(prompts("a"), max_tokens=7)
+        assert seen[0]["key"] == "Bearer s3cret"
+        monkeypatch.setenv("OPENAI_API_KEY", "s3cret\rx")
+        with pytest.raises(LanguageModelError, match=r"gave no answer: .*it has a control character") as caught:
+            EndpointModel("small", url, retries=0).write(prompts("a"), max_tokens=7)
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": None}, []])
 def test_an_answer_of_another_shape_is_refused_too(answer: Any) -> None:
     with server(lambda _request: answer) as (url, _), pytest.raises(LanguageModelError, match="gave no answer"):

@@ -24,11 +24,14 @@ from toolgen.catalog.request_body import (
 )
 from toolgen.catalog.tool import JsonObject, Tool
 from toolgen.errors import InputError
+from toolgen.foreign.web import has_login
 
 _TRIPLET = re.compile(r"(%[0-9A-Fa-f]{2})")
 _RESERVED = ":/?[]@!$'()*+,;="  # RFC 3986, without `#` and `&`, which would end the query or the value
 _RESERVED_IN_PATH = ":/@!$&'()*+,;="
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_OF_CONNECTION = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect",
+                            "keep-alive"})  # fmt: skip
 
 _Placed = list[
     tuple[str, Any, JsonObject]
@@ -94,11 +97,23 @@ def _by_place(tool: Tool, endpoint: JsonObject, arguments: JsonObject) -> dict[s
     return by_place
 
 
+def is_of_connection(name: str) -> bool:
+    """Whether a header says where a request ends or which host it is for, so that no argument may set it."""
+    name = name.strip().lower()
+    return name in _OF_CONNECTION or name.startswith("proxy-")
+
+
 def server_address(tool: Tool, given: str | None = None) -> str:
-    """Where a tool's path begins: `given`, or what the description says; InputError if that is no full address."""
+    """Where a tool's path begins: `given`, or what the description says; InputError if that is no full address, or one with a
+    user or password, which is not shown."""
     endpoint = tool.endpoint or {}
     declared = str(endpoint.get("server") or "").rstrip("/")
     base = str(given or declared).rstrip("/")
+    if has_login(base):
+        raise InputError(
+            "the address of the server has a user or password, which is not sent; give the address without it as `server`, "
+            "and the credential as a header (--header)"
+        )
     if given and declared and "://" not in declared and not urlsplit(base).path:
         base += "/" + declared.lstrip("/")
     if "://" not in base or "{" in base:
@@ -110,6 +125,8 @@ def _headers(by_place: Mapping[str, _Placed]) -> dict[str, str]:
     headers = {}
     for name, value, how in by_place.get("header", ()):
         if "content" in how or not is_undefined(value):
+            if is_of_connection(name):
+                raise InputError(f"the header {name!r} is one of the connection, which no argument sets")
             headers[name] = _simple(name, value, how)
     cookies = [
         f"{name}={quote(_simple(name, value, how))}"

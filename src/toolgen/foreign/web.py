@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -27,9 +28,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from toolgen.errors import InputError
 
-TIMEOUT_SECONDS = 20.0  # without a byte
+TIMEOUT_SECONDS = 20.0  # of a download without a byte; for a connection to one address
 DEADLINE_SECONDS = 120.0  # for the whole: all redirects, headers and bytes
 _CHUNK = 1 << 16
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_LOGIN = re.compile(r"[^/?#]*//[^/?#]*@")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")  # RFC 9110, 5.5, without the controls of Latin-1
 T = TypeVar("T")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out: no fec0::/10, ::/96, 64:ff9b:1::/48
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -56,6 +60,32 @@ def shown_url(url: str) -> str:
     except ValueError:
         return "an address that cannot be read"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def has_login(url: str) -> bool:
+    """Whether an address has a user or password in it, which is never sent."""
+    return _LOGIN.match(url) is not None
+
+
+def is_header_name(name: str) -> bool:
+    """Whether a header can have this name."""
+    return _HEADER_NAME.fullmatch(name) is not None
+
+
+def fits_header(value: str) -> bool:
+    """Whether a header can hold a value: no control character, none beyond Latin-1."""
+    return _HEADER_VALUE.fullmatch(value) is not None
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """InputError for what cannot be sent. No value is shown, as libraries would: it may be a secret."""
+    for name, value in headers.items():
+        if not is_header_name(name):
+            raise InputError(f"{name.partition(':')[0]!r} is no name of a header")
+        if not fits_header(value):
+            raise InputError(
+                f"no header can hold the value of {name}: it has a control character or one beyond Latin-1"
+            )
 
 
 @dataclass(frozen=True)
@@ -86,7 +116,7 @@ def download(url: str, limit: int, *, trusted: bool) -> Download:
             error.close()
             raise InputError(f"{shown_url(url)}: the server answers {error.code}; check the address") from None
 
-    return _in_time(url, DEADLINE_SECONDS, get)
+    return _in_time(url, DEADLINE_SECONDS, TIMEOUT_SECONDS, get)
 
 
 def exchange(
@@ -98,12 +128,12 @@ def exchange(
     limit: int,
     trusted: bool,
     seconds: float = DEADLINE_SECONDS,
-    idle: float = TIMEOUT_SECONDS,
 ) -> Answer:
-    """Sends one request and reads its answer, at most `limit` bytes unpacked, in at most `seconds` with at most `idle` of them
-    without a byte; see `download` for `trusted`. InputError in one line where no answer came."""
+    """Sends one request and reads its answer, at most `limit` bytes unpacked, in at most `seconds`, all of which it may be
+    silent; see `download` for `trusted`. InputError in one line where no answer came."""
     if not is_url(url):
         raise InputError(f"{shown_url(url)}: only http and https addresses are asked")
+    check_headers(headers)
 
     def send(deadline: _Deadline) -> Answer:
         request = _request(url, method, headers, body)
@@ -114,10 +144,10 @@ def exchange(
             with error:
                 return Answer(int(error.code), dict(error.headers.items()), _read(error, limit, url))
 
-    return _in_time(url, seconds, send, idle)
+    return _in_time(url, seconds, seconds, send)
 
 
-def _in_time(url: str, seconds: float, work: Callable[[_Deadline], T], idle: float = TIMEOUT_SECONDS) -> T:
+def _in_time(url: str, seconds: float, idle: float, work: Callable[[_Deadline], T]) -> T:
     """What the work gives; InputError in one line for what goes wrong with a connection, and when the time is over."""
     reason: object = None
     with _Deadline(seconds, idle) as deadline:
@@ -307,7 +337,8 @@ class _Route:
         problem: OSError | None = None
         for address in self.check(host, port):
             try:
-                connection = socket.create_connection((address, port), self._deadline.timeout())
+                seconds = min(TIMEOUT_SECONDS, self._deadline.timeout())
+                connection = socket.create_connection((address, port), seconds)
             except OSError as error:
                 problem = error
                 continue
@@ -356,6 +387,10 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 
     def _open(self, kind: Any, req: urllib.request.Request) -> http.client.HTTPResponse:
         target = urlsplit(req.full_url)
+        if has_login(req.full_url):
+            raise InputError(
+                f"{shown_url(req.full_url)} was given with a user or password, which is not sent; leave it out"
+            )
         if req.host != target.netloc:
             self._route.check_behind_proxy(str(target.hostname), target.port or kind.default_port)
         return self.do_open(partial(kind, route=self._route), req)

@@ -39,7 +39,7 @@ class EndpointModel:
         self._url, self._error = url, openai.OpenAIError
         self._client = openai.OpenAI(
             base_url=url,
-            api_key=os.environ.get(KEY_VARIABLE) or "none",
+            api_key=os.environ.get(KEY_VARIABLE, "").strip() or "none",
             max_retries=retries,
             http_client=_client(timeout),
         )
@@ -94,7 +94,6 @@ def _client(seconds: float) -> Any:
                     limit=MAX_ANSWER_BYTES,
                     trusted=True,
                     seconds=seconds,
-                    idle=seconds,
                 )
             except InputError as error:
                 raise httpx2.ConnectError(str(error)) from error

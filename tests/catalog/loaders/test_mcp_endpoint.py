@@ -63,6 +63,20 @@ def test_a_value_comes_back_from_the_environment(monkeypatch: pytest.MonkeyPatch
         filled_in(server_of("a", kept.record))
 
 
+def test_a_header_takes_a_variable_without_space_around_it_and_refuses_one_that_it_cannot_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = McpServer("a", url="https://x.example/mcp", headers={"X": "Bearer ${K}!", "Y": "$K"}, env={"E": "${K}"})
+    monkeypatch.setenv("K", " abc\r")
+    ready = filled_in(given)
+    assert (ready.headers, ready.env) == ({"X": "Bearer abc!", "Y": "abc"}, {"E": " abc\r"})
+    for value in ("s3cret\rx", "s3cret\u2019"):
+        monkeypatch.setenv("K", value)
+        with pytest.raises(CatalogError, match=r"the header X for MCP server a cannot hold the .* K:") as raised:
+            filled_in(given)
+        assert "s3cret" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "record", [{}, {"command": []}, {"command": "rm -rf"}, {"command": ["x", 3]}, {"url": 3}, {"url": "", "headers": 4}]
 )

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,6 +154,24 @@ def test_a_name_is_resolved_once(serve: Callable[[Answer], str], monkeypatch: py
     address = serve(lambda handler, message: send(handler, message, {"tools": [TOOL]}))
     loaded = load_mcp(address.replace("localhost", "rebinding.example"), timeout=20)
     assert len(loaded.tools) == 1 and looks == ["rebinding.example"]
+
+
+def test_headers_are_sent_in_latin_1_and_one_that_cannot_be_is_named_without_its_value(
+    serve: Callable[[Answer], str], tmp_path: Path
+) -> None:
+    sent: list[str] = []
+
+    def answer(handler: BaseHTTPRequestHandler, message: dict[str, Any]) -> None:
+        sent.append(handler.headers["X-Key"])
+        send(handler, message, {"tools": [TOOL]})
+
+    file = tmp_path / "mcp.json"
+    address = serve(answer)
+    file.write_text(json.dumps({"mcpServers": {"a": {"url": address, "headers": {"X-Key": "é"}}}}))
+    assert len(load_mcp(str(file), timeout=20).tools) == 1 and sent == ["é"]
+    file.write_text(json.dumps({"mcpServers": {"a": {"url": address, "headers": {"X-Key": "s3cret\rx"}}}}))
+    (loss,) = load_mcp(str(file), timeout=20).report.losses
+    assert "no header can hold the value of X-Key" in loss.reason and "s3cret" not in loss.reason
 
 
 def test_the_status_of_a_refusal_is_told(serve: Callable[[Answer], str]) -> None:

@@ -771,6 +771,14 @@ def test_a_header_that_is_an_api_key_is_not_asked_of_a_model(tmp_path: Path, ver
     assert any("'X-API-KEY' is a credential and no argument" in note for note in loaded.report.notes)
 
 
+def test_a_header_of_the_connection_is_no_argument_and_noted(tmp_path: Path) -> None:
+    names = ("Host", "transfer-encoding", "Proxy-Authorization", "Accept", "X-Trace")
+    parameters = [{"name": name, "in": "header", "required": True, "schema": {"type": "string"}} for name in names]
+    loaded = load(tmp_path, {"openapi": "3.0.3", "paths": {"/a": {"get": {"parameters": parameters}}}})
+    assert loaded.tools[0].required == ("X-Trace",)
+    assert sum("is one of the connection and no argument" in note for note in loaded.report.notes) == 3
+
+
 def test_the_note_about_a_secret_names_what_had_it(tmp_path: Path) -> None:
     key = "sk-" + "abcdefghijklmnopqrstuvwx"
     parameter = {"name": "plan", "in": "query", "schema": {"type": "string", "default": key}}

@@ -1,8 +1,9 @@
 """Tools that are called over HTTP: their endpoints, as an OpenAPI description gives them, and the user's word on where to.
 
 A catalog is data: what it says decides neither which hosts are asked nor what they are told. The user allows hosts and gives
-headers for them, with secrets by the names of environment variables. Redirects are not followed, answers are bounded in
-bytes and seconds, and only safe methods (RFC 9110, 9.2.1) are tried again.
+headers for them, with secrets by the names of environment variables; they go over http:// only to private addresses, or where
+the user himself names it. Redirects are not followed, answers are bounded in bytes and seconds, and only safe methods (RFC
+9110, 9.2.1) are tried again.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from toolgen.catalog.effects import SAFE_METHODS
 from toolgen.catalog.http_request import HttpRequest, build_request, server_address
 from toolgen.catalog.tool import Tool
 from toolgen.errors import InputError, UsageError
-from toolgen.foreign.web import Answer, exchange
+from toolgen.foreign.web import Answer, exchange, fits_header, has_login, is_header_name, is_public, resolved
 
 BUSY = frozenset({429, 502, 503, 504})
 PAUSE_SECONDS = 1.0
@@ -38,7 +39,6 @@ LONGEST_PAUSE = 5.0
 """Before a second try, whatever Retry-After says."""
 TEXT = ("text/", "application/json", "application/xml", "application/x-ndjson", "application/yaml")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,37 @@ class Header:
 
     @classmethod
     def parse(cls, text: str) -> Header:
-        """From `HOST: NAME: VALUE`; UsageError for anything else."""
+        """From `HOST: NAME: VALUE`; UsageError for anything else, and for a value that no header can hold."""
         host, _, rest = text.partition(": ")
         name, _, value = rest.partition(": ")
-        if not (host.strip() and _HEADER.fullmatch(name.strip()) and value.strip()):
+        if not (host.strip() and is_header_name(name.strip()) and value.strip()):
             raise UsageError(
                 f"{text.partition('$')[0]!r} is no header; write HOST: NAME: VALUE, such as "
                 "'api.example.com: Authorization: Bearer ${EXAMPLE_TOKEN}'"
             )
+        if not fits_header(value.strip()):
+            raise UsageError(f"the header {name.strip()} has a control character or one beyond Latin-1")
         return cls(host.strip().lower(), name.strip(), value.strip())
 
     def resolved(self, variables: Mapping[str, str]) -> str:
-        """The value with its variables; InputError names one that is not set."""
-        if missing := [name for name in _VARIABLE.findall(self.value) if not variables.get(name)]:
-            raise InputError(f"the header {self.name} for {self.host} needs the environment variable {missing[0]}")
-        return _VARIABLE.sub(lambda found: variables[found[1]], self.value)
+        """The value with its variables, without space around them; InputError names one that is not set or does not fit."""
+        values = {name: variables.get(name, "").strip() for name in _VARIABLE.findall(self.value)}
+        for name, value in values.items():
+            if not value:
+                raise InputError(f"the header {self.name} for {self.host} needs the environment variable {name}")
+            if not fits_header(value):
+                raise InputError(
+                    f"the header {self.name} for {self.host} cannot hold the value of the environment variable {name}: "
+                    "it has a control character or one beyond Latin-1"
+                )
+        return _VARIABLE.sub(lambda found: values[found[1]], self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions:
     """`hosts` are patterns of the hosts that may be asked, `servers` the address by provider where a description names none or
     another one is meant. `private` lets allowed hosts be at private addresses; `read_only` refuses what is not a safe method.
+    UsageError for a host, also of a header, with more than a host, and for a server with a user or password.
     """
 
     hosts: Sequence[str] = ()
@@ -81,9 +91,19 @@ class HttpOptions:
     read_only: bool = False
     max_bytes: int = 1 << 20
 
+    def __post_init__(self) -> None:
+        for pattern in (*self.hosts, *(one.host for one in self.headers)):
+            _host_pattern(pattern)
+        for provider, url in self.servers.items():
+            if has_login(url):
+                raise UsageError(
+                    f"the server of {provider!r} has a user or password in its address, which is not sent; give the address "
+                    "without it, and --header 'HOST: Authorization: Basic ${NAME}'"
+                )
+
     def allows(self, host: str) -> bool:
         """Whether a host may be asked."""
-        return any(fnmatch(host, pattern.lower()) for pattern in self.hosts)
+        return any(fnmatch(host, _host_pattern(pattern)) for pattern in self.hosts)
 
 
 class HttpEnvironment(PlainEnvironment):
@@ -113,7 +133,10 @@ class HttpEnvironment(PlainEnvironment):
         if tool_id not in self._tools:
             return not_available(tool_id, self.name)
         try:
-            return _result(self._sent(self.request(tool_id, arguments), time.monotonic() + within))
+            end = time.monotonic() + within
+            request = self.request(tool_id, arguments)
+            own = self._own_headers(request.url, self._tools[tool_id].provider, end)
+            return _result(self._sent(request, own, end))
         except TimeoutError:
             return no_answer(within)
         except InputError as error:
@@ -130,7 +153,7 @@ class HttpEnvironment(PlainEnvironment):
         return request
 
     def _check(self, url: str, method: str) -> None:
-        host = (urlsplit(url).hostname or "").lower()
+        host = _host(url)
         if not self._options.allows(host):
             raise InputError(f"the host {host!r} is not allowed; whoever runs this can allow it")
         if self._options.read_only and method.upper() not in SAFE_METHODS:
@@ -145,12 +168,22 @@ class HttpEnvironment(PlainEnvironment):
             return False
         return True
 
-    def _sent(self, request: HttpRequest, end: float) -> Answer:
-        host = (urlsplit(request.url).hostname or "").lower()
-        own = {one.name: one.resolved(self._variables) for one in self._options.headers if fnmatch(host, one.host)}
+    def _own_headers(self, url: str, provider: str, end: float) -> dict[str, str]:
+        """The user's headers for an address; InputError if they could be read on the way there, unless he names it himself."""
+        host = _host(url)
+        own = [one for one in self._options.headers if fnmatch(host, _host_pattern(one.host))]
+        in_clear = own and url.lower().startswith("http://") and not self._options.servers.get(provider)
+        if in_clear and any(map(is_public, resolved(host, 0, max(0.1, end - time.monotonic())))):
+            raise InputError(
+                f"the catalog names {host} with http://, where others could read the header {own[0].name}; it was not asked; "
+                "whoever runs this can give the provider's address (--server), with https:// where it has that"
+            )
+        return {one.name: one.resolved(self._variables) for one in own}
+
+    def _sent(self, request: HttpRequest, own: Mapping[str, str], end: float) -> Answer:
         taken = {name.lower() for name in own}  # a credential wins over an argument of its name
         kept = {name: value for name, value in request.headers.items() if name.lower() not in taken}
-        whole = replace(request, headers=kept | own)
+        whole = replace(request, headers={**kept, **own})
         safe = request.method.upper() in SAFE_METHODS
         try:
             answer = self._once(whole, end)
@@ -181,6 +214,27 @@ class HttpEnvironment(PlainEnvironment):
             if time.monotonic() >= end:
                 raise TimeoutError from None
             raise
+
+
+def _host(url: str) -> str:
+    """The host of an address, as it is compared with patterns; nothing if it has none."""
+    try:
+        return (urlsplit(url).hostname or "").lower().removesuffix(".")
+    except ValueError:
+        return ""
+
+
+def _host_pattern(text: str) -> str:
+    """A pattern of hosts in the same form; UsageError if it is more than a host, and so would fit none."""
+    pattern = text.strip().lower()
+    if pattern.startswith("[") and pattern.endswith("]") and ":" in pattern:  # IPv6, as addresses have it
+        pattern = pattern[1:-1]
+    elif pattern.count(":") == 1 or "]:" in pattern or "/" in pattern:
+        shown = pattern.rpartition("@")[2]
+        raise UsageError(
+            f"{shown!r} is more than a host; leave out scheme, port and path, such as api.example.com or *.example.com"
+        )
+    return pattern.removesuffix(".")
 
 
 def _pause(answer: Answer) -> float:

@@ -26,7 +26,7 @@ from toolgen.catalog.tool import Tool
 from toolgen.datasets.toolbench_runs import normal_name, parameter_name
 from toolgen.errors import InputError, UsageError
 from toolgen.foreign.data import parse_json
-from toolgen.foreign.web import exchange, is_url
+from toolgen.foreign.web import exchange, fits_header, is_url
 
 MAX_BYTES = 1 << 20
 
@@ -36,7 +36,8 @@ class VirtualServerEnvironment(StatelessEnvironment):
 
     Tools are called by their category, provider and name, as ToolBench's importer gives them; a tool without a category is not
     offered. `private` allows an address in this machine or a private network, `key` is the server's `toolbench_key`. The
-    server keeps no state between calls, so a search can go back.
+    server keeps no state between calls, so a search can go back. UsageError for an address or key that cannot be one, and
+    for a catalog without such tools.
     """
 
     name = "virtual"
@@ -46,12 +47,15 @@ class VirtualServerEnvironment(StatelessEnvironment):
             raise UsageError(
                 f"{address!r} is no address of a virtual server; give one such as http://localhost:8080/virtual"
             )
+        self._key = key.strip()
+        if not fits_header(self._key):
+            raise UsageError("the virtual server's key (TOOLBENCH_KEY) has a control character or one beyond Latin-1")
         self._tools = {tool.id: tool for tool in catalog if tool.category}
         if not self._tools:
             raise UsageError(
                 "no tool of the catalog has a category, by which a virtual server finds it; load ToolBench's files"
             )
-        self._address, self._private, self._key = address, private, key
+        self._address, self._private = address, private
 
     @property
     def tools(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from toolgen.catalog.secrets import looks_secret
 from toolgen.errors import CatalogError
-from toolgen.foreign.web import is_url, shown_url
+from toolgen.foreign.web import fits_header, is_url, shown_url
 
 # ${NAME}, ${env:NAME}, ${NAME:-default}; ${{ secrets.NAME }} as Continue writes it; ${anything else}
 _VARIABLE = re.compile(r"\$\{\{\s*secrets\.(\w+)\s*\}\}|\$\{([^${}]*)\}")
@@ -66,13 +66,14 @@ def check_address(url: str) -> None:
 
 
 def filled_in(server: McpServer) -> McpServer:
-    """The server with its variables taken from the environment. CatalogError that names the first one without a value."""
+    """The server with its variables taken from the environment. CatalogError that names the first one without a value, or with
+    one that its header cannot hold."""
 
-    def fill(text: str) -> str:
-        return _VARIABLE.sub(lambda match: _value(match, server), text)
+    def fill(text: str, header: str = "") -> str:
+        return _VARIABLE.sub(lambda match: _value(match, server, header), text)
 
-    def fill_value(text: str) -> str:
-        return fill("${" + text[1:] + "}" if _BARE_VARIABLE.fullmatch(text) else text)
+    def fill_value(text: str, header: str = "") -> str:
+        return fill("${" + text[1:] + "}" if _BARE_VARIABLE.fullmatch(text) else text, header)
 
     return replace(
         server,
@@ -80,11 +81,11 @@ def filled_in(server: McpServer) -> McpServer:
         env={name: fill_value(text) for name, text in server.env.items()},
         cwd=fill(server.cwd),
         url=fill(server.url),
-        headers={name: fill_value(text) for name, text in server.headers.items()},
+        headers={name: fill_value(text, name) for name, text in server.headers.items()},
     )
 
 
-def _value(match: re.Match[str], server: McpServer) -> str:
+def _value(match: re.Match[str], server: McpServer, header: str) -> str:
     secret, inner = match.groups()
     if secret is None and inner.startswith("input:"):
         raise CatalogError(
@@ -96,6 +97,11 @@ def _value(match: re.Match[str], server: McpServer) -> str:
     value = os.environ.get(named[1]) or named[2]
     if value is None:
         raise CatalogError(f"MCP server {server} needs the environment variable {named[1]}, which is not set")
+    if header and not fits_header(value := value.strip()):
+        raise CatalogError(
+            f"the header {header} for MCP server {server} cannot hold the value of the environment variable {named[1]}: "
+            "it has a control character or one beyond Latin-1"
+        )
     return value
 
 

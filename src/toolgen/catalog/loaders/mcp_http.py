@@ -15,7 +15,7 @@ from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from toolgen.catalog.loaders.mcp_endpoint import McpServer
 from toolgen.catalog.loaders.mcp_messages import readable
 from toolgen.errors import InputError
-from toolgen.foreign.web import Unpacking, public_addresses, resolved
+from toolgen.foreign.web import Unpacking, check_headers, public_addresses, resolved
 
 OnFault = Callable[[str], object]
 OnLost = Callable[[], object]
@@ -31,11 +31,13 @@ async def http_transport(
     """The SDK's transport. At most `limit` bytes come in answer to one request if it is `lasting`, else in all, and after at
     most `timeout` seconds of silence if it is not. Hosts of a server that is not `trusted` must be public. `on_fault` is told
     what the SDK does not say, such as a status; `on_lost` is called when the server knows the session no more."""
+    check_headers(server.headers)
     bounds = _Bounds(limit, lasting, trusted, on_fault, on_lost)
     seconds = httpx2.Timeout(None if lasting else timeout, connect=min(timeout, CONNECT_SECONDS))
 
     def client(*_: Any, **__: Any) -> httpx2.AsyncClient:
-        headers = {"Accept-Encoding": "identity", "User-Agent": "toolgen", **server.headers}
+        own = {"Accept-Encoding": "identity", "User-Agent": "toolgen", **server.headers}
+        headers = httpx2.Headers(own, encoding="latin-1")
         return httpx2.AsyncClient(headers=headers, transport=_Transport(bounds), timeout=seconds)
 
     if server.sse:

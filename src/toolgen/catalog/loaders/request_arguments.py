@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from toolgen.catalog.http_request import is_of_connection
 from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.path_templates import PathTemplate, settle_path
 from toolgen.catalog.loaders.references import References
@@ -162,6 +163,9 @@ class ArgumentReader:
             return None
         if place == "header" and name.lower() in _IGNORED_HEADERS:
             return None  # the specification says so: they are set by other means
+        if place == "header" and is_of_connection(name):
+            self._note(f"the header {name!r} is one of the connection and no argument; it was left out")
+            return None
         if place == "header" and name.lower() in self._credentials:
             self._note(f"the header {name!r} is a credential and no argument; whoever calls the tool gives it")
             return None
