@@ -102,7 +102,7 @@ def test_variables_and_places_are_filled_in(tmp_path: Path, monkeypatch: pytest.
         "envFile": "${workspaceFolder}/more.env",
     }
     (server,) = read(tmp_path, json.dumps({"servers": {"a": entry}}), ".vscode/mcp.json")
-    assert server.command == (f"{tmp_path}/run", "s", "s", "d", "", "s", "$SET", f"{Path.home()}/x")
+    assert server.command == (f"{tmp_path}/run", "s", "s", "d", "", "s", "s", f"{Path.home()}/x")
     assert server.env == {"A": "1", "B": "two words", "C": "s", "D": "s", "E": "true"}
     assert server.cwd == str(tmp_path)
 
