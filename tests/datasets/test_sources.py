@@ -25,6 +25,7 @@ def functions(tmp_path: Path) -> Path:
 def test_sources_are_kind_and_place() -> None:
     assert parse_source("bfcl:") == Source("bfcl")
     assert parse_source("openai:C:/x.json") == Source("openai", "C:/x.json")
+    assert parse_source("mcp:~/x.json") == Source("mcp", str(Path.home() / "x.json"))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Knows which loader reads which kind of source, and no file format itself.
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def parse_source(text: str) -> Source:
         raise UsageError(f"unknown source {text!r}; sources are {', '.join(names)}{nearest(f'{kind}:', names)}")
     if not place and not KINDS[kind].fetched:
         raise UsageError(f"source {text!r} lacks what to read; write for example {kind}:{KINDS[kind].example}")
-    return Source(kind, place)
+    return Source(kind, os.path.expanduser(place))  # a shell leaves `~` behind a colon as it is
 
 
 def source_packages(source: Source, on_message: OnMessage | None = None) -> dict[str, Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,12 +28,13 @@ _WORDS = {"": None, "~": None} | {
 }
 
 
-def parse_yaml(text: str, name: str, on_note: Note | None = None) -> Any:
-    """The value of a text in YAML, clean; InputError that begins with `name` if it is none. None if it is empty."""
+def parse_yaml(text: str, name: str, on_note: Note | None = None, *, as_texts: bool = False) -> Any:
+    """The value of a text in YAML, clean; InputError that begins with `name` if it is none. None if it is empty. `as_texts`
+    leaves every scalar but null the text that it is."""
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is some ten times as fast
-    builder = _YamlBuilder(name, on_note or (lambda _line: None))
+    builder = _YamlBuilder(name, on_note or (lambda _line: None), _text if as_texts else _scalar)
     try:
         for event in yaml.parse(clean_text(text), Loader=loader):
             builder.take(event)
@@ -64,9 +66,9 @@ class _YamlBuilder:
     cheap, but everything later walks through them.
     """
 
-    def __init__(self, name: str, note: Note) -> None:
+    def __init__(self, name: str, note: Note, scalar: Callable[[str], Any]) -> None:
         self.result: Any = None
-        self._name, self._note = name, note
+        self._name, self._note, self._scalar = name, note, scalar
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._values = 0
@@ -78,7 +80,8 @@ class _YamlBuilder:
         if kind == "ScalarEvent":
             self._count(1)
             plain = event.implicit[0] and event.tag is None
-            self._add(event.value if not plain or self._wants_key() else _scalar(event.value), 1, event.anchor, plain)
+            value = event.value if not plain or self._wants_key() else self._scalar(event.value)
+            self._add(value, 1, event.anchor, plain)
         elif kind in ("MappingStartEvent", "SequenceStartEvent"):
             self._start({} if kind == "MappingStartEvent" else [], event.anchor)
         elif kind in ("MappingEndEvent", "SequenceEndEvent"):
@@ -156,3 +159,8 @@ def _scalar(text: str) -> Any:
         number = float(text)
         return number if math.isfinite(number) else text
     return text
+
+
+def _text(text: str) -> str | None:
+    """A plain scalar as it is written."""
+    return None if text in _WORDS and _WORDS[text] is None else text

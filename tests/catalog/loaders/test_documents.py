@@ -44,9 +44,9 @@ plain = st.recursive(
 
 @given(plain)
 def test_json_and_its_yaml_are_read_as_the_same_value(value: Any) -> None:
-    assert parse_document(json.dumps([value]).encode(), "x.json") == [value] or "\0" in json.dumps(value)
-    if "\\u0000" in json.dumps(value):
+    if "\\u0000" in json.dumps(value):  # which no text keeps
         return
+    assert parse_document(json.dumps([value]).encode(), "x.json") == [value]
     text = yaml.safe_dump({"value": value}, allow_unicode=False)
     assert parse_document(text.encode(), "x.yaml") == {"value": value}
 

@@ -11,6 +11,7 @@ import pytest
 
 from toolgen.catalog.loaders.mcp_client_files import servers_at
 from toolgen.catalog.loaders.mcp_endpoint import McpServer
+from toolgen.errors import InputError
 
 PLAIN = {"command": "run", "args": ["--port", 8080]}
 
@@ -70,6 +71,86 @@ def test_codex_and_continue_have_formats_of_their_own(tmp_path: Path, monkeypatc
     assert read(tmp_path, yaml, "config.yaml")[0].env == {"K": "t1"}
 
 
+def test_values_of_yaml_and_toml_are_the_texts_that_the_file_has(tmp_path: Path) -> None:
+    yaml = """
+mcpServers:
+  - {name: off, command: run, disabled: true}
+  - {name: also off, command: run, enabled: false}
+  - name: a
+    command: run
+    args: [--tz, 12:30, --id, 0755, --version, 1.10, NO]
+    env: {SINCE: 2024-01-01, COUNTRY: NO, ON: True, NONE: ~}
+    enabled: true
+"""
+    (a,) = read(tmp_path, yaml, "config.yaml")
+    assert a.command == ("run", "--tz", "12:30", "--id", "0755", "--version", "1.10", "NO")
+    assert a.env == {"SINCE": "2024-01-01", "COUNTRY": "NO", "ON": "True"}
+    toml = """
+        [mcp_servers.a]
+        command = "run"
+        args = [2024-01-01, 1.10, [12:30:00]]
+        env = {SINCE = 2024-01-01T00:00:00Z, ON = true}
+    """
+    (a,) = read(tmp_path, toml, "config.toml")
+    assert a.command == ("run", "2024-01-01", "1.10", '["12:30:00"]')
+    assert a.env == {"SINCE": "2024-01-01T00:00:00+00:00", "ON": "true"}
+
+
+def test_zed_keeps_the_environment_with_the_command(tmp_path: Path) -> None:
+    entry = {"command": {"path": "run", "args": ["x"], "env": {"A": "1"}}, "env": {"A": "0", "B": "2"}}
+    assert read(tmp_path, json.dumps({"context_servers": {"a": entry}})) == (
+        McpServer("a", command=("run", "x"), env={"A": "1", "B": "2"}),
+    )
+
+
+def test_variables_of_opencode_and_gemini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET", "s")
+    monkeypatch.delenv("UNSET", raising=False)
+    (tmp_path / "mcp.json").write_text(
+        json.dumps(
+            {
+                "mcp": {
+                    "a": {"command": ["run", "k={env:SET}"], "environment": {"K": "{env:SET}", "L": "Bearer $SET"}},
+                    "b": {"command": ["run", "$UNSET/x", "$UNSET"], "environment": {"K": "Bearer $UNSET"}},
+                    "c": {"command": ["run"], "environment": {"K": "{env:UNSET}"}},
+                    "d": {"command": ["run"], "environment": {"K": "{file:key.txt}"}},
+                }
+            }
+        )
+    )
+    found = servers_at(str(tmp_path / "mcp.json"))
+    assert [server.ready for server in found.servers] == [
+        McpServer("a", command=("run", "k=s"), env={"K": "s", "L": "Bearer s"}),
+        McpServer("b", command=("run", "$UNSET/x", "$UNSET"), env={"K": "Bearer $UNSET"}),
+    ]
+    assert found.notes == ("b: a $NAME is not set; it stays as it is in: command, K",)
+    unset, only = found.losses
+    assert "the environment variable UNSET, which is not set" in unset.reason
+    assert "needs ${file:key.txt}, which only its own client can fill in" in only.reason
+
+
+def test_a_folder_is_that_of_the_file_and_not_where_toolgen_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUB", "sub")
+    folders = [".", "sub", "${SUB}", "/abs", "~", ""]
+    servers = {str(place): PLAIN | {"cwd": folder} for place, folder in enumerate(folders)}
+    read(tmp_path, json.dumps({"servers": servers}), ".vscode/mcp.json")
+    found = servers_at(str(tmp_path / ".vscode" / "mcp.json")).servers
+    home = str(Path.home())
+    at, sub = str(tmp_path), f"{tmp_path}/sub"
+    assert [server.ready.cwd for server in found] == [at, sub, sub, "/abs", home, ""]
+    assert [server.written.cwd for server in found] == [at, sub, "${SUB}", "/abs", home, ""]
+
+
+@pytest.mark.parametrize("name", ["absent.json", "absent.TOML", "folder.yaml"])
+def test_a_file_that_is_not_there_is_no_program(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(InputError, match=f"there is no file {tmp_path / name}; expected the file of a client"):
+        servers_at(str(tmp_path / name))
+    assert servers_at("run absent.json").servers[0].ready.command == ("run", "absent.json")
+
+
 @pytest.mark.parametrize(
     ("entry", "url", "sse"),
     [
@@ -102,7 +183,7 @@ def test_variables_and_places_are_filled_in(tmp_path: Path, monkeypatch: pytest.
         "envFile": "${workspaceFolder}/more.env",
     }
     (server,) = read(tmp_path, json.dumps({"servers": {"a": entry}}), ".vscode/mcp.json")
-    assert server.command == (f"{tmp_path}/run", "s", "s", "d", "", "s", "$SET", f"{Path.home()}/x")
+    assert server.command == (f"{tmp_path}/run", "s", "s", "d", "", "s", "s", f"{Path.home()}/x")
     assert server.env == {"A": "1", "B": "two words", "C": "s", "D": "s", "E": "true"}
     assert server.cwd == str(tmp_path)
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from toolgen.catalog.loaders.mcp_endpoint import McpServer, endpoint_of, filled_in, server_of
+from toolgen.catalog.loaders.mcp_endpoint import McpServer, endpoint_of, filled_in, server_of, unfilled
 from toolgen.errors import CatalogError
 
 KEY = "sk-" + "0123456789abcdefghij"
@@ -21,6 +21,17 @@ KEY = "sk-" + "0123456789abcdefghij"
         McpServer("a", command=("run", "--api-key", KEY, "--token=" + KEY, KEY)),
         McpServer("a", command=("docker", "run", "-e", "PASS=hunter2", "-e", "TOKEN", "--env", "X=${OTHER}", "image")),
         McpServer("a", command=("npx", "mcp-remote", "https://me:hunter2@x.example/sse", "--header", f"Auth: {KEY}")),
+        McpServer(
+            "a", command=("run", "--db", "mongodb+srv://me:hunter2@h.example/x", "redis://:hunter2@h.example:6379")
+        ),
+        McpServer("a", command=("run", "--config", '{"apiKey":"hunter2"}', "--header=Authorization: Bearer hunter2")),
+        McpServer("a", command=("docker", "run", "--env=A=hunter2", "-eB=hunter2", "-HX: hunter2", "-ume:hunter2")),
+        McpServer("a", command=("run", "--url=https://h.example/?a=hunter2", "--db", "Server=h;Password=hunter2")),
+        McpServer("a", command=("sh", "-c", "API_KEY=hunter2 npx server")),
+        McpServer("a", command=("sh", "-c", "npx mcp-remote https://h.example/mcp?a=hunter2")),
+        McpServer("a", command=("env", "A=hunter2", "npx", "-u", "me:hunter2", "--password", "hunter2 hunter2")),
+        McpServer("a", command=("run", "--token", "hunter2=x", "--token", "HUNTER=hunter2", "--password", "-hunter2=")),
+        McpServer("a", command=("run", "--token=${OTHER:-hunter2}", "redis://:${OTHER:-hunter2}@h.example")),
         McpServer("a", url="https://me:hunter2@x.example/mcp?profile=x&key=hunter2#part"),
         McpServer("a", url="https://x.example/s/zN8x2kqLmP0aRt5vWyB3/mcp", sse=True),
         McpServer(
@@ -40,6 +51,31 @@ def test_a_catalog_holds_the_server_and_no_secret(server: McpServer, monkeypatch
         monkeypatch.setenv(variable, "v")
     ready = filled_in(again)
     assert "${" not in repr(ready) and len(ready.command) == len(server.command) and ready.sse == server.sse
+
+
+def test_arguments_that_hold_no_secret_are_kept() -> None:
+    command = (
+        "run",
+        "--port=8080",
+        "--dir=/a/b",
+        "--max-tokens",
+        "40",
+        "-u",
+        "1000:1000",
+        "C:\\a",
+        "http://h.example:80/@x",
+    )
+    script = (
+        "sh",
+        "-c",
+        "npx -y server --url https://h.example/a | tee /tmp/log",
+        "--set",
+        "QUJD==",
+        "git+https://h.example/a@v1#subdirectory=b",
+    )
+    variables = ("--token=${OTHER}", "redis://:${OTHER}@h.example", '{"apiKey":"${OTHER}"}', "--key", "$OTHER")
+    kept = endpoint_of(McpServer("a", command=command + script + variables))
+    assert kept.record["command"] == [*command, *script, *variables] and kept.variables == ()
 
 
 def test_the_variables_are_named_for_server_and_place() -> None:
@@ -75,6 +111,21 @@ def test_a_header_takes_a_variable_without_space_around_it_and_refuses_one_that_
         with pytest.raises(CatalogError, match=r"the header X for MCP server a cannot hold the .* K:") as raised:
             filled_in(given)
         assert "s3cret" not in str(raised.value)
+
+
+def test_a_bare_variable_is_filled_in_where_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER", "v$UNSET")
+    monkeypatch.delenv("UNSET", raising=False)
+    server = McpServer(
+        "a", ("run", "$OTHER/x", "$OWN", "$Other $UNSET"), {"OWN": "${OTHER}", "X": "pa$UNSET", "Y": "p$OTHER"}
+    )
+    ready = filled_in(server)
+    assert ready.command == ("run", "v$UNSET/x", "v$UNSET", "$Other $UNSET")
+    assert ready.env == {"OWN": "v$UNSET", "X": "pa$UNSET", "Y": "pv$UNSET"}
+    assert unfilled(server) == ["command", "X"]
+    web = McpServer("a", url="https://x.example/?key=$OTHER", headers={"Authorization": "Bearer $OTHER"})
+    assert filled_in(web).headers == {"Authorization": "Bearer v$UNSET"} and filled_in(web).url.endswith("?key=v$UNSET")
+    assert endpoint_of(web).record == {"url": web.url, "headers": web.headers}
 
 
 @pytest.mark.parametrize(

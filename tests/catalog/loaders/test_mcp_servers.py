@@ -324,6 +324,25 @@ def test_the_file_of_a_client(tmp_path: Path, good: Path) -> None:
     assert "secret" not in json.dumps([loaded.report.to_dict(), *(tool.to_dict() for tool in loaded.tools)])
 
 
+def test_a_relative_program_is_below_the_folder_of_its_server(
+    tmp_path: Path, raw: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    script = tmp_path / "sub" / "run.sh"
+    command = raw("def answer(cursor): return {'tools': [tool(os.getcwd())]}")
+    script.write_text(f"#!/bin/sh\nexec {command}\n")
+    script.chmod(0o755)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    entries = {"a": {"command": "./run.sh", "cwd": "sub"}, "b": {"command": "./none.sh", "cwd": "sub"}}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": entries}))
+    found = load_mcp(str(tmp_path / "mcp.json"))
+    (tool,), (loss,) = found.tools, found.report.losses
+    assert tool.source == {"format": "mcp", "name": str(tmp_path / "sub")}
+    assert tool.endpoint is not None and tool.endpoint["cwd"] == str(tmp_path / "sub")
+    assert loss.name == "b" and "there is no program './none.sh'" in loss.reason
+
+
 def test_servers_of_a_file_run_at_the_same_time(tmp_path: Path, raw: Callable[[str], str]) -> None:
     command = shlex.split(raw("time.sleep(1.5)\ndef answer(cursor): return {'tools': [tool('a')]}"))
     servers = {name: {"command": command[0], "args": command[1:]} for name in ("one", "two", "three", "four")}

@@ -14,14 +14,16 @@ import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
-from toolgen.catalog.loaders.mcp_endpoint import McpServer, filled_in
+from toolgen.catalog.loaders.mcp_endpoint import McpServer, filled_in, unfilled
 from toolgen.catalog.loaders.report import Loss
 from toolgen.catalog.naming import unique_ids
 from toolgen.errors import CatalogError, InputError, UsageError
 from toolgen.foreign.data import parse_json, read_text
+from toolgen.foreign.yaml_core import parse_yaml
 
 MAX_FILE = 16 << 20  # bytes: a client's settings may hold more than servers
 _ENDINGS = (".json", ".jsonc", ".json5", ".yaml", ".yml", ".toml")
@@ -37,6 +39,7 @@ _KEYS = (
 )
 _EXPECTED = "expected {'mcpServers': {name: {'command': ..., 'args': [...]} or {'url': ...}}}"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_OPENCODE = re.compile(r"(?<!\$)\{((?:env|file):[^{}]*)\}")  # {env:NAME}, where others write ${env:NAME}
 _TEXT = r'"(?:\\.|[^"\\])*"?'
 _COMMENT = re.compile(rf"({_TEXT})|//[^\n]*|/\*.*?\*/", re.DOTALL)
 _LAST_COMMA = re.compile(rf"({_TEXT})|,(?=\s*[}}\]])", re.DOTALL)
@@ -62,11 +65,15 @@ class Servers:
 
 
 def servers_at(place: str) -> Servers:
-    """The servers behind a place. UsageError for a place that is none, CatalogError for a file without servers."""
+    """The servers behind a place. UsageError for a place that is none, InputError for a file that is not there, CatalogError
+    for one without servers."""
     if _ADDRESS.match(place):
         return _only(McpServer(url=place, sse=_is_sse(place, "")))
-    if place.lower().endswith(_ENDINGS) and Path(place).is_file():
-        return _from_file(Path(place))
+    if place.lower().endswith(_ENDINGS):
+        if Path(place).is_file():
+            return _from_file(Path(place))
+        if len(place.split()) == 1:
+            raise InputError(f"there is no file {place}; expected the file of a client, such as mcp.json")
     try:
         command = tuple(shlex.split(place))
     except ValueError as error:
@@ -89,42 +96,36 @@ def _from_file(path: Path) -> Servers:
     ids = unique_ids(name for name, _ in listed)
     notes = [f"{new}: the file has several servers of the name {given!r}" for given, new in ids.renamed]
     for name, (_, entry) in zip(ids.ids, listed, strict=True):
-        if isinstance(entry, dict) and (_is_off(entry.get("disabled")) or entry.get("enabled") is False):
+        if isinstance(entry, dict) and (_is(entry.get("disabled"), True) or _is(entry.get("enabled"), False)):
             notes.append(f"{name}: the file has this server disabled; it was not started")
             continue
         try:
-            servers.append(_named_server(name, entry, path))
+            server = _named_server(name, entry, path)
+            servers.append(server)
+            if kept := unfilled(server.written):
+                notes.append(f"{name}: a $NAME is not set; it stays as it is in: {', '.join(kept)}")
         except CatalogError as error:
             losses.append(Loss(name, str(error)))
     return Servers(tuple(servers), tuple(losses), tuple(notes), several=True)
 
 
-def _is_off(disabled: Any) -> bool:
-    return disabled is True or disabled == "true"
+def _is(switch: Any, value: bool) -> bool:
+    return str(switch).lower() == str(value).lower()  # in YAML it is a text
 
 
 def _content(path: Path) -> Any:
     try:
         text = read_text(path, MAX_FILE)
         if path.suffix.lower() == ".toml":
-            return tomllib.loads(text)
+            return tomllib.loads(text, parse_float=str)
         if path.suffix.lower() in (".yaml", ".yml"):
-            return _yaml(text)
+            return parse_yaml(text, f"cannot read {path}", as_texts=True)
         plain = _COMMENT.sub(lambda match: match[1] or " ", text)
         return parse_json(_LAST_COMMA.sub(lambda match: match[1] or "", plain), f"cannot read {path}")
     except InputError as error:
         raise CatalogError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise CatalogError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
 
 
 def _listed(content: Any) -> list[tuple[str, Any]]:
@@ -176,11 +177,28 @@ def _named_server(name: str, entry: Any, path: Path) -> NamedServer:
     if not isinstance(entry, dict):
         raise CatalogError(f"{path}: server {name!r} is no object; {_EXPECTED}")
     places = _places(path)
-    entry = _with_places(entry, places)
+    workspace = Path(places["workspaceFolder"])
+    entry = _with_places(_flat(entry), places)
     written = _server(name, entry, path)
+    written = replace(written, cwd=_absolute(written.cwd, workspace))
     if file := filled_in(McpServer(name, cwd=_text(entry, "envFile"))).cwd:
-        written = replace(written, env=_env_file(Path(places["workspaceFolder"]) / file) | dict(written.env))
-    return NamedServer(written, filled_in(written))
+        written = replace(written, env=_env_file(workspace / file) | dict(written.env))
+    ready = filled_in(written)
+    return NamedServer(written, replace(ready, cwd=_absolute(ready.cwd, workspace)))
+
+
+def _absolute(folder: str, workspace: Path) -> str:
+    """A folder of a file's server; one that begins with a variable stays."""
+    return folder if not folder or folder.startswith("$") else str(workspace / os.path.expanduser(folder))
+
+
+def _flat(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Zed also writes program, arguments and environment as an object `command`."""
+    command = entry.get("command")
+    if not isinstance(command, dict):
+        return entry
+    env = _texts(entry.get("env")) | _texts(command.get("env"))
+    return {**entry, **command, "command": command.get("path"), "env": env}
 
 
 def _server(name: str, entry: Mapping[str, Any], path: Path) -> McpServer:
@@ -204,11 +222,8 @@ def _server(name: str, entry: Mapping[str, Any], path: Path) -> McpServer:
 
 
 def _command(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """`command` is a text, a list with the arguments (opencode), or an object with both (Zed)."""
-    command = entry.get("command")
-    if isinstance(command, dict):
-        entry, command = command, command.get("path")
-    arguments = entry.get("args")
+    """`command` is a text, or a list with the arguments (opencode)."""
+    command, arguments = entry.get("command"), entry.get("args")
     parts = [command] if isinstance(command, str) else command
     if not isinstance(parts, list) or not (arguments is None or isinstance(arguments, list)):
         return ()
@@ -237,7 +252,9 @@ def _texts(value: Any) -> dict[str, str]:
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, (date, time)):  # of TOML
+        return value.isoformat()
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _places(path: Path) -> dict[str, str]:
@@ -254,13 +271,15 @@ def _places(path: Path) -> dict[str, str]:
 
 
 def _with_places(value: Any, places: Mapping[str, str]) -> Any:
-    """An entry with folders in the place of the client's words for them."""
+    """An entry with folders in the place of the client's words for them, and variables as most clients write them."""
     if isinstance(value, dict):
         return {key: _with_places(one, places) for key, one in value.items()}
     if isinstance(value, list):
         return [_with_places(one, places) for one in value]
-    for word, folder in places.items() if isinstance(value, str) else ():
-        value = value.replace("${" + word + "}", folder)
+    if isinstance(value, str):
+        for word, folder in places.items():
+            value = value.replace("${" + word + "}", folder)
+        value = _OPENCODE.sub(r"${\1}", value)
     return value
 
 

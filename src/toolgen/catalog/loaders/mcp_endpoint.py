@@ -15,17 +15,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
-from toolgen.catalog.secrets import looks_secret
+from toolgen.catalog.secrets import is_secret_name, looks_secret, looks_secret_option
 from toolgen.errors import CatalogError
 from toolgen.foreign.web import fits_header, is_url, shown_url
 
+_BARE_VARIABLE = re.compile(r"\$([A-Z_][A-Z0-9_]*)\b")  # $NAME
 # ${NAME}, ${env:NAME}, ${NAME:-default}; ${{ secrets.NAME }} as Continue writes it; ${anything else}
-_VARIABLE = re.compile(r"\$\{\{\s*secrets\.(\w+)\s*\}\}|\$\{([^${}]*)\}")
-_BARE_VARIABLE = re.compile(r"\$[A-Z_][A-Z0-9_]*")  # $NAME, as the whole of a value
+_VARIABLE = re.compile(rf"\$\{{\{{\s*secrets\.(\w+)\s*\}}\}}|\$\{{([^${{}}]*)\}}|{_BARE_VARIABLE.pattern}")
 _NAMED = re.compile(r"(?:env:)?([A-Za-z_]\w*)(?::-(.*))?", re.DOTALL)
 _SCHEME = re.compile(r"(?:Bearer|Basic|Token)?\s*", re.IGNORECASE)  # what may stand before a variable in a header
 _RANDOM = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_-]{20,}")  # a part of a path that nobody would type
-_ASSIGNMENT = re.compile(r"(-{0,2}[A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
+_URL = re.compile(r"https?://[^\s\"'<>#]+", re.IGNORECASE)
+_ENVIRONMENT = re.compile(r"([A-Z_][A-Z0-9_]*)=([^=].*)", re.DOTALL)  # NAME=VALUE
+_ASSIGNMENT = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
+_ATTACHED = re.compile(  # --option=VALUE, -eNAME=VALUE, -HName: VALUE, -uUSER:VALUE; name=VALUE
+    r"(-e(?=[A-Z_]\w*=)|-H(?=[\w-]+:)|-u(?=[^:=]+:)|-{1,2}[A-Za-z_][\w.-]*=|[a-z][\w.-]*=)(.*)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -66,43 +71,60 @@ def check_address(url: str) -> None:
 
 
 def filled_in(server: McpServer) -> McpServer:
-    """The server with its variables taken from the environment. CatalogError that names the first one without a value, or with
-    one that its header cannot hold."""
+    """The server with its variables taken from the environment; `$NAME` in a text stays where it is not set. CatalogError that
+    names the first one without a value, or with one that its header cannot hold."""
 
-    def fill(text: str, header: str = "") -> str:
-        return _VARIABLE.sub(lambda match: _value(match, server, header), text)
+    def fill(text: str, header: str = "", known: Mapping[str, str] = os.environ) -> str:
+        return _VARIABLE.sub(lambda match: _value(match, server, header, known), text)
 
     def fill_value(text: str, header: str = "") -> str:
         return fill("${" + text[1:] + "}" if _BARE_VARIABLE.fullmatch(text) else text, header)
 
+    env = {name: fill_value(text) for name, text in server.env.items()}
     return replace(
         server,
-        command=tuple(fill(part) for part in server.command),
-        env={name: fill_value(text) for name, text in server.env.items()},
+        command=tuple(
+            fill(part, known={**os.environ, **env}) for part in server.command
+        ),  # a shell would have `env`, too
+        env=env,
         cwd=fill(server.cwd),
         url=fill(server.url),
         headers={name: fill_value(text, name) for name, text in server.headers.items()},
     )
 
 
-def _value(match: re.Match[str], server: McpServer, header: str) -> str:
-    secret, inner = match.groups()
-    if secret is None and inner.startswith("input:"):
-        raise CatalogError(
-            f"MCP server {server} asks for {match[0]} when it starts; write ${{env:NAME}} there, and set NAME"
-        )
-    named = _NAMED.fullmatch(secret or inner)
-    if named is None:
-        raise CatalogError(f"MCP server {server} needs {match[0]}, which only its own client can fill in")
-    value = os.environ.get(named[1]) or named[2]
-    if value is None:
-        raise CatalogError(f"MCP server {server} needs the environment variable {named[1]}, which is not set")
+def unfilled(server: McpServer) -> list[str]:
+    """Where in a server, as it is written, a `$NAME` stays since it is not set. The name may be a part of a password."""
+    known = {**os.environ, **server.env}
+    texts = {"command": " ".join(server.command), "cwd": server.cwd, "url": server.url, **server.env, **server.headers}
+    return [place for place, text in texts.items() if any(name not in known for name in _BARE_VARIABLE.findall(text))]
+
+
+def _value(match: re.Match[str], server: McpServer, header: str, known: Mapping[str, str]) -> str:
+    """What stands for a variable; without space around it in a header."""
+    secret, inner, bare = match.groups()
+    name, value = (bare, known.get(bare, match[0])) if bare else _named(secret, inner, match[0], server)
     if header and not fits_header(value := value.strip()):
         raise CatalogError(
-            f"the header {header} for MCP server {server} cannot hold the value of the environment variable {named[1]}: "
+            f"the header {header} for MCP server {server} cannot hold the value of the environment variable {name}: "
             "it has a control character or one beyond Latin-1"
         )
     return value
+
+
+def _named(secret: str | None, inner: str, written: str, server: McpServer) -> tuple[str, str]:
+    """The name and value of a variable as clients write it with braces."""
+    if secret is None and inner.startswith("input:"):
+        raise CatalogError(
+            f"MCP server {server} asks for {written} when it starts; write ${{env:NAME}} there, and set NAME"
+        )
+    named = _NAMED.fullmatch(secret or inner)
+    if named is None:
+        raise CatalogError(f"MCP server {server} needs {written}, which only its own client can fill in")
+    value = os.environ.get(named[1]) or named[2]
+    if value is None:
+        raise CatalogError(f"MCP server {server} needs the environment variable {named[1]}, which is not set")
+    return named[1], value
 
 
 # --- in a catalog -----------------------------------------------------------------------------------------------------
@@ -167,30 +189,42 @@ class _Opened:
     def value(self, text: str, name: str, *, own: bool = False) -> str:
         """A value of variables only, or else one variable in its place, `name` itself if it is the server's `own`."""
         rest = _VARIABLE.sub("", text)
-        defaults = any((named := _NAMED.fullmatch(inner)) and named[2] for _, inner in _VARIABLE.findall(text))
-        is_open = not defaults and ((rest != text and _SCHEME.fullmatch(rest)) or _BARE_VARIABLE.fullmatch(text))
+        defaults = any((named := _NAMED.fullmatch(inner)) and named[2] for _, inner, _ in _VARIABLE.findall(text))
+        is_open = not defaults and rest != text and _SCHEME.fullmatch(rest)
         return text if is_open else self._variable(name, own)
 
     def arguments(self, command: Iterable[str]) -> list[str]:
         opened: list[str] = []
         before = ""
         for part in command:
-            option = before.lstrip("-") if before.startswith("-") else ""
-            assigned = _ASSIGNMENT.fullmatch(part)
-            if assigned and option in ("e", "env"):  # docker run -e NAME=VALUE
-                part = f"{assigned[1]}={self.value(assigned[2], assigned[1], own=True)}"
-            elif assigned and looks_secret(assigned[1].lstrip("-"), assigned[2]):
-                part = f"{assigned[1]}={self.value(assigned[2], assigned[1])}"
-            elif option.lower() in ("h", "header") and ":" in part:  # mcp-remote URL --header "Name: value"
-                name, _, value = part.partition(":")
-                part = f"{name}:{self.value(value.strip(), name)}"
-            elif is_url(part):
-                part = self.url(part)
-            elif looks_secret(option, part):
-                part = self.value(part, option or "KEY")
-            opened.append(part)
+            option = before.lstrip("-") if before.startswith("-") and "=" not in before else ""
+            opened.append(self._argument(part, option))
             before = part
         return opened
+
+    def _argument(self, part: str, option: str) -> str:
+        """One argument; `option` is the one before it, if that is an option."""
+        given = _ATTACHED.fullmatch(part)
+        apart = given and (part.startswith("-") or not option) and not is_secret_name(option)
+        if given and apart and not looks_secret("", given[1]):
+            return given[1] + self._given(given[2], given[1].strip("-="))
+        return self._given(part, option)
+
+    def _given(self, text: str, option: str) -> str:
+        """What an option is given, or an argument without one."""
+        own = option in ("e", "env")
+        assigned = (_ASSIGNMENT if own else _ENVIRONMENT).fullmatch(text)
+        is_script = bool(option) and " " in text  # sh -c "NAME=VALUE command"
+        if assigned and (own or not (is_script or is_secret_name(option))):  # docker run -e NAME=VALUE; env NAME=VALUE
+            return f"{assigned[1]}={self.value(assigned[2], assigned[1], own=True)}"
+        if option.lower() in ("h", "header") and ":" in text:  # mcp-remote URL --header "Name: value"
+            name, _, value = text.partition(":")
+            return f"{name}:{self.value(value.strip(), name)}"
+        if is_url(text) and " " not in text:
+            return self.url(text)
+        if looks_secret_option(option, _without_variables(text)):
+            return self.value(text, option or "KEY")
+        return _URL.sub(lambda match: self.url(match[0]), text)
 
     def url(self, url: str) -> str:
         try:
@@ -202,6 +236,16 @@ class _Opened:
         asked = parse_qsl(parts.query, keep_blank_values=True)
         query = "&".join(f"{quote(name)}={self.value(value, name)}" for name, value in asked)
         return urlunsplit((parts.scheme, (self.value(login, "LOGIN") if login else "") + at + host, path, query, ""))
+
+
+def _without_variables(text: str) -> str:
+    """A text with nothing in the place of its variables, or their defaults."""
+
+    def default(match: re.Match[str]) -> str:
+        named = _NAMED.fullmatch(match[2] or "")
+        return named[2] or "" if named else ""
+
+    return _VARIABLE.sub(default, text)
 
 
 def _variable_name(*parts: str) -> str:

@@ -11,6 +11,7 @@ Source: Model Context Protocol, revisions 2025-11-25 and 2026-07-28.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -135,7 +136,7 @@ def _listings(
 
 
 async def _list_tools(server: McpServer, listing: Listing, timeout: float) -> None:
-    if server.command and not shutil.which(server.command[0], path=server.env.get("PATH")):
+    if server.command and not _is_installed(server):
         listing.fault = f"there is no program {server.command[0]!r}; is it installed?"
         return
     with tempfile.TemporaryFile() as errors:
@@ -143,6 +144,12 @@ async def _list_tools(server: McpServer, listing: Listing, timeout: float) -> No
             await _read_pages(server, listing, timeout, errors)
         except Exception as error:  # SDK, transport and validation all have families of their own
             listing.fault = with_words(fault_of(error, timeout), last_words(errors))
+
+
+def _is_installed(server: McpServer) -> bool:
+    program = server.command[0]
+    program = os.path.join(server.cwd, program) if os.path.dirname(program) else program
+    return shutil.which(program, path=server.env.get("PATH")) is not None
 
 
 async def _read_pages(server: McpServer, listing: Listing, timeout: float, errors: IO[bytes]) -> None:
