@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -39,13 +39,13 @@ from toolgen.files import (
 )
 
 OLD, NEW = {"a": "old a", "deep/b": "old b"}, {"a": "new a", "deep/c": "new c"}
-SYSTEM_CALLS = ("mkdir", "open", "rename", "replace", "rmdir", "unlink", "chmod", "fsync")
+SYSTEM_CALLS = ("mkdir", "open", "rename", "replace", "rmdir", "unlink", "chmod", "fsync", "link")
 DISK_FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 def fill(folder: Path, content: dict[str, str]) -> None:
     for name, text in content.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
 
 
@@ -54,8 +54,8 @@ def content(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in paths}
 
 
-def write_folder(target: Path) -> None:
-    with new_folder(target) as folder:
+def write_folder(target: Path, own: Collection[str] = ("*",)) -> None:
+    with new_folder(target, own) as folder:
         fill(folder, NEW)
 
 
@@ -110,6 +110,49 @@ def test_a_folder_is_the_old_or_the_new_one_wherever_writing_it_fails(
         assert content(target) == NEW
         assert [path.name for path in target.parent.iterdir()] == ["target"]
     assert failed > 10
+
+
+MINE = {"mine/deep/x": "of the user", "note": "of the user"}
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DISK_FULL], ids=["interrupt", "disk full"])
+def test_what_is_not_of_the_kind_stays_wherever_writing_fails(
+    tmp_path: Path, error: BaseException, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: Any, **_settings: Any) -> None:
+        raise OSError(errno.EPERM, "no second names here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    for number in range(1, 200):
+        target = tmp_path / str(number) / "target"
+        fill(target, {"a": "old a", "b": "old b"} | MINE)
+        before = content(target)
+        with failing_at(number, error, after=False) as called, suppress(KeyboardInterrupt, OutputError):
+            write_folder(target, ("a", "b", "deep"))
+        assert content(target) in (before, NEW | MINE), called
+        if number > len(called):
+            break
+        write_folder(target, ("a", "b", "deep"))
+        assert content(target) == NEW | MINE
+        assert [path.name for path in target.parent.iterdir()] == ["target"]
+    assert number > 10
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and permissions of POSIX")
+def test_what_is_carried_over_is_not_touched(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    fill(tmp_path, {"target/kept": "same", "elsewhere/b": "of another folder"})
+    (target / "kept").chmod(0o400)
+    (target / "link").symlink_to("../elsewhere")
+    (target / "dangling").symlink_to("nowhere")
+    before = (target / "kept").stat()
+    write_folder(target, ("a", "deep"))
+    after = (target / "kept").stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_ino) == (before.st_mode, before.st_mtime_ns, before.st_ino)
+    assert [(target / name).readlink() for name in ("link", "dangling")] == [Path("../elsewhere"), Path("nowhere")]
+    assert content(tmp_path / "elsewhere") == {"b": "of another folder"}
 
 
 def interrupted_at(number: int, write: Callable[[Path], None], target: Path) -> bool:

@@ -23,8 +23,9 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,16 +37,17 @@ from toolgen.errors import OutputError, UsageError
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, own: Collection[str] = ("*",)) -> Iterator[Path]:
     """An empty folder to fill; when the block ends well, it takes the place of `target`, otherwise it goes.
 
+    `own` are the names, as patterns, that this kind of folder gives its files: what else stands in `target` stays there.
     Holds the lock of `target`. OutputError if it cannot be written.
     """
     with named_failure(target), locked(target):
         _clean_up(target)
         with _passing(temporary_folder(target)) as new:
             yield new
-            replace_folder(new, target)
+            replace_folder(new, target, own)
 
 
 @contextmanager
@@ -60,11 +62,13 @@ def temporary_folder(target: Path) -> Path:
     return _beside(target, "new")
 
 
-def replace_folder(new: Path, target: Path) -> None:
+def replace_folder(new: Path, target: Path, own: Collection[str] = ("*",)) -> None:
     """Puts a finished folder in the place of `target`. A folder cannot be renamed over a full one, so both exchange their
-    places; where the system cannot do that, the older one steps aside first, and comes back on any failure."""
+    places; where the system cannot do that, the older one steps aside first, and comes back on any failure. `own`: see
+    `new_folder`."""
     _finish(new)
     _clean_up(target)
+    _carry_over(target, new, own)
     old, place = _beside(target, "old"), target.resolve()
     with _signals_wait():
         try:
@@ -274,6 +278,32 @@ def _exchange(one: Path, other: Path) -> bool:
         return False
     at_working_folder, exchange = -100, 2  # AT_FDCWD of fcntl.h, RENAME_EXCHANGE of linux/fs.h
     return not rename(at_working_folder, os.fsencode(one), at_working_folder, os.fsencode(other), exchange)
+
+
+def _carry_over(old: Path, new: Path, own: Collection[str]) -> None:
+    """Gives `new` what stands in `old` and is none of its `own` files, as it is: links to the same files, which take no room
+    and leave `old` whole until both change places."""
+    found = sorted(old.iterdir()) if old.is_dir() else []
+    for path in found:
+        if any(fnmatchcase(path.name, name) for name in own) or (new / path.name).exists():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True, copy_function=_link)
+            for folder, _, _ in os.walk(new / path.name):
+                _flush(Path(folder))
+        else:
+            _link(path, new / path.name)
+        _flush(new)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    """A second name for a file; a copy where the file system has none, and of a link."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        shutil.copy2(source, target, follow_symlinks=False)
+        if not os.path.islink(target):
+            _flush(Path(target))
 
 
 @contextmanager

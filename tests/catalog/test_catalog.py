@@ -34,6 +34,26 @@ def test_an_unknown_id_is_an_error_that_names_it() -> None:
         Catalog([_tool("a")]).get("nope")
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "origin"),
+    [
+        (None, ""),
+        ({"kind": "http", "server": "https://a.example/v1", "path": "/x"}, "https://a.example/v1"),
+        ({"kind": "http", "server": "/v1", "path": "/x"}, ""),
+        ({"kind": "mcp", "server": "p", "tool": "a", "url": "https://a.example/mcp"}, "https://a.example/mcp"),
+        (
+            {"kind": "mcp", "server": "p", "command": ["python", "my server.py"], "cwd": "/a"},
+            "python 'my server.py' in /a",
+        ),
+        ({"kind": "python", "file": "/a/tools.py", "function": "a"}, "/a/tools.py"),
+        ({"kind": "python", "module": "os.path", "function": "a"}, "os.path"),
+        ({"kind": "simulated", "environment": "bfcl", "class": "C"}, ""),
+    ],
+)
+def test_a_tool_says_where_its_calls_go(endpoint: dict[str, object] | None, origin: str) -> None:
+    assert _tool("a", endpoint=endpoint).origin == origin
+
+
 def test_a_catalog_with_other_definitions_keeps_everything_else(tmp_path: Path) -> None:
     catalog = Catalog([_tool("a", category="c"), _tool("b"), _tool("d")])
     catalog.save(tmp_path / "catalog.jsonl")

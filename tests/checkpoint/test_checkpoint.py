@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from toolgen.catalog import Catalog, Tool
 from toolgen.checkpoint import Checkpoint, StageRecord, is_checkpoint
 from toolgen.checkpoint import checkpoint as checkpoint_module
-from toolgen.checkpoint.layout import CATALOG, METADATA
+from toolgen.checkpoint.layout import CATALOG, METADATA, OWN
 from toolgen.errors import CheckpointError, OutputError, UsageError
 from toolgen.testing import (
     ARCHITECTURES,
@@ -289,6 +289,27 @@ def test_saving_replaces_a_checkpoint_or_an_empty_folder(saved: Path, tmp_path: 
         other.save(folder)
         assert is_checkpoint(folder)
         assert torch.equal(Checkpoint.load(folder).tool_rows, other.tool_rows)
+
+
+def test_saving_leaves_what_is_not_of_a_checkpoint_and_nothing_of_the_older_one(saved: Path) -> None:
+    for name in (
+        ".git/HEAD",
+        "results/bfcl.json",
+        "NOTES.txt",
+        "model-00001-of-00002.safetensors",
+        ".eval_results/x.yaml",
+    ):
+        (saved / name).parent.mkdir(exist_ok=True)
+        (saved / name).write_text("some")
+    names = {path.name for path in saved.iterdir()}
+    Checkpoint.load(saved).save(saved)
+    assert names - {path.name for path in saved.iterdir()} == {"model-00001-of-00002.safetensors", ".eval_results"}
+    assert {(saved / name).read_text() for name in (".git/HEAD", "results/bfcl.json", "NOTES.txt")} == {"some"}
+    assert {path.name for path in saved.iterdir() if not any(path.match(name) for name in OWN)} == {
+        ".git",
+        "results",
+        "NOTES.txt",
+    }
 
 
 def test_saving_over_something_else_is_refused(tmp_path: Path) -> None:

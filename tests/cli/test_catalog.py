@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from toolgen.cli import catalog as command
 from toolgen.cli.app import CommandGroup
-from toolgen.datasets import load_dataset
+from toolgen.datasets import Query, load_dataset, save_dataset
 
 TOOLS: list[dict[str, Any]] = [
     {
@@ -72,6 +73,26 @@ def test_a_loss_is_shown_and_under_strict_nothing_is_written(app: typer.Typer, t
     assert lenient.exit_code == 0 and "web_search" in lenient.stdout
     strict = _run(app, "build", f"openai:{file}", "-o", tmp_path / "strict", "--strict")
     assert strict.exit_code == 1 and not (tmp_path / "strict").exists()
+
+
+def test_requests_that_the_sources_do_not_have_are_dropped_only_when_asked(
+    app: typer.Typer, functions: Path, dataset: Path
+) -> None:
+    arguments = ("build", f"openai:{functions}", "-o", dataset)
+    assert _run(app, *arguments).exit_code == 0
+    asked = {"train": (Query(id="1", text="Is it raining?", tools=("tools&&weather",)),)}
+    save_dataset(replace(load_dataset(dataset), queries=asked), dataset)
+    (dataset / "notes.txt").write_text("mine")
+    refused = _run(app, *arguments)
+    assert refused.exit_code == 2 and refused.stderr.count("\n") == 1
+    assert "has 1 queries that the sources do not have; give another output folder, or --overwrite" in refused.stderr
+    assert load_dataset(dataset).queries["train"] == asked["train"]
+    assert _run(app, *arguments, "--overwrite").exit_code == 0
+    assert not load_dataset(dataset).queries["train"] and (dataset / "notes.txt").read_text() == "mine"
+    (dataset / "catalog.jsonl").write_text("")
+    refused = _run(app, *arguments)
+    assert refused.exit_code == 2 and "changed or damaged" in refused.stderr and "--overwrite" in refused.stderr
+    assert _run(app, *arguments, "--overwrite").exit_code == 0
 
 
 def test_build_from_python_code(app: typer.Typer, tmp_path: Path) -> None:

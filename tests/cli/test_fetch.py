@@ -58,6 +58,7 @@ def test_an_unknown_name_is_wrong_usage(app: typer.Typer, runner: CliRunner) -> 
     result = runner.invoke(app, ["fetch", "base", "smollm3"])
     assert result.exit_code == 2
     assert result.stderr.startswith("error: no base 'smollm3' to fetch; known: smollm2-135m-instruct")
+    assert ", toolgen-135m" in result.stderr
 
 
 def test_a_failed_download_is_one_line(app: typer.Typer, runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,17 @@ def test_sources_and_datasets_become_a_checkpoint_that_is_searched(
     assert toolgen("tools", "add", output, pets, "--prefix", "other.").exit_code == 0
 
 
+def test_notes_of_the_sources_are_told_and_in_the_answer(toolgen: Invoke, base_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "api.json").write_text(
+        '{"openapi": "3.1.0", "info": {"title": "T"}, "paths": {"/x/{id}": {"get": {"operationId": "get"}}}}'
+    )
+    source = f"openapi:{tmp_path / 'api.json'}"
+    made = toolgen("index", source, "--base", base_folder, "--no-fit", "-o", tmp_path / "ckpt", "--json")
+    assert made.exit_code == 0 and "note: api.json GET /x/{id}: the path's 'id' is not declared" in made.stderr
+    (report,) = json.loads(made.stdout)["reports"]
+    assert (report["loaded"], report["lost"], len(report["notes"])) == (1, 0, 1)
+
+
 def test_an_index_that_was_stopped_goes_on_with_the_next_tool(
     toolgen: Invoke, reading_base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:

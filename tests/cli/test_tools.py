@@ -116,8 +116,54 @@ def test_both_new_and_known_tools_come_with_update(toolgen: Invoke, folder: Path
     answer(toolgen("tools", "add", folder, pets, "--include", "feed", "--json"))
     (tmp_path / "pets.py").write_text(PETS.replace("of a neighbor", "of a friend"))
     told = answer(toolgen("tools", "add", folder, pets, "--update", "--json"))
-    assert (told["added"], told["updated"]) == (1, 1)
+    assert (told["added"], told["updated"], told["unchanged"]) == (1, 1, 0)
+    assert told["ids"] == ["pets&&walk", "pets&&feed"]
     assert "of a friend" in Checkpoint.load(folder).catalog.get("pets&&feed").description
+    told = answer(toolgen("tools", "add", folder, pets, "--update", "--json"))
+    assert (told["added"], told["updated"], told["unchanged"], told["ids"]) == (0, 0, 2, [])
+    assert ": 2 unchanged;" in " ".join(toolgen("tools", "add", folder, pets, "--update").stdout.split())
+
+
+def fast_api(folder: Path, host: str, **paths: str) -> str:
+    """The description of a service that names itself as many do."""
+    operations = {f"/{name}": {"get": {"operationId": name, "summary": text}} for name, text in paths.items()}
+    servers = {"servers": [{"url": f"https://{host}"}]} if host else {}
+    folder.mkdir(exist_ok=True)
+    document = {"openapi": "3.1.0", "info": {"title": "FastAPI"}, **servers, "paths": operations}
+    (folder / "openapi.json").write_text(json.dumps(document))
+    return f"openapi:{folder / 'openapi.json'}"
+
+
+def test_a_tool_of_another_service_does_not_take_the_place_of_one_of_the_same_id(
+    toolgen: Invoke, folder: Path, tmp_path: Path
+) -> None:
+    here, there = (fast_api(tmp_path / name, f"{name}.example", get=f"Items of {name}.") for name in "ab")
+    assert answer(toolgen("tools", "add", folder, here, "--json"))["added"] == 1
+    told = toolgen("tools", "add", folder, there)
+    assert told.exit_code == 1 and "give `--prefix` if they are another service's" in " ".join(told.stderr.split())
+    before = files(folder)
+    for command in (["update"], ["add", "--update"]):
+        refused = toolgen("tools", command[0], folder, there, *command[1:])
+        said = " ".join(refused.stderr.split())
+        assert refused.exit_code == 2 and "toolgen tools add --prefix TEXT" in said and "say --moved" in said
+        assert "'FastAPI&&get' is called at https://b.example in the sources, at https://a.example in the" in said
+    assert files(folder) == before
+    assert answer(toolgen("tools", "add", folder, there, "--prefix", "b.", "--json"))["ids"] == ["b.FastAPI&&get"]
+    assert answer(toolgen("tools", "update", folder, there, "--moved", "--json"))["ids"] == ["FastAPI&&get"]
+    assert Checkpoint.load(folder).catalog.get("FastAPI&&get").origin == "https://b.example"
+    needless = toolgen("tools", "add", folder, there, "--prefix", "c.", "--moved")
+    assert needless.exit_code == 2 and "--moved is for --update" in " ".join(needless.stderr.split())
+
+
+def test_of_two_tools_of_one_name_none_is_changed_by_a_source_that_has_one(
+    toolgen: Invoke, folder: Path, tmp_path: Path
+) -> None:
+    here, there = (fast_api(tmp_path / name, "", get=f"Items of {name}.") for name in "ab")
+    assert answer(toolgen("tools", "add", folder, here, there, "--json"))["ids"] == ["FastAPI&&get", "FastAPI&&get#2"]
+    refused = toolgen("tools", "update", folder, there)
+    said = " ".join(refused.stderr.split())
+    assert refused.exit_code == 2 and "has 'FastAPI&&get' and 'FastAPI&&get#2', and nothing says which" in said
+    assert answer(toolgen("tools", "update", folder, here, there, "--json"))["unchanged"] == 2
 
 
 @pytest.mark.parametrize(
@@ -162,6 +208,26 @@ def test_a_lossy_source_is_told_and_refused_when_asked(toolgen: Invoke, folder: 
     assert answer(told)["added"] == 1
     said = " ".join(told.stderr.split())
     assert "1 lost" in said and "1 of them have no description" in said
+    assert [report["lost"] for report in answer(told)["reports"]] == [1]
+
+
+def test_notes_are_told_and_arguments_that_are_lost_count_under_strict(
+    toolgen: Invoke, folder: Path, tmp_path: Path
+) -> None:
+    noted = {"name": "n", "in": "query", "required": "yes", "schema": {"type": "string"}}
+    operation = {"operationId": "get", "parameters": [noted, {"$ref": "other.yaml#/P"}]}
+    document = {"openapi": "3.1.0", "info": {"title": "T"}, "paths": {"/x": {"get": operation}}}
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    source = f"openapi:{tmp_path / 'api.json'}"
+    refused = toolgen("tools", "add", folder, source, "--strict")
+    assert refused.exit_code == 1 and "1 lost under --strict; nothing was written" in refused.stderr
+    for command in ("add", "update"):
+        told = toolgen("tools", command, folder, source, "--json")
+        said = " ".join(told.stderr.split())
+        assert "1 tools, 1 lost" in said and "is not followed without --allow-references" in said
+        assert "note: api.json GET /x: the parameter 'n' has 'yes' for 'required'" in said
+        (report,) = answer(told)["reports"]
+        assert (report["lost"], len(report["notes"])) == (1, 2)
 
 
 def test_a_dataset_has_no_rows_to_change(toolgen: Invoke, dataset_folder: Path, pets: str) -> None:

@@ -189,6 +189,27 @@ def test_saving_again_replaces_the_older_dataset_and_leaves_nothing_behind(folde
     assert [entry.name for entry in folder.parent.iterdir()] == ["tiny"]
 
 
+def test_saving_leaves_what_is_not_of_the_dataset(folder: Path) -> None:
+    save_dataset(replace(DATASET, preferences={"train": (PAIR,)}), folder / "inner")
+    save_dataset(replace(DATASET, preferences={"train": (PAIR,)}), folder)
+    (folder / "NOTES.txt").write_text("mine")
+    save_dataset(DATASET, folder)
+    assert (folder / "NOTES.txt").read_text() == "mine" and not (folder / "preferences.train.jsonl").exists()
+    assert load_dataset(folder / "inner").preferences["train"] == (PAIR,)
+
+
+def test_a_dataset_knows_what_it_lacks_of_an_older_one() -> None:
+    assert DATASET.lacks(DATASET) == {}
+    bare = replace(DATASET, queries={}, tasks={}, trajectories={})
+    kinds = ("queries", "tasks", "trajectories")
+    assert bare.lacks(DATASET) == {
+        kind: len({one.id for some in getattr(DATASET, kind).values() for one in some}) for kind in kinds
+    }
+    first, *others = DATASET.queries["train"]
+    reworded = replace(DATASET, queries={**DATASET.queries, "train": (replace(first, text="other"), *others)})
+    assert reworded.lacks(DATASET) == {"queries": 1} and DATASET.lacks(bare) == {}
+
+
 def test_a_folder_that_is_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(UsageError, match="exists and is no dataset"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -75,6 +76,19 @@ class Tool:
     def required(self) -> tuple[str, ...]:
         """Names of the parameters that a call must give."""
         return tuple(self.parameters.get("required") or ())
+
+    @property
+    def origin(self) -> str:
+        """What carries its calls out: the address of a server, the command that starts one, a file or module. Empty where the
+        endpoint does not say."""
+        endpoint = self.endpoint or {}
+        if endpoint.get("kind") == "http":
+            server = str(endpoint.get("server") or "")
+            return server if "://" in server else ""
+        if endpoint.get("kind") == "mcp" and endpoint.get("command"):
+            place = f" in {endpoint['cwd']}" if endpoint.get("cwd") else ""
+            return shlex.join(map(str, endpoint["command"])) + place
+        return str(endpoint.get("url") or endpoint.get("file") or endpoint.get("module") or "")
 
     @cached_property
     def content_hash(self) -> str:

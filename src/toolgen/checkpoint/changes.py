@@ -147,7 +147,7 @@ def check_new(checkpoint: Checkpoint, tools: Sequence[Tool]) -> None:
     if known := [tool.id for tool in tools if tool.id in checkpoint.catalog]:
         raise CatalogError(
             f"{len(known)} of {len(tools)} tools are in the checkpoint already, for instance {known[0]!r}; change them with "
-            "`toolgen tools update`, or leave them out"
+            "`toolgen tools update`, give `--prefix` if they are another service's, or leave them out"
         )
     check_definitions(tools)
 

@@ -29,6 +29,7 @@ from toolgen.checkpoint.layout import (
     FORMAT,
     METADATA,
     METRICS,
+    OWN,
     ROW_MAKER,
     ROW_MAP,
     TEXT_STATES,
@@ -236,12 +237,12 @@ class Checkpoint:
         return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
 
     def save(self, path: str | Path) -> None:
-        """Writes the folder; an existing checkpoint there is replaced only once the new one is whole. CheckpointError for
-        weights that are no numbers."""
+        """Writes the folder; an existing checkpoint there is replaced only once the new one is whole, and what else stands in
+        its folder stays. CheckpointError for weights that are no numbers."""
         target = Path(path)
         check_replaceable(target, METADATA, "checkpoint")
         _check_finite(self.model, f"{target} was not written")
-        with new_folder(target) as folder:
+        with new_folder(target, OWN) as folder:
             with without_progress_bars():
                 self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)

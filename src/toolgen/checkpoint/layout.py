@@ -32,6 +32,10 @@ FORMAT = 1
 METADATA, CATALOG, METRICS = "toolgen.json", "catalog.jsonl", "metrics.jsonl"
 ROW_MAKER, ROW_MAP, TEXT_STATES = "row_maker.safetensors", "row_map.safetensors", "text_states.safetensors"
 RUN, STATE, PROGRESS = "run.json", "state", "progress.json"
+OWN = (METADATA, CATALOG, METRICS, ROW_MAKER, ROW_MAP, TEXT_STATES, "README.md", ".eval_results", "model*.safetensors*",
+       "config.json", "generation_config.json", "tokenizer*", "*.model", "vocab.*", "merges.txt", "added_tokens.json",
+       "special_tokens_map.json", "chat_template.*", "additional_chat_templates")  # fmt: skip
+"""What a checkpoint's files are called, those of transformers too, as patterns; anything else in its folder is its user's."""
 
 CLOSED_FORM = frozenset({"index", "tools", "distillation"})
 """Entries of a checkpoint's history that are no training."""

@@ -13,6 +13,7 @@ from rich.table import Table
 from toolgen.agent.recording import record_trajectories
 from toolgen.catalog.duplicates import DuplicateReport, near_duplicates
 from toolgen.catalog.overview import changed_fields, overview, renames
+from toolgen.checkpoint.layout import is_kind
 from toolgen.cli import catalog_conversations, catalog_mix, catalog_queries, catalog_rewrite
 from toolgen.cli.console import JsonOption, emit, message, progress
 from toolgen.cli.outputs import dataset_output
@@ -33,7 +34,7 @@ from toolgen.cli.tool_sources import (
 from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
 from toolgen.datasets.sources import Source, source_packages
 from toolgen.datasets.validate import validate_dataset
-from toolgen.errors import UsageError
+from toolgen.errors import DatasetError, UsageError
 from toolgen.retrieval.bm25 import BM25Retriever
 
 SEARCH_CACHE = ".search"  # inside the dataset folder: the word index of a large catalog
@@ -78,9 +79,15 @@ def build(
             "the worlds of bfcl, agentdojo and tau2 are executed, other results are made up.",
         ),
     ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a dataset whose requests the sources do not have.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read tools (and their requests, where the source has them) into a dataset folder, and report every loss."""
+    """Read tools (and their requests, where the source has them) into a dataset folder, and report every loss.
+
+    A dataset that is there is replaced, unless it has requests, tasks or trajectories that the new one would lack.
+    """
     dataset_output(output, *sources, *(source.partition(":")[2] for source in sources))
     dataset = read_sources(
         ctx,
@@ -97,6 +104,8 @@ def build(
         dataset = replace(dataset, name=name)
     lost = sum(len(report.losses) for report in dataset.reports)
     if not (refused := strict and lost > 0):
+        if not overwrite and is_kind(output, "dataset"):
+            _check_kept(dataset, output)
         save_dataset(dataset, output)
     reports = [report.to_dict() for report in dataset.reports]
     answer = {"dataset": None if refused else str(output), "counts": dataset.counts, "reports": reports}
@@ -211,6 +220,19 @@ def duplicates(
     with progress("comparing tools") as on_progress:
         report = near_duplicates(catalog, threshold, on_progress=on_progress)
     emit(report.to_dict(), as_json, lambda: _duplicate_lines(report))
+
+
+def _check_kept(new: Dataset, output: Path) -> None:
+    """UsageError if the dataset that is there has requests, tasks or trajectories that the new one lacks, or cannot be read."""
+    try:
+        lacking = new.lacks(load_dataset(output))
+    except DatasetError as error:
+        raise UsageError(f"{error}; --overwrite replaces it") from error
+    if lacking:
+        held = ", ".join(f"{count:,} {kind}" for kind, count in lacking.items())
+        raise UsageError(
+            f"{output} has {held} that the sources do not have; give another output folder, or --overwrite to replace it"
+        )
 
 
 def _with_trajectories(source: Source, dataset: Dataset) -> Dataset:

@@ -24,7 +24,7 @@ from toolgen.cli.tool_sources import (
     SourcesArgument,
     StrictOption,
     read_sources,
-    tell_losses,
+    tell_reports,
 )
 from toolgen.cli.virtualize import DEFAULT_BASE, virtualized
 from toolgen.errors import FetchError, UsageError, nearest
@@ -104,19 +104,19 @@ def index(
             dedupe=dedupe,
             allow_references=allow_references,
         )
-        tell_losses(dataset, strict=strict)
+        tell_reports(dataset, strict=strict)
         made = indexed(dataset.catalog, base, fit=fit, spare=spare, add=add)
         made.save(output)
-    entry = made.stages[-1]
     answer = {
         "checkpoint": str(output),
         "base": base,
         "tools": len(dataset.catalog),
-        "rows": entry.config["rows"],
-        "found": dict(entry.result),
+        "rows": made.stages[-1].config["rows"],
+        "found": dict(made.stages[-1].result),
         "spare_tokens": spare,
         "bytes": folder_size(output),
         "seconds": round(time.perf_counter() - start, 1),
+        "reports": [report.to_dict() for report in dataset.reports],
     }
     emit(answer, as_json, lambda: _text(answer))
     hint('toolgen search {output} "what you want to do"', output=output)

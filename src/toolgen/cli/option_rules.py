@@ -124,6 +124,7 @@ RULES = (
     Rule(("catalog rewrite",), "base endpoint model", "--how vague", lambda given: given["how"] == "vague"),
     Rule(_WRITES, "base", _LOCAL, lambda given: not given["endpoint"]),
     Rule(_ASK_A_MODEL, "llm", _LOCAL, lambda given: not given["endpoint"]),
+    Rule(("tools add",), "moved", "--update", lambda given: given["replace_known"]),
     Rule(
         ("tools remove",),
         "exclude",

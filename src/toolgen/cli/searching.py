@@ -43,7 +43,8 @@ RetrieverOption = Annotated[
         "--retriever",
         metavar="NAME",
         help=f"{', '.join(RETRIEVERS)}. By default generative for a checkpoint, bm25 for a dataset. A checkpoint of "
-        "`toolgen index` is searched with bm25 added until it is trained, by bm25 alone where its rows are bags of words.",
+        "`toolgen index` is searched with what its --add chose until it is trained (bm25 and dense by default), by bm25 alone "
+        "where its rows are bags of words.",
     ),
 ]
 AddOption = Annotated[

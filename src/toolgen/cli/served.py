@@ -16,7 +16,7 @@ from toolgen.cli.console import message, progress
 from toolgen.cli.index import indexed
 from toolgen.cli.outputs import checkpoint_output
 from toolgen.cli.searching import load_catalog, open_retriever
-from toolgen.cli.tool_sources import read_sources, tell_losses
+from toolgen.cli.tool_sources import read_sources, tell_reports
 from toolgen.cli.virtualize import DEFAULT_BASE
 from toolgen.fetching.cache import cache_folder
 from toolgen.retrieval import LOGIT_SCALES
@@ -94,7 +94,7 @@ def served_folder(ctx: typer.Context, given: Sequence[str]) -> Path:
     if len(given) == 1 and Path(given[0]).is_dir():
         return Path(given[0])
     dataset = read_sources(ctx, given, "served")
-    tell_losses(dataset, strict=False)
+    tell_reports(dataset, strict=False)
     folder = cache_folder() / "served" / f"{dataset.catalog.content_hash[:32]}-{DEFAULT_BASE}"
     if not folder.exists():
         message(f"indexing {len(dataset.catalog):,} tools; next time they are there at once")

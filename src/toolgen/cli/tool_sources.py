@@ -101,14 +101,12 @@ def read_sources(
     return transforms.dedupe(dataset) if dedupe else dataset
 
 
-def tell_losses(dataset: Dataset, *, strict: bool) -> None:
-    """Says what the sources lost, on stderr; InputError with `strict` if anything was."""
-    lossy = [report for report in dataset.reports if report.losses]
-    for report in lossy:
-        for line in report_lines(report):
+def tell_reports(dataset: Dataset, *, strict: bool) -> None:
+    """Says what the sources lost and what was repaired, on stderr; InputError with `strict` if anything was lost."""
+    for report in dataset.reports:
+        for line in report_lines(report) if report.losses or report.notes else ():
             message(line)
-    if strict and lossy:
-        lost = sum(len(report.losses) for report in lossy)
+    if strict and (lost := sum(len(report.losses) for report in dataset.reports)):
         raise InputError(f"{lost} lost under --strict; nothing was written")
 
 

@@ -13,6 +13,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from toolgen.catalog import Catalog, Tool
+from toolgen.catalog.loaders.report import LoadReport
 from toolgen.catalog.transforms import select_tools
 from toolgen.checkpoint import read_metadata
 from toolgen.checkpoint.layout import weights_of
@@ -29,7 +31,7 @@ from toolgen.cli.tool_sources import (
     StrictOption,
     read_sources,
     shorten,
-    tell_losses,
+    tell_reports,
 )
 from toolgen.datasets import Dataset
 from toolgen.errors import UsageError
@@ -41,6 +43,12 @@ if TYPE_CHECKING:
 
 CheckpointArgument = Annotated[
     Path, typer.Argument(metavar="CKPT", help="A checkpoint folder; it is changed in place.")
+]
+MovedOption = Annotated[
+    bool,
+    typer.Option(
+        "--moved", help="Also change tools whose server, command or module is another one now: the service has moved."
+    ),
 ]
 MOST_REQUESTS = 2000
 """Requests that new tools learn: each takes a forward pass."""
@@ -117,6 +125,7 @@ def add(
     replace_known: Annotated[
         bool, typer.Option("--update", help="Also change the tools that the checkpoint has already.")
     ] = False,
+    moved: MovedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add tools to a checkpoint: their rows come from their documentation by forward passes, no training.
@@ -131,6 +140,9 @@ def add(
         before = change.checkpoint.catalog
         known = [tool for tool in dataset.catalog if replace_known and tool.id in before]
         new = [tool for tool in dataset.catalog if not (replace_known and tool.id in before)]
+        differing = _differing(before, known)
+        if not moved:
+            _check_origins(before, dataset.catalog, differing)
         if known:
             change.checkpoint = update_tools(change.checkpoint, known, parts=change.reading())
         if new or not known:
@@ -140,8 +152,9 @@ def add(
     bare = sum(not tool.description.strip() for tool in new)
     if bare:
         message(f"{bare:,} of them have no description; their rows know no more than their names and parameters")
-    counts = {"added": len(new), "updated": len(known), "requests": requests}
-    _tell(change, counts, [tool.id for tool in new], as_json)
+    unchanged = len(known) - len(differing)
+    counts = {"added": len(new), "updated": len(differing), "unchanged": unchanged, "requests": requests}
+    _tell(change, counts, [tool.id for tool in (*new, *differing)], as_json, dataset.reports)
 
 
 def update(
@@ -154,6 +167,7 @@ def update(
     dedupe: DedupeOption = False,
     allow_references: ReferencesOption = False,
     strict: StrictOption = False,
+    moved: MovedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Give tools of a checkpoint the definitions that they have in the sources now, by their ids.
@@ -166,16 +180,19 @@ def update(
 
         before = change.checkpoint.catalog
         known = [tool for tool in dataset.catalog if tool.id in before]
-        differing = [tool.id for tool in known if tool.content_hash != before.get(tool.id).content_hash]
+        differing = _differing(before, known)
         if not known:
             raise UsageError(f"the checkpoint has none of these {len(dataset.catalog)} tools; see `toolgen tools add`")
+        if not moved:
+            _check_origins(before, dataset.catalog, differing)
         with progress("reading documentation") as on_progress:
             change.checkpoint = update_tools(change.checkpoint, known, on_progress, change.reading())
     if others := len(dataset.catalog) - len(known):
         message(
             f"{others:,} tools of the sources are not in the checkpoint; add them with `toolgen tools add --update`"
         )
-    _tell(change, {"updated": len(differing), "unchanged": len(known) - len(differing)}, differing, as_json)
+    counts = {"updated": len(differing), "unchanged": len(known) - len(differing)}
+    _tell(change, counts, [tool.id for tool in differing], as_json, dataset.reports)
 
 
 def remove(
@@ -269,8 +286,28 @@ def _read(
         dedupe=dedupe,
         allow_references=allow_references,
     )
-    tell_losses(dataset, strict=strict)
+    tell_reports(dataset, strict=strict)
     return dataset
+
+
+def _differing(before: Catalog, known: Sequence[Tool]) -> list[Tool]:
+    """Those that are not as they were."""
+    return [tool for tool in known if tool.content_hash != before.get(tool.id).content_hash]
+
+
+def _check_origins(before: Catalog, sources: Catalog, differing: Sequence[Tool]) -> None:
+    """UsageError if tools of the sources seem to be another service's than those of the same ids in the checkpoint."""
+    says = "another service's come with `toolgen tools add --prefix TEXT`; if it is the same service, say --moved"
+    for new, old in ((tool, before.get(tool.id)) for tool in differing):
+        if new.origin and old.origin and new.origin != old.origin:
+            raise UsageError(
+                f"{new.id!r} is called at {new.origin} in the sources, at {old.origin} in the checkpoint; {says}"
+            )
+        second = f"{new.id}#2"
+        if second in before and second not in sources and not (new.origin and old.origin):
+            raise UsageError(
+                f"the checkpoint has {new.id!r} and {second!r}, and nothing says which the sources mean; {says}"
+            )
 
 
 def _learn(change: _Change, dataset: Dataset, new: Sequence[str]) -> int:
@@ -289,7 +326,9 @@ def _learn(change: _Change, dataset: Dataset, new: Sequence[str]) -> int:
     return len(some)
 
 
-def _tell(change: _Change, counts: dict[str, int], tools: Sequence[str], as_json: bool) -> None:
+def _tell(
+    change: _Change, counts: dict[str, int], tools: Sequence[str], as_json: bool, reports: Sequence[LoadReport] = ()
+) -> None:
     checkpoint = change.checkpoint
     answer: dict[str, Any] = {
         "checkpoint": str(change.folder),
@@ -299,6 +338,7 @@ def _tell(change: _Change, counts: dict[str, int], tools: Sequence[str], as_json
         "free_tokens": len(checkpoint.vocabulary.free_tokens),
         "catalog_hash": checkpoint.catalog.content_hash,
         "seconds": round(time.perf_counter() - change.start, 1),
+        "reports": [report.to_dict() for report in reports],
     }
 
     def render() -> str:

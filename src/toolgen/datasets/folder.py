@@ -118,6 +118,17 @@ class Dataset:
             }
         return counts
 
+    def lacks(self, older: Dataset) -> dict[str, int]:
+        """How many records of an older dataset this one does not have, by kind. They are known by their ids, queries by their
+        texts, too."""
+        counts = {}
+        for kind in _KINDS:
+            new, old = (
+                {_identity(one) for some in getattr(each, kind).values() for one in some} for each in (self, older)
+            )
+            counts[kind] = len(old - new)
+        return {kind: count for kind, count in counts.items() if count}
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Metadata:
@@ -133,11 +144,12 @@ class _Metadata:
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
-    """Writes the folder whole or not at all. An older dataset at `path` is replaced; anything else there is a UsageError."""
+    """Writes the folder whole or not at all. An older dataset at `path` is replaced, and what else stands in its folder stays;
+    a folder of something else is a UsageError."""
     path = Path(path)
     check_replaceable(path, METADATA_FILE, "dataset")
     try:
-        with new_folder(path) as folder:
+        with new_folder(path, {METADATA_FILE, *_FILES}) as folder:
             _write_files(dataset, folder)
     except UnicodeEncodeError as error:
         raise DatasetError(f"cannot write the dataset {path}: {error}") from error
@@ -206,6 +218,10 @@ def verify_files(path: Path, metadata: Mapping[str, Any]) -> None:
             raise DatasetError(
                 f"{file} was changed or damaged: its sha256 is {found[:12]}..., {METADATA_FILE} says {expected[:12]}..."
             )
+
+
+def _identity(record: Record) -> tuple[str, str]:
+    return record.id, record.text if isinstance(record, Query) else ""
 
 
 def _write_files(dataset: Dataset, folder: Path) -> None:

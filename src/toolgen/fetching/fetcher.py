@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +52,7 @@ def fetch_base(
         if source is not None or via != "auto" or revision is not None:
             raise UsageError(f"{name} comes with toolgen; leave out --from, --via and --revision")
         return Fetcher.of(cache, on_message).build(shipped, packaged)
-    return _fetch(_find(BASES, name, "base"), source, via, revision, cache, on_message)
+    return _fetch(_find(BASES, name, "base", base_names(packaged)), source, via, revision, cache, on_message)
 
 
 def base_names(packaged: Path = PACKAGED) -> tuple[str, ...]:
@@ -376,10 +376,12 @@ def _hub_only(via: Via) -> Via:
     return "hub"
 
 
-def _find(known: Mapping[str, Artifact], name: str, kind: str) -> Artifact:
-    if name not in known:
-        raise UsageError(f"no {kind} {name!r} to fetch; known: {', '.join(known)}{nearest(name, known)}")
-    return known[name]
+def _find(artifacts: Mapping[str, Artifact], name: str, kind: str, known: Sequence[str] = ()) -> Artifact:
+    """The artifact of a name; UsageError that lists the `known` names, by default those of the artifacts."""
+    if name not in artifacts:
+        names = known or tuple(artifacts)
+        raise UsageError(f"no {kind} {name!r} to fetch; known: {', '.join(names)}{nearest(name, names)}")
+    return artifacts[name]
 
 
 def _check_required(artifact: Artifact, made: Path) -> None:

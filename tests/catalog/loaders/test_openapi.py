@@ -400,13 +400,91 @@ def test_schemas_that_refer_to_each_other_end(tmp_path: Path) -> None:
     assert len(json.dumps(loaded.tools[0].to_dict())) < 20_000
 
 
-def test_references_to_other_documents_are_notes_unless_allowed(tmp_path: Path) -> None:
+def test_references_to_other_documents_are_losses_unless_allowed(tmp_path: Path) -> None:
     (tmp_path / "pet.yaml").write_text("Pet: {type: object, properties: {name: {type: string}}}")
     body = {"requestBody": {"content": {"application/json": {"schema": {"$ref": "pet.yaml#/Pet"}}}}}
     refused = load(tmp_path, with_operation(body))
     assert list(refused.tools[0].properties) == ["body"]
-    assert any("not followed unless that is allowed" in note for note in refused.report.notes)
+    (loss,) = refused.report.losses
+    assert loss.name == "api.json POST /x"
+    assert loss.reason == (
+        "arguments of the body are not known: the reference to another document 'pet.yaml' is not followed without "
+        "--allow-references"
+    )
     assert list(load(tmp_path, with_operation(body), allow_references=True).tools[0].properties) == ["name"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "lost"),
+    [
+        (
+            {"parameters": [{"$ref": "p.yaml#/Q"}, {"name": "r", "in": "query"}]},
+            "a parameter was left out: the reference to",
+        ),
+        ({"parameters": [{"$ref": "#/nope"}]}, "a parameter was left out: the reference '#/nope' leads nowhere"),
+        ({"parameters": {"$ref": "p.yaml"}}, "a parameter was left out: the reference to another document 'p.yaml'"),
+        ({"requestBody": {"$ref": "#/nope"}}, "the body was left out: the reference '#/nope' leads nowhere"),
+        (
+            {"requestBody": {"content": {"$ref": "#/nope"}}},
+            "the body was left out: the reference '#/nope' leads nowhere",
+        ),
+        ({"requestBody": {"content": {"application/json": {"$ref": "#/nope"}}}}, "arguments of the body are not known"),
+        (
+            {"requestBody": {"content": {"application/json": {"schema": {"allOf": [{"$ref": "#/nope"}]}}}}},
+            "arguments of the body are not known: the reference '#/nope' leads nowhere",
+        ),
+    ],
+)
+def test_arguments_that_no_reference_leads_to_are_losses_and_the_tool_stays(
+    tmp_path: Path, operation: dict[str, Any], lost: str
+) -> None:
+    loaded = load(tmp_path, with_operation(operation))
+    assert len(loaded.tools) == 1 and loaded.report.loaded == 1
+    (loss,) = loaded.report.losses
+    assert loss.name == "api.json POST /x" and loss.reason.startswith(lost)
+
+
+def test_a_schema_that_no_reference_leads_to_keeps_its_argument_with_a_note(tmp_path: Path) -> None:
+    loaded = load(
+        tmp_path, with_operation({"parameters": [{"name": "q", "in": "query", "schema": {"$ref": "#/nope"}}]})
+    )
+    assert loaded.tools[0].properties == {"q": {}} and not loaded.report.losses
+    assert "leads nowhere; anything is allowed there" in loaded.report.notes[0]
+
+
+def test_parameters_in_an_object_have_its_keys_as_names(tmp_path: Path) -> None:
+    shared = {"in": "query", "schema": {"type": "integer"}}
+    parameters = {
+        "limit": {"$ref": "#/components/parameters/N"},
+        "offset": {"$ref": "#/components/parameters/N"},
+        "other": {"name": "own", "in": "header", "schema": {"type": "string"}},
+    }
+    loaded = load(tmp_path, with_operation({"parameters": parameters}, components={"parameters": {"N": shared}}))
+    assert list(loaded.tools[0].properties) == ["limit", "offset", "own"]
+    assert "'parameters' is an object where a list was expected; its keys were taken as names" in loaded.report.notes[0]
+    loaded = load(tmp_path, with_operation({"parameters": "limit"}))
+    assert "'parameters' is str where a list was expected; left out" in loaded.report.notes[0]
+    assert not load(tmp_path, with_operation({"parameters": None})).report.notes
+
+
+@pytest.mark.parametrize(
+    ("given", "required", "taken"),
+    [
+        ("yes", True, "taken as true"),
+        ("True", True, "taken as true"),
+        ("no", False, "taken as false"),
+        (["q"], False, "left out"),
+    ],
+)
+def test_what_is_required_may_be_a_text(tmp_path: Path, given: Any, required: bool, taken: str) -> None:
+    parameters = [{"name": "q", "in": "query", "required": given, "schema": {"type": "string"}}]
+    loaded = load(tmp_path, with_operation({"parameters": parameters}))
+    assert loaded.tools[0].required == ("q",) * required
+    (note,) = loaded.report.notes
+    assert f"the parameter 'q' has {given!r} for 'required', which is neither true nor false; {taken}" in note
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    body = {"required": given, "content": {"application/json": {"schema": schema}}}
+    assert load(tmp_path, with_operation({"requestBody": body})).tools[0].required == ("a",) * (given != "no")
 
 
 def bodies(schema: Any, **components: Any) -> dict[str, Any]:
@@ -569,9 +647,9 @@ def test_an_operation_or_path_that_cannot_be_followed_is_a_loss_with_its_reason(
     loaded = load(tmp_path, document)
     assert not loaded.tools
     assert {loss.name: loss.reason for loss in loaded.report.losses} == {
-        "api.json GET /a": "the reference to another document 'get.yaml' is not followed unless that is allowed",
-        "api.json PUT /a": "the reference '#/x' leads nowhere; anything is allowed there",
-        "api.json /b": "the reference to another document 'c' is not followed unless that is allowed",
+        "api.json GET /a": "the reference to another document 'get.yaml' is not followed without --allow-references",
+        "api.json PUT /a": "the reference '#/x' leads nowhere",
+        "api.json /b": "the reference to another document 'c' is not followed without --allow-references",
     }
 
 

@@ -119,6 +119,7 @@ class _Loading:
                     self.losses.append(one)
                 else:
                     self.tools.append(one)
+            self.losses += description.lost
             self.referred |= description.referred
         except RecursionError:
             raise InputError(f"{raw.name}: nested too deeply") from None
@@ -178,7 +179,10 @@ class _Description:
         self._info = mapping_of(document.get("info"))
         self._provider = _provider(self._info, document, raw)
         self._category = _category(self._info)
-        self._arguments = ArgumentReader(document, self._references, self._schemas, notes, old=self._old)
+        self.lost: list[Loss] = []
+        self._arguments = ArgumentReader(
+            document, self._references, self._schemas, notes, self._lose_argument, old=self._old
+        )
         self._left = DOCUMENT_LIMIT
 
     @property
@@ -186,8 +190,11 @@ class _Description:
         """The addresses of the other documents that were read for this one."""
         return self._references.documents
 
+    def _lose_argument(self, reason: str) -> None:
+        self.lost.append(Loss(f"{self._raw.name} {self._note.operation}", reason))
+
     def operations(self) -> Iterator[Tool | Loss]:
-        """Each operation as a tool, or as a loss."""
+        """Each operation as a tool, or as a loss. Arguments of tools that are lost are in `lost`."""
         target = self._references.follow(self._document.get("paths"))
         paths = target.value
         if not isinstance(paths, Mapping) and paths is not None:

@@ -16,6 +16,7 @@ from toolgen.errors import InputError
 from toolgen.foreign.data import Note, read_bytes
 from toolgen.foreign.web import download, is_url
 
+ANYTHING = "anything is allowed there"
 MAX_CHAIN = 20  # references that lead straight to references
 MAX_FOREIGN_BYTES = 256 << 20  # of all other documents that one description refers to
 MAX_FOREIGN_ADDRESSES = 100  # of them that are downloaded
@@ -59,15 +60,15 @@ class References:
             if not isinstance(found.value, Mapping) or not isinstance(found.value.get("$ref"), str):
                 return found
             found = self.look_up(found.value["$ref"], found.base)
-        problem = "references that lead only to references; anything is allowed there"
-        self._note(problem)
+        problem = "references that lead only to references"
+        self._note(f"{problem}; {ANYTHING}")
         return Target(None, found.base, found.pointer, problem)
 
     def look_up(self, reference: str, base: str = "") -> Target:
         """What a `$ref` names; its value is None if there is nothing."""
         key = (reference, base)
         if key not in self._found:
-            nowhere = f"the reference {reference[:120]!r} leads nowhere; anything is allowed there"
+            nowhere = f"the reference {reference[:120]!r} leads nowhere"
             self._found[key] = Target(None, base, reference, nowhere)  # what a reference through itself finds
             self._found[key] = self._resolve(reference, base, nowhere)
         return self._found[key]
@@ -78,9 +79,10 @@ class References:
             return self._at(base if not place else self._foreign(place, base), unquote(pointer))
         except InputError as error:
             problem = str(error)
+            self._note(problem)
         except (LookupError, ValueError):
             problem = nowhere
-        self._note(problem)
+            self._note(f"{problem}; {ANYTHING}")
         return Target(None, base, pointer, problem)
 
     def _at(self, where: str, pointer: str) -> Target:
@@ -105,7 +107,7 @@ class References:
         """The key of another document, which is read if that is allowed."""
         if not self._allowed:
             raise InputError(
-                f"the reference to another document {place[:120]!r} is not followed unless that is allowed"
+                f"the reference to another document {place[:120]!r} is not followed without --allow-references"
             )
         start = base or self._base
         if not start and not is_url(place):

@@ -12,7 +12,7 @@ from toolgen.foreign.typed import typed
 
 @dataclass(frozen=True)
 class Loss:
-    """One record that could not be loaded, and the reason in one line."""
+    """One record that could not be loaded, or one whose arguments could not, and the reason in one line."""
 
     name: str
     reason: str
@@ -38,8 +38,8 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """The account of one source. `loaded` counts tools; `losses` are records that are not in the catalog; `notes` are
-    repairs that kept the record. `counts` holds further figures of the source."""
+    """The account of one source. `loaded` counts tools; `losses` are records that are not in the catalog, and arguments that
+    their tools lack; `notes` are repairs that kept the record. `counts` holds further figures of the source."""
 
     source: str
     loaded: int

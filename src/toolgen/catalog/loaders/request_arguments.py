@@ -5,14 +5,14 @@ Knows no tool: `openapi` makes one of what is read here, and `catalog.http_reque
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from toolgen.catalog.http_request import is_of_connection
 from toolgen.catalog.loaders.common import shortened
 from toolgen.catalog.loaders.path_templates import PathTemplate, settle_path
-from toolgen.catalog.loaders.references import References
+from toolgen.catalog.loaders.references import References, Target
 from toolgen.catalog.loaders.schema_writer import SchemaWriter
 from toolgen.catalog.normalization import without_secrets
 from toolgen.catalog.request_body import MULTIPART, URLENCODED, best_type, is_form, is_json, media_type, takes_values
@@ -32,6 +32,7 @@ _COLLECTIONS = {
     "pipes": "pipeDelimited",
     "multi": "form",
 }
+_TEXT_FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 _NO_SCHEMA = frozenset({"name", "in", "required", "description", "collectionFormat", "allowEmptyValue", "style", "explode",
                         "allowReserved", "example", "examples", "deprecated", "schema", "content", "encoding"})  # fmt: skip
 _SCHEMA_SIGNS = frozenset({"type", "enum", "items", "properties", "format", "pattern", "minimum", "maximum", "default",
@@ -82,13 +83,14 @@ class Owner:
 
 
 class ArgumentReader:
-    """Reads the arguments of the operations of one description. `old` says that it is Swagger 2.0."""
+    """Reads the arguments of the operations of one description. `old` says that it is Swagger 2.0. What is repaired is told to
+    `note`, arguments that are lost to `lose`."""
 
     def __init__(
-        self, document: JsonObject, references: References, schemas: SchemaWriter, note: Note, *, old: bool
+        self, document: JsonObject, references: References, schemas: SchemaWriter, note: Note, lose: Note, *, old: bool
     ) -> None:
         self._document, self._references, self._schemas, self._note = document, references, schemas, note
-        self._old = old
+        self._lose, self._old = lose, old
         self._parameters: dict[tuple[str, str], Argument | None] = {}
         self._credentials = self._headers_of_credentials()
 
@@ -113,18 +115,35 @@ class ArgumentReader:
         found: dict[tuple[str, str], Argument] = {}
         old_body: Owner | None = None
         for owner in owners:
-            listed = self._references.follow(owner.value.get("parameters"), owner.base)
-            for raw in listed.value if isinstance(listed.value, list) else ():
-                target = self._references.follow(raw, listed.base)
+            for target in self._listed(owner):
                 declared = target.value
-                if not isinstance(declared, Mapping) or not text_of(declared.get("name")):
-                    self._note("a parameter without a name, or whose reference leads nowhere, was left out")
+                if target.problem:
+                    self._lose(f"a parameter was left out: {target.problem}")
+                elif not isinstance(declared, Mapping) or not text_of(declared.get("name")):
+                    self._note("a parameter without a name was left out")
                 elif self._old and declared.get("in") == "body":
                     old_body = Owner(declared, target.base)
                 elif argument := self._parameter(declared, target.base, target.pointer):
                     name = argument.name.lower() if argument.place == "header" else argument.name
                     found[name, argument.place] = argument
         return found, old_body
+
+    def _listed(self, owner: Owner) -> Iterator[Target]:
+        """The parameters of a path or operation. Those of an object, where a list was expected, have its keys as names."""
+        listed = self._references.follow(owner.value.get("parameters"), owner.base)
+        if listed.problem:
+            yield listed
+        elif isinstance(listed.value, list):
+            yield from (self._references.follow(raw, listed.base) for raw in listed.value)
+        elif isinstance(listed.value, Mapping):
+            self._note("'parameters' is an object where a list was expected; its keys were taken as names")
+            for name, raw in listed.value.items():
+                target = self._references.follow(raw, listed.base)
+                if isinstance(target.value, Mapping):
+                    target = replace(target, value={"name": name, **target.value}, pointer="")
+                yield target
+        elif listed.value is not None:
+            self._note(f"'parameters' is {type(listed.value).__name__} where a list was expected; left out")
 
     def _match(self, template: PathTemplate, found: dict[tuple[str, str], Argument]) -> None:
         """Brings the templates of the path and the declared parameters together."""
@@ -174,8 +193,18 @@ class ArgumentReader:
         described = dict(without_secrets(name, written.schema, self._note))
         if text := text_of(declared.get("description")):
             described["description"] = text = shortened(text, ARGUMENT_LIMIT)
-        required = declared.get("required") is True or place == "path"
+        required = self._flag(declared, f"the parameter {name!r}") is True or place == "path"
         return Argument(name, place, described, required, written.size + len(text) + 18, wire)
+
+    def _flag(self, declared: JsonObject, what: str) -> bool | None:
+        """What `required` says, also as a text; None if it says nothing that can be understood."""
+        value = declared.get("required")
+        if value is None or isinstance(value, bool):
+            return value
+        meant = _TEXT_FLAGS.get(text_of(value).lower())
+        taken = "left out" if meant is None else f"taken as {str(meant).lower()}"
+        self._note(f"{what} has {value!r:.40} for 'required', which is neither true nor false; {taken}")
+        return meant
 
     def _parameter_schema(self, declared: JsonObject, name: str, place: str, base: str) -> tuple[Any, JsonObject]:
         """The schema of a parameter, and how it is sent if not in the default way."""
@@ -250,7 +279,8 @@ class ArgumentReader:
         kind = best_type(consumes) or "application/json"
         schema = self._schema_of(parameter, "the body")
         description = text_of(parameter.get("description"))
-        return self._body_of(schema, {"type": kind}, parameter.get("required") is not False, declared.base, description)
+        required = self._flag(parameter, "the body") is not False
+        return self._body_of(schema, {"type": kind}, required, declared.base, description)
 
     def _body(self, request_body: Any, base: str) -> Body:
         target = self._references.follow(request_body, base)
@@ -258,22 +288,27 @@ class ArgumentReader:
         content = self._references.follow(described.get("content"), target.base)
         kinds = mapping_of(content.value)
         kind = best_type([str(name) for name in kinds])
+        if problem := target.problem or content.problem:
+            self._lose(f"the body was left out: {problem}")
+        elif not kinds and request_body is not None:
+            self._note("the body has no content; it was left out")
         if not kinds:
-            if request_body is not None:
-                self._note("the body has no content, or its reference leads nowhere; it was left out")
             return Body()
         media = self._references.follow(kinds[kind], content.base)
+        if media.problem:
+            self._lose(f"arguments of the body are not known: {media.problem}")
         kind = kind or "application/json"  # an empty name of a media type
         how: dict[str, Any] = {"type": kind}
         if is_form(kind) and (encoding := _encoding(mapping_of(media.value).get("encoding"))):
             how["encoding"] = encoding
         schema = self._schema_of(mapping_of(media.value), "a media type")
-        required = described.get("required") is not False
+        required = self._flag(described, "the body") is not False
         return self._body_of(schema, how, required, media.base, text_of(described.get("description")))
 
     def _body_of(self, schema: Any, how: JsonObject, required: bool, base: str, description: str) -> Body:
         """The properties of a body that is an object, else the body as one argument."""
         kind = how["type"]
+        self._lose_parts(schema, base)
         written = self._schemas.fit(schema, BODY_LIMIT, base, name="body")
         body = written.schema
         inlined = is_json(kind) or is_form(kind)
@@ -291,6 +326,14 @@ class ArgumentReader:
         if description and "description" not in body:
             body = body | {"description": description[:ARGUMENT_LIMIT]}
         return Body([Argument("body", "body", body, required, written.size)], {**how, "whole": True})
+
+    def _lose_parts(self, schema: Any, base: str) -> None:
+        """Tells what of the schema of a body no reference leads to: the whole, or parts of its `allOf`."""
+        whole = self._references.follow(schema, base)
+        parts = mapping_of(whole.value).get("allOf")
+        inner = [self._references.follow(one, whole.base) for one in (parts if isinstance(parts, list) else ())]
+        for problem in dict.fromkeys(part.problem for part in (whole, *inner) if part.problem):
+            self._lose(f"arguments of the body are not known: {problem}")
 
 
 def _inner_styles(schema: Any) -> dict[str, Any]:
