@@ -209,7 +209,7 @@ def change_the_catalog(folder: Path) -> None:
         ),
         (write(METADATA, b"{"), "not JSON"),
         (write(METADATA, b"[]"), "should hold an object; it holds a list"),
-        (remove(METADATA), "is not a toolgen checkpoint .*toolgen virtualize"),
+        (remove(METADATA), "is not a toolgen checkpoint .*toolgen index"),
         (change_the_catalog, "is not the catalog that this checkpoint was made with"),
         (write(CATALOG, b"not json\n"), "line 1: not a tool record"),
         (remove(CATALOG), "cannot read the catalog"),

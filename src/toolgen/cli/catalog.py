@@ -31,13 +31,11 @@ from toolgen.cli.tool_sources import (
     shorten,
     some,
 )
-from toolgen.datasets.folder import Dataset, load_dataset, save_dataset
+from toolgen.datasets.folder import SEARCH_CACHE, Dataset, load_dataset, save_dataset
 from toolgen.datasets.sources import Source, source_packages
 from toolgen.datasets.validate import validate_dataset
 from toolgen.errors import DatasetError, UsageError
 from toolgen.retrieval.bm25 import BM25Retriever
-
-SEARCH_CACHE = ".search"  # inside the dataset folder: the word index of a large catalog
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder.")]
 

@@ -35,6 +35,8 @@ CATALOG_FILE = "catalog.jsonl"
 _KINDS = ("queries", "tasks", "trajectories", "preferences")
 _ALWAYS = _KINDS[:3]
 """Those that every dataset has a file of, even an empty one."""
+SEARCH_CACHE = ".search"
+"""Inside the folder: the word index of a large catalog."""
 _FILES = {CATALOG_FILE, *(f"{kind}.{split}.jsonl" for kind in _KINDS for split in SPLITS)}
 
 Record = TypeVar("Record", Query, Task, Trajectory, Preference)
@@ -149,7 +151,7 @@ def save_dataset(dataset: Dataset, path: Path) -> None:
     path = Path(path)
     check_replaceable(path, METADATA_FILE, "dataset")
     try:
-        with new_folder(path, {METADATA_FILE, *_FILES}) as folder:
+        with new_folder(path, {METADATA_FILE, SEARCH_CACHE, *_FILES}) as folder:
             _write_files(dataset, folder)
     except UnicodeEncodeError as error:
         raise DatasetError(f"cannot write the dataset {path}: {error}") from error
