@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
-quickstart: install ## the whole path: fetch, learn some 1,400 tools, compare, act, report (20 to 25 minutes on 2 cores)
+quickstart: install ## the whole path: fetch, learn some 1,400 tools, compare, act, report (18 to 25 minutes on 2 cores)
 	$(BIN)/toolgen quickstart
 
 test: test-fast ## all tests: first those without weights, then those with the real model and data
