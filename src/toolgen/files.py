@@ -284,15 +284,16 @@ def _carry_over(old: Path, new: Path, own: Collection[str]) -> None:
     """Gives `new` what stands in `old` and is none of its `own` files, as it is: links to the same files, which take no room
     and leave `old` whole until both change places."""
     found = sorted(old.iterdir()) if old.is_dir() else []
-    for path in found:
-        if any(fnmatchcase(path.name, name) for name in own) or (new / path.name).exists():
-            continue
+    others = [path for path in found if not any(fnmatchcase(path.name, name) for name in own)]
+    kept = [path for path in others if not (new / path.name).exists()]
+    for path in kept:
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, new / path.name, symlinks=True, copy_function=_link)
             for folder, _, _ in os.walk(new / path.name):
                 _flush(Path(folder))
         else:
             _link(path, new / path.name)
+    if kept:
         _flush(new)
 
 

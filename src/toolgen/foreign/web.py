@@ -30,6 +30,8 @@ from toolgen.errors import InputError
 
 TIMEOUT_SECONDS = 20.0  # of a download without a byte; for a connection to one address
 DEADLINE_SECONDS = 120.0  # for the whole: all redirects, headers and bytes
+MISFIT = "a control character or one beyond Latin-1"
+"""What a value has that no header can hold."""
 _CHUNK = 1 << 16
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _LOGIN = re.compile(r"[^/?#]*//[^/?#]*@")
@@ -83,9 +85,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
         if not is_header_name(name):
             raise InputError(f"{name.partition(':')[0]!r} is no name of a header")
         if not fits_header(value):
-            raise InputError(
-                f"no header can hold the value of {name}: it has a control character or one beyond Latin-1"
-            )
+            raise InputError(f"no header can hold the value of {name}: it has {MISFIT}")
 
 
 @dataclass(frozen=True)

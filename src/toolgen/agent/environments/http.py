@@ -31,7 +31,7 @@ from toolgen.catalog.effects import SAFE_METHODS
 from toolgen.catalog.http_request import HttpRequest, build_request, server_address
 from toolgen.catalog.tool import Tool
 from toolgen.errors import InputError, UsageError
-from toolgen.foreign.web import Answer, exchange, fits_header, has_login, is_header_name, is_public, resolved
+from toolgen.foreign.web import MISFIT, Answer, exchange, fits_header, has_login, is_header_name, is_public, resolved
 
 BUSY = frozenset({429, 502, 503, 504})
 PAUSE_SECONDS = 1.0
@@ -60,7 +60,7 @@ class Header:
                 "'api.example.com: Authorization: Bearer ${EXAMPLE_TOKEN}'"
             )
         if not fits_header(value.strip()):
-            raise UsageError(f"the header {name.strip()} has a control character or one beyond Latin-1")
+            raise UsageError(f"the header {name.strip()} has {MISFIT}")
         return cls(host.strip().lower(), name.strip(), value.strip())
 
     def resolved(self, variables: Mapping[str, str]) -> str:
@@ -72,7 +72,7 @@ class Header:
             if not fits_header(value):
                 raise InputError(
                     f"the header {self.name} for {self.host} cannot hold the value of the environment variable {name}: "
-                    "it has a control character or one beyond Latin-1"
+                    f"it has {MISFIT}"
                 )
         return _VARIABLE.sub(lambda found: values[found[1]], self.value)
 

@@ -26,7 +26,7 @@ from toolgen.catalog.tool import Tool
 from toolgen.datasets.toolbench_runs import normal_name, parameter_name
 from toolgen.errors import InputError, UsageError
 from toolgen.foreign.data import parse_json
-from toolgen.foreign.web import exchange, fits_header, is_url
+from toolgen.foreign.web import MISFIT, exchange, fits_header, is_url
 
 MAX_BYTES = 1 << 20
 
@@ -49,7 +49,7 @@ class VirtualServerEnvironment(StatelessEnvironment):
             )
         self._key = key.strip()
         if not fits_header(self._key):
-            raise UsageError("the virtual server's key (TOOLBENCH_KEY) has a control character or one beyond Latin-1")
+            raise UsageError(f"the virtual server's key (TOOLBENCH_KEY) has {MISFIT}")
         self._tools = {tool.id: tool for tool in catalog if tool.category}
         if not self._tools:
             raise UsageError(

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from toolgen.catalog.secrets import is_secret_name, looks_secret, looks_secret_option
 from toolgen.errors import CatalogError
-from toolgen.foreign.web import fits_header, is_url, shown_url
+from toolgen.foreign.web import MISFIT, fits_header, is_url, shown_url
 
 _BARE_VARIABLE = re.compile(r"\$([A-Z_][A-Z0-9_]*)\b")  # $NAME
 # ${NAME}, ${env:NAME}, ${NAME:-default}; ${{ secrets.NAME }} as Continue writes it; ${anything else}
@@ -81,11 +81,10 @@ def filled_in(server: McpServer) -> McpServer:
         return fill("${" + text[1:] + "}" if _BARE_VARIABLE.fullmatch(text) else text, header)
 
     env = {name: fill_value(text) for name, text in server.env.items()}
+    in_shell = {**os.environ, **env}  # which would have `env`, too
     return replace(
         server,
-        command=tuple(
-            fill(part, known={**os.environ, **env}) for part in server.command
-        ),  # a shell would have `env`, too
+        command=tuple(fill(part, known=in_shell) for part in server.command),
         env=env,
         cwd=fill(server.cwd),
         url=fill(server.url),
@@ -107,7 +106,7 @@ def _value(match: re.Match[str], server: McpServer, header: str, known: Mapping[
     if header and not fits_header(value := value.strip()):
         raise CatalogError(
             f"the header {header} for MCP server {server} cannot hold the value of the environment variable {name}: "
-            "it has a control character or one beyond Latin-1"
+            f"it has {MISFIT}"
         )
     return value
 
